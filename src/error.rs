@@ -1,0 +1,262 @@
+//! What can go wrong from outside: a user's request, a file, a device. Mistakes of our own panic instead.
+//!
+//! Every message names the thing, what was expected, what was found and, where there is one, the way out.
+//! The variant decides the exit code ([`Error::exit_code`]), so a script can tell a typo from a full disk.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong from outside, split by what the reader can do about it.
+#[derive(Debug)]
+pub enum Error {
+    /// An option or value that cannot be meant (exit code 2).
+    Request {
+        /// Name of the option or field, as the user types it.
+        field: &'static str,
+        /// What was expected, what was found, what to do.
+        problem: String,
+    },
+    /// A prompt, image, sound or features file that cannot be used (exit code 3).
+    Input {
+        /// The file, or `prompt`.
+        what: String,
+        /// What was expected, what was found, what to do.
+        problem: String,
+        /// The system's reason, if it was one.
+        source: Option<io::Error>,
+    },
+    /// A model file that is missing, damaged or of another shape (exit code 4).
+    Weights {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor, where the problem has one.
+        tensor: Option<String>,
+        /// What was expected, what was found, what to do.
+        problem: String,
+        /// The system's reason, if it was one.
+        source: Option<io::Error>,
+    },
+    /// Not enough memory (exit code 5).
+    Memory {
+        /// Bytes that are needed.
+        need_bytes: u64,
+        /// Bytes there are.
+        have_bytes: u64,
+        /// What they are needed for, and how to need less.
+        for_what: String,
+    },
+    /// No device, no driver, or a device that failed (exit code 5).
+    Device {
+        /// What was expected, what was found, what to do.
+        problem: String,
+    },
+    /// A result that cannot be written (exit code 6).
+    Output {
+        /// The file or folder that was to be written.
+        path: PathBuf,
+        /// What was expected, what was found, what to do.
+        problem: String,
+        /// The system's reason, if it was one.
+        source: Option<io::Error>,
+    },
+    /// A check that ran and did not hold: `verify`, for one (exit code 1).
+    Failed {
+        /// What did not hold.
+        problem: String,
+    },
+    /// The user interrupted (exit code 130).
+    Interrupted,
+}
+
+impl Error {
+    /// An impossible option or value.
+    pub fn request(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Request {
+            field,
+            problem: problem.into(),
+        }
+    }
+
+    /// An unusable input.
+    pub fn input(what: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Input {
+            what: what.into(),
+            problem: problem.into(),
+            source: None,
+        }
+    }
+
+    /// An input that could not be read.
+    pub fn input_io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Input {
+            what: what.into(),
+            problem: "cannot be read".into(),
+            source: Some(source),
+        }
+    }
+
+    /// A bad model file.
+    pub fn weights(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Weights {
+            path: path.into(),
+            tensor: None,
+            problem: problem.into(),
+            source: None,
+        }
+    }
+
+    /// A bad tensor of a model file.
+    pub fn tensor(
+        path: impl Into<PathBuf>,
+        tensor: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self::Weights {
+            path: path.into(),
+            tensor: Some(tensor.into()),
+            problem: problem.into(),
+            source: None,
+        }
+    }
+
+    /// A model file that could not be read.
+    pub fn weights_io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Weights {
+            path: path.into(),
+            tensor: None,
+            problem: "cannot be read".into(),
+            source: Some(source),
+        }
+    }
+
+    /// A missing or failing device.
+    pub fn device(problem: impl Into<String>) -> Self {
+        Self::Device {
+            problem: problem.into(),
+        }
+    }
+
+    /// A result that cannot be written.
+    pub fn output(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Output {
+            path: path.into(),
+            problem: problem.into(),
+            source: None,
+        }
+    }
+
+    /// A result that the system would not let us write.
+    pub fn output_io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Output {
+            path: path.into(),
+            problem: "cannot be written".into(),
+            source: Some(source),
+        }
+    }
+
+    /// The process exit code for this kind of error; the list is part of `gallop --help`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed { .. } => 1,
+            Self::Request { .. } => 2,
+            Self::Input { .. } => 3,
+            Self::Weights { .. } => 4,
+            Self::Memory { .. } | Self::Device { .. } => 5,
+            Self::Output { .. } => 6,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { field, problem } => write!(f, "`{field}` {problem}"),
+            Self::Input { what, problem, .. } => write!(f, "{what}: {problem}"),
+            Self::Weights {
+                path,
+                tensor: None,
+                problem,
+                ..
+            }
+            | Self::Output { path, problem, .. } => {
+                write!(f, "{}: {problem}", path.display())
+            }
+            Self::Weights {
+                path,
+                tensor: Some(tensor),
+                problem,
+                ..
+            } => {
+                write!(f, "{}: `{tensor}` {problem}", path.display())
+            }
+            Self::Memory {
+                need_bytes,
+                have_bytes,
+                for_what,
+            } => {
+                write!(
+                    f,
+                    "need {} for {for_what}; {} free",
+                    human_bytes(*need_bytes),
+                    human_bytes(*have_bytes)
+                )
+            }
+            Self::Device { problem } | Self::Failed { problem } => f.write_str(problem),
+            Self::Interrupted => f.write_str("interrupted; nothing was written"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Input { source, .. }
+            | Self::Weights { source, .. }
+            | Self::Output { source, .. } => source.as_ref().map(|e| e as _),
+            Self::Request { .. }
+            | Self::Memory { .. }
+            | Self::Device { .. }
+            | Self::Failed { .. }
+            | Self::Interrupted => None,
+        }
+    }
+}
+
+/// Bytes as people read them: `71.2 GiB`, `3.4 MiB`, `17 B`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    for (unit, size) in UNITS {
+        if bytes >= size {
+            return format!("{:.1} {unit}", bytes as f64 / size as f64);
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_the_thing_and_kinds_have_their_codes() {
+        let e = Error::tensor(
+            "m.safetensors",
+            "block.0.w",
+            "must be bf16 [2, 3]; found f16 [2, 3]",
+        );
+        assert_eq!(
+            e.to_string(),
+            "m.safetensors: `block.0.w` must be bf16 [2, 3]; found f16 [2, 3]"
+        );
+        assert_eq!(e.exit_code(), 4);
+        assert_eq!(
+            Error::request("--seconds", "must be 1 to 10; given 30").exit_code(),
+            2
+        );
+        assert_eq!(Error::Interrupted.exit_code(), 130);
+        assert_eq!(human_bytes(3 << 29), "1.5 GiB");
+    }
+}

@@ -1,0 +1,1 @@
+//! Executor and Program: the only door between models and devices.

@@ -1,0 +1,19 @@
+//! gallop: an inference runtime for the HappyHorse-class single-stream audio-video transformer.
+
+pub mod cli;
+pub mod cpu;
+pub mod device;
+pub mod error;
+pub mod executor;
+pub mod media;
+pub mod model;
+pub mod pipeline;
+pub mod plan;
+pub mod sampler;
+pub mod tensor;
+pub mod testing;
+pub mod text;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use tensor::{DType, Shape, Tensor};

@@ -1,0 +1,3 @@
+//! The `gallop` program: arguments in, exit code out.
+
+fn main() {}

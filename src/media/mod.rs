@@ -1,0 +1,1 @@
+//! Bytes people know: pictures, sound, MP4.

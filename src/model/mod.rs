@@ -1,0 +1,1 @@
+//! Functions that emit plans, and the small host tables they take as inputs. Runs nothing.

@@ -1,0 +1,1 @@
+//! The stages in order: text, denoise, upscale, decode, mux.

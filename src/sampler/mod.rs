@@ -1,0 +1,1 @@
+//! Schedules, coefficient tables and noise, computed on the host.

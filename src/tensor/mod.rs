@@ -1,0 +1,12 @@
+//! Host tensors: a shape, an element type and bytes. They carry data between stages, to and from programs,
+//! and out of checkpoint files. There is no arithmetic here; that is `plan` and the executors.
+//!
+//! Read [`Tensor`] first.
+
+mod dtype;
+mod shape;
+mod storage;
+
+pub use dtype::{DType, round_bf16};
+pub use shape::Shape;
+pub use storage::{Bytes, Tensor};

@@ -1,0 +1,1 @@
+//! Shared by tests, benches and `gallop verify`: golden cases, judges, seeded inputs.

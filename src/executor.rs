@@ -1,1 +1,131 @@
 //! Executor and Program: the only door between models and devices.
+//!
+//! A model function makes a [`Plan`]; an [`Executor`] makes it a [`Program`], which the pipeline writes to, runs
+//! and reads from without ever asking where it runs. Validation is the caller's: a plan that was built is right.
+//! Errors are only what the caller cannot foresee: memory, files, the device, an interruption.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    Error, Result, Tensor,
+    plan::{Buf, Cost, Plan},
+    weights::{Want, Weights},
+};
+
+/// Runs plans on one device.
+pub trait Executor: Send + Sync {
+    /// Its name as `--device` takes it.
+    fn name(&self) -> String;
+
+    /// Checks every weight the plan names, then makes the plan ready to run.
+    ///
+    /// # Errors
+    /// Weights that are missing, of another shape or type, or not finite; too little memory; the device.
+    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>>;
+}
+
+/// The tensor that `buf`, a weight of `plan`, asks for.
+pub fn want(plan: &Plan, buf: Buf) -> Want {
+    let spec = plan.spec(buf);
+    Want::new(&spec.label, spec.shape.clone(), spec.dtype)
+}
+
+/// The tensors that all weights of `plan` ask for.
+pub fn wants(plan: &Plan) -> Vec<Want> {
+    plan.weights().map(|buf| want(plan, buf)).collect()
+}
+
+/// A plan made ready on a device.
+pub trait Program: Send {
+    /// Fills an input or a state buffer.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// If `value` has another number of elements than `buf`.
+    fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()>;
+
+    /// Runs all steps once.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] between two steps after a cancel; the device's.
+    fn run(&mut self) -> Result<()>;
+
+    /// An output, a state or a tapped buffer after a run, in the buffer's shape; floats as f32.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// If `buf` was neither an output nor tapped.
+    fn read(&mut self, buf: Buf) -> Result<Tensor>;
+
+    /// What ran, step by step, summed over all runs so far.
+    fn report(&self) -> Report;
+}
+
+/// How to prepare a plan.
+#[derive(Clone, Default)]
+pub struct Prepare {
+    /// Keep every buffer readable after a run, not only outputs.
+    pub taps: bool,
+    /// Looked at between steps.
+    pub cancel: Cancel,
+}
+
+/// A flag that stops long work; clones share it.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks all work that holds this flag to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// [`Error::Interrupted`] if somebody asked.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What a program did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Completed runs.
+    pub runs: usize,
+    /// One entry per step of the plan.
+    pub steps: Vec<StepReport>,
+}
+
+/// What one step of a plan did.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Label of the result.
+    pub label: String,
+    /// Name of the op.
+    pub op: &'static str,
+    /// Work of one run.
+    pub cost: Cost,
+    /// Time over all runs.
+    pub time: Duration,
+}

@@ -1,1 +1,30 @@
-//! A model described once: a flat list of ops over named, typed buffers. Knows no device.
+//! A model described once: a flat list of ops over named, typed buffers, for one request's shapes.
+//!
+//! A model function emits ops through [`Builder`]; [`Plan`] is the result. Executors run it; `cost`, `lifetime`
+//! and `text` answer what it costs, where its buffers can lie and what it says. Numerics are visible here: a
+//! value is rounded when it is stored, to the type of its buffer, and nowhere else.
+//!
+//! Invariant: nothing here knows that devices exist; no kernel, pointer or stream appears.
+
+mod buffer;
+mod build_conv;
+mod build_token;
+mod builder;
+mod cost;
+mod lifetime;
+mod op;
+#[allow(
+    clippy::module_inception,
+    reason = "the type Plan deserves the file of its name"
+)]
+mod plan;
+mod text;
+
+pub use buffer::{Buf, Part, Role, Spec};
+pub use build_conv::{Kernel1d, Kernel3d};
+pub use build_token::{Dense, Norm};
+pub use builder::Builder;
+pub use cost::Cost;
+pub use lifetime::Arena;
+pub use op::{Conv1d, Conv3d, Edge, Gain, Grid, Op, PixelOrder, Window};
+pub use plan::{Plan, Segment, Step};

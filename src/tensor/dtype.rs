@@ -31,6 +31,11 @@ impl DType {
         }
     }
 
+    /// Whether storing an f32 in a buffer of this type may change it.
+    pub const fn rounds(self) -> bool {
+        matches!(self, Self::Bf16 | Self::F16)
+    }
+
     /// `value` as a buffer of this type holds it: rounded to nearest, ties to even. Integer types keep the
     /// value, since every id and count we store is exact in f32.
     pub fn round(self, value: f32) -> f32 {

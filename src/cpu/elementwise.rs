@@ -1,0 +1,62 @@
+//! Ops that treat every element alone: sums, products, weighted combinations, per-channel maps.
+
+use rayon::prelude::*;
+
+use super::arg::Arg;
+
+/// Values of one task, so that small buffers stay on one thread.
+const CHUNK: usize = 1 << 14;
+
+/// `f(x)` for every element.
+pub(super) fn map(args: &[Arg<'_>], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+    let mut y = args[0].view().dense().into_owned();
+    y.par_chunks_mut(CHUNK)
+        .for_each(|chunk| chunk.iter_mut().for_each(|v| *v = f(*v)));
+    y
+}
+
+/// `f(x, y)` for every pair.
+pub(super) fn zip(args: &[Arg<'_>], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let mut out = args[0].view().dense().into_owned();
+    let other = args[1].view().dense();
+    let pairs = out.par_chunks_mut(CHUNK).zip(other.par_chunks(CHUNK));
+    pairs.for_each(|(x, y)| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
+    out
+}
+
+/// `sum_i c[i, g] x_i`, group g an equal share of the rows; skips factors of zero, so that history that was never
+/// written plays no part.
+pub(super) fn combine(args: &[Arg<'_>]) -> Vec<f32> {
+    let coefficients = args[0].view();
+    let first = args[1].view();
+    let share = first.rows() / coefficients.cols() * first.cols();
+    let mut y = vec![0.0_f32; first.rows() * first.cols()];
+    for (i, x) in args[1..].iter().enumerate() {
+        let x = x.view().dense();
+        for (group, &c) in coefficients
+            .row(i)
+            .iter()
+            .enumerate()
+            .filter(|&(_, &c)| c != 0.0)
+        {
+            let range = group * share..(group + 1) * share;
+            y[range.clone()]
+                .iter_mut()
+                .zip(&x[range])
+                .for_each(|(y, x)| *y += c * x);
+        }
+    }
+    y
+}
+
+/// `x a[c] + b[c]`.
+pub(super) fn affine(args: &[Arg<'_>]) -> Vec<f32> {
+    let (a, b) = (args[1].values(), args[2].values());
+    let mut y = args[0].view().dense().into_owned();
+    for row in y.chunks_exact_mut(a.len()) {
+        row.iter_mut()
+            .zip(a.iter().zip(b.iter()))
+            .for_each(|(y, (a, b))| *y = *y * a + b);
+    }
+    y
+}

@@ -1,0 +1,263 @@
+//! Runs a plan step by step: gathers arguments, calls the op's function, rounds at the store.
+
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use super::{
+    activation,
+    arg::{Arg, Source, View},
+    attention::{Heads, attention},
+    conv1d, conv3d, elementwise, embed, linear, norm, patch, pixels, rope,
+};
+use crate::{
+    Result, Tensor,
+    executor::{self, Cancel, Executor, Prepare, Program, Report, StepReport},
+    plan::{Buf, Op, Part, Plan, Role, Step},
+    weights::{Weights, check_finite},
+};
+
+/// The CPU, all cores of it.
+pub struct Cpu;
+
+impl Executor for Cpu {
+    fn name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
+        weights.check(&executor::wants(plan))?;
+        let mut tensors = vec![None; plan.buffers().len()];
+        for buf in plan.weights() {
+            how.cancel.check()?;
+            let want = executor::want(plan, buf);
+            let tensor = weights.load(&want)?;
+            check_finite(&weights.path(&want.name), &want.name, &tensor)?;
+            tensors[buf.index()] = Some(tensor);
+        }
+        let count = plan.buffers().len();
+        let last_uses = if how.taps {
+            vec![None; count]
+        } else {
+            plan.last_uses()
+        };
+        Ok(Box::new(CpuProgram {
+            times: vec![Duration::ZERO; plan.steps().len()],
+            runs: 0,
+            plan: plan.clone(),
+            tensors,
+            values: vec![None; count],
+            last_uses,
+            cancel: how.cancel.clone(),
+        }))
+    }
+}
+
+struct CpuProgram {
+    plan: Plan,
+    /// Weights by buffer, as the checkpoint stores them.
+    tensors: Vec<Option<Tensor>>,
+    /// Values of whole buffers, rounded to their types; `None` where nothing was written or all was read.
+    values: Vec<Option<Vec<f32>>>,
+    last_uses: Vec<Option<usize>>,
+    cancel: Cancel,
+    times: Vec<Duration>,
+    runs: usize,
+}
+
+impl Program for CpuProgram {
+    fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()> {
+        let spec = self.plan.spec(buf);
+        let writable = matches!(spec.role, Role::Input | Role::State);
+        assert!(
+            writable && spec.part.is_none(),
+            "{} is not for the host to write",
+            spec.label
+        );
+        assert_eq!(
+            value.count(),
+            spec.shape.count(),
+            "{}: {} given for {}",
+            spec.label,
+            value.shape(),
+            spec.shape
+        );
+        let dtype = spec.dtype;
+        let values = value.to_f32().iter().map(|&v| dtype.round(v)).collect();
+        self.values[buf.index()] = Some(values);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        for index in 0..self.plan.steps().len() {
+            self.cancel.check()?;
+            let start = Instant::now();
+            self.step(index);
+            self.times[index] += start.elapsed();
+        }
+        self.runs += 1;
+        Ok(())
+    }
+
+    fn read(&mut self, buf: Buf) -> Result<Tensor> {
+        let spec = self.plan.spec(buf);
+        let root = self.plan.root(buf);
+        let values = self.values[root.index()].as_ref();
+        let values =
+            values.unwrap_or_else(|| panic!("{} was neither an output nor tapped", spec.label));
+        let view = view_of(&self.plan, buf, values);
+        Ok(Tensor::from_f32(spec.shape.clone(), &view.dense()))
+    }
+
+    fn report(&self) -> Report {
+        let steps = self.plan.steps().iter().zip(&self.times).enumerate();
+        let steps = steps.map(|(index, (step, &time))| StepReport {
+            label: self.plan.spec(step.writes).label.clone(),
+            op: step.op.name(),
+            cost: self.plan.cost(index),
+            time,
+        });
+        Report {
+            runs: self.runs,
+            steps: steps.collect(),
+        }
+    }
+}
+
+impl CpuProgram {
+    fn step(&mut self, index: usize) {
+        let step = self.plan.steps()[index].clone();
+        for &buf in &step.reads {
+            self.ensure(buf);
+        }
+        let args: Vec<Arg<'_>> = step.reads.iter().map(|&buf| self.arg(buf)).collect();
+        let result = compute(&step, &args, &self.plan);
+        self.store(step.writes, result);
+        for &buf in step.reads.iter().chain([&step.writes]) {
+            let root = self.plan.root(buf).index();
+            if self.last_uses[root] == Some(index) {
+                self.values[root] = None;
+            }
+        }
+    }
+
+    /// State that nobody wrote is zero.
+    fn ensure(&mut self, buf: Buf) {
+        let root = self.plan.root(buf);
+        let spec = self.plan.spec(root);
+        if spec.role == Role::State && self.values[root.index()].is_none() {
+            self.values[root.index()] = Some(vec![0.0; spec.shape.count()]);
+        }
+    }
+
+    fn arg(&self, buf: Buf) -> Arg<'_> {
+        let spec = self.plan.spec(buf);
+        let source = if let Some(tensor) = &self.tensors[buf.index()] {
+            Source::Weight(tensor)
+        } else {
+            let values = self.values[self.plan.root(buf).index()].as_ref();
+            let values = values.unwrap_or_else(|| {
+                panic!("{} is read before anything was written to it", spec.label)
+            });
+            Source::Values(view_of(&self.plan, buf, values))
+        };
+        Arg {
+            shape: &spec.shape,
+            dtype: spec.dtype,
+            source,
+        }
+    }
+
+    /// Rounds `result` to the buffer's type and puts it where it belongs.
+    fn store(&mut self, buf: Buf, mut result: Vec<f32>) {
+        let spec = self.plan.spec(buf);
+        let dtype = spec.dtype;
+        assert_eq!(
+            result.len(),
+            spec.shape.count(),
+            "elements of {}",
+            spec.label
+        );
+        if dtype.rounds() {
+            result
+                .par_chunks_mut(1 << 14)
+                .for_each(|chunk| chunk.iter_mut().for_each(|v| *v = dtype.round(*v)));
+        }
+        let Some(Part { of, rows, cols }) = &spec.part else {
+            self.values[buf.index()] = Some(result);
+            return;
+        };
+        let whole = &self.plan.spec(*of).shape;
+        let pitch = whole.cols();
+        let values = self.values[of.index()].get_or_insert_with(|| vec![0.0; whole.count()]);
+        for (row, from) in rows.clone().zip(result.chunks_exact(cols.len().max(1))) {
+            values[row * pitch + cols.start..row * pitch + cols.end].copy_from_slice(from);
+        }
+    }
+}
+
+fn view_of<'a>(plan: &Plan, buf: Buf, values: &'a [f32]) -> View<'a> {
+    let pitch = plan.spec(plan.root(buf)).shape.cols();
+    match &plan.spec(buf).part {
+        Some(part) => View::new(values, pitch, part.rows.clone(), part.cols.clone()),
+        None => View::new(values, pitch, 0..plan.spec(buf).shape.rows(), 0..pitch),
+    }
+}
+
+/// One op, unrounded.
+fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
+    let result = &plan.spec(step.writes).shape;
+    match &step.op {
+        Op::Linear { ends } => linear::linear(args, ends),
+        Op::RmsNorm {
+            eps,
+            width,
+            gain,
+            ends,
+        } => norm::rms_norm(args, *eps, *width, *gain, ends),
+        Op::L2Norm { eps } => norm::l2_norm(args, *eps),
+        Op::Rope { heads } => rope::rope(args, *heads),
+        &Op::Attention {
+            heads,
+            kv_heads,
+            scale,
+            softcap,
+            ref windows,
+        } => attention(
+            args,
+            &Heads {
+                heads,
+                kv_heads,
+                scale,
+                softcap,
+            },
+            windows,
+        ),
+        Op::SigmoidGate => activation::sigmoid_gate(args),
+        Op::SwiGlu7 => activation::swiglu7(args),
+        Op::Gelu7 => elementwise::map(args, activation::gelu7),
+        Op::GeluTanh => elementwise::map(args, activation::gelu_tanh),
+        Op::Silu => elementwise::map(args, activation::silu),
+        Op::Relu => elementwise::map(args, |x| x.max(0.0)),
+        Op::Snake => activation::snake(args),
+        Op::Add => elementwise::zip(args, |x, y| x + y),
+        Op::Mul => elementwise::zip(args, |x, y| x * y),
+        Op::Combine => elementwise::combine(args),
+        &Op::Clamp { low, high } => elementwise::map(args, move |x| x.clamp(low, high)),
+        Op::Affine => elementwise::affine(args),
+        Op::Embed { scale } => embed::embed(args, *scale),
+        Op::Patchify(grid) => patch::patchify(args, *grid),
+        Op::Unpatchify(grid) => patch::unpatchify(args, *grid),
+        Op::Copy => args[0].view().dense().into_owned(),
+        Op::Conv3d(conv) => conv3d::conv3d(args, *conv, result),
+        Op::Conv1d(conv) => conv1d::conv1d(args, *conv, result),
+        Op::ConvTranspose1d { stride } => conv1d::conv_transpose1d(args, *stride, result),
+        Op::WeightNorm => norm::weight_norm(args),
+        Op::UpsampleNearest => pixels::upsample_nearest(args),
+        Op::PixelShuffle(order) => pixels::pixel_shuffle(args, *order),
+        Op::PixelUnshuffle(order) => pixels::pixel_unshuffle(args, *order),
+        Op::FrameShuffle => pixels::frame_shuffle(args),
+        &Op::AverageDown { frames, space } => pixels::average_down(args, [frames, space], result),
+        &Op::DuplicateUp { frames, space } => pixels::duplicate_up(args, [frames, space], result),
+    }
+}

@@ -1,0 +1,115 @@
+//! Where buffers can lie in one arena: scratch buffers whose lives do not overlap share memory.
+
+use super::{Plan, Role};
+
+/// Alignment of every buffer, bytes: what tensor maps and vector loads ask for, with room.
+const ALIGNMENT: usize = 256;
+
+/// Offsets of a plan's buffers in one allocation.
+#[derive(Clone, Debug)]
+pub struct Arena {
+    /// Offset in bytes of each whole, non-weight buffer, by [`super::Buf::index`].
+    pub offsets: Vec<Option<usize>>,
+    /// Size of the allocation in bytes.
+    pub bytes: usize,
+}
+
+/// First and last step that touch a buffer.
+#[derive(Clone, Copy)]
+struct Life {
+    first: usize,
+    last: usize,
+}
+
+impl Life {
+    fn meets(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl Plan {
+    /// For each whole buffer, the last step that reads or writes it; parts count as their whole. `None` for
+    /// buffers that live beyond a run.
+    pub fn last_uses(&self) -> Vec<Option<usize>> {
+        self.lives()
+            .into_iter()
+            .map(|life| life.map(|l| l.last))
+            .collect()
+    }
+
+    /// Places every input, state, output and scratch buffer, the largest first, each at the lowest offset that
+    /// is free for its whole life.
+    pub fn arena(&self) -> Arena {
+        let whole_run = Life {
+            first: 0,
+            last: usize::MAX,
+        };
+        let lives = self.lives();
+        let mut order: Vec<(usize, Life)> = self
+            .buffers()
+            .iter()
+            .enumerate()
+            .filter(|(_, spec)| spec.part.is_none() && spec.role != Role::Weight)
+            .map(|(index, _)| (index, lives[index].unwrap_or(whole_run)))
+            .collect();
+        order.sort_by_key(|&(index, _)| std::cmp::Reverse(self.buffers()[index].bytes()));
+
+        let mut arena = Arena {
+            offsets: vec![None; self.buffers().len()],
+            bytes: 0,
+        };
+        let mut placed: Vec<(usize, usize, Life)> = Vec::new();
+        for (index, life) in order {
+            let bytes = self.buffers()[index].bytes().next_multiple_of(ALIGNMENT);
+            let offset = lowest_gap(&placed, life, bytes);
+            arena.offsets[index] = Some(offset);
+            arena.bytes = arena.bytes.max(offset + bytes);
+            let at = placed.partition_point(|&(start, _, _)| start < offset);
+            placed.insert(at, (offset, offset + bytes, life));
+        }
+        arena
+    }
+
+    /// Bytes all buffers would take without sharing.
+    pub fn separate_bytes(&self) -> usize {
+        let whole = |spec: &&super::Spec| spec.part.is_none() && spec.role != Role::Weight;
+        self.buffers()
+            .iter()
+            .filter(whole)
+            .map(|spec| spec.bytes().next_multiple_of(ALIGNMENT))
+            .sum()
+    }
+
+    fn lives(&self) -> Vec<Option<Life>> {
+        let mut lives: Vec<Option<Life>> = vec![None; self.buffers().len()];
+        for (index, step) in self.steps().iter().enumerate() {
+            for &buf in step.reads.iter().chain([&step.writes]) {
+                let root = self.root(buf);
+                if self.spec(root).role != Role::Scratch {
+                    continue;
+                }
+                let life = lives[root.index()].get_or_insert(Life {
+                    first: index,
+                    last: index,
+                });
+                life.last = index;
+            }
+        }
+        lives
+    }
+}
+
+/// Lowest offset where `bytes` are free of everything alive during `life`; `placed` is sorted by start.
+fn lowest_gap(placed: &[(usize, usize, Life)], life: Life, bytes: usize) -> usize {
+    let mut offset = 0;
+    for &(start, end, other) in placed {
+        if !life.meets(other) {
+            continue;
+        }
+        if start >= offset + bytes {
+            break;
+        }
+        offset = offset.max(end);
+    }
+    offset
+}

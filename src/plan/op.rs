@@ -1,0 +1,274 @@
+//! The ops: each with its equation. Shapes are checked by the builder method of the same name.
+
+use std::ops::Range;
+
+/// Queries and the keys they may look at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Rows of q.
+    pub queries: Range<usize>,
+    /// Rows of k and v, as disjoint ranges; one softmax over their union.
+    pub keys: Vec<Range<usize>>,
+}
+
+/// How a norm's learned weight enters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gain {
+    /// No weight.
+    None,
+    /// Multiply by `1 + w`: the stored weight is an offset from one.
+    OnePlus,
+}
+
+/// What a convolution reads beyond an edge of its input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edge {
+    /// Zeros.
+    Zero,
+    /// The nearest frame, row or column.
+    Replicate,
+}
+
+/// Geometry of a 3D convolution over `[frames, height, width, channels]`; the kernel's extents are the weight's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conv3d {
+    /// Step per axis.
+    pub stride: [usize; 3],
+    /// Positions added in front of each axis.
+    pub before: [usize; 3],
+    /// Positions added behind each axis.
+    pub after: [usize; 3],
+    /// What is read beyond the first and last frame; space is always padded with zeros.
+    pub time_edge: Edge,
+    /// Each channel convolved alone.
+    pub depthwise: bool,
+}
+
+impl Conv3d {
+    /// Stride 1 and symmetric padding that keeps height and width for a kernel of extents `kernel`; time as given.
+    pub fn same(
+        kernel: [usize; 3],
+        frames_before: usize,
+        frames_after: usize,
+        time_edge: Edge,
+    ) -> Self {
+        let [_, kh, kw] = kernel;
+        Self {
+            stride: [1; 3],
+            before: [frames_before, kh / 2, kw / 2],
+            after: [frames_after, kh / 2, kw / 2],
+            time_edge,
+            depthwise: false,
+        }
+    }
+}
+
+/// Geometry of a 1D convolution over `[samples, channels]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conv1d {
+    /// Step.
+    pub stride: usize,
+    /// Distance between taps.
+    pub dilation: usize,
+    /// Zeros on each side.
+    pub padding: usize,
+}
+
+/// Order of the sub-positions when channels become pixels: channel `4c + ...` goes to row bit and column bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PixelOrder {
+    /// `4c + 2 * row + column`: the order of pixel shuffle.
+    RowMajor,
+    /// `4c + 2 * column + row`: the order of the video autoencoders' patches.
+    ColumnMajor,
+}
+
+/// Frames and latent rows and columns of a video latent `[48, frames * height * width]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grid {
+    /// Latent frames.
+    pub frames: usize,
+    /// Latent rows; even.
+    pub height: usize,
+    /// Latent columns; even.
+    pub width: usize,
+}
+
+impl Grid {
+    /// Tokens of one latent frame: 2x2 patches.
+    pub fn tokens_per_frame(self) -> usize {
+        (self.height / 2) * (self.width / 2)
+    }
+
+    /// Tokens of all frames.
+    pub fn tokens(self) -> usize {
+        self.frames * self.tokens_per_frame()
+    }
+
+    /// Positions of one channel: `frames * height * width`.
+    pub fn positions(self) -> usize {
+        self.frames * self.height * self.width
+    }
+}
+
+/// One operation. `ends` are the row counts after which the next weight block applies: group `g` owns the rows
+/// from `ends[g - 1]` up to `ends[g]`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Op {
+    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`, reads x, w, optionally b.
+    Linear {
+        /// Row groups, one block of weight rows each.
+        ends: Vec<usize>,
+    },
+    /// `y = x / sqrt(mean(x^2) + eps) * gain(w)` over each run of `width` columns; reads x and, with a gain, w.
+    RmsNorm {
+        /// Added to the mean square.
+        eps: f32,
+        /// Columns normalised together: the row, or one head.
+        width: usize,
+        /// How w enters.
+        gain: Gain,
+        /// Row groups, `width` weights each.
+        ends: Vec<usize>,
+    },
+    /// `y = x / max(|x|, eps) * sqrt(cols) * w` over each row; reads x, w.
+    L2Norm {
+        /// Floor of the norm.
+        eps: f32,
+    },
+    /// Half-split rotation of the first `2 half` lanes of each head by the angles of the row's table entry
+    /// `[sin(0..half), cos(0..half)]`; reads x, table.
+    Rope {
+        /// Heads in a row of x.
+        heads: usize,
+    },
+    /// `softmax(cap(scale q kᵀ)) v` per head over the windows, `cap(z) = c tanh(z / c)`; query head j uses
+    /// key/value head `j / (heads / kv_heads)`; reads q, k, v.
+    Attention {
+        /// Query heads.
+        heads: usize,
+        /// Key/value heads.
+        kv_heads: usize,
+        /// Factor on the logits.
+        scale: f32,
+        /// Soft-cap c, if on.
+        softcap: Option<f32>,
+        /// Which keys each query sees.
+        windows: Vec<Window>,
+    },
+    /// `y[n, head] = x[n, head] sigma(gate[n, head])` per head; reads x, gate.
+    SigmoidGate,
+    /// `a sigma(1.702 a) (b + 1)`, `a = min(u[2j], 7)`, `b = clamp(u[2j+1], -7, 7)`; reads u.
+    SwiGlu7,
+    /// `a sigma(1.702 a)`, `a = min(u, 7)`; reads u.
+    Gelu7,
+    /// `gelu_tanh(gate)`; reads gate.
+    GeluTanh,
+    /// `x sigma(x)`; reads x.
+    Silu,
+    /// `max(x, 0)`; reads x.
+    Relu,
+    /// `x + sin(exp(alpha) x)^2 / (exp(beta) + 1e-9)` per channel; reads x, alpha, beta.
+    Snake,
+    /// `x + y`; reads x, y.
+    Add,
+    /// `x y`; reads x, y.
+    Mul,
+    /// `sum_i c[i, g] x_i`, g the row's group of equal shares; reads the coefficients `[inputs, groups]` and then
+    /// the inputs.
+    Combine,
+    /// `min(max(x, low), high)`; reads x.
+    Clamp {
+        /// Lower bound.
+        low: f32,
+        /// Upper bound.
+        high: f32,
+    },
+    /// `x[:, c] a[c] + b[c]` per channel; reads x, a, b.
+    Affine,
+    /// `y[t] = scale w[ids[t]]`; reads ids, w.
+    Embed {
+        /// Factor on the row.
+        scale: f32,
+    },
+    /// Latent `[48, T H W]` to tokens `[T H/2 W/2, 192]`, channel slowest: column `4c + 2dy + dx`; reads x.
+    Patchify(Grid),
+    /// Tokens `[T H/2 W/2, 192]`, channel fastest: column `(2dy + dx) 48 + c`, to a latent `[48, T H W]`; reads x.
+    Unpatchify(Grid),
+    /// The same elements; reads x. Rounds if y is narrower.
+    Copy,
+    /// `y[t, h, w, o] = b[o] + sum x[...] w[o, i, kt, kh, kw]`; reads x, w, b.
+    Conv3d(Conv3d),
+    /// `y[n, o] = sum x[stride n + dilation k - padding, i] w[o, i, k] (+ b[o])`; reads x, w, optionally b.
+    Conv1d(Conv1d),
+    /// Kernel `2 stride`, padding `stride / 2`: `y[n, o] = b[o] + sum x[m, i] w[i, o, k]` over
+    /// `n = stride m + k - padding`; reads x, w, b.
+    ConvTranspose1d {
+        /// Upsampling factor.
+        stride: usize,
+    },
+    /// `g v / |v|`, the norm over all axes but the first; reads v, g.
+    WeightNorm,
+    /// Nearest-neighbour doubling of height and width; reads x `[T, H, W, C]`.
+    UpsampleNearest,
+    /// Channels to 2x2 pixels, `[T, H, W, 4C]` to `[T, 2H, 2W, C]`; reads x.
+    PixelShuffle(PixelOrder),
+    /// The inverse of [`Op::PixelShuffle`]; reads x.
+    PixelUnshuffle(PixelOrder),
+    /// Halves of the channels to consecutive frames, `[T, H, W, 2C]` to `[2T, H, W, C]`; reads x.
+    FrameShuffle,
+    /// Averages of neighbouring sub-positions as channels, with one zero frame in front of an odd T when
+    /// `frames` is 2; reads x.
+    AverageDown {
+        /// Frames per output frame.
+        frames: usize,
+        /// Rows and columns per output pixel.
+        space: usize,
+    },
+    /// Channels repeated over sub-positions, first `frames - 1` frames dropped; reads x.
+    DuplicateUp {
+        /// Output frames per frame.
+        frames: usize,
+        /// Output rows and columns per pixel.
+        space: usize,
+    },
+}
+
+impl Op {
+    /// The op's name, the same in plans, kernels, cases and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Linear { .. } => "linear",
+            Self::RmsNorm { .. } => "rms_norm",
+            Self::L2Norm { .. } => "l2_norm",
+            Self::Rope { .. } => "rope",
+            Self::Attention { .. } => "attention",
+            Self::SigmoidGate => "sigmoid_gate",
+            Self::SwiGlu7 => "swiglu7",
+            Self::Gelu7 => "gelu7",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Silu => "silu",
+            Self::Relu => "relu",
+            Self::Snake => "snake",
+            Self::Add => "add",
+            Self::Mul => "mul",
+            Self::Combine => "combine",
+            Self::Clamp { .. } => "clamp",
+            Self::Affine => "affine",
+            Self::Embed { .. } => "embed",
+            Self::Patchify(_) => "patchify",
+            Self::Unpatchify(_) => "unpatchify",
+            Self::Copy => "copy",
+            Self::Conv3d(_) => "conv3d",
+            Self::Conv1d(_) => "conv1d",
+            Self::ConvTranspose1d { .. } => "conv_transpose1d",
+            Self::WeightNorm => "weight_norm",
+            Self::UpsampleNearest => "upsample_nearest",
+            Self::PixelShuffle(_) => "pixel_shuffle",
+            Self::PixelUnshuffle(_) => "pixel_unshuffle",
+            Self::FrameShuffle => "frame_shuffle",
+            Self::AverageDown { .. } => "average_down",
+            Self::DuplicateUp { .. } => "duplicate_up",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The finished plan and the plans made from it.
+
+use std::ops::Range;
+
+use super::{Buf, Role, Spec};
+use crate::{plan::Op, tensor::DType};
+
+/// One op with what it reads, in the order of [`Op`]'s description, and what it writes.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is computed.
+    pub op: Op,
+    /// Arguments.
+    pub reads: Vec<Buf>,
+    /// Result.
+    pub writes: Buf,
+}
+
+/// A stretch of steps with weights of its own: a layer. The unit of weight streaming.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Its scope: `block.layers.3`.
+    pub label: String,
+    /// Its steps.
+    pub steps: Range<usize>,
+}
+
+/// A list of ops over named, typed buffers.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub(super) buffers: Vec<Spec>,
+    pub(super) steps: Vec<Step>,
+    pub(super) segments: Vec<Segment>,
+}
+
+impl Plan {
+    /// All buffers; [`Buf::index`] is the position.
+    pub fn buffers(&self) -> &[Spec] {
+        &self.buffers
+    }
+
+    /// All steps in the order they run.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Stretches with weights of their own, in order; steps outside of any lie between them.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// What lives in `buf`.
+    pub fn spec(&self, buf: Buf) -> &Spec {
+        &self.buffers[buf.index()]
+    }
+
+    /// The buffer whose storage `buf` uses: itself, or the whole it is a part of.
+    pub fn root(&self, buf: Buf) -> Buf {
+        self.spec(buf).part.as_ref().map_or(buf, |part| part.of)
+    }
+
+    /// The buffer of this label, if there is one.
+    pub fn find(&self, label: &str) -> Option<Buf> {
+        self.handles().find(|&buf| self.spec(buf).label == label)
+    }
+
+    /// Handles of all buffers.
+    pub fn handles(&self) -> impl Iterator<Item = Buf> + use<> {
+        (0..self.buffers.len())
+            .map(|i| Buf(u32::try_from(i).expect("a plan has far fewer buffers")))
+    }
+
+    /// Handles of all weights, in the order they were first named.
+    pub fn weights(&self) -> impl Iterator<Item = Buf> + '_ {
+        self.handles()
+            .filter(|&buf| self.spec(buf).role == Role::Weight)
+    }
+
+    /// The same plan without rounding of activations: every float buffer but the weights holds f32. Run on the
+    /// CPU beside the plan itself, it shows what rounding costs, so no tolerance needs to be written by hand.
+    #[must_use]
+    pub fn in_f32(&self) -> Self {
+        let mut plan = self.clone();
+        for spec in &mut plan.buffers {
+            if spec.role != Role::Weight && matches!(spec.dtype, DType::Bf16 | DType::F16) {
+                spec.dtype = DType::F32;
+            }
+        }
+        plan
+    }
+
+    /// Step `index` alone: what it reads becomes input (weights stay weights), what it writes output. Handles
+    /// stay valid.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    #[must_use]
+    pub fn single(&self, index: usize) -> Self {
+        let step = self.steps[index].clone();
+        let mut plan = Self {
+            buffers: self.buffers.clone(),
+            steps: vec![step.clone()],
+            segments: Vec::new(),
+        };
+        let used: Vec<Buf> = step.reads.iter().map(|&buf| self.root(buf)).collect();
+        let written = self.root(step.writes);
+        for buf in self.handles() {
+            let spec = &mut plan.buffers[buf.index()];
+            if spec.role == Role::Weight {
+                continue;
+            }
+            spec.role = match (used.contains(&buf), buf == written) {
+                (_, true) => Role::Output,
+                (true, false) => Role::Input,
+                (false, false) => Role::Scratch,
+            };
+        }
+        plan
+    }
+}

@@ -1,0 +1,122 @@
+//! The plan as text, for people and for snapshots: one line per step.
+
+use std::fmt;
+
+use super::{Op, Plan, Window};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label_width = self
+            .steps()
+            .iter()
+            .map(|s| self.spec(s.writes).label.len())
+            .max()
+            .unwrap_or(0);
+        for step in self.steps() {
+            let spec = self.spec(step.writes);
+            let reads: Vec<&str> = step
+                .reads
+                .iter()
+                .map(|&buf| self.spec(buf).label.as_str())
+                .collect();
+            let shape = spec.shape.to_string();
+            write!(
+                f,
+                "{:label_width$}  {shape:18} {:5} ",
+                spec.label, spec.dtype
+            )?;
+            writeln!(f, "{}  <- {}", step.op, reads.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self {
+            Self::Linear { ends } if ends.len() > 1 => write!(f, "{name}{{ends: {ends:?}}}"),
+            Self::RmsNorm {
+                eps,
+                width,
+                gain,
+                ends,
+            } => {
+                write!(
+                    f,
+                    "{name}{{eps: {eps:e}, width: {width}, gain: {gain:?}, groups: {}}}",
+                    ends.len()
+                )
+            }
+            Self::L2Norm { eps } => write!(f, "{name}{{eps: {eps:e}}}"),
+            Self::Rope { heads } => write!(f, "{name}{{heads: {heads}}}"),
+            Self::Attention {
+                heads,
+                kv_heads,
+                scale,
+                softcap,
+                windows,
+            } => {
+                write!(
+                    f,
+                    "{name}{{heads: {heads}/{kv_heads}, scale: {scale}, {}",
+                    describe(windows)
+                )?;
+                if let Some(cap) = softcap {
+                    write!(f, ", softcap: {cap}")?;
+                }
+                f.write_str("}")
+            }
+            Self::Clamp { low, high } => write!(f, "{name}{{{low}..{high}}}"),
+            Self::Embed { scale } => write!(f, "{name}{{scale: {scale}}}"),
+            Self::Patchify(grid) | Self::Unpatchify(grid) => {
+                write!(
+                    f,
+                    "{name}{{{}x{}x{}}}",
+                    grid.frames, grid.height, grid.width
+                )
+            }
+            Self::Conv3d(conv) => {
+                write!(
+                    f,
+                    "{name}{{stride: {:?}, before: {:?}, after: {:?}",
+                    conv.stride, conv.before, conv.after
+                )?;
+                write!(
+                    f,
+                    ", edge: {:?}{}}}",
+                    conv.time_edge,
+                    if conv.depthwise { ", depthwise" } else { "" }
+                )
+            }
+            Self::Conv1d(conv) => {
+                write!(
+                    f,
+                    "{name}{{stride: {}, dilation: {}, padding: {}}}",
+                    conv.stride, conv.dilation, conv.padding
+                )
+            }
+            Self::ConvTranspose1d { stride } => write!(f, "{name}{{stride: {stride}}}"),
+            Self::PixelShuffle(order) | Self::PixelUnshuffle(order) => {
+                write!(f, "{name}{{{order:?}}}")
+            }
+            Self::AverageDown { frames, space } | Self::DuplicateUp { frames, space } => {
+                write!(f, "{name}{{frames: {frames}, space: {space}}}")
+            }
+            _ => f.write_str(name),
+        }
+    }
+}
+
+fn describe(windows: &[Window]) -> String {
+    match windows {
+        [one] if one.keys.len() == 1 => "full".into(),
+        _ => {
+            let pairs: usize = windows
+                .iter()
+                .map(|w| w.queries.len() * w.keys.iter().map(|k| k.len()).sum::<usize>())
+                .sum();
+            format!("{} windows, {pairs} pairs", windows.len())
+        }
+    }
+}

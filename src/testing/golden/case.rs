@@ -1,0 +1,227 @@
+//! Suites and cases: what an index says, and the tensors of its files.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{DType, Error, Result, Shape, Tensor};
+
+/// Where a suite's files are.
+enum Files {
+    Folder(PathBuf),
+    Embedded(&'static [(&'static str, &'static [u8])]),
+}
+
+/// A folder of golden cases.
+pub struct Suite {
+    name: String,
+    files: Files,
+    index: Value,
+}
+
+impl Suite {
+    /// The suite in `folder`.
+    ///
+    /// # Errors
+    /// If its `index.json` cannot be read or has no list of cases.
+    pub fn open(folder: &Path) -> Result<Self> {
+        Self::new(
+            folder.display().to_string(),
+            Files::Folder(folder.to_path_buf()),
+        )
+    }
+
+    /// A suite in the binary: an `index.json` and the files it names.
+    ///
+    /// # Errors
+    /// As [`Suite::open`].
+    pub fn embedded(name: &str, files: &'static [(&'static str, &'static [u8])]) -> Result<Self> {
+        Self::new(name.into(), Files::Embedded(files))
+    }
+
+    fn new(name: String, files: Files) -> Result<Self> {
+        let mut suite = Self {
+            name,
+            files,
+            index: Value::Null,
+        };
+        let text = suite.file("index.json")?;
+        let index: Value =
+            serde_json::from_slice(&text).map_err(|e| suite.bad(format!("index.json: {e}")))?;
+        if !index["cases"].is_array() {
+            return Err(suite.bad("index.json has no list `cases`"));
+        }
+        suite.index = index;
+        Ok(suite)
+    }
+
+    /// The folder, or the name of an embedded suite.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its cases in the index's order.
+    pub fn cases(&self) -> impl Iterator<Item = Case<'_>> {
+        self.index["cases"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|entry| Case { suite: self, entry })
+    }
+
+    /// The bytes of one of its files.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn file(&self, name: &str) -> Result<Cow<'static, [u8]>> {
+        match &self.files {
+            Files::Folder(folder) => {
+                let path = folder.join(name);
+                std::fs::read(&path)
+                    .map(Cow::Owned)
+                    .map_err(|e| Error::input_io(path.display().to_string(), e))
+            }
+            Files::Embedded(files) => {
+                let found = files.iter().find(|(file, _)| *file == name);
+                found
+                    .map(|(_, bytes)| Cow::Borrowed(*bytes))
+                    .ok_or_else(|| self.bad(format!("has no file `{name}`")))
+            }
+        }
+    }
+
+    fn bad(&self, problem: impl Into<String>) -> Error {
+        Error::input(&self.name, problem)
+    }
+}
+
+/// One case: its entry in the index.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    suite: &'a Suite,
+    entry: &'a Value,
+}
+
+impl<'a> Case<'a> {
+    /// Its name; empty if the index gives none.
+    pub fn name(&self) -> &'a str {
+        self.entry["name"].as_str().unwrap_or_default()
+    }
+
+    /// Its kind; empty if the index gives none.
+    pub fn kind(&self) -> &'a str {
+        self.entry["kind"].as_str().unwrap_or_default()
+    }
+
+    /// The suite it is of.
+    pub fn suite(&self) -> &'a Suite {
+        self.suite
+    }
+
+    /// The index's entry.
+    pub fn entry(&self) -> &'a Value {
+        self.entry
+    }
+
+    /// The entry's field `name`.
+    ///
+    /// # Errors
+    /// If it is missing or of another type.
+    pub fn field<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let value = self
+            .entry
+            .get(name)
+            .ok_or_else(|| self.bad(format!("the index gives no `{name}`")))?;
+        T::deserialize(value).map_err(|e| self.bad(format!("`{name}` of the index: {e}")))
+    }
+
+    /// A number by its path in the entry: `["measured", "out.video", "accept_f32_rel_l2"]`.
+    ///
+    /// # Errors
+    /// If it is missing or no number.
+    pub fn number(&self, path: &[&str]) -> Result<f64> {
+        let value = path
+            .iter()
+            .try_fold(self.entry, |value, key| value.get(key));
+        value
+            .and_then(Value::as_f64)
+            .ok_or_else(|| self.bad(format!("the index gives no number `{}`", path.join("."))))
+    }
+
+    /// The tensors of its file.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged.
+    pub fn tensors(&self) -> Result<Tensors> {
+        let file: String = self.field("file")?;
+        let bytes = self.suite.file(&file)?;
+        let name = format!("{}/{file}", self.suite.name);
+        let parsed = safetensors::SafeTensors::deserialize(&bytes)
+            .map_err(|e| Error::input(&name, e.to_string()))?;
+        let mut tensors = HashMap::new();
+        for (label, view) in parsed.iter() {
+            let dtype = dtype_of(view.dtype())
+                .ok_or_else(|| Error::input(&name, format!("`{label}` is {:?}", view.dtype())))?;
+            tensors.insert(
+                label.to_string(),
+                Tensor::from_bytes(Shape::from(view.shape()), dtype, view.data()),
+            );
+        }
+        Ok(Tensors { name, tensors })
+    }
+
+    /// An error about this case.
+    pub fn bad(&self, problem: impl Into<String>) -> Error {
+        Error::input(
+            format!("{}, case `{}`", self.suite.name, self.name()),
+            problem,
+        )
+    }
+}
+
+/// The tensors of a case's file.
+pub struct Tensors {
+    name: String,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Tensors {
+    /// The tensor `label`.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn get(&self, label: &str) -> Result<&Tensor> {
+        self.tensors
+            .get(label)
+            .ok_or_else(|| Error::input(&self.name, format!("has no tensor `{label}`")))
+    }
+
+    /// Whether there is a tensor `label`.
+    pub fn has(&self, label: &str) -> bool {
+        self.tensors.contains_key(label)
+    }
+
+    /// All labels, sorted.
+    pub fn labels(&self) -> Vec<&str> {
+        let mut labels: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        labels.sort_unstable();
+        labels
+    }
+}
+
+fn dtype_of(dtype: safetensors::Dtype) -> Option<DType> {
+    Some(match dtype {
+        safetensors::Dtype::F32 => DType::F32,
+        safetensors::Dtype::BF16 => DType::Bf16,
+        safetensors::Dtype::F16 => DType::F16,
+        safetensors::Dtype::U8 => DType::U8,
+        safetensors::Dtype::I16 => DType::I16,
+        safetensors::Dtype::I32 => DType::I32,
+        _ => return None,
+    })
+}

@@ -1,1 +1,6 @@
-//! Functions that emit plans, and the small host tables they take as inputs. Runs nothing.
+//! Functions that emit plans, and the small host tables they take as inputs: coordinates, angles, key ranges.
+//!
+//! Invariant: runs nothing and reads no file. A model's configuration is a value that is passed in; there are no
+//! globals and no environment variables.
+
+pub mod dit;

@@ -1,0 +1,241 @@
+//! One sampler step as a plan: the network, guidance, and the update of the latents, which stay on the device.
+//!
+//! Every sampler here is linear in the latent, the velocity, the history and the noise, with factors that depend
+//! only on the step (sampling.md, section 5):
+//!
+//! ```text
+//! m  = [x, v]            . coefficients.m      estimate of the clean latent
+//! c' = [x, c, m, m1, m2] . coefficients.c      corrected latent, only with history
+//! x' = [c', m, m1, v, e] . coefficients.x      next latent; without history [m, v, e]
+//! ```
+
+use super::{Condition, Config, LATENT_CHANNELS, Sequence, condition, network};
+use crate::{
+    DType::F32,
+    plan::{Buf, Builder, Grid, Op, Plan},
+};
+
+/// What a latent's update remembers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum History {
+    /// Nothing; a step may take noise.
+    Noise,
+    /// The corrected latent and two estimates; no noise: UniPC.
+    Multistep,
+}
+
+/// One pass of a network over a clip.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// The network.
+    pub config: Config,
+    /// Latent frames, rows, columns.
+    pub grid: Grid,
+    /// Audio tokens.
+    pub audio: usize,
+    /// Text tokens, and with guidance those of the negative prompt.
+    pub text: Vec<usize>,
+    /// Half window of local layers, frames.
+    pub reach: usize,
+    /// What an update remembers.
+    pub history: History,
+    /// Whether the audio latent takes part in the sampling; otherwise it is a fixed condition.
+    pub updates_audio: bool,
+    /// Whether the first frame is a given picture.
+    pub has_image: bool,
+}
+
+impl Pass {
+    /// The tokens of condition `index`.
+    pub fn sequence(&self, index: usize) -> Sequence {
+        Sequence {
+            grid: self.grid,
+            audio: self.audio,
+            text: self.text[index],
+        }
+    }
+
+    /// Whether there is a second, negative condition.
+    pub fn is_guided(&self) -> bool {
+        self.text.len() > 1
+    }
+}
+
+/// Buffers of one latent's update.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// State: the latent, `[48, T H W]` or `[A, 64]`.
+    pub latent: Buf,
+    /// Output: its velocity in this step, after guidance.
+    pub velocity: Buf,
+    /// Input: this step's noise, without history.
+    pub noise: Option<Buf>,
+    /// Input: factors of the two conditions, `[2, T]` for video and `[2, 1]` for audio, with guidance.
+    pub guidance: Option<Buf>,
+}
+
+/// Buffers of [`denoise`].
+#[derive(Clone, Debug)]
+pub struct DenoisePorts {
+    /// Inputs: text features of each condition.
+    pub text: Vec<Buf>,
+    /// Inputs: [`Sequence::rope_table`] of each condition.
+    pub rope: Vec<Buf>,
+    /// Input: latent of the picture, `[48, H W]`.
+    pub image: Option<Buf>,
+    /// The video latent's update.
+    pub video: Update,
+    /// The audio latent; its update if it has one.
+    pub audio_latent: Buf,
+    /// The audio latent's update.
+    pub audio: Option<Update>,
+    /// Inputs: the columns of factors `m [2, 1]`, `c [5, 1]` (with history) and `x` (`[5, 1]`, without history
+    /// `[3, 1]`).
+    pub coefficients: Coefficients,
+}
+
+/// Columns of factors, the same for both latents.
+#[derive(Clone, Copy, Debug)]
+pub struct Coefficients {
+    /// Of the estimate.
+    pub m: Buf,
+    /// Of the corrected latent.
+    pub c: Option<Buf>,
+    /// Of the next latent.
+    pub x: Buf,
+}
+
+/// One step of `pass`. The picture's frame must be in the video latent before the first step; each step puts it
+/// back after its update.
+///
+/// # Panics
+/// If the pass has neither one nor two conditions or its configuration is not valid.
+pub fn denoise(pass: &Pass) -> (Plan, DenoisePorts) {
+    assert!(
+        (1..=2).contains(&pass.text.len()),
+        "one or two conditions, not {}",
+        pass.text.len()
+    );
+    let mut p = Builder::new();
+    let video = p.state(
+        "latent.video",
+        [LATENT_CHANNELS, pass.grid.positions()],
+        F32,
+    );
+    let audio = p.state(
+        "latent.audio",
+        [pass.audio, pass.config.audio_in_channels],
+        F32,
+    );
+    let conditions: Vec<Condition> = (0..pass.text.len())
+        .map(|i| condition(&mut p, &pass.config, pass.sequence(i)))
+        .collect();
+    let velocities = network(
+        &mut p,
+        &pass.config,
+        [video, audio],
+        &conditions,
+        pass.reach,
+    );
+    let coefficients = coefficients(&mut p, pass.history);
+
+    let tokens: Vec<Buf> = velocities.iter().map(|v| v.0).collect();
+    let (tokens, video_guidance) = guide(&mut p, "video", &tokens, pass.grid.frames);
+    let velocity = p.unpatchify("velocity.video", tokens, pass.grid);
+    let noise = update(&mut p, "video", [video, velocity], &coefficients);
+    let image = pass.has_image.then(|| {
+        let frame = pass.grid.height * pass.grid.width;
+        let image = p.input("in.image", [LATENT_CHANNELS, frame], F32);
+        let first = p.cols(video, 0..frame);
+        p.at(first).map("image", Op::Copy, image, F32);
+        image
+    });
+    let video_update = Update {
+        latent: video,
+        velocity,
+        noise,
+        guidance: video_guidance,
+    };
+    p.output(velocity);
+    let audio_update = pass.updates_audio.then(|| {
+        let velocities: Vec<Buf> = velocities.iter().map(|v| v.1).collect();
+        let (velocity, guidance) = guide(&mut p, "audio", &velocities, 1);
+        let noise = update(&mut p, "audio", [audio, velocity], &coefficients);
+        p.output(velocity);
+        Update {
+            latent: audio,
+            velocity,
+            noise,
+            guidance,
+        }
+    });
+    let ports = DenoisePorts {
+        text: conditions.iter().map(|c| c.text).collect(),
+        rope: conditions.iter().map(|c| c.rope).collect(),
+        image,
+        video: video_update,
+        audio_latent: audio,
+        audio: audio_update,
+        coefficients,
+    };
+    (p.finish(), ports)
+}
+
+fn coefficients(p: &mut Builder, history: History) -> Coefficients {
+    let m = p.input("coefficients.m", [2, 1], F32);
+    match history {
+        History::Noise => Coefficients {
+            m,
+            c: None,
+            x: p.input("coefficients.x", [3, 1], F32),
+        },
+        History::Multistep => {
+            let c = p.input("coefficients.c", [5, 1], F32);
+            Coefficients {
+                m,
+                c: Some(c),
+                x: p.input("coefficients.x", [5, 1], F32),
+            }
+        }
+    }
+}
+
+/// `negative + g (positive - negative)` as a sum with the factors `g` and `1 - g`, which the host gives.
+fn guide(p: &mut Builder, name: &str, velocities: &[Buf], groups: usize) -> (Buf, Option<Buf>) {
+    match velocities {
+        [one] => (*one, None),
+        both => {
+            let guidance = p.input(&format!("guidance.{name}"), [both.len(), groups], F32);
+            (
+                p.combine(&format!("guided.{name}"), guidance, both),
+                Some(guidance),
+            )
+        }
+    }
+}
+
+/// Replaces the latent by the next one; returns the noise input if the update takes noise.
+fn update(
+    p: &mut Builder,
+    name: &str,
+    [x, v]: [Buf; 2],
+    coefficients: &Coefficients,
+) -> Option<Buf> {
+    let shape = p.shape(x).clone();
+    let m = p.combine(&format!("estimate.{name}"), coefficients.m, &[x, v]);
+    let Some(c_factors) = coefficients.c else {
+        let noise = p.input(&format!("noise.{name}"), shape, F32);
+        p.at(x).combine("", coefficients.x, &[m, v, noise]);
+        return Some(noise);
+    };
+    let mut state = |kind: &str| p.state(&format!("history.{kind}.{name}"), shape.clone(), F32);
+    let (c, m1, m2) = (state("corrected"), state("estimate1"), state("estimate2"));
+    let corrected = p.combine(&format!("corrected.{name}"), c_factors, &[x, c, m, m1, m2]);
+    // A multistep update takes no noise: its factor in the sampler's row is zero, so the slot holds the latent.
+    p.at(x)
+        .combine("", coefficients.x, &[corrected, m, m1, v, x]);
+    for (to, from) in [(m2, m1), (m1, m), (c, corrected)] {
+        p.at(to).map("", Op::Copy, from, F32);
+    }
+    None
+}

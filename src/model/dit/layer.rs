@@ -1,0 +1,129 @@
+//! One layer: gated grouped-query attention and an MLP around an f32 residual stream. The types of the results
+//! are the reference's rounding points (model.md, section 4).
+
+use super::{Config, EPS, HEAD};
+use crate::{
+    DType::{Bf16, F32},
+    plan::{Buf, Builder, Dense, Norm, Op, Window},
+};
+
+/// What every layer of a pass shares.
+pub(super) struct Tokens<'a> {
+    /// Rows of the three modalities.
+    pub(super) ends: [usize; 3],
+    /// The rotation's table.
+    pub(super) rope: Buf,
+    /// Windows of layers that see everything.
+    pub(super) full: &'a [Window],
+    /// Windows of local layers.
+    pub(super) local: &'a [Window],
+}
+
+/// Layer `index` on the residual stream `x`.
+pub(super) fn layer(
+    p: &mut Builder,
+    config: &Config,
+    index: usize,
+    x: Buf,
+    tokens: &Tokens<'_>,
+) -> Buf {
+    let all = [tokens.ends[2]];
+    let ends: &[usize] = if config.is_per_modality(index) {
+        &tokens.ends
+    } else {
+        &all
+    };
+    let has_post_norm = config.post_norm_layers.contains(&index);
+    let is_local = config.local_attn_layers.contains(&index);
+    let windows = if is_local { tokens.local } else { tokens.full };
+    let hidden = Norm {
+        width: config.hidden_size,
+        eps: EPS,
+        weight: Some(F32),
+        out: Bf16,
+    };
+
+    let mut attended = p.scope("attention", |p| {
+        let normed = p.rms_norm("pre_norm", x, ends, hidden);
+        attention(p, config, normed, ends, (tokens.rope, windows))
+    });
+    if has_post_norm {
+        attended = p.rms_norm("attn_post_norm", attended, ends, hidden);
+    }
+    let x = p.add("attention_residual", x, attended, F32);
+    let mut fed = p.scope("mlp", |p| {
+        let normed = p.rms_norm("pre_norm", x, ends, hidden);
+        mlp(p, config, index, normed, ends)
+    });
+    if has_post_norm {
+        fed = p.rms_norm("mlp_post_norm", fed, ends, Norm { out: F32, ..hidden });
+    }
+    p.add("mlp_residual", x, fed, F32)
+}
+
+fn attention(
+    p: &mut Builder,
+    config: &Config,
+    x: Buf,
+    ends: &[usize],
+    (rope, windows): (Buf, &[Window]),
+) -> Buf {
+    let (heads, kv_heads) = (config.num_heads_q, config.num_heads_kv);
+    let dense = |rows| Dense {
+        rows,
+        bias: false,
+        weight: Bf16,
+        out: Bf16,
+    };
+    let head_norm = Norm {
+        width: HEAD,
+        eps: EPS,
+        weight: Some(F32),
+        out: F32,
+    };
+
+    let qkvg = p.linear("linear_qkv", x, ends, dense(config.qkv_rows()));
+    let (k_start, v_start, gate_start) = (
+        heads * HEAD,
+        (heads + kv_heads) * HEAD,
+        (heads + 2 * kv_heads) * HEAD,
+    );
+    let q = p.cols(qkvg, 0..k_start);
+    let k = p.cols(qkvg, k_start..v_start);
+    let v = p.cols(qkvg, v_start..gate_start);
+    let gate = p.cols(qkvg, gate_start..gate_start + heads);
+
+    let q = p.rms_norm("q_norm", q, ends, head_norm);
+    let q = p.rope("q_rope", q, rope, heads, Bf16);
+    let k = p.rms_norm("k_norm", k, ends, head_norm);
+    let k = p.rope("k_rope", k, rope, kv_heads, Bf16);
+    let scale = 1.0 / (HEAD as f32).sqrt();
+    let op = Op::Attention {
+        heads,
+        kv_heads,
+        scale,
+        softcap: None,
+        windows: windows.to_vec(),
+    };
+    let core = p.attention("core", [q, k, v], op, Bf16);
+    let gated = p.sigmoid_gate("gated", core, gate, Bf16);
+    p.linear("linear_proj", gated, ends, dense(config.hidden_size))
+}
+
+fn mlp(p: &mut Builder, config: &Config, index: usize, x: Buf, ends: &[usize]) -> Buf {
+    let dense = |rows| Dense {
+        rows,
+        bias: false,
+        weight: Bf16,
+        out: Bf16,
+    };
+    let ffn = config.ffn(index);
+    let activated = if config.is_gelu7(index) {
+        let up = p.linear("up_gate_proj", x, ends, dense(ffn));
+        p.map("activation", Op::Gelu7, up, Bf16)
+    } else {
+        let up = p.linear("up_gate_proj", x, ends, dense(2 * ffn));
+        p.swiglu7("activation", up, Bf16)
+    };
+    p.linear("down_proj", activated, ends, dense(config.hidden_size))
+}

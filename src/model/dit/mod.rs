@@ -1,0 +1,212 @@
+//! The joint audio-video DiT: video, audio and text tokens in one sequence, through 40 layers, to velocities.
+//!
+//! [`forward`] is the network alone; [`denoise`] is one sampler step around it, with guidance by a second pass
+//! over the same weights when there is a negative prompt. The network is not told the step: everything that
+//! depends on it comes in through the coefficient inputs. Equations: model.md; step rules: sampling.md.
+
+mod config;
+mod denoise;
+mod layer;
+mod sequence;
+
+pub use config::{Config, Coordinates, EPS, HEAD};
+pub use denoise::{DenoisePorts, History, Pass, Update, denoise};
+pub use sequence::{BANDS, Sequence};
+
+use crate::{
+    DType::F32,
+    plan::{Buf, Builder, Dense, Grid, Norm, Plan},
+};
+use layer::{Tokens, layer};
+
+/// Channels of a video latent.
+pub const LATENT_CHANNELS: usize = 48;
+
+/// The checkpoint's table of frequencies, `[16]` f32; the host needs it for the rotation's table.
+pub const BANDS_NAME: &str = "adapter.rope.bands";
+
+/// One text condition of a pass and what depends on its length.
+pub(super) struct Condition {
+    pub(super) sequence: Sequence,
+    pub(super) text: Buf,
+    pub(super) rope: Buf,
+}
+
+/// Buffers of [`forward`].
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardPorts {
+    /// Input: video latent `[48, T H W]`.
+    pub video: Buf,
+    /// Input: audio latent `[A, 64]`.
+    pub audio: Buf,
+    /// Input: text features `[Lt, Ct]`.
+    pub text: Buf,
+    /// Input: [`Sequence::rope_table`], `[N, 96]`.
+    pub rope: Buf,
+    /// Output: velocity of the video latent.
+    pub video_velocity: Buf,
+    /// Output: velocity of the audio latent.
+    pub audio_velocity: Buf,
+}
+
+/// The network once: latents and text features to velocities. `reach` is the half window of local layers, frames.
+///
+/// # Panics
+/// If `config` is not valid.
+pub fn forward(config: &Config, sequence: Sequence, reach: usize) -> (Plan, ForwardPorts) {
+    let mut p = Builder::new();
+    let video = p.input(
+        "in.video",
+        [LATENT_CHANNELS, sequence.grid.positions()],
+        F32,
+    );
+    let audio = p.input("in.audio", [sequence.audio, config.audio_in_channels], F32);
+    let condition = condition(&mut p, config, sequence);
+    let (text, rope) = (condition.text, condition.rope);
+    let velocities = network(&mut p, config, [video, audio], &[condition], reach);
+    let video_velocity = p.unpatchify("velocity.video", velocities[0].0, sequence.grid);
+    let audio_velocity = velocities[0].1;
+    p.output(video_velocity);
+    p.output(audio_velocity);
+    (
+        p.finish(),
+        ForwardPorts {
+            video,
+            audio,
+            text,
+            rope,
+            video_velocity,
+            audio_velocity,
+        },
+    )
+}
+
+/// The inputs of one text condition.
+fn condition(p: &mut Builder, config: &Config, sequence: Sequence) -> Condition {
+    let text = p.input("in.text", [sequence.text, config.text_in_channels], F32);
+    let rope = p.input("in.rope", [sequence.len(), 96], F32);
+    Condition {
+        sequence,
+        text,
+        rope,
+    }
+}
+
+/// Velocities of video (as tokens) and audio for each condition; layer by layer, so that a layer's weights are
+/// read once for all conditions.
+fn network(
+    p: &mut Builder,
+    config: &Config,
+    [video, audio]: [Buf; 2],
+    conditions: &[Condition],
+    reach: usize,
+) -> Vec<(Buf, Buf)> {
+    config
+        .validate()
+        .unwrap_or_else(|problem| panic!("{problem}"));
+    let patches = p.patchify("patches", video, conditions[0].sequence.grid);
+    let mut streams: Vec<Buf> = Vec::new();
+    for (i, condition) in conditions.iter().enumerate() {
+        streams.push(branch(p, i, |p| {
+            embed(p, config, condition, [patches, audio])
+        }));
+    }
+    let windows: Vec<_> = conditions
+        .iter()
+        .map(|c| (c.sequence.full(), c.sequence.local(reach)))
+        .collect();
+    for index in 0..config.num_layers {
+        p.segment(format_args!("block.layers.{index}"), |p| {
+            for (i, (condition, (full, local))) in conditions.iter().zip(&windows).enumerate() {
+                let tokens = Tokens {
+                    ends: condition.sequence.ends(),
+                    rope: condition.rope,
+                    full,
+                    local,
+                };
+                streams[i] = branch(p, i, |p| layer(p, config, index, streams[i], &tokens));
+            }
+        });
+    }
+    let pairs = streams.iter().zip(conditions).enumerate();
+    pairs
+        .map(|(i, (&x, condition))| branch(p, i, |p| head(p, config, x, condition.sequence)))
+        .collect()
+}
+
+/// The first condition keeps the checkpoint's labels; the second is marked.
+fn branch<T>(p: &mut Builder, index: usize, body: impl FnOnce(&mut Builder) -> T) -> T {
+    if index == 0 {
+        body(p)
+    } else {
+        p.branch("negative", body)
+    }
+}
+
+fn embed(
+    p: &mut Builder,
+    config: &Config,
+    condition: &Condition,
+    [patches, audio]: [Buf; 2],
+) -> Buf {
+    let sequence = condition.sequence;
+    let hidden = p.assemble("hidden", [sequence.len(), config.hidden_size], F32);
+    let dense = Dense {
+        rows: config.hidden_size,
+        bias: true,
+        weight: F32,
+        out: F32,
+    };
+    let modalities = [
+        ("adapter.video_embedder", patches, sequence.video_rows()),
+        ("adapter.audio_embedder", audio, sequence.audio_rows()),
+        (
+            "adapter.text_embedder",
+            condition.text,
+            sequence.text_rows(),
+        ),
+    ];
+    for (name, x, rows) in modalities {
+        let count = rows.len();
+        let destination = p.rows(hidden, rows);
+        p.at(destination).linear(name, x, &[count], dense);
+    }
+    hidden
+}
+
+fn head(p: &mut Builder, config: &Config, x: Buf, sequence: Sequence) -> (Buf, Buf) {
+    let norm = Norm {
+        width: config.hidden_size,
+        eps: EPS,
+        weight: Some(F32),
+        out: F32,
+    };
+    let dense = |rows| Dense {
+        rows,
+        bias: false,
+        weight: F32,
+        out: F32,
+    };
+    let video = p.rows(x, sequence.video_rows());
+    let video = p.rms_norm("final_norm_video", video, &[sequence.grid.tokens()], norm);
+    let video = p.linear(
+        "final_linear_video",
+        video,
+        &[sequence.grid.tokens()],
+        dense(config.video_in_channels),
+    );
+    let audio = p.rows(x, sequence.audio_rows());
+    let audio = p.rms_norm("final_norm_audio", audio, &[sequence.audio], norm);
+    let audio = p.linear(
+        "final_linear_audio",
+        audio,
+        &[sequence.audio],
+        dense(config.audio_in_channels),
+    );
+    (video, audio)
+}
+
+/// A latent's extents `[48, T, H, W]`.
+pub fn latent_shape(grid: Grid) -> [usize; 4] {
+    [LATENT_CHANNELS, grid.frames, grid.height, grid.width]
+}

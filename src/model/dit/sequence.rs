@@ -1,0 +1,253 @@
+//! Where the tokens of one forward pass lie: rows by modality, coordinates, angles, windows.
+
+use std::ops::Range;
+
+use super::Coordinates;
+use crate::plan::{Grid, Window};
+
+/// Frequencies of the rotation, `10000^(-i / 16)` correctly rounded; stored in checkpoints as
+/// `adapter.rope.bands`, which wins.
+pub const BANDS: [u32; 16] = [
+    0x3f80_0000,
+    0x3f0f_f59a,
+    0x3ea1_e89b,
+    0x3e36_1887,
+    0x3dcc_cccd,
+    0x3d66_55c3,
+    0x3d01_86e2,
+    0x3c91_ad39,
+    0x3c23_d70a,
+    0x3bb8_449c,
+    0x3b4f_3e37,
+    0x3ae9_1528,
+    0x3a83_126f,
+    0x3a13_6a16,
+    0x39a5_cb5f,
+    0x393a_7753,
+];
+
+/// Angles of a token: 16 bands on each of the axes time, row and column.
+const ANGLES: usize = 48;
+
+/// The tokens of one forward pass, in the order video, audio, text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sequence {
+    /// Latent frames, rows and columns.
+    pub grid: Grid,
+    /// Audio tokens.
+    pub audio: usize,
+    /// Text tokens; padding never enters.
+    pub text: usize,
+}
+
+impl Sequence {
+    /// All tokens.
+    pub fn len(&self) -> usize {
+        self.grid.tokens() + self.audio + self.text
+    }
+
+    /// Whether there are no tokens at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows of the video tokens.
+    pub fn video_rows(&self) -> Range<usize> {
+        0..self.grid.tokens()
+    }
+
+    /// Rows of the audio tokens.
+    pub fn audio_rows(&self) -> Range<usize> {
+        self.grid.tokens()..self.grid.tokens() + self.audio
+    }
+
+    /// Rows of the text tokens.
+    pub fn text_rows(&self) -> Range<usize> {
+        self.len() - self.text..self.len()
+    }
+
+    /// Where the rows of video, audio and text end.
+    pub fn ends(&self) -> [usize; 3] {
+        [self.video_rows().end, self.audio_rows().end, self.len()]
+    }
+
+    /// Nine numbers a token: position, size of its grid, size of the reference grid, each as time, row, column.
+    pub fn coordinates(&self, style: Coordinates) -> Vec<[f32; 9]> {
+        let Grid {
+            frames,
+            height,
+            width,
+        } = self.grid;
+        let size = [frames, height / 2, width / 2].map(|n| n as f32);
+        let [t, h, w] = size;
+        let mut rows = Vec::with_capacity(self.len());
+        for frame in 0..frames {
+            for y in 0..height / 2 {
+                for x in 0..width / 2 {
+                    rows.push([frame as f32, y as f32, x as f32, t, h, w, t, h, w]);
+                }
+            }
+        }
+        let line = |at: f32, count: usize, reference: usize| {
+            [
+                at,
+                0.0,
+                0.0,
+                count as f32,
+                1.0,
+                1.0,
+                reference as f32,
+                1.0,
+                1.0,
+            ]
+        };
+        let reference = match style {
+            Coordinates::V1 => frames,
+            Coordinates::V2 => self.audio.saturating_sub(1) / 4 + 1,
+        };
+        rows.extend((0..self.audio).map(|i| line(i as f32, self.audio, reference)));
+        rows.extend((0..self.text).map(|i| match style {
+            Coordinates::V1 => line(i as f32, self.text, 2),
+            Coordinates::V2 => line(i as f32 - self.text as f32, self.text, 1),
+        }));
+        rows
+    }
+
+    /// The rotation's table `[len, 96]`: sines of the 48 angles, then cosines.
+    ///
+    /// # Errors
+    /// A sentence if one token of a modality would have to stretch over several frames (a division by zero).
+    pub fn rope_table(&self, style: Coordinates, bands: &[f32; 16]) -> Result<Vec<f32>, String> {
+        let mut table = Vec::with_capacity(self.len() * 2 * ANGLES);
+        for coordinates in self.coordinates(style) {
+            let angles = angles(&coordinates, bands)?;
+            table.extend(angles.iter().map(|&a| f64::from(a).sin() as f32));
+            table.extend(angles.iter().map(|&a| f64::from(a).cos() as f32));
+        }
+        Ok(table)
+    }
+
+    /// Every token sees every token.
+    pub fn full(&self) -> Vec<Window> {
+        let keys = std::iter::once(0..self.len()).collect();
+        vec![Window {
+            queries: 0..self.len(),
+            keys,
+        }]
+    }
+
+    /// A video token sees the frames at most `reach` away, and all audio and text; audio and text see everything.
+    pub fn local(&self, reach: usize) -> Vec<Window> {
+        let (frames, per_frame) = (self.grid.frames, self.grid.tokens_per_frame());
+        let rest = self.grid.tokens()..self.len();
+        let mut windows: Vec<Window> = (0..frames)
+            .map(|t| {
+                let near =
+                    t.saturating_sub(reach) * per_frame..(t + reach + 1).min(frames) * per_frame;
+                let keys = if near.end == rest.start {
+                    vec![near.start..rest.end]
+                } else {
+                    vec![near, rest.clone()]
+                };
+                let keys = keys.into_iter().filter(|range| !range.is_empty()).collect();
+                Window {
+                    queries: t * per_frame..(t + 1) * per_frame,
+                    keys,
+                }
+            })
+            .collect();
+        if !rest.is_empty() {
+            let keys = std::iter::once(0..self.len()).collect();
+            windows.push(Window {
+                queries: rest,
+                keys,
+            });
+        }
+        windows
+    }
+}
+
+/// `((p - c) s) b` per axis and band, in that order in f32.
+fn angles(coordinates: &[f32; 9], bands: &[f32; 16]) -> Result<[f32; ANGLES], String> {
+    let mut angles = [0.0; ANGLES];
+    for axis in 0..3 {
+        let [position, size, reference] = [
+            coordinates[axis],
+            coordinates[3 + axis],
+            coordinates[6 + axis],
+        ];
+        let scale = if size == 1.0 && reference == 1.0 {
+            1.0
+        } else if size == 1.0 {
+            return Err(format!(
+                "one token cannot be stretched over {reference}; give at least two text tokens"
+            ));
+        } else {
+            (reference - 1.0) / (size - 1.0)
+        };
+        let centre = if axis == 0 { 0.0 } else { (size - 1.0) / 2.0 };
+        for (angle, band) in angles[16 * axis..16 * (axis + 1)].iter_mut().zip(bands) {
+            *angle = ((position - centre) * scale) * band;
+        }
+    }
+    Ok(angles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_reaches_all_frames_is_full() {
+        let grid = Grid {
+            frames: 3,
+            height: 4,
+            width: 4,
+        };
+        let sequence = Sequence {
+            grid,
+            audio: 2,
+            text: 3,
+        };
+        assert!(
+            sequence
+                .local(2)
+                .iter()
+                .all(|w| w.keys == vec![0..sequence.len()])
+        );
+        let narrow = sequence.local(1);
+        assert_eq!(narrow[0].keys, vec![0..8, 12..17]);
+        assert_eq!(narrow[1].keys, vec![0..17]);
+        assert_eq!(narrow[2].keys, vec![4..17]);
+        assert_eq!(
+            narrow[3],
+            Window {
+                queries: 12..17,
+                keys: vec![0..17]
+            }
+        );
+    }
+
+    #[test]
+    fn one_text_token_cannot_be_stretched() {
+        let sequence = Sequence {
+            grid: Grid {
+                frames: 1,
+                height: 2,
+                width: 2,
+            },
+            audio: 1,
+            text: 1,
+        };
+        assert!(
+            sequence
+                .rope_table(Coordinates::V1, &BANDS.map(f32::from_bits))
+                .is_err()
+        );
+        assert!(
+            sequence
+                .rope_table(Coordinates::V2, &BANDS.map(f32::from_bits))
+                .is_ok()
+        );
+    }
+}

@@ -1,0 +1,333 @@
+//! Tensors by name, and the check that all of them are what the model wants.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rayon::prelude::*;
+
+use crate::{DType, Error, Result, Shape, Tensor};
+
+/// Shape and stored element type of a tensor, known without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Extents, outermost first.
+    pub shape: Shape,
+    /// Element type in the file.
+    pub dtype: DType,
+}
+
+/// Tensors by name.
+pub trait Source: Send + Sync {
+    /// Every name, in a fixed order, those included that cannot be loaded (their file is missing, say).
+    fn names(&self) -> Vec<String>;
+
+    /// What `name` is; `None` if there is no such tensor or it cannot be loaded ([`Source::load`] says why).
+    fn info(&self, name: &str) -> Option<Info>;
+
+    /// The tensor as stored, mapped where possible.
+    ///
+    /// # Errors
+    /// If there is no such tensor, its file is missing, or its element type has no [`DType`].
+    fn load(&self, name: &str) -> Result<Tensor>;
+
+    /// The file that holds `name`, or that should hold it; for messages.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// A tensor that a model asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The checkpoint's name.
+    pub name: String,
+    /// Extents, outermost first.
+    pub shape: Shape,
+    /// Element type as used, f32 or bf16; a bf16 weight may be stored as f32.
+    pub dtype: DType,
+}
+
+impl Want {
+    /// A wanted tensor.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, dtype: DType) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+            dtype,
+        }
+    }
+}
+
+/// A source whose tensors are checked against what is wanted before they are used.
+pub struct Weights {
+    source: Box<dyn Source>,
+    accepts_any_float: bool,
+    may_have_more_rows: Vec<String>,
+}
+
+impl Weights {
+    /// All tensors of `source`, stored as the wants say: f32 where f32 is used, bf16 or f32 where bf16 is.
+    pub fn new(source: Box<dyn Source>) -> Self {
+        Self {
+            source,
+            accepts_any_float: false,
+            may_have_more_rows: Vec::new(),
+        }
+    }
+
+    /// The same, where any of f32, bf16 and f16 may be stored for any tensor.
+    #[must_use]
+    pub fn accepting_any_float(mut self) -> Self {
+        self.accepts_any_float = true;
+        self
+    }
+
+    /// The same, where `name` may have more rows than wanted; those beyond are not used.
+    #[must_use]
+    pub fn allowing_more_rows(mut self, name: impl Into<String>) -> Self {
+        self.may_have_more_rows.push(name.into());
+        self
+    }
+
+    /// Checks that every wanted tensor is there with its shape and an element type that will do. Reads no
+    /// tensor's bytes.
+    ///
+    /// # Errors
+    /// All missing names at once, or the first tensor that is of another kind.
+    pub fn check(&self, wants: &[Want]) -> Result<()> {
+        let present: HashSet<String> = self.source.names().into_iter().collect();
+        let missing: Vec<&str> = wants
+            .iter()
+            .map(|want| want.name.as_str())
+            .filter(|name| !present.contains(*name))
+            .collect();
+        if let Some(first) = missing.first() {
+            let problem = format!("lacks {} that the model needs", list(&missing));
+            return Err(Error::weights(self.source.path(first), problem));
+        }
+        wants.iter().try_for_each(|want| self.check_one(want))
+    }
+
+    /// Checks that the source holds nothing but what is wanted; `wants` is the union over all its users.
+    ///
+    /// # Errors
+    /// The names that nothing asks for.
+    pub fn check_nothing_left(&self, wants: &[Want]) -> Result<()> {
+        let wanted: HashSet<&str> = wants.iter().map(|want| want.name.as_str()).collect();
+        let names = self.source.names();
+        let left: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !wanted.contains(name))
+            .collect();
+        let Some(first) = left.first() else {
+            return Ok(());
+        };
+        let problem = format!(
+            "holds {} that the model does not have; is it another model's?",
+            list(&left)
+        );
+        Err(Error::weights(self.source.path(first), problem))
+    }
+
+    /// The tensor in its stored element type, with exactly the wanted shape; the caller rounds it.
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn load(&self, want: &Want) -> Result<Tensor> {
+        self.check_one(want)?;
+        let tensor = self.source.load(&want.name)?;
+        if tensor.shape() == &want.shape {
+            return Ok(tensor);
+        }
+        let bytes = want.shape.count() * tensor.dtype().size();
+        let dtype = tensor.dtype();
+        Ok(Tensor::shared(
+            want.shape.clone(),
+            dtype,
+            Arc::new(Whole(tensor)),
+            0..bytes,
+        ))
+    }
+
+    /// Row-major index of the tensor's first NaN or infinity.
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub fn first_not_finite(&self, want: &Want) -> Result<Option<usize>> {
+        Ok(first_not_finite(&self.load(want)?))
+    }
+
+    /// The file that holds `name`, or that should hold it; for messages.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.source.path(name)
+    }
+
+    /// The tensors, unchecked.
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
+    fn check_one(&self, want: &Want) -> Result<()> {
+        let Some(found) = self.source.info(&want.name) else {
+            // Why it cannot be loaded is the source's to say.
+            self.source.load(&want.name)?;
+            return Err(Error::tensor(
+                self.source.path(&want.name),
+                &want.name,
+                "cannot be used",
+            ));
+        };
+        let more_rows = self.may_have_more_rows.contains(&want.name);
+        let shape_fits = found.shape == want.shape
+            || (more_rows && has_more_rows(found.shape.extents(), want.shape.extents()));
+        if shape_fits && self.accepts(want.dtype, found.dtype) {
+            return Ok(());
+        }
+        let problem = format!(
+            "must be {}{} {}; found {} {}",
+            want.dtype,
+            if more_rows { " of at least" } else { "" },
+            want.shape,
+            found.dtype,
+            found.shape
+        );
+        Err(Error::tensor(
+            self.source.path(&want.name),
+            &want.name,
+            problem,
+        ))
+    }
+
+    fn accepts(&self, used: DType, stored: DType) -> bool {
+        let is_float = matches!(stored, DType::F32 | DType::Bf16 | DType::F16);
+        used == stored
+            || (used == DType::Bf16 && stored == DType::F32)
+            || (self.accepts_any_float && is_float)
+    }
+}
+
+/// Keeps a tensor alive behind a view of its first rows.
+struct Whole(Tensor);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+fn has_more_rows(found: &[usize], wanted: &[usize]) -> bool {
+    match (found, wanted) {
+        ([rows, rest @ ..], [least, other @ ..]) => rows >= least && rest == other,
+        _ => false,
+    }
+}
+
+/// Up to twelve names, and how many more there are.
+fn list(names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let tensors = match names.len() {
+        1 => "the tensor".to_string(),
+        count => format!("{count} tensors"),
+    };
+    match names.len().saturating_sub(SHOWN) {
+        0 => format!("{tensors} {}", shown.join(", ")),
+        more => format!("{tensors} {} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Some of another source's tensors under other names.
+pub struct Selected {
+    source: Box<dyn Source>,
+    /// Our name -> the source's.
+    names: BTreeMap<String, String>,
+}
+
+impl Selected {
+    /// The tensors for whose name `rename` gives a name; the rest are not seen.
+    ///
+    /// # Errors
+    /// If two tensors get one name.
+    pub fn new(source: Box<dyn Source>, rename: fn(&str) -> Option<String>) -> Result<Self> {
+        let mut names = BTreeMap::new();
+        for theirs in source.names() {
+            let Some(ours) = rename(&theirs) else {
+                continue;
+            };
+            if let Some(other) = names.insert(ours, theirs.clone()) {
+                let problem = format!("and `{other}` are one tensor under two names; remove one");
+                return Err(Error::tensor(source.path(&theirs), theirs, problem));
+            }
+        }
+        Ok(Self { source, names })
+    }
+}
+
+impl Source for Selected {
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        self.source.info(self.names.get(name)?)
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        self.source
+            .load(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.source
+            .path(self.names.get(name).map_or(name, String::as_str))
+    }
+}
+
+/// Checks that a tensor holds no NaN and no infinity.
+///
+/// # Errors
+/// Names the file, the tensor and the row-major index of the first such element.
+pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
+    match first_not_finite(tensor) {
+        None => Ok(()),
+        Some(index) => {
+            let problem = format!(
+                "holds NaN or infinity, first at element {index} of {}; the file is damaged or its training \
+                 went wrong",
+                tensor.shape()
+            );
+            Err(Error::tensor(path, name, problem))
+        }
+    }
+}
+
+/// Row-major index of the first NaN or infinity: the first element whose exponent bits are all ones.
+fn first_not_finite(tensor: &Tensor) -> Option<usize> {
+    let bytes = tensor.bytes();
+    match tensor.dtype() {
+        DType::F32 => first(bytes, |b| {
+            u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000
+        }),
+        DType::Bf16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
+        DType::F16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+        DType::U8 | DType::I16 | DType::I32 => None,
+    }
+}
+
+fn first<const N: usize>(bytes: &[u8], test: impl Fn([u8; N]) -> bool + Sync) -> Option<usize> {
+    /// Elements a task looks at; the inner loop has no early exit so that it vectorises.
+    const BLOCK: usize = 1 << 16;
+    let elements = bytes.as_chunks::<N>().0;
+    let block = elements
+        .par_chunks(BLOCK)
+        .position_first(|block| block.iter().fold(false, |any, &b| any | test(b)))?;
+    let start = block * BLOCK;
+    let within = elements[start..].iter().position(|&b| test(b))?;
+    Some(start + within)
+}

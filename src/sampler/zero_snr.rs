@@ -1,0 +1,48 @@
+//! Noise on the input of the super-resolution pass: `x = a up + sqrt(1 - a²) noise`.
+//!
+//! `a` comes from a table of 1000 signal levels of another, older schedule (stretched so that the last level is
+//! 0); it belongs to none of the sigmas. The network was trained on such inputs, so this is not to be corrected.
+
+use crate::{Error, Result};
+
+/// Number of levels.
+pub const LEVELS: usize = 1000;
+
+/// The level of the released configurations. 0 stands for no noise at all.
+pub const DEFAULT_NOISE_VALUE: usize = 220;
+
+/// Audio that the super-resolution network sees: `AUDIO[0] noise + AUDIO[1] base audio`, fixed for the pass.
+pub const AUDIO: [f32; 2] = [0.7, 0.3];
+
+/// Factors `[a, sqrt(1 - a²)]` of the upsampled latent and the noise at level `noise_value`; `[1, 0]` for level 0.
+///
+/// # Errors
+/// [`Error::Request`] if there is no such level.
+pub fn factors(noise_value: usize) -> Result<[f32; 2]> {
+    if noise_value == 0 {
+        return Ok([1.0, 0.0]);
+    }
+    let Some(&signal) = signal_table().get(noise_value) else {
+        let problem = format!("must be 0 to {}; given {noise_value}", LEVELS - 1);
+        return Err(Error::request("noise_value", problem));
+    };
+    let a = f64::from(signal);
+    Ok([signal, (1.0 - a * a).sqrt() as f32])
+}
+
+/// The signal levels, falling from 0.9995749 to 0.
+pub fn signal_table() -> Vec<f32> {
+    let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
+    let mut product = 1.0;
+    let roots: Vec<f32> = (0..LEVELS)
+        .map(|j| {
+            let root = first + j as f64 / (LEVELS - 1) as f64 * (last - first);
+            product *= 1.0 - root * root;
+            (product as f32).sqrt()
+        })
+        .collect();
+    // Shift the last level to 0 and scale so that the first stays, in f32 as the reference does.
+    let (top, bottom) = (roots[0], roots[LEVELS - 1]);
+    let scale = top / (top - bottom);
+    roots.iter().map(|q| (q - bottom) * scale).collect()
+}

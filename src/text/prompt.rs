@@ -1,0 +1,203 @@
+//! What a prompt must and should be. Nothing here changes a prompt; what cannot be used is refused, what could be
+//! better is said in one line.
+//!
+//! The video model was trained on long prompts of a fixed form: one English paragraph of 150 to 200 words (who and
+//! where, then the events in order, each spoken line quoted); if somebody speaks, a line `Dialogue:` and one line
+//! per utterance, `<who, language>: "the words"`; a line `Background Sound:` and one line in angle brackets.
+//! Spoken Chinese, Japanese and Korean has one space between all characters.
+
+use crate::{Error, Result};
+
+/// Rows of text features that the video model takes at most.
+///
+/// A longer prompt is encoded whole, so that all its tokens see each other, and the *features* are cut. Cutting
+/// the ids first gives other features.
+pub const MAX_TOKENS: usize = 640;
+
+/// A paragraph with fewer words gets advice.
+const FEW_WORDS: usize = 100;
+
+/// The text whose features guidance of the base model leads away from, when the user gives none.
+///
+/// The words are ours. The reference has its own, so a guided clip equals the reference's only if that text is
+/// passed as the negative prompt.
+pub const NEGATIVE_PROMPT: &str = "\
+low resolution, blurred picture, out of focus, compression blocks, banding, heavy noise, film scratches, \
+overexposed, underexposed, washed-out colours, oversaturated, wrong white balance, flicker, changing brightness, \
+ghost images, double contours, torn frames, frozen picture, stutter, jumping frames, shaking camera, sudden cuts, \
+warped background, moving walls, objects that appear or vanish, text on screen, subtitles, captions, logo, \
+watermark, border, split screen, cartoon, drawing, plastic skin, wax face, distorted face, melting features, \
+asymmetric eyes, crossed eyes, deformed teeth, changing identity, extra fingers, fused fingers, missing hands, \
+extra limbs, twisted joints, stiff body, empty stare, no blinking, no expression, exaggerated grimace, \
+mouth that does not move with the words, lips out of sync, mouth moving in silence, \
+muffled sound, distorted sound, clipping, crackle, clicks, hum, hiss, static, echo, metallic ringing, dropouts, \
+sudden changes of volume, sound out of sync, loud music over speech, silence, robotic voice, monotone voice, \
+flat delivery, mumbling, slurred words, wrong words, repeated words, skipped words, made-up language, \
+wrong accent, unnatural pauses, rushed speech, dragging speech, several voices at once, changing voice";
+
+/// Refuses a prompt that says nothing.
+///
+/// # Errors
+/// [`Error::Input`] if the prompt is empty or only white space.
+pub fn check(prompt: &str) -> Result<()> {
+    let found = match prompt {
+        "" => "it is empty",
+        blank if blank.trim().is_empty() => "it is only white space",
+        _ => return Ok(()),
+    };
+    Err(Error::input(
+        "prompt",
+        format!("must say what to show; {found}; describe a person, a place and what happens"),
+    ))
+}
+
+/// One line about how this prompt could suit the model better, or `None` if nothing stands out.
+pub fn advice(prompt: &str) -> Option<String> {
+    let has_line = |start: &str| prompt.lines().any(|l| l.trim_start().starts_with(start));
+    let words = prompt
+        .lines()
+        .take_while(|l| !is_heading(l))
+        .flat_map(str::split_whitespace)
+        .count();
+    let mut hints = Vec::new();
+    if words < FEW_WORDS {
+        let s = if words == 1 { "" } else { "s" };
+        hints.push(format!(
+            "describes the scene in {words} word{s} where this model wants one English paragraph of 150-200"
+        ));
+    }
+    if prompt.contains(is_quote) && !has_line(DIALOGUE) {
+        hints.push("has speech but no `Dialogue:` part that repeats it line by line".into());
+    }
+    if !has_line(BACKGROUND_SOUND) {
+        hints.push("has no `Background Sound:` part".into());
+    }
+    if has_unspaced_cjk_speech(prompt) {
+        hints.push(
+            "has spoken Chinese, Japanese or Korean without a space between all its characters"
+                .into(),
+        );
+    }
+    (!hints.is_empty()).then(|| format!("the prompt {}", hints.join("; it ")))
+}
+
+/// What is said about a prompt of `tokens` ids if the model cannot use them all.
+pub fn cut_notice(tokens: usize) -> Option<String> {
+    (tokens > MAX_TOKENS).then(|| {
+        format!(
+            "the prompt has {tokens} tokens; the model uses the features of the first {MAX_TOKENS}"
+        )
+    })
+}
+
+const DIALOGUE: &str = "Dialogue:";
+const BACKGROUND_SOUND: &str = "Background Sound:";
+
+fn is_heading(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with(DIALOGUE) || line.starts_with(BACKGROUND_SOUND)
+}
+
+fn is_quote(char: char) -> bool {
+    matches!(char, '"' | '\u{201c}' | '\u{201d}')
+}
+
+/// Whether two characters of Chinese, Japanese or Korean stand side by side inside quotes.
+fn has_unspaced_cjk_speech(prompt: &str) -> bool {
+    let (mut in_quotes, mut after_cjk) = (false, false);
+    for char in prompt.chars() {
+        if is_quote(char) {
+            in_quotes = match char {
+                '\u{201c}' => true,
+                '\u{201d}' => false,
+                _ => !in_quotes,
+            };
+        }
+        let cjk = in_quotes && is_cjk(char);
+        if cjk && after_cjk {
+            return true;
+        }
+        after_cjk = cjk;
+    }
+    false
+}
+
+/// Kana, Han characters and Hangul syllables.
+fn is_cjk(char: char) -> bool {
+    matches!(char,
+        '\u{3041}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A prompt of the model's own form, with the given speech.
+    fn complete(speech: &str) -> String {
+        let body = "word ".repeat(160);
+        format!(
+            "{body}and she says, \"{speech}\" in a low voice.\n\nDialogue:\n<young woman, English>: \"{speech}\"\n\n\
+             Background Sound:\n<No prominent background sound>"
+        )
+    }
+
+    #[test]
+    fn prompts_that_say_nothing_are_refused() {
+        for blank in ["", " ", "\n\t \r\n", "\u{3000}"] {
+            let e = check(blank).unwrap_err();
+            assert_eq!(e.exit_code(), 3);
+            assert!(
+                e.to_string().starts_with("prompt: must say what to show"),
+                "{e}"
+            );
+        }
+        for prompt in ["a cat", "\0", "猫"] {
+            check(prompt).unwrap();
+        }
+    }
+
+    #[test]
+    fn advice_names_what_is_missing_and_nothing_else() {
+        assert_eq!(advice(&complete("Good morning.")), None);
+        assert_eq!(advice(&complete("你 好 ， 世 界 。")), None);
+        let short = advice("a cat").unwrap();
+        assert!(
+            short.contains("2 words") && short.contains("Background Sound"),
+            "{short}"
+        );
+        assert!(
+            !short.contains("Dialogue") && !short.contains('\n'),
+            "{short}"
+        );
+        assert!(advice("she says \"hello\"").unwrap().contains("Dialogue"));
+        for speech in ["你好", "こんにちは", "안녕 하세요"] {
+            let line = advice(&complete(speech)).unwrap();
+            assert!(
+                line.contains("space between") && !line.contains("words"),
+                "{line}"
+            );
+        }
+        // Characters outside quotes are not speech.
+        assert_eq!(advice(&format!("北京 {}", complete("Hello."))), None);
+    }
+
+    #[test]
+    fn long_prompts_are_announced() {
+        assert_eq!(cut_notice(MAX_TOKENS), None);
+        let line = cut_notice(700).unwrap();
+        assert!(line.contains("700") && line.contains("640"), "{line}");
+    }
+
+    #[test]
+    fn the_negative_prompt_is_one_line_of_phrases() {
+        assert!(NEGATIVE_PROMPT.is_ascii() && !NEGATIVE_PROMPT.contains('\n'));
+        let phrases: Vec<&str> = NEGATIVE_PROMPT.split(", ").collect();
+        assert!(phrases.len() > 50);
+        assert!(
+            phrases
+                .iter()
+                .all(|p| !p.is_empty() && p.trim() == *p && !p.contains("  "))
+        );
+    }
+}

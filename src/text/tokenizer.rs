@@ -1,0 +1,118 @@
+//! The text encoder's tokenizer: byte-pair encoding over whole segments, with byte fallback.
+//!
+//! 1. The raw text is scanned from the left for added tokens, the longest match winning; each becomes its id.
+//! 2. In the text between them every space becomes U+2581.
+//! 3. Each such segment starts as one symbol per character (or, for a character without a piece, one per UTF-8
+//!    byte) and is merged by [`bpe`](super::bpe).
+//!
+//! No token is put before or after the text, nothing is trimmed, folded or normalised.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use super::{
+    added::AddedTokens,
+    bpe::{self, Merges},
+    tokenizer_file,
+};
+use crate::{Error, Result};
+
+/// The character that stands for a space inside pieces.
+pub(super) const SPACE_MARK: char = '\u{2581}';
+
+/// Largest `tokenizer.json` that is read; the published one has about 35 MB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Turns text into the text encoder's token ids.
+pub struct Tokenizer {
+    pub(super) added: AddedTokens,
+    /// Pieces that are one character.
+    pub(super) chars: HashMap<char, u32>,
+    /// Byte pieces; every byte is present that a character without a piece can need.
+    pub(super) bytes: [Option<u32>; 256],
+    pub(super) merges: Merges,
+    pub(super) vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, and the `tokenizer_config.json` beside it if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if a file cannot be read, is damaged, or asks for something that this tokenizer does
+    /// not do: another kind of model, another normaliser, tokens put around the text.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let config = path.with_file_name("tokenizer_config.json");
+        if config.exists() {
+            let json = read(&config)?;
+            tokenizer_file::check_config(&json).map_err(|p| Error::weights(&config, p))?;
+        }
+        Self::parse(&read(path)?, path)
+    }
+
+    /// Reads the contents of a `tokenizer.json`; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] as for [`Tokenizer::open`].
+    pub fn parse(json: &[u8], name: impl AsRef<Path>) -> Result<Self> {
+        tokenizer_file::parse(json).map_err(|problem| Error::weights(name.as_ref(), problem))
+    }
+
+    /// Number of pieces; all ids are below it. The text encoder's embedding needs at least as many rows.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The ids of `text`, in order. The empty text has none.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let (mut segment, mut at) = (0, 0);
+        while at < text.len() {
+            // UTF-8 is self-synchronising: a match can only begin and end between characters.
+            match self.added.longest(&text.as_bytes()[at..]) {
+                Some((len, id)) => {
+                    self.encode_segment(&text[segment..at], &mut ids);
+                    ids.push(id);
+                    at += len;
+                    segment = at;
+                }
+                None => at += 1,
+            }
+        }
+        self.encode_segment(&text[segment..], &mut ids);
+        ids
+    }
+
+    /// Appends the ids of a text that holds no added token.
+    fn encode_segment(&self, text: &str, ids: &mut Vec<u32>) {
+        let mut symbols = Vec::with_capacity(text.len());
+        for char in text.chars() {
+            let char = if char == ' ' { SPACE_MARK } else { char };
+            if let Some(&id) = self.chars.get(&char) {
+                symbols.push(id);
+                continue;
+            }
+            let mut utf8 = [0; 4];
+            for &byte in char.encode_utf8(&mut utf8).as_bytes() {
+                symbols
+                    .push(self.bytes[usize::from(byte)].expect("checked when the file was read"));
+            }
+        }
+        ids.extend(bpe::merge(symbols, &self.merges));
+    }
+}
+
+/// The bytes of a file of sensible size.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let found = fs::metadata(path).map_err(|e| Error::weights_io(path, e))?;
+    if !found.is_file() {
+        return Err(Error::weights(path, "is not a file"));
+    }
+    if found.len() > MAX_FILE_BYTES {
+        let problem = format!(
+            "must have at most {MAX_FILE_BYTES} bytes to be a tokenizer; found {}",
+            found.len()
+        );
+        return Err(Error::weights(path, problem));
+    }
+    fs::read(path).map_err(|e| Error::weights_io(path, e))
+}

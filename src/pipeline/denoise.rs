@@ -1,0 +1,307 @@
+//! One pass of a network over the latents: the sampler's table walked step by step on a device.
+
+use super::Context;
+use crate::{
+    DType, Error, Result, Tensor,
+    executor::{Prepare, Program},
+    model::dit::{self, Config, Coordinates, DenoisePorts, History, Pass, Sequence, Update},
+    plan::{Buf, Grid},
+    sampler::{self, Method, Row, guidance, noise},
+    weights::{Want, Weights},
+};
+
+/// A denoising network and how it is run.
+pub struct Network {
+    /// Its shape.
+    pub config: Config,
+    /// Its tensors.
+    pub weights: Weights,
+    /// How audio and text are placed in time.
+    pub coordinates: Coordinates,
+    /// Half window of local layers, latent frames.
+    pub reach: usize,
+    /// Shift of the noise schedule.
+    pub shift: f64,
+}
+
+impl Network {
+    /// The tensor of frequencies that the host reads itself.
+    pub fn bands_want() -> Want {
+        Want::new(dit::BANDS_NAME, [16], DType::F32)
+    }
+
+    /// The rotation's table for `sequence`, `[N, 96]`.
+    ///
+    /// # Errors
+    /// A checkpoint without frequencies; a sequence that cannot be placed.
+    pub fn rope_table(&self, sequence: Sequence) -> Result<Tensor> {
+        let bands = self
+            .weights
+            .load(&Self::bands_want())?
+            .to_f32()
+            .into_owned();
+        let bands: [f32; 16] = bands.try_into().expect("the shape was checked");
+        let table = sequence.rope_table(self.coordinates, &bands);
+        let table = table.map_err(|problem| Error::input("prompt", problem))?;
+        Ok(Tensor::from_f32([sequence.len(), 96], &table))
+    }
+}
+
+/// Weights of the two velocities of a guided pass.
+#[derive(Clone, Copy, Debug)]
+pub enum Guidance {
+    /// Of the base pass: this factor while the noise is strong, then 2; 5 for audio.
+    Base(f32),
+    /// Of the super-resolution pass: by latent frame.
+    Sr(guidance::SrGuidance),
+}
+
+/// How a pass samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// Step rule.
+    pub method: Method,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance, if there is a negative prompt.
+    pub guidance: Option<Guidance>,
+    /// Whether the audio latent is sampled too; otherwise it stays as it is.
+    pub updates_audio: bool,
+}
+
+/// What a pass starts from.
+pub struct Start {
+    /// Video latent `[48, T, H, W]`.
+    pub video: Tensor,
+    /// Audio latent `[A, 64]`.
+    pub audio: Tensor,
+    /// Text features `[Lt, Ct]` of the prompt and, with guidance, of the negative prompt.
+    pub text: Vec<Tensor>,
+    /// Latent of the first frame, `[48, 1, H, W]`.
+    pub image: Option<Tensor>,
+}
+
+/// The two latents.
+#[derive(Clone, Debug)]
+pub struct Latents {
+    /// `[48, T, H, W]` f32.
+    pub video: Tensor,
+    /// `[A, 64]` f32.
+    pub audio: Tensor,
+}
+
+/// Noise by the name of the draw, or from elsewhere: `(name, shape)` to f32 values.
+pub type Draw<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;
+
+/// The seeded draws of [`noise`].
+pub fn seeded(seed: u64) -> impl Fn(&str, &[usize]) -> Result<Tensor> {
+    move |name, shape| {
+        let count = shape.iter().product();
+        Ok(Tensor::from_f32(shape, &noise::normal(seed, name, count)))
+    }
+}
+
+/// Latent frames, rows and columns of `[48, T, H, W]`.
+pub fn grid_of(video: &Tensor) -> Grid {
+    let shape = video.shape();
+    Grid {
+        frames: shape[1],
+        height: shape[2],
+        width: shape[3],
+    }
+}
+
+/// Runs all steps. `progress` is told the completed steps; `watch` sees the program before (`false`) and after
+/// (`true`) each step.
+///
+/// # Errors
+/// The executor's, the checkpoint's, [`Error::Interrupted`].
+pub fn denoise(
+    context: &Context<'_>,
+    network: &Network,
+    start: &Start,
+    sampling: &Sampling,
+    draw: &Draw<'_>,
+    watch: &mut dyn FnMut(Moment<'_>) -> Result<()>,
+) -> Result<Latents> {
+    let schedule = sampler::schedule(sampling.steps, network.shift)?;
+    let rows = sampler::rows(sampling.method, &schedule);
+    let pass = pass(network, start, sampling);
+    let (plan, ports) = dit::denoise(&pass);
+    let plan = context.precise(plan);
+    let prepare = Prepare {
+        cancel: context.cancel.clone(),
+        ..Prepare::default()
+    };
+    let mut program = context
+        .executor
+        .prepare(&plan, &network.weights, &prepare)?;
+    begin(&mut *program, &ports, network, &pass, start)?;
+    for (step, row) in rows.iter().enumerate() {
+        let factors = guidance_of(sampling, schedule.timesteps[step], pass.grid.frames);
+        write_step(&mut *program, &ports, row, factors)?;
+        write_noise(
+            &mut *program,
+            &ports,
+            step,
+            (&start.video, &start.audio),
+            draw,
+        )?;
+        watch(Moment {
+            step,
+            after: false,
+            program: &mut *program,
+            ports: &ports,
+        })?;
+        program.run()?;
+        watch(Moment {
+            step,
+            after: true,
+            program: &mut *program,
+            ports: &ports,
+        })?;
+    }
+    let video = program
+        .read(ports.video.latent)?
+        .reshape(start.video.shape().clone());
+    let audio = program
+        .read(ports.audio_latent)?
+        .reshape(start.audio.shape().clone());
+    Ok(Latents { video, audio })
+}
+
+/// A moment of a pass, for progress and comparison.
+pub struct Moment<'a> {
+    /// Index of the step.
+    pub step: usize,
+    /// Whether the step has run.
+    pub after: bool,
+    /// The program, to read latents and velocities from.
+    pub program: &'a mut dyn Program,
+    /// Its buffers.
+    pub ports: &'a DenoisePorts,
+}
+
+fn pass(network: &Network, start: &Start, sampling: &Sampling) -> Pass {
+    let history = if sampling.method.draws_noise() {
+        History::Noise
+    } else {
+        History::Multistep
+    };
+    Pass {
+        config: network.config.clone(),
+        grid: grid_of(&start.video),
+        audio: start.audio.shape()[0],
+        text: start.text.iter().map(|text| text.shape()[0]).collect(),
+        reach: network.reach,
+        history,
+        updates_audio: sampling.updates_audio,
+        has_image: start.image.is_some(),
+    }
+}
+
+/// Writes what stays the same over all steps, and the latents with the picture in place.
+fn begin(
+    program: &mut dyn Program,
+    ports: &DenoisePorts,
+    network: &Network,
+    pass: &Pass,
+    start: &Start,
+) -> Result<()> {
+    for (index, text) in start.text.iter().enumerate() {
+        program.write(ports.text[index], text)?;
+        program.write(
+            ports.rope[index],
+            &network.rope_table(pass.sequence(index))?,
+        )?;
+    }
+    program.write(ports.audio_latent, &start.audio)?;
+    if let (Some(buf), Some(image)) = (ports.image, &start.image) {
+        program.write(buf, image)?;
+        program.write(ports.video.latent, &with_first_frame(&start.video, image))
+    } else {
+        program.write(ports.video.latent, &start.video)
+    }
+}
+
+/// The latent with its first frame replaced.
+fn with_first_frame(video: &Tensor, image: &Tensor) -> Tensor {
+    let grid = grid_of(video);
+    let mut values = video.to_f32().into_owned();
+    let image = image.to_f32();
+    let frame = grid.height * grid.width;
+    for (channel, picture) in values
+        .chunks_exact_mut(grid.positions())
+        .zip(image.chunks_exact(frame))
+    {
+        channel[..frame].copy_from_slice(picture);
+    }
+    Tensor::from_f32(video.shape().clone(), &values)
+}
+
+/// Factors of the prompt's velocity: by latent frame for video, one for audio.
+fn guidance_of(sampling: &Sampling, timestep: u32, frames: usize) -> Option<(Vec<f32>, f32)> {
+    let video = match sampling.guidance? {
+        Guidance::Base(scale) => guidance::base_video(scale, timestep, frames),
+        Guidance::Sr(sr) => guidance::sr_video(&sr, frames),
+    };
+    Some((video, guidance::AUDIO))
+}
+
+fn write_step(
+    program: &mut dyn Program,
+    ports: &DenoisePorts,
+    row: &Row,
+    guidance: Option<(Vec<f32>, f32)>,
+) -> Result<()> {
+    let mut write =
+        |buf: Buf, values: &[f32]| program.write(buf, &Tensor::from_f32([values.len()], values));
+    write(ports.coefficients.m, &row.m)?;
+    match ports.coefficients.c {
+        Some(c) => {
+            write(c, &row.c)?;
+            write(ports.coefficients.x, &row.x)?;
+        }
+        None => write(ports.coefficients.x, &[row.x[1], row.x[3], row.x[4]])?,
+    }
+    if let Some((video, audio)) = guidance {
+        let pairs = |factors: &[f32]| -> Vec<f32> {
+            factors
+                .iter()
+                .copied()
+                .chain(factors.iter().map(|g| 1.0 - g))
+                .collect()
+        };
+        let updates = [
+            Some((&ports.video, pairs(&video))),
+            ports.audio.as_ref().map(|a| (a, pairs(&[audio]))),
+        ];
+        for (update, factors) in updates.into_iter().flatten() {
+            let buf = update
+                .guidance
+                .expect("a guided pass has factors for each velocity");
+            write(buf, &factors)?;
+        }
+    }
+    Ok(())
+}
+
+/// Draws in the reference's order: video, then audio; also where the factor is zero, so that every step has its
+/// own draws whatever the schedule.
+fn write_noise(
+    program: &mut dyn Program,
+    ports: &DenoisePorts,
+    step: usize,
+    (video, audio): (&Tensor, &Tensor),
+    draw: &Draw<'_>,
+) -> Result<()> {
+    let mut write = |update: &Update, name: String, like: &Tensor| match update.noise {
+        Some(buf) => program.write(buf, &draw(&name, like.shape().extents())?),
+        None => Ok(()),
+    };
+    write(&ports.video, noise::step_video(step), video)?;
+    match &ports.audio {
+        Some(update) => write(update, noise::step_audio(step), audio),
+        None => Ok(()),
+    }
+}

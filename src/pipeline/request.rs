@@ -1,0 +1,385 @@
+//! A request: every option once, with its limit; and the [`Job`] it becomes, with every number decided.
+//!
+//! Numbers that cannot be had as asked are replaced by the nearest that can, and each replacement is a notice
+//! with both numbers; nothing changes silently. What cannot be meant at all is an error.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::{Error, Result, plan::Grid};
+
+/// Frames and audio tokens per second.
+pub const FPS: usize = 25;
+
+/// Longest clip, seconds.
+pub const SECONDS_MAX: u32 = 10;
+
+/// Largest width and height, pixels: what the H.264 encoder takes.
+pub const WIDTH_MAX: usize = 3840;
+/// See [`WIDTH_MAX`].
+pub const HEIGHT_MAX: usize = 2160;
+
+/// The area, pixels, up to which a clip is made by the base pass alone: twice 448x256.
+const BASE_AREA_MAX: usize = 2 * 448 * 256;
+
+/// The area, pixels, up to which the 540p network refines: half more than 896x512.
+const SR_540P_AREA_MAX: usize = 896 * 512 * 3 / 2;
+
+/// Sizes with a name, and sizes in pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Size {
+    /// 448x256 by the base pass.
+    P256,
+    /// The base pass at 448x256, refined to 896x512.
+    P540,
+    /// The base pass at 448x256, refined to 1920x1088.
+    P1080,
+    /// Width and height.
+    Exact(usize, usize),
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "256p" => return Ok(Self::P256),
+            "540p" => return Ok(Self::P540),
+            "1080p" => return Ok(Self::P1080),
+            _ => {}
+        }
+        let problem = || format!("must be 256p, 540p, 1080p or WIDTHxHEIGHT; given `{text}`");
+        let (width, height) = text.split_once(['x', 'X']).ok_or_else(problem)?;
+        let number = |text: &str| text.parse().map_err(|_| problem());
+        Ok(Self::Exact(number(width)?, number(height)?))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::P256 => f.write_str("256p"),
+            Self::P540 => f.write_str("540p"),
+            Self::P1080 => f.write_str("1080p"),
+            Self::Exact(width, height) => write!(f, "{width}x{height}"),
+        }
+    }
+}
+
+/// Which network makes the base pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BaseVariant {
+    /// 32 steps with guidance by a negative prompt.
+    Base,
+    /// 8 steps without guidance.
+    #[default]
+    Distill,
+}
+
+/// Which network refines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SrVariant {
+    /// Trained for 896x512.
+    Sr540p,
+    /// Trained for 1920x1088, with local attention.
+    Sr1080p,
+}
+
+/// Which network turns video latents into frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum VideoDecoder {
+    /// The fast one.
+    #[default]
+    Turbo,
+    /// The original autoencoder's: slow, full quality.
+    Wan,
+}
+
+/// What was asked for; `None` leaves the choice to the model.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// What to show and say.
+    pub prompt: String,
+    /// What to steer away from; only the base variant looks at it.
+    pub negative_prompt: Option<String>,
+    /// Size of the picture.
+    pub size: Option<Size>,
+    /// Length, seconds.
+    pub seconds: Option<u32>,
+    /// Seed of all noise.
+    pub seed: Option<u64>,
+    /// Picture of the first frame.
+    pub image: Option<PathBuf>,
+    /// Voice track that drives the clip.
+    pub audio: Option<PathBuf>,
+    /// Keep the voice track's latent as it is also where the reference would re-noise it.
+    pub hold_audio: bool,
+    /// Network of the base pass.
+    pub variant: BaseVariant,
+    /// Steps of the base pass.
+    pub steps: Option<usize>,
+    /// Ready text features instead of an encoder: a safetensors file.
+    pub text_features: Option<PathBuf>,
+    /// Apply the text encoder's soft-cap on attention logits, which the reference leaves off.
+    pub softcap: bool,
+    /// Network that makes the frames.
+    pub decoder: VideoDecoder,
+    /// Where to save the final latents.
+    pub save_latents: Option<PathBuf>,
+}
+
+/// What a model makes when nothing is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Size of the picture.
+    pub size: Size,
+    /// Length, seconds.
+    pub seconds: u32,
+}
+
+/// A request with every number decided.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Latent grid of the base pass.
+    pub base: Grid,
+    /// Network and latent grid of the super-resolution pass, if there is one.
+    pub sr: Option<(SrVariant, Grid)>,
+    /// Audio tokens.
+    pub audio_tokens: usize,
+    /// Seed of all noise.
+    pub seed: u64,
+    /// What differs from what was asked, one sentence each.
+    pub notices: Vec<String>,
+}
+
+impl Job {
+    /// Latent grid of the finished clip.
+    pub fn grid(&self) -> Grid {
+        self.sr.map_or(self.base, |(_, grid)| grid)
+    }
+
+    /// Frames of the finished clip: `4 T - 3`.
+    pub fn frames(&self) -> usize {
+        4 * self.base.frames - 3
+    }
+
+    /// Width and height of the finished clip, pixels.
+    pub fn pixels(&self) -> (usize, usize) {
+        pixels(self.grid())
+    }
+}
+
+/// Width and height that a latent grid decodes to.
+pub fn pixels(grid: Grid) -> (usize, usize) {
+    (16 * grid.width, 16 * grid.height)
+}
+
+/// Decides every number of `request`. `voice_tokens` is the length of the voice track in audio tokens.
+///
+/// # Errors
+/// [`Error::Request`] for sizes and lengths that cannot be meant.
+pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize>) -> Result<Job> {
+    let mut notices = Vec::new();
+    let seconds = resolve_seconds(request.seconds.unwrap_or(defaults.seconds), &mut notices)?;
+    let audio_tokens = match voice_tokens {
+        Some(tokens) => voice_length(
+            tokens,
+            request.seconds.is_some().then_some(seconds),
+            &mut notices,
+        ),
+        None => seconds as usize * FPS + 1,
+    };
+    let frames = (audio_tokens - 1) / 4 + 1;
+    let (base, sr) = resolve_size(request.size.unwrap_or(defaults.size), &mut notices)?;
+    let grid = |(width, height): (usize, usize)| Grid {
+        frames,
+        height: height / 16,
+        width: width / 16,
+    };
+    if request
+        .steps
+        .is_some_and(|steps| !(1..=1000).contains(&steps))
+    {
+        return Err(Error::request(
+            "--steps",
+            format!("must be 1 to 1000; given {}", request.steps.unwrap_or(0)),
+        ));
+    }
+    if request.negative_prompt.is_some() && request.variant == BaseVariant::Distill {
+        notices.push("the distilled variant has no guidance and ignores the negative prompt; use --variant base".into());
+    }
+    if request.hold_audio && request.audio.is_none() {
+        return Err(Error::request(
+            "--hold-audio",
+            "needs a voice track; give --audio FILE",
+        ));
+    }
+    let seed = request.seed.unwrap_or_else(random_seed);
+    Ok(Job {
+        base: grid(base),
+        sr: sr.map(|(variant, size)| (variant, grid(size))),
+        audio_tokens,
+        seed,
+        notices,
+    })
+}
+
+fn resolve_seconds(asked: u32, notices: &mut Vec<String>) -> Result<u32> {
+    if asked == 0 {
+        return Err(Error::request(
+            "--seconds",
+            format!("must be 1 to {SECONDS_MAX}; given 0"),
+        ));
+    }
+    if asked > SECONDS_MAX {
+        notices.push(format!(
+            "{asked} seconds are too long; the clip is {SECONDS_MAX} seconds"
+        ));
+    }
+    Ok(asked.min(SECONDS_MAX))
+}
+
+fn voice_length(tokens: usize, seconds: Option<u32>, notices: &mut Vec<String>) -> usize {
+    let limit = seconds.unwrap_or(SECONDS_MAX) as usize * FPS;
+    if tokens > limit {
+        let (has, used) = (tokens as f64 / FPS as f64, limit / FPS);
+        notices.push(format!(
+            "the voice track has {has:.2} seconds; the first {used} are used"
+        ));
+    } else if let Some(seconds) = seconds.filter(|_| tokens < limit) {
+        let has = tokens as f64 / FPS as f64;
+        notices.push(format!(
+            "the voice track decides the length: {has:.2} seconds instead of {seconds}"
+        ));
+    }
+    tokens.min(limit)
+}
+
+/// Base size and super-resolution, both on the grid of 32 pixels.
+type Sizes = ((usize, usize), Option<(SrVariant, (usize, usize))>);
+
+fn resolve_size(size: Size, notices: &mut Vec<String>) -> Result<Sizes> {
+    let (width, height) = match size {
+        Size::P256 => return Ok(((448, 256), None)),
+        Size::P540 => return Ok(((448, 256), Some((SrVariant::Sr540p, (896, 512))))),
+        Size::P1080 => return Ok(((448, 256), Some((SrVariant::Sr1080p, (1920, 1088))))),
+        Size::Exact(width, height) => (width, height),
+    };
+    if !(32..=WIDTH_MAX).contains(&width) || !(32..=HEIGHT_MAX).contains(&height) {
+        let problem = format!("must be 32x32 to {WIDTH_MAX}x{HEIGHT_MAX}; given {width}x{height}");
+        return Err(Error::request("--size", problem));
+    }
+    let on_grid = (width / 32 * 32, height / 32 * 32);
+    if on_grid != (width, height) {
+        let (w, h) = on_grid;
+        notices.push(format!(
+            "{width}x{height} is not a multiple of 32; the clip is {w}x{h}"
+        ));
+    }
+    let area = on_grid.0 * on_grid.1;
+    if area <= BASE_AREA_MAX {
+        return Ok((on_grid, None));
+    }
+    let shrink = (448.0 * 256.0 / area as f64).sqrt();
+    let side = |n: usize| ((n as f64 * shrink / 32.0).round() as usize).max(1) * 32;
+    let variant = if area <= SR_540P_AREA_MAX {
+        SrVariant::Sr540p
+    } else {
+        SrVariant::Sr1080p
+    };
+    Ok(((side(on_grid.0), side(on_grid.1)), Some((variant, on_grid))))
+}
+
+/// A seed nobody asked for: below 2^53, so that it survives JSON readers that know only doubles.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish() >> 11
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults = Defaults {
+        size: Size::P256,
+        seconds: 5,
+    };
+
+    fn job(request: Request) -> Job {
+        resolve(&request, DEFAULTS, None).unwrap()
+    }
+
+    #[test]
+    fn the_published_presets_have_their_grids() {
+        let p1080 = job(Request {
+            size: Some(Size::P1080),
+            ..Request::default()
+        });
+        assert_eq!(
+            p1080.base,
+            Grid {
+                frames: 32,
+                height: 16,
+                width: 28
+            }
+        );
+        assert_eq!(
+            p1080.sr,
+            Some((
+                SrVariant::Sr1080p,
+                Grid {
+                    frames: 32,
+                    height: 68,
+                    width: 120
+                }
+            ))
+        );
+        assert_eq!(
+            (p1080.audio_tokens, p1080.frames(), p1080.pixels()),
+            (126, 125, (1920, 1088))
+        );
+        assert!(p1080.notices.is_empty());
+    }
+
+    #[test]
+    fn replaced_numbers_are_reported() {
+        let job = job(Request {
+            size: Some(Size::Exact(480, 272)),
+            seconds: Some(30),
+            ..Request::default()
+        });
+        assert_eq!((job.pixels(), job.audio_tokens), ((480, 256), 251));
+        assert_eq!(job.notices.len(), 2);
+        assert!(job.notices[1].contains("480x272") && job.notices[1].contains("480x256"));
+    }
+
+    #[test]
+    fn a_voice_track_decides_the_length() {
+        let request = Request {
+            seconds: Some(4),
+            ..Request::default()
+        };
+        let job = resolve(&request, DEFAULTS, Some(100)).unwrap();
+        assert_eq!(
+            (job.audio_tokens, job.base.frames, job.frames()),
+            (100, 25, 97)
+        );
+        let long = resolve(&Request::default(), DEFAULTS, Some(700)).unwrap();
+        assert_eq!((long.audio_tokens, long.notices.len()), (250, 1));
+    }
+
+    #[test]
+    fn sizes_beyond_the_limits_are_refused() {
+        for size in [(31, 256), (256, 0), (4000, 256), (usize::MAX, usize::MAX)] {
+            let request = Request {
+                size: Some(Size::Exact(size.0, size.1)),
+                ..Request::default()
+            };
+            assert_eq!(
+                resolve(&request, DEFAULTS, None).unwrap_err().exit_code(),
+                2
+            );
+        }
+        assert!("12x".parse::<Size>().is_err() && "480p".parse::<Size>().is_err());
+        assert_eq!("640x384".parse(), Ok(Size::Exact(640, 384)));
+    }
+}

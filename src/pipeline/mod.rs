@@ -57,3 +57,49 @@ impl<'a> Context<'a> {
         }
     }
 }
+
+/// A stretch of work with a name, a time and a progress bar.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stage {
+    /// Prompt to features.
+    Text,
+    /// Picture to latent.
+    Image,
+    /// Voice track to latent.
+    Voice,
+    /// Base pass.
+    Base,
+    /// Super-resolution pass.
+    SuperResolution,
+    /// Latents to frames.
+    DecodeVideo,
+    /// Latents to sound.
+    DecodeAudio,
+    /// Encoding and the MP4.
+    Mux,
+}
+
+impl Stage {
+    /// Its name in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Voice => "voice",
+            Self::Base => "base",
+            Self::SuperResolution => "super-resolution",
+            Self::DecodeVideo => "decode video",
+            Self::DecodeAudio => "decode audio",
+            Self::Mux => "mux",
+        }
+    }
+}
+
+/// Told how far the work is; must not block for long.
+pub trait Progress: Sync {
+    /// `done` of `total` units of `stage` are done; called with 0 when it begins.
+    fn report(&self, stage: Stage, done: usize, total: usize);
+
+    /// Something the user should know: a number that differs from what was asked, a word of advice.
+    fn notice(&self, text: &str);
+}

@@ -66,3 +66,8 @@ fn replay(suite: &str, accept: impl Fn(&str) -> bool) {
 fn dit_forward_matches_the_reference() {
     replay("dit", |kind| kind == "dit_forward");
 }
+
+#[test]
+fn samplers_ops_and_clips_match_the_reference() {
+    replay("dit", |kind| kind != "dit_forward");
+}

@@ -6,11 +6,14 @@
 
 mod case;
 mod dit;
+mod end_to_end;
+mod ops;
+mod sampler;
 
 pub use case::{Case, Suite, Tensors};
 
 use super::Check;
-use crate::{Error, Result, executor::Executor};
+use crate::{Error, Result, executor::Executor, sampler::Method};
 
 /// Replays `case` on `executor`.
 ///
@@ -19,6 +22,12 @@ use crate::{Error, Result, executor::Executor};
 pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     match case.kind() {
         "dit_forward" => dit::forward(case, executor),
+        "rope" => ops::rope(case),
+        "ops" => ops::ops(case, executor),
+        "sampler_ddim" => sampler::run(case, Method::Renoise),
+        "sampler_unipc" => sampler::run(case, Method::UniPc),
+        "sampler_sde" => sampler::run(case, Method::Sde),
+        "end_to_end" => end_to_end::run(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

@@ -1,0 +1,15 @@
+//! Checkpoints: good files of every kind, hostile ones, synthetic ones, and whole model folders.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail as its own lines do"
+)]
+
+mod folders;
+mod fuzz;
+mod large;
+mod made;
+mod mapped;
+mod scratch;
+mod torch;
+mod torch_writer;

@@ -1,3 +1,194 @@
-//! Compiles `kernels/*.cu` where nvcc is found; without it the build is CPU only.
+//! Compiles each `kernels/*.cu` to a cubin and writes `cubins.rs`, which `src/cuda/cubins.rs` includes. Without an
+//! nvcc the build is CPU only and says so once; the GPU of this machine is never asked anything.
 
-fn main() {}
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+};
+
+/// What the kernels are written for; the `a` is needed for wgmma and setmaxnreg.
+const ARCH: &str = "sm_90a";
+const OLDEST_NVCC: (u32, u32) = (12, 8);
+/// Variables that name a toolkit folder, in the order they are looked at.
+const TOOLKITS: [&str; 4] = [
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "CUDA_ROOT",
+    "CUDA_TOOLKIT_ROOT_DIR",
+];
+const FLAGS: &str =
+    "-std=c++17 -O3 -lineinfo -cubin -Werror all-warnings -Xptxas -v,-warn-spills,-Werror";
+
+fn main() {
+    let switches = ["GALLOP_NVCC", "GALLOP_NO_CUDA", "GALLOP_CUDA_ARCH"];
+    for name in switches.iter().chain(&TOOLKITS) {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=kernels");
+    // A watched path that does not exist would make every build run this again: who installs a first toolkit
+    // touches `build.rs` as well.
+    if Path::new(".cuda/READY").exists() {
+        println!("cargo:rerun-if-changed=.cuda/READY");
+    }
+    let mut sources = kernels();
+    let note = match build(&sources) {
+        Ok(note) => note,
+        Err(why) => {
+            sources.clear();
+            format!("no kernels{why}: CPU only")
+        }
+    };
+    let rows = sources.iter().map(|source| {
+        format!(
+            "({:?}, include_bytes!({:?})),\n",
+            stem(source),
+            output(source, "cubin")
+        )
+    });
+    let rows: String = rows.collect();
+    let table = format!(
+        "/// Compiled kernels by file name.\npub(super) const CUBINS: &[(&str, &[u8])] = &[{rows}];\n\
+         /// What was built, or why nothing was.\npub(super) const BUILD_NOTE: &str = {note:?};\n"
+    );
+    fs::write(output(Path::new("cubins"), "rs"), table).expect("OUT_DIR can be written");
+}
+
+/// Compiles everything and says what was built, or why nothing was; kernels that do not compile stop the build.
+fn build(sources: &[PathBuf]) -> Result<String, String> {
+    if sources.is_empty() {
+        return Err(" in this build".into());
+    }
+    if variable("GALLOP_NO_CUDA").is_some_and(|value| value == "1") {
+        return Err(" (GALLOP_NO_CUDA=1)".into());
+    }
+    let (nvcc, note) = find_nvcc().map_err(|why| {
+        println!("cargo:warning=no GPU kernels: {why}; set GALLOP_NVCC to an nvcc and build again");
+        format!(" ({why})")
+    })?;
+    let arch = variable("GALLOP_CUDA_ARCH").unwrap_or_else(|| ARCH.into());
+    let running: Vec<Child> = sources
+        .iter()
+        .map(|source| compile(&nvcc, &arch, source))
+        .collect();
+    let results = running.into_iter().zip(sources);
+    let problems: Vec<String> = results
+        .filter_map(|(child, source)| problem(child, source))
+        .collect();
+    assert!(
+        problems.is_empty(),
+        "kernels do not compile cleanly:\n{}",
+        problems.join("\n")
+    );
+    Ok(format!("{} kernels for {arch}, {note}", sources.len()))
+}
+
+/// The first nvcc of the search order and a note on it; one that is too old is refused, not passed over.
+fn find_nvcc() -> Result<(PathBuf, String), String> {
+    let homes = TOOLKITS
+        .iter()
+        .filter_map(|&name| Some((name, PathBuf::from(variable(name)?))));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = variable("GALLOP_NVCC")
+        .map(|file| ("GALLOP_NVCC", file.into()))
+        .or_else(|| {
+            homes
+                .map(|(name, home)| (name, home.join("bin/nvcc")))
+                .chain(fs::canonicalize(".cuda/nvidia/cu13/bin/nvcc").map(|file| (".cuda", file)))
+                .chain(env::split_paths(&path).map(|folder| ("PATH", folder.join("nvcc"))))
+                .chain([("its usual place", "/usr/local/cuda/bin/nvcc".into())])
+                .find(|(_, file)| file.is_file())
+        });
+    let (by, file) = found.ok_or("no nvcc found")?;
+    let shown = format!("{} by {by}", file.display());
+    let output = Command::new(&file).arg("--version").output();
+    let text = output.map_err(|e| format!("{shown}: {e}"))?.stdout;
+    let version =
+        version(&String::from_utf8_lossy(&text)).ok_or(format!("{shown} tells no version"))?;
+    let ((major, minor), (least, point)) = (version, OLDEST_NVCC);
+    if version < OLDEST_NVCC {
+        return Err(format!(
+            "{shown} is {major}.{minor}, {least}.{point} is needed"
+        ));
+    }
+    Ok((file, format!("nvcc {major}.{minor} by {by}")))
+}
+
+/// `Cuda compilation tools, release 13.0, V13.0.88` to (13, 0).
+fn version(text: &str) -> Option<(u32, u32)> {
+    let release = text.split("release ").nth(1)?.split(',').next()?;
+    let (major, minor) = release.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Starts nvcc on one source; what it and ptxas say is kept beside the cubin.
+fn compile(nvcc: &Path, arch: &str, source: &Path) -> Child {
+    // The crate knows how the host compiler is asked for (CXX, -ccbin); all other flags are ours.
+    let mut tool = cc::Build::new();
+    tool.cuda(true)
+        .cudart("none")
+        .no_default_flags(true)
+        .warnings(false)
+        .compiler(nvcc);
+    let mut command = tool.get_compiler().to_command();
+    let log = fs::File::create(output(source, "txt")).expect("OUT_DIR can be written");
+    command
+        .args(FLAGS.split(' '))
+        .arg(format!(
+            "-gencode=arch={},code={arch}",
+            arch.replace("sm_", "compute_")
+        ))
+        .arg("-o")
+        .arg(output(source, "cubin"))
+        .arg(source)
+        .stdout(log.try_clone().expect("a second handle of the log"))
+        .stderr(log);
+    command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+/// Why the kernel is refused: it fails to compile, spills registers, or ptxas serialised its wgmma (C75xx).
+fn problem(mut child: Child, source: &Path) -> Option<String> {
+    let status = child.wait().expect("nvcc was started");
+    let text = fs::read_to_string(output(source, "txt")).unwrap_or_default();
+    let spills = |part: &str| part.contains("bytes spill") && !part.trim_start().starts_with("0 ");
+    let refused = |line: &&str| line.contains("(C75") || line.split(',').any(spills);
+    let lines: Vec<&str> = text.lines().filter(refused).collect();
+    let shown = if lines.is_empty() {
+        text.clone()
+    } else {
+        lines.join("\n")
+    };
+    let clean = status.success() && lines.is_empty();
+    (!clean).then(|| format!("{} ({status}):\n{shown}", source.display()))
+}
+
+fn kernels() -> Vec<PathBuf> {
+    let entries = fs::read_dir("kernels").expect("the folder kernels/ is part of the source");
+    let paths = entries.map(|entry| entry.expect("an entry of kernels/").path());
+    let mut sources: Vec<PathBuf> = paths
+        .filter(|p| p.extension().is_some_and(|e| e == "cu"))
+        .collect();
+    sources.sort();
+    sources
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn stem(source: &Path) -> &str {
+    source
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .expect("kernels have plain names")
+}
+
+fn output(source: &Path, extension: &str) -> PathBuf {
+    let folder = variable("OUT_DIR").expect("cargo sets OUT_DIR");
+    Path::new(&folder)
+        .join(stem(source))
+        .with_extension(extension)
+}

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod cpu;
+pub mod cuda;
 pub mod device;
 pub mod error;
 pub mod executor;

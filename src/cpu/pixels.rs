@@ -1,28 +1,157 @@
-//! Ops that move pixels, frames and channels around.
+//! Ops that move pixels, frames and channels around, over `[frames, height, width, channels]`.
+
+use rayon::prelude::*;
 
 use super::arg::Arg;
 use crate::{Shape, plan::PixelOrder};
 
-pub(super) fn upsample_nearest(_args: &[Arg<'_>]) -> Vec<f32> {
-    todo!()
+/// `[T, H, W, C]` to `[T, 2H, 2W, C]`, every pixel four times.
+pub(super) fn upsample_nearest(args: &[Arg<'_>]) -> Vec<f32> {
+    let x = args[0].view().dense();
+    let [t, h, w, c] = video(args[0].shape);
+    let mut y = vec![0.0; t * 2 * h * 2 * w * c];
+    y.par_chunks_exact_mut(2 * w * c)
+        .enumerate()
+        .for_each(|(row, y)| {
+            let x = &x[row / 2 * w * c..(row / 2 + 1) * w * c];
+            for (y, x) in y.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
+                y[..c].copy_from_slice(x);
+                y[c..].copy_from_slice(x);
+            }
+        });
+    y
 }
 
-pub(super) fn pixel_shuffle(_args: &[Arg<'_>], _order: PixelOrder) -> Vec<f32> {
-    todo!()
+/// `[T, H, W, 4C]` to `[T, 2H, 2W, C]`.
+pub(super) fn pixel_shuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
+    let x = args[0].view().dense();
+    let [t, h, w, channels] = video(args[0].shape);
+    let c = channels / 4;
+    let mut y = vec![0.0; t * h * w * channels];
+    y.par_chunks_exact_mut(2 * w * c)
+        .enumerate()
+        .for_each(|(row, y)| {
+            let x = &x[row / 2 * w * channels..(row / 2 + 1) * w * channels];
+            for (column, y) in y.chunks_exact_mut(c).enumerate() {
+                let sub = sub_position(order, row % 2, column % 2);
+                let cell = &x[column / 2 * channels..];
+                let values = cell[sub..].iter().step_by(4);
+                y.iter_mut().zip(values).for_each(|(y, &x)| *y = x);
+            }
+        });
+    y
 }
 
-pub(super) fn pixel_unshuffle(_args: &[Arg<'_>], _order: PixelOrder) -> Vec<f32> {
-    todo!()
+/// `[T, 2H, 2W, C]` to `[T, H, W, 4C]`.
+pub(super) fn pixel_unshuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
+    let x = args[0].view().dense();
+    let [t, h, w, c] = video(args[0].shape);
+    let mut y = vec![0.0; t * h * w * c];
+    y.par_chunks_exact_mut(2 * w * c)
+        .enumerate()
+        .for_each(|(row, y)| {
+            for (i, pixel) in x[row * 2 * w * c..(row + 1) * 2 * w * c]
+                .chunks_exact(c)
+                .enumerate()
+            {
+                let (sub_row, column) = (i / w, i % w);
+                let sub = sub_position(order, sub_row, column % 2);
+                let cell = y[column / 2 * 4 * c..][sub..].iter_mut().step_by(4);
+                cell.zip(pixel).for_each(|(y, &x)| *y = x);
+            }
+        });
+    y
 }
 
-pub(super) fn frame_shuffle(_args: &[Arg<'_>]) -> Vec<f32> {
-    todo!()
+fn sub_position(order: PixelOrder, row: usize, column: usize) -> usize {
+    match order {
+        PixelOrder::RowMajor => 2 * row + column,
+        PixelOrder::ColumnMajor => 2 * column + row,
+    }
 }
 
-pub(super) fn average_down(_args: &[Arg<'_>], _cell: [usize; 2], _result: &Shape) -> Vec<f32> {
-    todo!()
+/// `[T, H, W, 2C]` to `[2T, H, W, C]`: the first half of the channels is the earlier frame.
+pub(super) fn frame_shuffle(args: &[Arg<'_>]) -> Vec<f32> {
+    let x = args[0].view().dense();
+    let [t, h, w, channels] = video(args[0].shape);
+    let c = channels / 2;
+    let mut y = vec![0.0; t * h * w * channels];
+    y.par_chunks_exact_mut(h * w * c)
+        .enumerate()
+        .for_each(|(frame, y)| {
+            let x = &x[frame / 2 * h * w * channels..];
+            let half = frame % 2 * c;
+            for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(channels)) {
+                y.copy_from_slice(&x[half..half + c]);
+            }
+        });
+    y
 }
 
-pub(super) fn duplicate_up(_args: &[Arg<'_>], _cell: [usize; 2], _result: &Shape) -> Vec<f32> {
-    todo!()
+/// Channel `m = ((c frames + frame) space + row) space + column` of a cell gathers its sub-positions; consecutive
+/// m are averaged in equal groups. An odd number of frames in pairs gets a zero frame in front.
+pub(super) fn average_down(
+    args: &[Arg<'_>],
+    [frames, space]: [usize; 2],
+    result: &Shape,
+) -> Vec<f32> {
+    let x = args[0].view().dense();
+    let [t, h, w, c] = video(args[0].shape);
+    let [out_frames, out_h, out_w, out] = video(result);
+    let group = c * frames * space * space / out;
+    let missing = out_frames * frames - t;
+    let mut y = vec![0.0; result.count()];
+    y.par_chunks_exact_mut(out)
+        .enumerate()
+        .for_each(|(position, y)| {
+            let (i, j) = (position / out_w % out_h, position % out_w);
+            let first = position / (out_h * out_w) * frames;
+            for (o, y) in y.iter_mut().enumerate() {
+                let values = (o * group..(o + 1) * group).map(|m| {
+                    let (sub_row, sub_column) = (m / space % space, m % space);
+                    let frame = first + m / (space * space) % frames;
+                    let channel = m / (frames * space * space);
+                    let row = frame.checked_sub(missing).map_or(0.0, |frame| {
+                        let pixel = (frame * h + i * space + sub_row) * w + j * space + sub_column;
+                        x[pixel * c + channel]
+                    });
+                    f64::from(row)
+                });
+                *y = (values.sum::<f64>() / group as f64) as f32;
+            }
+        });
+    y
+}
+
+/// The inverse arrangement of [`average_down`], every channel repeated over its group; of the first frame only the
+/// last of its copies is kept.
+pub(super) fn duplicate_up(
+    args: &[Arg<'_>],
+    [frames, space]: [usize; 2],
+    result: &Shape,
+) -> Vec<f32> {
+    let x = args[0].view().dense();
+    let [_, h, w, c] = video(args[0].shape);
+    let [_, out_h, out_w, out] = video(result);
+    let group = out * frames * space * space / c;
+    let mut y = vec![0.0; result.count()];
+    y.par_chunks_exact_mut(out)
+        .enumerate()
+        .for_each(|(position, y)| {
+            let (i, j) = (position / out_w % out_h, position % out_w);
+            let frame = position / (out_h * out_w) + frames - 1;
+            let x = &x[((frame / frames * h + i / space) * w + j / space) * c..];
+            let sub = (frame % frames * space + i % space) * space + j % space;
+            for (o, y) in y.iter_mut().enumerate() {
+                *y = x[(o * frames * space * space + sub) / group];
+            }
+        });
+    y
+}
+
+fn video(shape: &Shape) -> [usize; 4] {
+    shape
+        .extents()
+        .try_into()
+        .unwrap_or_else(|_| panic!("{shape} is not [frames, height, width, channels]"))
 }

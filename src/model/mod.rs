@@ -4,3 +4,4 @@
 //! globals and no environment variables.
 
 pub mod dit;
+pub mod video_vae;

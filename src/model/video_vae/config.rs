@@ -1,0 +1,293 @@
+//! Sizes of the two networks.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+use super::LATENT_CHANNELS;
+
+/// What an up block enlarges before its residual blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Upsample {
+    /// Nothing.
+    None,
+    /// Height and width.
+    Space,
+    /// Height, width and frames.
+    SpaceAndTime,
+}
+
+/// Sizes of the TurboVAED decoder; lists run from the latent to the picture.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TurboConfig {
+    /// Channels of each up block; the middle block has those of the first.
+    pub widths: Vec<usize>,
+    /// Residual blocks of the middle block.
+    pub mid_layers: usize,
+    /// Residual blocks of each up block.
+    pub layers: Vec<usize>,
+    /// What each up block enlarges.
+    pub upsample: Vec<Upsample>,
+    /// Whether the middle block's convolutions are depthwise and pointwise pairs.
+    pub mid_depthwise: bool,
+    /// The same for each up block.
+    pub depthwise: Vec<bool>,
+    /// Extent of a depthwise kernel along each axis; odd.
+    pub depthwise_kernel: usize,
+    /// Added to the mean square in the norm before a shortcut convolution.
+    pub shortcut_eps: f32,
+    /// Whether the last channels become pixels directly; else by a convolution and a pixel shuffle.
+    pub unpatchify: bool,
+    /// Latent frames that the first call adds to the video.
+    pub first_chunk: usize,
+    /// Latent frames that every other call adds.
+    pub step: usize,
+}
+
+/// The keys of the published file that say something about the decoder; lists run from the picture to the latent.
+#[derive(Deserialize)]
+struct TurboKeys {
+    latent_channels: usize,
+    out_channels: usize,
+    decoder_block_out_channels: Vec<usize>,
+    decoder_layers_per_block: Vec<usize>,
+    decoder_spatio_temporal_scaling: Vec<bool>,
+    decoder_spatio_only: Vec<bool>,
+    decoder_is_dw_conv: Vec<bool>,
+    decoder_dw_kernel_size: usize,
+    #[serde(default)]
+    decoder_causal: bool,
+    patch_size: usize,
+    patch_size_t: usize,
+    resnet_norm_eps: f32,
+    spatial_compression_ratio: usize,
+    temporal_compression_ratio: usize,
+    first_chunk_size: usize,
+    step_size: usize,
+    use_unpatchify: bool,
+}
+
+impl TurboConfig {
+    /// Largest number accepted for any width, count or extent; far above the published ones.
+    const LIMIT: usize = 1 << 14;
+
+    /// The published sizes.
+    pub fn published() -> Self {
+        Self {
+            widths: vec![512, 256, 128, 64],
+            mid_layers: 3,
+            layers: vec![3, 2, 2, 2],
+            upsample: vec![
+                Upsample::SpaceAndTime,
+                Upsample::SpaceAndTime,
+                Upsample::Space,
+                Upsample::None,
+            ],
+            mid_depthwise: false,
+            depthwise: vec![false; 4],
+            depthwise_kernel: 5,
+            shortcut_eps: 1e-6,
+            unpatchify: true,
+            first_chunk: 7,
+            step: 7,
+        }
+    }
+
+    /// Reads the published JSON form; keys that do not concern the decoder are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] naming `path` if a key is missing or its value cannot be meant.
+    pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
+        let keys: TurboKeys =
+            serde_json::from_slice(json).map_err(|e| Error::weights(path, e.to_string()))?;
+        keys.problem()
+            .map_or(Ok(()), |problem| Err(Error::weights(path, problem)))?;
+        let config = keys.reversed();
+        config
+            .ratio_problem(&keys)
+            .map_or(Ok(config), |problem| Err(Error::weights(path, problem)))
+    }
+
+    /// Frames per latent frame after the first.
+    pub fn temporal_ratio(&self) -> usize {
+        let doublings = self.upsample.iter().filter(|&&u| u == Upsample::SpaceAndTime);
+        1 << doublings.count()
+    }
+
+    /// Pixels per latent row or column.
+    pub fn spatial_ratio(&self) -> usize {
+        let doublings = self.upsample.iter().filter(|&&u| u != Upsample::None);
+        2 << doublings.count()
+    }
+
+    fn ratio_problem(&self, keys: &TurboKeys) -> Option<String> {
+        let pairs = [
+            ("spatial_compression_ratio", self.spatial_ratio(), keys.spatial_compression_ratio),
+            ("temporal_compression_ratio", self.temporal_ratio(), keys.temporal_compression_ratio),
+        ];
+        let (name, expected, found) = pairs.into_iter().find(|(_, a, b)| a != b)?;
+        Some(format!("`{name}` must be {expected}, as the up blocks enlarge; found {found}"))
+    }
+}
+
+impl TurboKeys {
+    fn reversed(&self) -> TurboConfig {
+        fn reversed<T: Copy>(list: &[T]) -> Vec<T> {
+            list.iter().rev().copied().collect()
+        }
+        let (layers, depthwise) = (
+            reversed(&self.decoder_layers_per_block),
+            reversed(&self.decoder_is_dw_conv),
+        );
+        let scaling = self.decoder_spatio_temporal_scaling.iter().rev();
+        let upsample = scaling.zip(self.decoder_spatio_only.iter().rev());
+        TurboConfig {
+            widths: reversed(&self.decoder_block_out_channels),
+            mid_layers: layers[0],
+            layers: layers[1..].to_vec(),
+            upsample: upsample
+                .map(|(&scales, &space_only)| match (scales, space_only) {
+                    (false, _) => Upsample::None,
+                    (true, true) => Upsample::Space,
+                    (true, false) => Upsample::SpaceAndTime,
+                })
+                .collect(),
+            mid_depthwise: depthwise[0],
+            depthwise: depthwise[1..].to_vec(),
+            depthwise_kernel: self.decoder_dw_kernel_size,
+            shortcut_eps: self.resnet_norm_eps,
+            unpatchify: self.use_unpatchify,
+            first_chunk: self.first_chunk_size,
+            step: self.step_size,
+        }
+    }
+
+    /// What cannot be meant, if anything.
+    fn problem(&self) -> Option<String> {
+        let blocks = self.decoder_block_out_channels.len();
+        if !(1..=16).contains(&blocks) {
+            return Some(format!(
+                "`decoder_block_out_channels` must have 1 to 16 entries; found {blocks}"
+            ));
+        }
+        let lengths = [
+            ("decoder_layers_per_block", self.decoder_layers_per_block.len(), blocks + 1),
+            ("decoder_is_dw_conv", self.decoder_is_dw_conv.len(), blocks + 1),
+            (
+                "decoder_spatio_temporal_scaling",
+                self.decoder_spatio_temporal_scaling.len(),
+                blocks,
+            ),
+            ("decoder_spatio_only", self.decoder_spatio_only.len(), blocks),
+        ];
+        if let Some((name, found, expected)) = lengths.iter().find(|(_, a, b)| a != b) {
+            return Some(format!("`{name}` must have {expected} entries; found {found}"));
+        }
+        self.fixed_problem().or_else(|| self.size_problem())
+    }
+
+    /// Keys of which the network has one value only.
+    fn fixed_problem(&self) -> Option<String> {
+        let fixed = [
+            ("latent_channels", self.latent_channels, LATENT_CHANNELS),
+            ("out_channels", self.out_channels, 3),
+            ("patch_size", self.patch_size, 2),
+            ("patch_size_t", self.patch_size_t, 1),
+        ];
+        if let Some((name, found, expected)) = fixed.iter().find(|(_, a, b)| a != b) {
+            return Some(format!("`{name}` must be {expected}; found {found}"));
+        }
+        self.decoder_causal
+            .then(|| "`decoder_causal` must be false; found true".to_string())
+    }
+
+    fn size_problem(&self) -> Option<String> {
+        let limit = TurboConfig::LIMIT;
+        let single = [
+            ("decoder_dw_kernel_size", self.decoder_dw_kernel_size),
+            ("first_chunk_size", self.first_chunk_size),
+            ("step_size", self.step_size),
+        ];
+        let widths = self.decoder_block_out_channels.iter();
+        let layers = self.decoder_layers_per_block.iter();
+        let sizes = (single.into_iter())
+            .chain(widths.map(|&n| ("decoder_block_out_channels", n)))
+            .chain(layers.map(|&n| ("decoder_layers_per_block", n)));
+        for (name, n) in sizes {
+            if !(1..=limit).contains(&n) {
+                return Some(format!("`{name}` must be 1 to {limit}; found {n}"));
+            }
+        }
+        if self.decoder_dw_kernel_size.is_multiple_of(2) {
+            let found = self.decoder_dw_kernel_size;
+            return Some(format!("`decoder_dw_kernel_size` must be odd; found {found}"));
+        }
+        let last = self.decoder_block_out_channels[0];
+        if !self.use_unpatchify && !last.is_multiple_of(4) {
+            return Some(format!(
+                "`decoder_block_out_channels` must start with a multiple of 4 for a pixel shuffle; found {last}"
+            ));
+        }
+        let eps = self.resnet_norm_eps;
+        (!eps.is_finite() || eps < 0.0)
+            .then(|| format!("`resnet_norm_eps` must be a small number, not negative; found {eps}"))
+    }
+}
+
+/// Sizes of the Wan2.2 autoencoder.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct WanConfig {
+    /// Channels of the encoder before its first level.
+    pub dim: usize,
+    /// Channels of the decoder after its last level.
+    pub dec_dim: usize,
+    /// Latent channels.
+    pub z_dim: usize,
+    /// Channels of each encoder level, as multiples of `dim`; the decoder's levels in reverse.
+    pub dim_mult: Vec<usize>,
+    /// Residual blocks of an encoder level; a decoder level has one more.
+    pub num_res_blocks: usize,
+    /// Whether each encoder level but the last halves the frames; the decoder's levels in reverse.
+    pub temporal_downsample: Vec<bool>,
+    /// Rows and columns of a patch.
+    pub patch_size: usize,
+}
+
+impl WanConfig {
+    /// The published sizes.
+    pub fn published() -> Self {
+        Self {
+            dim: 160,
+            dec_dim: 256,
+            z_dim: LATENT_CHANNELS,
+            dim_mult: vec![1, 2, 4, 4],
+            num_res_blocks: 2,
+            temporal_downsample: vec![false, true, true],
+            patch_size: 2,
+        }
+    }
+
+    /// Channels in front of and behind each encoder level.
+    pub(super) fn encoder_widths(&self) -> Vec<usize> {
+        let levels = self.dim_mult.iter().map(|m| m * self.dim);
+        std::iter::once(self.dim).chain(levels).collect()
+    }
+
+    /// Channels in front of and behind each decoder level.
+    pub(super) fn decoder_widths(&self) -> Vec<usize> {
+        let levels: Vec<usize> = self.dim_mult.iter().rev().map(|m| m * self.dec_dim).collect();
+        levels.first().copied().into_iter().chain(levels.iter().copied()).collect()
+    }
+
+    /// Pixels per latent row or column.
+    pub fn spatial_ratio(&self) -> usize {
+        self.patch_size << self.temporal_downsample.len()
+    }
+
+    /// Frames per latent frame after the first.
+    pub fn temporal_ratio(&self) -> usize {
+        1 << self.temporal_downsample.iter().filter(|&&time| time).count()
+    }
+}

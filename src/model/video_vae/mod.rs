@@ -1,0 +1,63 @@
+//! The video autoencoders: two networks over one latent space of 48 channels, 16 pixels and 4 frames a latent.
+//!
+//! [`turbo`] is the small decoder that makes the frames; it decodes a video in calls, planned by [`chunks`]. The
+//! Wan2.2 autoencoder is larger: [`wan_encoder`] turns the first picture into a latent frame, [`wan_decoder`] is the
+//! slow, full-quality decoder. [`statistics`] scales latents to and from what the networks see.
+//!
+//! Inside, video is `[frames, height, width, channels]`; latents outside are `[48, frames, height, width]`. The
+//! output of a module is the last buffer whose label is in its scope: `decoder.up_blocks.0...`.
+
+pub mod chunks;
+mod config;
+pub mod statistics;
+pub mod turbo;
+mod turbo_block;
+mod wan_block;
+pub mod wan_decoder;
+pub mod wan_encoder;
+
+pub use chunks::{Call, Chunks};
+pub use config::{TurboConfig, Upsample, WanConfig};
+pub use statistics::LATENT_CHANNELS;
+
+use crate::{
+    DType,
+    plan::{Buf, Builder},
+};
+
+/// Element types a network is built with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Precision {
+    /// Of weights and biases as used.
+    pub weights: DType,
+    /// Of everything between two ops.
+    pub activations: DType,
+}
+
+impl Precision {
+    /// As published: everything rounded to bf16.
+    pub const BF16: Self = Self {
+        weights: DType::Bf16,
+        activations: DType::Bf16,
+    };
+    /// No rounding at all.
+    pub const F32: Self = Self {
+        weights: DType::F32,
+        activations: DType::F32,
+    };
+}
+
+/// What the host writes to and reads from a network's plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Input, `[frames, height, width, channels]`.
+    pub input: Buf,
+    /// Output, `[frames, height, width, channels]`.
+    pub output: Buf,
+}
+
+/// Frames, height, width and channels of a video buffer.
+fn extents(b: &Builder, x: Buf) -> [usize; 4] {
+    let shape = b.shape(x);
+    [shape[0], shape[1], shape[2], shape[3]]
+}

@@ -1,5 +1,31 @@
 //! Checkpoints on disk: found, checked, then read; and synthetic ones made by rule.
+//!
+//! A [`Source`] gives tensors by name: safetensors files ([`Safetensors`]), torch files ([`TorchFile`]) or a
+//! rule ([`Synthetic`]). A [`Weights`] is a source whose names, shapes and dtypes are checked against a list
+//! of [`Want`]s before any byte is used. [`Folder`] knows where the published files lie. Read [`Weights`]
+//! first.
+//!
+//! Every size in a file is checked before it is believed; no file makes this module panic, allocate without
+//! bound or run code. It does not know what the tensors mean: that is `model`.
 
+#![warn(clippy::cast_possible_truncation)]
+
+pub mod folder;
+pub mod manifest;
+pub mod pickle;
+mod rules;
+pub mod safetensors;
+pub mod shards;
 pub mod source;
+pub mod synthetic;
+pub mod torch_zip;
+pub mod write;
+mod zip;
 
+pub use folder::{Component, Folder, State, Variant};
+pub use manifest::{Coordinates, Manifest, Properties};
+pub use shards::Safetensors;
 pub use source::{Info, Selected, Source, Want, Weights, check_finite};
+pub use synthetic::{Network, Synthetic};
+pub use torch_zip::TorchFile;
+pub use write::Writer;

@@ -1,0 +1,452 @@
+//! A model folder: where its parts lie, and how each is opened.
+//!
+//! The parts are looked for as downloaded: directly in the folder, or in sub folders named after their
+//! repositories. A manifest ([`super::manifest`]) may name other paths. Finding looks at names only;
+//! [`Folder::open`] reads headers, and [`super::Weights`] checks them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    manifest::{Coordinates, FILE_NAME, Item, Manifest, Properties},
+    shards::{Safetensors, is_checkpoint},
+    source::{Selected, Source, Weights},
+    torch_zip::TorchFile,
+};
+use crate::{Error, Result, error::human_bytes};
+
+/// A denoising network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// 32 steps with guidance.
+    Base,
+    /// 8 steps without.
+    Distill,
+    /// Super-resolution to 896x512.
+    Sr540p,
+    /// Super-resolution to 1920x1088.
+    Sr1080p,
+}
+
+/// A part of the model that is published on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Component {
+    /// A denoising network.
+    Dit(Variant),
+    /// T5Gemma 9B, encoder half.
+    TextEncoder,
+    /// The text encoder's tokenizer.json.
+    Tokenizer,
+    /// The fast video decoder.
+    TurboVae,
+    /// The full video autoencoder.
+    WanVae,
+    /// The audio autoencoder.
+    AudioVae,
+}
+
+/// Whether a part is in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is.
+    Found {
+        /// Its file or folder.
+        path: PathBuf,
+        /// JSON of its sizes, where there is one.
+        config: Option<PathBuf>,
+    },
+    /// It is not.
+    Missing {
+        /// Where it is looked for first.
+        expected: PathBuf,
+        /// Repository that publishes it.
+        published_at: &'static str,
+        /// Whether one has to accept a licence there first.
+        is_gated: bool,
+        /// Size of what to download, rounded.
+        bytes: u64,
+    },
+}
+
+/// A model folder.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    manifest: Manifest,
+    states: Vec<(Component, State)>,
+}
+
+/// Looks for the parts of the model in `dir`.
+///
+/// # Errors
+/// If `dir` is not a folder, or its manifest is bad or names a path that does not exist. Missing parts are no
+/// error.
+pub fn find(dir: &Path) -> Result<Folder> {
+    if !dir.is_dir() {
+        let problem =
+            "must be a folder with model files; `gallop inspect` lists what belongs there";
+        return Err(Error::weights(dir, problem));
+    }
+    let manifest = read_manifest(dir)?;
+    let states = Component::ALL
+        .iter()
+        .map(|&part| Ok((part, part.find(dir, manifest.item(part.key()))?)))
+        .collect::<Result<_>>()?;
+    Ok(Folder {
+        dir: dir.to_path_buf(),
+        manifest,
+        states,
+    })
+}
+
+impl Folder {
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Every part and whether it is there.
+    pub fn states(&self) -> &[(Component, State)] {
+        &self.states
+    }
+
+    /// Whether one part is there.
+    pub fn state(&self, part: Component) -> &State {
+        let found = self.states.iter().find(|(other, _)| *other == part);
+        &found.expect("every part has a state").1
+    }
+
+    /// Properties of a denoising network: as published, but for what the manifest says.
+    pub fn properties(&self, variant: Variant) -> Properties {
+        let published = variant.published();
+        match self.manifest.item(variant.key()) {
+            Some(item) => item.properties(published),
+            None => published,
+        }
+    }
+
+    /// Text of the JSON file with a part's sizes; `None` where there is none, as for the published denoising
+    /// networks.
+    ///
+    /// # Errors
+    /// If the part is missing or the file cannot be read.
+    pub fn config(&self, part: Component) -> Result<Option<String>> {
+        let (_, config) = self.found(part)?;
+        config.map(read_config).transpose()
+    }
+
+    /// Path of tokenizer.json.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn tokenizer(&self) -> Result<&Path> {
+        Ok(self.found(Component::Tokenizer)?.0)
+    }
+
+    /// Weights of a denoising network.
+    ///
+    /// # Errors
+    /// If they are missing or a file is damaged.
+    pub fn open_dit(&self, variant: Variant) -> Result<Weights> {
+        let (path, _) = self.found(Component::Dit(variant))?;
+        Ok(Weights::new(Box::new(Safetensors::open(path)?)))
+    }
+
+    /// The text encoder's tensors, as `model.encoder.*`. The embedding may have more rows than wanted.
+    ///
+    /// # Errors
+    /// If they are missing or a file is damaged.
+    pub fn open_text(&self) -> Result<Weights> {
+        let (path, _) = self.found(Component::TextEncoder)?;
+        let source = Selected::new(Box::new(Safetensors::open(path)?), text_name)?;
+        Ok(Weights::new(Box::new(source))
+            .accepting_any_float()
+            .allowing_more_rows("model.encoder.embed_tokens.weight"))
+    }
+
+    /// The fast video decoder's tensors, as `decoder.*`.
+    ///
+    /// # Errors
+    /// If they are missing or the file is damaged.
+    pub fn open_turbo(&self) -> Result<Weights> {
+        let (path, _) = self.found(Component::TurboVae)?;
+        let source = Selected::new(open_any(path, Some("ema_state_dict"))?, turbo_name)?;
+        Ok(Weights::new(Box::new(source)).accepting_any_float())
+    }
+
+    /// The full video autoencoder's tensors.
+    ///
+    /// # Errors
+    /// If they are missing or the file is damaged.
+    pub fn open_wan(&self) -> Result<Weights> {
+        let (path, _) = self.found(Component::WanVae)?;
+        Ok(Weights::new(open_any(path, None)?).accepting_any_float())
+    }
+
+    /// The audio autoencoder's tensors, as `encoder.*` and `decoder.*`.
+    ///
+    /// # Errors
+    /// If they are missing or the file is damaged.
+    pub fn open_audio(&self) -> Result<Weights> {
+        let (path, _) = self.found(Component::AudioVae)?;
+        let source = Selected::new(Box::new(Safetensors::open(path)?), audio_name)?;
+        Ok(Weights::new(Box::new(source)))
+    }
+
+    fn found(&self, part: Component) -> Result<(&Path, Option<&Path>)> {
+        match self.state(part) {
+            State::Found { path, config } => Ok((path, config.as_deref())),
+            State::Missing {
+                expected,
+                published_at,
+                is_gated,
+                bytes,
+            } => {
+                let licence = if *is_gated {
+                    " (accept its licence there first)"
+                } else {
+                    ""
+                };
+                let size = human_bytes(*bytes);
+                let problem = format!(
+                    "is missing; download it from {published_at}{licence}, about {size}, or name its path in {FILE_NAME}"
+                );
+                Err(Error::weights(expected, problem))
+            }
+        }
+    }
+}
+
+impl Variant {
+    /// Key in the manifest, and the name of the published folder.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Distill => "distill",
+            Self::Sr540p => "540p_sr",
+            Self::Sr1080p => "1080p_sr",
+        }
+    }
+
+    /// What the published network is.
+    pub fn published(self) -> Properties {
+        let (steps, coordinates, guidance) = match self {
+            Self::Base => (32, Coordinates::V2, 5.0),
+            Self::Distill => (8, Coordinates::V2, 1.0),
+            Self::Sr540p | Self::Sr1080p => (5, Coordinates::V1, 1.0),
+        };
+        let local_layers = match self {
+            Self::Sr1080p => (0..40).filter(|l| *l >= 32 || l % 4 != 3).collect(),
+            Self::Base | Self::Distill | Self::Sr540p => Vec::new(),
+        };
+        Properties {
+            steps,
+            coordinates,
+            local_layers,
+            frame_receptive_field: 11,
+            guidance,
+            shift: 5.0,
+        }
+    }
+}
+
+/// Where a part is published and how its files are called there.
+struct Published {
+    repository: &'static str,
+    is_gated: bool,
+    /// Of what is needed of it.
+    bytes: u64,
+    /// Weights and config by their paths in the repository, in the order in which they are looked for; a
+    /// folder is one that holds safetensors files.
+    files: &'static [(&'static str, Option<&'static str>)],
+}
+
+impl Component {
+    /// All parts, in the order in which the stages use them.
+    pub const ALL: [Self; 9] = [
+        Self::Tokenizer,
+        Self::TextEncoder,
+        Self::Dit(Variant::Base),
+        Self::Dit(Variant::Distill),
+        Self::Dit(Variant::Sr540p),
+        Self::Dit(Variant::Sr1080p),
+        Self::TurboVae,
+        Self::WanVae,
+        Self::AudioVae,
+    ];
+
+    /// Key in the manifest.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Dit(variant) => variant.key(),
+            Self::TextEncoder => "text_encoder",
+            Self::Tokenizer => "tokenizer",
+            Self::TurboVae => "turbo_vae",
+            Self::WanVae => "wan_vae",
+            Self::AudioVae => "audio_vae",
+        }
+    }
+
+    fn published(self) -> Published {
+        const DAVINCI: &str = "GAIR/daVinci-MagiHuman";
+        const T5GEMMA: &str = "google/t5gemma-9b-9b-ul2";
+        const TURBO: Option<&str> = Some("turbo_vae/TurboV3-Wan22-TinyShallow_7_7.json");
+        let (repository, is_gated, bytes, files): (_, _, _, &[_]) = match self {
+            Self::Dit(Variant::Base) => (DAVINCI, false, 30_642_000_000, &[("base", None)]),
+            Self::Dit(Variant::Distill) => (DAVINCI, false, 61_197_700_000, &[("distill", None)]),
+            Self::Dit(Variant::Sr540p) => (DAVINCI, false, 61_197_700_000, &[("540p_sr", None)]),
+            Self::Dit(Variant::Sr1080p) => (DAVINCI, false, 61_197_700_000, &[("1080p_sr", None)]),
+            Self::TextEncoder => (T5GEMMA, true, 18_483_000_000, &[("", Some("config.json"))]),
+            Self::Tokenizer => (T5GEMMA, true, 34_000_000, &[("tokenizer.json", None)]),
+            Self::TurboVae => (
+                DAVINCI,
+                false,
+                1_868_000_000,
+                &[
+                    ("turbo_vae/checkpoint-340000.ckpt", TURBO),
+                    ("turbo_vae", TURBO),
+                ],
+            ),
+            Self::WanVae => (
+                "Wan-AI/Wan2.2-TI2V-5B",
+                false,
+                2_818_839_170,
+                &[("Wan2.2_VAE.pth", None), ("Wan2.2_VAE.safetensors", None)],
+            ),
+            Self::AudioVae => (
+                "stabilityai/stable-audio-open-1.0",
+                true,
+                4_850_000_000,
+                &[("model.safetensors", Some("model_config.json"))],
+            ),
+        };
+        Published {
+            repository,
+            is_gated,
+            bytes,
+            files,
+        }
+    }
+
+    fn find(self, dir: &Path, item: Option<&Item>) -> Result<State> {
+        let named = |path: &Option<PathBuf>, what: &str| match path {
+            Some(path) if dir.join(path).exists() => Ok(Some(dir.join(path))),
+            Some(path) => {
+                let problem = format!(
+                    "names `{}` as `{}.{what}`, which does not exist",
+                    path.display(),
+                    self.key()
+                );
+                Err(Error::weights(dir.join(FILE_NAME), problem))
+            }
+            None => Ok(None),
+        };
+        let (path, config) = match item {
+            Some(item) => (named(&item.path, "path")?, named(&item.config, "config")?),
+            None => (None, None),
+        };
+        let published = self.published();
+        if let Some(path) = path {
+            let config = config.or_else(|| config_beside(&path, &published));
+            return Ok(State::Found { path, config });
+        }
+        // The repository's own folder first: two repositories have a `model.safetensors`.
+        let name = Path::new(published.repository).file_name();
+        let roots = [dir.join(name.unwrap_or_default()), dir.to_path_buf()];
+        for (file, beside) in published.files {
+            for root in &roots {
+                let path = join(root, file);
+                let beside = beside.map(|name| root.join(name));
+                if is_weights(&path)
+                    && beside
+                        .as_ref()
+                        .or(config.as_ref())
+                        .is_none_or(|p| p.is_file())
+                {
+                    let config = config.or(beside);
+                    return Ok(State::Found { path, config });
+                }
+            }
+        }
+        Ok(State::Missing {
+            expected: join(dir, published.files[0].0),
+            published_at: published.repository,
+            is_gated: published.is_gated,
+            bytes: published.bytes,
+        })
+    }
+}
+
+/// `root/file`, without a trailing separator if `file` is empty.
+fn join(root: &Path, file: &str) -> PathBuf {
+    if file.is_empty() {
+        root.to_path_buf()
+    } else {
+        root.join(file)
+    }
+}
+
+fn is_weights(path: &Path) -> bool {
+    path.is_file() || (path.is_dir() && is_checkpoint(path))
+}
+
+/// The published config of a part whose weights the manifest placed elsewhere, if it lies with them.
+fn config_beside(path: &Path, published: &Published) -> Option<PathBuf> {
+    let folder = if path.is_dir() { path } else { path.parent()? };
+    let name = published.files.iter().find_map(|(_, config)| *config)?;
+    let config = folder.join(Path::new(name).file_name()?);
+    config.is_file().then_some(config)
+}
+
+fn open_any(path: &Path, key: Option<&str>) -> Result<Box<dyn Source>> {
+    let is_torch = path.is_file() && path.extension().is_none_or(|end| end != "safetensors");
+    if is_torch {
+        Ok(Box::new(TorchFile::open(path, key)?))
+    } else {
+        Ok(Box::new(Safetensors::open(path)?))
+    }
+}
+
+fn read_manifest(dir: &Path) -> Result<Manifest> {
+    let path = dir.join(FILE_NAME);
+    if !path.exists() {
+        return Ok(Manifest::default());
+    }
+    Manifest::parse(&path, &read_config(&path)?)
+}
+
+fn read_config(path: &Path) -> Result<String> {
+    const MAX_BYTES: u64 = 1 << 20;
+    let fail = |e| Error::weights_io(path, e);
+    let bytes = fs::metadata(path).map_err(fail)?.len();
+    if bytes > MAX_BYTES {
+        let problem = format!("has {bytes} bytes; a configuration has at most {MAX_BYTES}");
+        return Err(Error::weights(path, problem));
+    }
+    fs::read_to_string(path).map_err(fail)
+}
+
+/// Encoder tensors under their full names; encoder-only files leave out `model.`. The decoder half has tensors
+/// with the same endings.
+fn text_name(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("model.").unwrap_or(name);
+    rest.starts_with("encoder.")
+        .then(|| format!("model.{rest}"))
+}
+
+/// `module.` is left by data-parallel training, `decoder.` may be left out; the feature heads served training
+/// alone.
+fn turbo_name(name: &str) -> Option<String> {
+    let name = name.strip_prefix("module.").unwrap_or(name);
+    if name.starts_with("aligned_feature_projection_heads.") {
+        return None;
+    }
+    let rest = name.strip_prefix("decoder.").unwrap_or(name);
+    Some(format!("decoder.{rest}"))
+}
+
+fn audio_name(name: &str) -> Option<String> {
+    name.strip_prefix("pretransform.model.").map(str::to_string)
+}

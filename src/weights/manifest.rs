@@ -1,0 +1,284 @@
+//! `gallop.json`, the optional manifest of a model folder: other paths, and what each variant is.
+//!
+//! ```json
+//! {
+//!   "base":         {"path": "weights/base", "config": "tiny.json", "steps": 4, "coordinates": "v2"},
+//!   "1080p_sr":     {"local_layers": [0, 1, 2], "frame_receptive_field": 11, "guidance": 1.0, "shift": 5.0},
+//!   "text_encoder": {"path": "/models/t5gemma-9b-9b-ul2"}
+//! }
+//! ```
+//!
+//! Every key may be left out; paths are relative to the manifest. Unknown keys are refused, so that a typing
+//! mistake cannot silently leave a default in place.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// Name of the manifest in a model folder.
+pub const FILE_NAME: &str = "gallop.json";
+
+/// A parsed manifest.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Manifest {
+    /// The network for base passes with guidance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Item>,
+    /// The distilled network for base passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Item>,
+    /// The network for super-resolution to 540p.
+    #[serde(rename = "540p_sr", skip_serializing_if = "Option::is_none")]
+    pub sr_540p: Option<Item>,
+    /// The network for super-resolution to 1080p.
+    #[serde(rename = "1080p_sr", skip_serializing_if = "Option::is_none")]
+    pub sr_1080p: Option<Item>,
+    /// T5Gemma.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<Item>,
+    /// Its tokenizer.json.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Item>,
+    /// The fast video decoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turbo_vae: Option<Item>,
+    /// The full video autoencoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wan_vae: Option<Item>,
+    /// The audio autoencoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_vae: Option<Item>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+/// What a manifest says of one part of the model.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Item {
+    /// File or folder of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// JSON file of the network's sizes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// See [`Properties::steps`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// See [`Properties::coordinates`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coordinates: Option<Coordinates>,
+    /// See [`Properties::local_layers`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_layers: Option<Vec<usize>>,
+    /// See [`Properties::frame_receptive_field`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_receptive_field: Option<usize>,
+    /// See [`Properties::guidance`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<f64>,
+    /// See [`Properties::shift`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<f64>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+/// How positions are counted for the rotation of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coordinates {
+    /// Text positions run from 0 to 1: the super-resolution networks.
+    V1,
+    /// Text is not rotated: the base networks.
+    V2,
+}
+
+/// What one denoising network is and how it is sampled, beyond its tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Properties {
+    /// Denoising steps.
+    pub steps: usize,
+    /// How positions are counted.
+    pub coordinates: Coordinates,
+    /// Layers with windowed attention, ascending.
+    pub local_layers: Vec<usize>,
+    /// Half window of those layers, in latent frames.
+    pub frame_receptive_field: usize,
+    /// Guidance scale of the video in the early steps; 1 is no guidance, one forward pass a step.
+    pub guidance: f64,
+    /// Shift of the sigma schedule.
+    pub shift: f64,
+}
+
+impl Manifest {
+    /// Parses the text of the manifest `path`.
+    ///
+    /// # Errors
+    /// If it is not JSON (names the line), has a key that is not known (names the nearest that is) or a value
+    /// that cannot be meant.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let manifest: Self = serde_json::from_str(text)
+            .map_err(|e| Error::weights(path, format!("is not a manifest: {e}")))?;
+        let parts: Vec<String> = manifest.items().map(|(name, _)| name.into()).collect();
+        check_unknown(path, "", &manifest.unknown, &parts)?;
+        for (name, item) in manifest.items() {
+            let Some(item) = item else { continue };
+            let known = ["path", "config"].iter().chain(PROPERTIES.iter());
+            let known: Vec<String> = known.map(|&key| key.into()).collect();
+            check_unknown(path, &format!("{name}."), &item.unknown, &known)?;
+            item.check()
+                .map_err(|problem| Error::weights(path, format!("`{name}.{problem}")))?;
+        }
+        Ok(manifest)
+    }
+
+    /// Every part by its key.
+    pub fn items(&self) -> impl Iterator<Item = (&'static str, Option<&Item>)> {
+        [
+            ("base", &self.base),
+            ("distill", &self.distill),
+            ("540p_sr", &self.sr_540p),
+            ("1080p_sr", &self.sr_1080p),
+            ("text_encoder", &self.text_encoder),
+            ("tokenizer", &self.tokenizer),
+            ("turbo_vae", &self.turbo_vae),
+            ("wan_vae", &self.wan_vae),
+            ("audio_vae", &self.audio_vae),
+        ]
+        .into_iter()
+        .map(|(name, item)| (name, item.as_ref()))
+    }
+
+    /// What is said of the part with this key.
+    pub fn item(&self, key: &str) -> Option<&Item> {
+        self.items().find(|(name, _)| *name == key)?.1
+    }
+}
+
+const PROPERTIES: [&str; 6] = [
+    "steps",
+    "coordinates",
+    "local_layers",
+    "frame_receptive_field",
+    "guidance",
+    "shift",
+];
+
+impl Item {
+    /// `published` with what the manifest says otherwise.
+    pub fn properties(&self, published: Properties) -> Properties {
+        let mut local_layers = self.local_layers.clone().unwrap_or(published.local_layers);
+        local_layers.sort_unstable();
+        local_layers.dedup();
+        Properties {
+            steps: self.steps.unwrap_or(published.steps),
+            coordinates: self.coordinates.unwrap_or(published.coordinates),
+            local_layers,
+            frame_receptive_field: self
+                .frame_receptive_field
+                .unwrap_or(published.frame_receptive_field),
+            guidance: self.guidance.unwrap_or(published.guidance),
+            shift: self.shift.unwrap_or(published.shift),
+        }
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        const MAX_STEPS: usize = 1000;
+        if let Some(steps) = self.steps.filter(|n| !(1..=MAX_STEPS).contains(n)) {
+            return Err(format!("steps` must be 1 to {MAX_STEPS}; found {steps}"));
+        }
+        if let Some(guidance) = self.guidance.filter(|&g| !(1.0..=100.0).contains(&g)) {
+            return Err(format!("guidance` must be 1 to 100; found {guidance}"));
+        }
+        if let Some(shift) = self.shift.filter(|&s| !(0.01..=1000.0).contains(&s)) {
+            return Err(format!("shift` must be 0.01 to 1000; found {shift}"));
+        }
+        Ok(())
+    }
+}
+
+fn check_unknown(
+    path: &Path,
+    within: &str,
+    unknown: &BTreeMap<String, Value>,
+    known: &[String],
+) -> Result<()> {
+    let Some(key) = unknown.keys().next() else {
+        return Ok(());
+    };
+    let nearest = known.iter().min_by_key(|word| distance(key, word));
+    let problem = match nearest {
+        Some(nearest) if distance(key, nearest) <= nearest.len().div_ceil(2) => {
+            format!("has the unknown key `{within}{key}`; is `{within}{nearest}` meant?")
+        }
+        _ => format!(
+            "has the unknown key `{within}{key}`; known are {}",
+            known.join(", ")
+        ),
+    };
+    Err(Error::weights(path, problem))
+}
+
+/// Insertions, deletions and replacements that turn one word into the other. Of a long word, only the
+/// beginning counts.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().take(64).collect();
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A JSON object in which no key occurs twice.
+pub(super) struct UniqueMap<T>(pub(super) BTreeMap<String, T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueVisitor(PhantomData))
+    }
+}
+
+struct UniqueVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {
+    type Value = UniqueMap<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut pairs: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some(key) = pairs.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("`{key}` occurs twice")));
+            }
+            map.insert(key, pairs.next_value()?);
+        }
+        Ok(UniqueMap(map))
+    }
+}

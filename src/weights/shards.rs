@@ -1,0 +1,250 @@
+//! Safetensors files in memory, one or several as one name space.
+//!
+//! Files are mapped, so opening costs their headers and a tensor costs nothing until it is read. Of a sharded
+//! checkpoint only those files need to exist whose tensors are wanted.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    fs::{self, File},
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::Deserialize;
+
+use super::{
+    manifest::UniqueMap,
+    safetensors::{Entry, Header},
+    source::{Info, Source},
+};
+use crate::{Error, Result, Tensor};
+
+/// A file as bytes.
+pub(super) struct Mapped(memmap2::Mmap);
+
+impl Mapped {
+    /// Maps a whole file.
+    #[allow(
+        unsafe_code,
+        reason = "mapping is what makes a 61 GB checkpoint open at once"
+    )]
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::weights_io(path, e))?;
+        let metadata = file.metadata().map_err(|e| Error::weights_io(path, e))?;
+        if !metadata.is_file() {
+            return Err(Error::weights(path, "must be a file"));
+        }
+        if metadata.len() == 0 {
+            return Err(Error::weights(path, "is empty; download it again"));
+        }
+        // SAFETY: the mapping is private and read-only, and `Mmap` owns it, so it outlives every slice of it.
+        // The bytes stay the same as long as nobody writes to the file: this program replaces model files
+        // only by renaming ([`super::write`]), and users are asked to do the same.
+        let map = unsafe { memmap2::Mmap::map(&file) };
+        map.map(Self).map_err(|e| Error::weights_io(path, e))
+    }
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One safetensors file, or several with an index.
+pub struct Safetensors {
+    /// What was opened: the file, or the folder.
+    path: PathBuf,
+    shards: Vec<Shard>,
+    /// Tensor -> its shard.
+    names: BTreeMap<String, usize>,
+}
+
+struct Shard {
+    path: PathBuf,
+    /// `None` if the index names the file and it is not there.
+    file: Option<(Arc<Mapped>, Header)>,
+}
+
+impl Safetensors {
+    /// Opens a file, or a folder with an index (`*.safetensors.index.json`) or a single `*.safetensors`.
+    ///
+    /// # Errors
+    /// If there is nothing to open, a header is bad, or the index is. A file that the index names and that
+    /// is not there is an error only when a tensor of it is asked for.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Self::open_file(path, path);
+        }
+        match choose(path)? {
+            Choice::Index(index) => Self::open_index(path, &index),
+            Choice::Single(file) => Self::open_file(path, &file),
+        }
+    }
+
+    fn open_file(path: &Path, file: &Path) -> Result<Self> {
+        let (map, header) = open_shard(file)?;
+        let names = header.entries().keys().map(|name| (name.clone(), 0));
+        Ok(Self {
+            path: path.to_path_buf(),
+            names: names.collect(),
+            shards: vec![Shard {
+                path: file.to_path_buf(),
+                file: Some((map, header)),
+            }],
+        })
+    }
+
+    fn open_index(folder: &Path, index: &Path) -> Result<Self> {
+        let mut shards: Vec<Shard> = Vec::new();
+        let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        for (tensor, file) in read_index(index)? {
+            let number = match numbers.entry(file) {
+                btree_map::Entry::Occupied(known) => *known.get(),
+                btree_map::Entry::Vacant(unknown) => {
+                    let path = folder.join(unknown.key());
+                    let file = path.exists().then(|| open_shard(&path)).transpose()?;
+                    shards.push(Shard { path, file });
+                    *unknown.insert(shards.len() - 1)
+                }
+            };
+            names.insert(tensor, number);
+        }
+        Ok(Self {
+            path: folder.to_path_buf(),
+            shards,
+            names,
+        })
+    }
+
+    fn shard(&self, name: &str) -> Option<&Shard> {
+        self.names.get(name).map(|&number| &self.shards[number])
+    }
+}
+
+impl Source for Safetensors {
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        let (_, header) = self.shard(name)?.file.as_ref()?;
+        let Entry { shape, dtype, .. } = header.entry(name)?;
+        Some(Info {
+            shape: shape.clone(),
+            dtype: dtype.clone().ok()?,
+        })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let Some(shard) = self.shard(name) else {
+            return Err(Error::tensor(&self.path, name, "is missing"));
+        };
+        let Some((map, header)) = &shard.file else {
+            let problem = format!("is missing; by the index, `{name}` is in it");
+            return Err(Error::weights(&shard.path, problem));
+        };
+        let fail = |problem: String| Error::tensor(&shard.path, name, problem);
+        let entry = header
+            .entry(name)
+            .ok_or_else(|| fail("is not in this file, although the index says so".into()))?;
+        let dtype = entry.dtype.clone().map_err(|word| {
+            fail(format!(
+                "is of type {word}; must be F32, BF16, F16, U8, I16 or I32"
+            ))
+        })?;
+        Ok(Tensor::shared(
+            entry.shape.clone(),
+            dtype,
+            map.clone(),
+            entry.range.clone(),
+        ))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.shard(name)
+            .map_or(&self.path, |shard| &shard.path)
+            .clone()
+    }
+}
+
+fn open_shard(path: &Path) -> Result<(Arc<Mapped>, Header)> {
+    let map = Mapped::open(path)?;
+    let bytes = map.as_ref();
+    let header = Header::parse(path, bytes, bytes.len() as u64)?;
+    Ok((Arc::new(map), header))
+}
+
+enum Choice {
+    Index(PathBuf),
+    Single(PathBuf),
+}
+
+/// Whether `folder` holds an index or a safetensors file.
+pub(super) fn is_checkpoint(folder: &Path) -> bool {
+    choose(folder).is_ok()
+}
+
+fn choose(folder: &Path) -> Result<Choice> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::weights_io(folder, e))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::weights_io(folder, e))?.path();
+        files.push(path);
+    }
+    let ending = |end: &str| -> Vec<&PathBuf> {
+        let ends = |path: &&PathBuf| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.ends_with(end) && !name.starts_with('.'))
+        };
+        files.iter().filter(ends).collect()
+    };
+    match (
+        ending(".safetensors.index.json").as_slice(),
+        ending(".safetensors").as_slice(),
+    ) {
+        ([index], _) => Ok(Choice::Index((*index).clone())),
+        ([], [single]) => Ok(Choice::Single((*single).clone())),
+        ([], []) => Err(Error::weights(folder, "holds no *.safetensors file")),
+        ([], several) => Err(Error::weights(
+            folder,
+            format!(
+                "holds {} *.safetensors files and no index (*.safetensors.index.json) that joins them",
+                several.len()
+            ),
+        )),
+        (several, _) => Err(Error::weights(
+            folder,
+            format!(
+                "holds {} indices (*.safetensors.index.json); must hold one",
+                several.len()
+            ),
+        )),
+    }
+}
+
+/// Tensor -> file name, from an index.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: UniqueMap<String>,
+    }
+    let text = fs::read_to_string(path).map_err(|e| Error::weights_io(path, e))?;
+    let index: Index = serde_json::from_str(&text)
+        .map_err(|e| Error::weights(path, format!("is not an index: {e}")))?;
+    let UniqueMap(map) = index.weight_map;
+    for (tensor, file) in &map {
+        let mut parts = Path::new(file).components();
+        let is_plain = matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(_)), None)
+        );
+        if !is_plain {
+            let problem = format!("must be in a file beside the index; found `{file}`");
+            return Err(Error::tensor(path, tensor, problem));
+        }
+    }
+    Ok(map)
+}

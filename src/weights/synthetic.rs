@@ -1,0 +1,296 @@
+//! Checkpoints that nobody ships: every value follows from the tensor's name, its shape and a seed.
+//!
+//! `key = fnv1a64(name) ^ mix(seed)`, and element `i` is `offset + scale * u` with `u` in (-1, 1) from the
+//! upper 24 bits of `mix(key + (i + 1) * GOLDEN)`, evaluated in f64 and rounded once to f32, then to the stored
+//! type. So any element can be made alone, in any order, on any machine. Offsets and scales per network are in
+//! [`rule`].
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use half::bf16;
+use rayon::prelude::*;
+
+pub use super::rules::{Network, Rule, rule};
+use super::{
+    source::{Info, Source, Want},
+    write::Writer,
+};
+use crate::{DType, Error, Result, Tensor};
+
+/// Elements made at a time by one thread.
+const BLOCK: usize = 1 << 16;
+
+/// A made-up checkpoint of one network.
+pub struct Synthetic {
+    network: Network,
+    seed: u64,
+    tensors: BTreeMap<String, (Info, Rule)>,
+}
+
+impl Synthetic {
+    /// The tensors `wants`, by the network's rule, which also decides how they are stored.
+    ///
+    /// # Errors
+    /// If a name is none of the network's.
+    pub fn new(network: Network, wants: &[Want], seed: u64) -> Result<Self> {
+        let shapes: BTreeMap<&str, &Want> = wants
+            .iter()
+            .map(|want| (want.name.as_str(), want))
+            .collect();
+        let tensors = wants.iter().map(|want| {
+            let sibling = |name: &str| shapes.get(name).map(|want| want.shape.clone());
+            let rule = rule(network, &want.name, &want.shape, sibling)
+                .map_err(|problem| Error::tensor("synthetic weights", &want.name, problem))?;
+            let info = Info {
+                shape: want.shape.clone(),
+                dtype: rule.dtype(),
+            };
+            Ok((want.name.clone(), (info, rule)))
+        });
+        Ok(Self {
+            network,
+            seed,
+            tensors: tensors.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Elements `range` (row-major) of a tensor as stored, widened to f32: rows of a large table, say.
+    ///
+    /// # Errors
+    /// If there is no such tensor.
+    ///
+    /// # Panics
+    /// If `range` leaves the tensor.
+    pub fn values(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>> {
+        let (info, rule) = self.tensor(name)?;
+        assert!(
+            range.end <= info.shape.count(),
+            "{range:?} of {}",
+            info.shape
+        );
+        let key = self.key(name);
+        let element = |i| info.dtype.round(rule.value(key, i as u64));
+        Ok(range.into_par_iter().map(element).collect())
+    }
+
+    /// Writes all tensors, under their published names, as `model.safetensors` into `folder`; beyond
+    /// `shard_bytes` as several files with an index. `progress` is told the bytes written and the bytes in
+    /// all, and stops the writing by returning false. Files appear only when all are whole.
+    ///
+    /// # Errors
+    /// If `folder` cannot be written to, or [`Error::Interrupted`].
+    pub fn write(
+        &self,
+        folder: &Path,
+        shard_bytes: u64,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::output_io(folder, e))?;
+        let shards = self.shards(shard_bytes);
+        let total = self
+            .tensors
+            .values()
+            .map(|(info, _)| info_bytes(info))
+            .sum();
+        let mut written = 0;
+        let mut writers = Vec::new();
+        for (number, shard) in shards.iter().enumerate() {
+            let path = folder.join(shard_name(number, shards.len()));
+            let published: Vec<String> = shard
+                .iter()
+                .map(|name| self.network.published(name))
+                .collect();
+            let infos = shard.iter().map(|name| &self.tensors[*name].0);
+            let mut writer =
+                Writer::create(&path, published.iter().map(String::as_str).zip(infos))?;
+            for name in shard {
+                self.write_tensor(name, &mut writer, &mut |bytes| {
+                    written += bytes;
+                    progress(written, total)
+                })?;
+            }
+            writers.push(writer);
+        }
+        writers.into_iter().try_for_each(Writer::finish)?;
+        if shards.len() > 1 {
+            self.write_index(folder, &shards, total)?;
+        }
+        Ok(())
+    }
+
+    /// Names in order, cut so that no file but a single large tensor's exceeds `shard_bytes`.
+    fn shards(&self, shard_bytes: u64) -> Vec<Vec<&str>> {
+        let mut shards = vec![Vec::new()];
+        let mut filled = 0;
+        for (name, (info, _)) in &self.tensors {
+            let bytes = info_bytes(info);
+            if filled > 0 && filled + bytes > shard_bytes {
+                shards.push(Vec::new());
+                filled = 0;
+            }
+            filled += bytes;
+            if let Some(shard) = shards.last_mut() {
+                shard.push(name.as_str());
+            }
+        }
+        shards
+    }
+
+    fn write_tensor(
+        &self,
+        name: &str,
+        writer: &mut Writer,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<()> {
+        /// Elements in memory at a time.
+        const CHUNK: usize = 64 * BLOCK;
+        let (info, rule) = self.tensor(name)?;
+        let count = info.shape.count();
+        for start in (0..count).step_by(CHUNK) {
+            let range = start..count.min(start + CHUNK);
+            let bytes = range.len() * info.dtype.size();
+            let words = generate(*rule, self.key(name), range);
+            writer.write(&bytemuck::cast_slice(&words)[..bytes])?;
+            if !progress(bytes as u64) {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_index(&self, folder: &Path, shards: &[Vec<&str>], total: u64) -> Result<()> {
+        let mut weight_map = serde_json::Map::new();
+        for (number, shard) in shards.iter().enumerate() {
+            let file = shard_name(number, shards.len());
+            for name in shard {
+                weight_map.insert(self.network.published(name), file.clone().into());
+            }
+        }
+        let index =
+            serde_json::json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+        let path = folder.join("model.safetensors.index.json");
+        std::fs::write(&path, format!("{index:#}\n")).map_err(|e| Error::output_io(&path, e))
+    }
+
+    fn tensor(&self, name: &str) -> Result<&(Info, Rule)> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::tensor(self.path(name), name, "is missing"))
+    }
+
+    fn key(&self, name: &str) -> u64 {
+        key(&self.network.published(name), self.seed)
+    }
+}
+
+impl Source for Synthetic {
+    fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        Some(self.tensors.get(name)?.0.clone())
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let (info, rule) = self.tensor(name)?;
+        let count = info.shape.count();
+        let words = generate(*rule, self.key(name), 0..count);
+        let bytes = 0..count * info.dtype.size();
+        Ok(Tensor::shared(
+            info.shape.clone(),
+            info.dtype,
+            Arc::new(Words(words)),
+            bytes,
+        ))
+    }
+
+    fn path(&self, _name: &str) -> PathBuf {
+        PathBuf::from(format!("synthetic weights, seed {}", self.seed))
+    }
+}
+
+/// Seed of a tensor's numbers.
+pub fn key(published_name: &str, seed: u64) -> u64 {
+    fnv1a64(published_name.as_bytes()) ^ mix(seed)
+}
+
+/// The FNV-1a hash.
+pub fn fnv1a64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The finalizer of SplitMix64.
+pub fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Element `index` of the numbers of `key`: an odd multiple of 2^-24 in (-1, 1).
+pub(super) fn unit(key: u64, index: u64) -> f64 {
+    let step = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let upper = mix(key.wrapping_add(step)) >> 40;
+    (2.0 * upper as f64 + 1.0 - 16_777_216.0) / 16_777_216.0
+}
+
+/// Words, so that every element type is aligned.
+struct Words(Vec<u64>);
+
+impl AsRef<[u8]> for Words {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// Elements `range` of a tensor in its stored type, packed; the last word may be filled up with zeros.
+fn generate(rule: Rule, key: u64, range: Range<usize>) -> Vec<u64> {
+    let dtype = rule.dtype();
+    let count = range.len();
+    let mut words = vec![0_u64; (count * dtype.size()).div_ceil(8)];
+    match dtype {
+        DType::Bf16 => fill(
+            &mut bytemuck::cast_slice_mut::<_, u16>(&mut words)[..count],
+            range.start,
+            |i| bf16::from_f32(rule.value(key, i)).to_bits(),
+        ),
+        DType::F32 => fill(
+            &mut bytemuck::cast_slice_mut::<_, f32>(&mut words)[..count],
+            range.start,
+            |i| rule.value(key, i),
+        ),
+        DType::F16 | DType::U8 | DType::I16 | DType::I32 => {
+            unreachable!("rules store f32 and bf16, not {dtype}")
+        }
+    }
+    words
+}
+
+fn fill<T: Send>(out: &mut [T], start: usize, element: impl Fn(u64) -> T + Sync) {
+    out.par_chunks_mut(BLOCK)
+        .enumerate()
+        .for_each(|(block, out)| {
+            let first = start + block * BLOCK;
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = element((first + i) as u64);
+            }
+        });
+}
+
+fn info_bytes(info: &Info) -> u64 {
+    (info.shape.count() * info.dtype.size()) as u64
+}
+
+fn shard_name(number: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".into(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+    }
+}

@@ -1,0 +1,142 @@
+//! Writes safetensors files as a stream: the header first, then bytes as they come, so that a checkpoint of
+//! any size needs little memory. The file appears under its name only when it is whole.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::{safetensors::to_file_dtype, source::Info};
+use crate::{Error, Result};
+
+/// The data starts at a multiple of this, so that mapped tensors are aligned as far as their sizes allow.
+const ALIGNMENT: usize = 64;
+
+/// A safetensors file being written. Dropping it before [`Writer::finish`] removes what was written.
+pub struct Writer {
+    path: PathBuf,
+    part: PathBuf,
+    out: BufWriter<File>,
+    /// Bytes of tensors still to come.
+    left: u64,
+    is_finished: bool,
+}
+
+impl Writer {
+    /// Starts a file of these tensors, whose bytes must then be written in this order.
+    ///
+    /// # Errors
+    /// If the folder cannot be written to.
+    ///
+    /// # Panics
+    /// If a name occurs twice.
+    pub fn create<'a>(
+        path: &Path,
+        tensors: impl IntoIterator<Item = (&'a str, &'a Info)>,
+    ) -> Result<Self> {
+        let (header, left) = header(tensors);
+        let (part, file) = create_part(path)?;
+        let mut writer = Self {
+            path: path.to_path_buf(),
+            part,
+            out: BufWriter::with_capacity(1 << 20, file),
+            left,
+            is_finished: false,
+        };
+        writer.put(&(header.len() as u64).to_le_bytes())?;
+        writer.put(&header)?;
+        Ok(writer)
+    }
+
+    /// Appends bytes of the tensors.
+    ///
+    /// # Errors
+    /// If the disk is full, say.
+    ///
+    /// # Panics
+    /// If the tensors have fewer bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.expect("more bytes than the tensors have");
+        self.put(bytes)
+    }
+
+    /// Gives the file its name, replacing one that has it.
+    ///
+    /// # Errors
+    /// If the rest cannot be written.
+    ///
+    /// # Panics
+    /// If bytes of the tensors are missing.
+    pub fn finish(mut self) -> Result<()> {
+        assert_eq!(self.left, 0, "bytes of tensors not written");
+        let flushed = self.out.flush();
+        flushed
+            .and_then(|()| fs::rename(&self.part, &self.path))
+            .map_err(|e| Error::output_io(&self.path, e))?;
+        self.is_finished = true;
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.out.write_all(bytes);
+        written.map_err(|e| Error::output_io(&self.path, e))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // If removing fails, there is nothing left to try.
+            drop(fs::remove_file(&self.part));
+        }
+    }
+}
+
+/// A new file beside `path`; two runs never share one.
+fn create_part(path: &Path) -> Result<(PathBuf, File)> {
+    let name = path.file_name().unwrap_or_default();
+    for attempt in 0_u32.. {
+        let mut part = OsString::from(".");
+        part.push(name);
+        part.push(format!(".{}-{attempt}.part", std::process::id()));
+        let part = path.with_file_name(part);
+        match OpenOptions::new().write(true).create_new(true).open(&part) {
+            Ok(file) => return Ok((part, file)),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::output_io(path, e)),
+        }
+    }
+    Err(Error::output(path, "cannot be written"))
+}
+
+/// The header's bytes, and how many bytes of tensors follow.
+fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Info)>) -> (Vec<u8>, u64) {
+    let mut end = 0;
+    let entries = tensors.into_iter().map(|(name, info)| {
+        let start = end;
+        end += info.shape.count() * info.dtype.size();
+        let entry = TensorInfo {
+            dtype: to_file_dtype(info.dtype),
+            shape: info.shape.extents().to_vec(),
+            data_offsets: (start, end),
+        };
+        (name.to_string(), entry)
+    });
+    let entries: Vec<_> = entries.collect();
+    let count = entries.len();
+    let metadata = Metadata::new(None, entries).expect("offsets follow each other");
+    assert_eq!(
+        metadata.tensors().len(),
+        count,
+        "a tensor's name occurs twice"
+    );
+    let mut header = serde_json::to_vec(&metadata).expect("a map of plain values");
+    let padded = (8 + header.len()).next_multiple_of(ALIGNMENT) - 8;
+    header.resize(padded, b' ');
+    (header, end as u64)
+}

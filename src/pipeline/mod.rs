@@ -1,1 +1,3 @@
 //! The stages in order: text, denoise, upscale, decode, mux.
+
+pub mod sound;

@@ -3,5 +3,6 @@
 //! Invariant: runs nothing and reads no file. A model's configuration is a value that is passed in; there are no
 //! globals and no environment variables.
 
+pub mod audio_vae;
 pub mod dit;
 pub mod video_vae;

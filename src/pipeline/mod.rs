@@ -4,6 +4,7 @@
 
 pub mod denoise;
 pub mod request;
+pub mod sound;
 pub mod upscale;
 
 use crate::{

@@ -34,11 +34,7 @@ impl Chunks {
     /// If there are none.
     pub fn new(config: &TurboConfig, latents: usize) -> Self {
         assert!(latents > 0, "a video has at least one latent frame");
-        let (first, step, ratio) = (
-            config.first_chunk,
-            config.step,
-            config.temporal_ratio(),
-        );
+        let (first, step, ratio) = (config.first_chunk, config.step, config.temporal_ratio());
         let steps = latents.saturating_sub(first).div_ceil(step);
         let padded = first + steps * step;
         // Frames of a latent frame of context on one side.

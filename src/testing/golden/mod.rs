@@ -4,6 +4,7 @@
 //! is an entry of the index with its tensors. [`run`] replays a case of any known kind and says, for everything
 //! the case holds, how far off we are and how far off we may be; the limits come from the index.
 
+mod audio_vae;
 mod case;
 mod dit;
 mod end_to_end;
@@ -28,6 +29,9 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "sampler_unipc" => sampler::run(case, Method::UniPc),
         "sampler_sde" => sampler::run(case, Method::Sde),
         "end_to_end" => end_to_end::run(case, executor),
+        "oobleck.decode" => audio_vae::decode(case, executor),
+        "oobleck.encode" => audio_vae::encode(case, executor),
+        "oobleck.encode_windowed" => audio_vae::encode_windowed(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

@@ -1,0 +1,238 @@
+//! Sound: latents to a wave, and a voice track to latents.
+
+use std::ops::Range;
+
+use crate::{
+    Error, Result, Tensor,
+    executor::{Cancel, Executor, Prepare, Program},
+    media::merge_windows,
+    model::audio_vae::{self, Config},
+    weights::Weights,
+};
+
+/// Latents of one run at most, so that memory does not grow with the clip: 128 MiB for each of the largest
+/// buffers at the published width.
+const TILE: usize = 128;
+
+/// Decodes `latent` `[L, latent channels]` to a wave `[hop * L, wave channels]` at 51 200 Hz.
+///
+/// # Errors
+/// Weights that are missing or of another shape, too little memory, the device, or a cancel.
+///
+/// # Panics
+/// If `latent` is empty or has another number of channels.
+pub fn decode_sound(
+    executor: &dyn Executor,
+    weights: &Weights,
+    config: &Config,
+    latent: &Tensor,
+    cancel: &Cancel,
+) -> Result<Tensor> {
+    decode_tiled(executor, weights, config, latent, cancel, TILE)
+}
+
+/// Encodes a voice track, mono samples at 51 200 Hz, to `[L, latent channels]`. A track beyond 29 s is encoded in
+/// overlapping windows that are merged ([`audio_vae::windows`]).
+///
+/// `noise` is what each latent deviates from its mean by, in standard deviations, for the latents of all windows
+/// one window after the other ([`noise_len`] values); without it the latent is the mean, and so always the same.
+///
+/// # Errors
+/// A track shorter than one latent; and as [`decode_sound`].
+///
+/// # Panics
+/// If `noise` has another length.
+pub fn encode_voice(
+    executor: &dyn Executor,
+    weights: &Weights,
+    config: &Config,
+    mono: &[f32],
+    noise: Option<&[f32]>,
+    cancel: &Cancel,
+) -> Result<Tensor> {
+    if mono.len() < config.hop {
+        let problem = format!(
+            "must be at least {} samples at 51200 Hz; found {}",
+            config.hop,
+            mono.len()
+        );
+        return Err(Error::input("voice track", problem));
+    }
+    let channels = config.latent_channels;
+    let mut noise = noise;
+    if let Some(noise) = noise {
+        assert_eq!(
+            noise.len(),
+            noise_len(config, mono.len()),
+            "noise of the voice track"
+        );
+    }
+    let windows = audio_vae::windows(mono.len());
+    let mut encoder = Encoder::new(executor, weights, config, windows[0].len(), cancel, TILE)?;
+    let mut latents = Vec::with_capacity(windows.len());
+    for window in windows {
+        let (mean, scale) = encoder.encode(&stereo(mono, window, config.wave_channels))?;
+        let own = noise.map(|all| all.split_at(mean.len()));
+        latents.push(audio_vae::latent(&mean, &scale, own.map(|(own, _)| own)));
+        noise = own.map(|(_, rest)| rest);
+    }
+    let mut merged = merge_windows(&latents, channels);
+    let count = audio_vae::latents(mono.len(), config.hop).min(merged.len() / channels);
+    merged.truncate(count * channels);
+    Ok(Tensor::from_f32([count, channels], &merged))
+}
+
+/// Values of noise that [`encode_voice`] takes for a track of `samples` samples.
+pub fn noise_len(config: &Config, samples: usize) -> usize {
+    let windows = audio_vae::windows(samples);
+    let latents = windows.iter().map(|window| window.len() / config.hop);
+    latents.sum::<usize>() * config.latent_channels
+}
+
+/// Samples `window` of a mono track on every channel, zeros beyond its end.
+fn stereo(mono: &[f32], window: Range<usize>, channels: usize) -> Vec<f32> {
+    let padded = window.map(|i| mono.get(i).copied().unwrap_or(0.0));
+    padded
+        .flat_map(|v| std::iter::repeat_n(v, channels))
+        .collect()
+}
+
+fn decode_tiled(
+    executor: &dyn Executor,
+    weights: &Weights,
+    config: &Config,
+    latent: &Tensor,
+    cancel: &Cancel,
+    most: usize,
+) -> Result<Tensor> {
+    let (channels, width) = (config.latent_channels, config.hop * config.wave_channels);
+    assert_eq!(
+        latent.shape().cols(),
+        channels,
+        "channels of an audio latent {}",
+        latent.shape()
+    );
+    let latents = latent.to_f32();
+    let count = latents.len() / channels;
+    let (length, tiles) = tiles(count, most, audio_vae::decode_context(config));
+    let (plan, ports) = audio_vae::decode(config, length);
+    let mut program = executor.prepare(&plan, weights, &how(cancel))?;
+    let mut wave = Vec::with_capacity(count * width);
+    for Tile { start, keep } in tiles {
+        let piece = &latents[start * channels..(start + length) * channels];
+        program.write(ports.latent, &Tensor::from_f32([length, channels], piece))?;
+        program.run()?;
+        let samples = program.read(ports.wave)?;
+        wave.extend_from_slice(
+            &samples.to_f32()[(keep.start - start) * width..(keep.end - start) * width],
+        );
+    }
+    Ok(Tensor::from_f32(
+        [count * config.hop, config.wave_channels],
+        &wave,
+    ))
+}
+
+/// An encoder for waves of one length.
+struct Encoder<'a> {
+    config: &'a Config,
+    program: Box<dyn Program>,
+    ports: audio_vae::EncoderPorts,
+    /// Samples of one run.
+    length: usize,
+    tiles: Vec<Tile>,
+}
+
+impl<'a> Encoder<'a> {
+    fn new(
+        executor: &dyn Executor,
+        weights: &Weights,
+        config: &'a Config,
+        samples: usize,
+        cancel: &Cancel,
+        most: usize,
+    ) -> Result<Self> {
+        let (length, tiles) = tiles(
+            samples / config.hop,
+            most,
+            audio_vae::encode_context(config),
+        );
+        // What is left after the last whole hop still counts for the last latents: every tile has as much.
+        let length = length * config.hop + samples % config.hop;
+        let (plan, ports) = audio_vae::encode(config, length);
+        let program = executor.prepare(&plan, weights, &how(cancel))?;
+        Ok(Self {
+            config,
+            program,
+            ports,
+            length,
+            tiles,
+        })
+    }
+
+    /// Mean and scale of the latents of `wave`, all channels of a sample together.
+    fn encode(&mut self, wave: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Config {
+            hop,
+            wave_channels,
+            latent_channels,
+            ..
+        } = *self.config;
+        let (mut mean, mut scale) = (Vec::new(), Vec::new());
+        for Tile { start, keep } in &self.tiles {
+            let first = start * hop;
+            let piece = &wave[first * wave_channels..(first + self.length) * wave_channels];
+            let piece = Tensor::from_f32([self.length, wave_channels], piece);
+            self.program.write(self.ports.wave, &piece)?;
+            self.program.run()?;
+            let kept = (keep.start - start) * latent_channels..(keep.end - start) * latent_channels;
+            for (port, all) in [(self.ports.mean, &mut mean), (self.ports.scale, &mut scale)] {
+                all.extend_from_slice(&self.program.read(port)?.to_f32()[kept.clone()]);
+            }
+        }
+        Ok((mean, scale))
+    }
+}
+
+fn how(cancel: &Cancel) -> Prepare {
+    Prepare {
+        taps: false,
+        cancel: cancel.clone(),
+    }
+}
+
+/// A stretch of latents that is run at once.
+#[derive(Debug, PartialEq)]
+struct Tile {
+    /// Its first latent.
+    start: usize,
+    /// The latents of the clip that are taken from it: those with enough neighbours in the tile to be exact.
+    keep: Range<usize>,
+}
+
+/// Cuts `count` latents into tiles of one length, `most` at most but never less than one latent with `context`
+/// neighbours on either side. Returns the length too.
+fn tiles(count: usize, most: usize, context: usize) -> (usize, Vec<Tile>) {
+    if count <= most.max(2 * context + 1) {
+        return (
+            count,
+            vec![Tile {
+                start: 0,
+                keep: 0..count,
+            }],
+        );
+    }
+    let inner = count - 2 * context;
+    let number = inner.div_ceil(most.saturating_sub(2 * context).max(1));
+    let step = inner.div_ceil(number);
+    let length = step + 2 * context;
+    let tile = |i: usize| Tile {
+        start: (i * step).min(count - length),
+        keep: if i == 0 { 0 } else { i * step + context }..if i + 1 == number {
+            count
+        } else {
+            (i + 1) * step + context
+        },
+    };
+    (length, (0..number).map(tile).collect())
+}

@@ -1,0 +1,165 @@
+//! The built-in miniature: the whole architecture at tiny widths, with synthetic weights made at start.
+//!
+//! Its sizes are written in the files that the published model has, so it is also the smallest example of the
+//! format: `gallop synth --config miniature` writes exactly these files and weights into a folder that
+//! `--model` takes. The weights are untrained; a clip is noise.
+
+use super::request::{Defaults, Size};
+use crate::weights::{Component, Variant};
+
+/// What it makes when nothing is asked: a clip of seconds on two cores.
+pub const DEFAULTS: Defaults = Defaults { size: Size::Exact(128, 128), seconds: 2 };
+
+/// Text encoder, `config.json`.
+const TEXT_ENCODER: &str = r#"{
+  "model_type": "t5gemma",
+  "encoder": {
+    "num_hidden_layers": 2,
+    "hidden_size": 128,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+    "intermediate_size": 512,
+    "query_pre_attn_scalar": 64,
+    "attn_logit_softcapping": 50.0,
+    "sliding_window": 4096,
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-06,
+    "vocab_size": 2000,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "attention_bias": false
+  }
+}
+"#;
+
+/// Denoising networks.
+const DIT: &str = r#"{
+  "num_layers": 4,
+  "hidden_size": 256,
+  "head_dim": 128,
+  "num_heads_q": 2,
+  "num_heads_kv": 1,
+  "video_in_channels": 192,
+  "audio_in_channels": 64,
+  "text_in_channels": 128,
+  "mm_layers": [0],
+  "gelu7_layers": [0],
+  "local_attn_layers": [],
+  "post_norm_layers": [],
+  "enable_attn_gating": true
+}
+"#;
+
+/// Fast video decoder.
+const TURBO: &str = r#"{
+  "latent_channels": 48,
+  "out_channels": 3,
+  "decoder_block_out_channels": [8, 16, 32, 64],
+  "decoder_layers_per_block": [1, 1, 1, 1, 1],
+  "decoder_spatio_temporal_scaling": [false, true, true, true],
+  "decoder_spatio_only": [false, true, false, false],
+  "decoder_is_dw_conv": [false, false, false, false, false],
+  "decoder_dw_kernel_size": 5,
+  "decoder_causal": false,
+  "patch_size": 2,
+  "patch_size_t": 1,
+  "resnet_norm_eps": 1e-06,
+  "spatial_compression_ratio": 16,
+  "temporal_compression_ratio": 4,
+  "first_chunk_size": 7,
+  "step_size": 7,
+  "use_unpatchify": true
+}
+"#;
+
+/// Full video autoencoder.
+const WAN: &str = r#"{
+  "dim": 16,
+  "dec_dim": 16,
+  "z_dim": 48,
+  "dim_mult": [1, 2, 4, 4],
+  "num_res_blocks": 1,
+  "temporal_downsample": [false, true, true],
+  "patch_size": 2
+}
+"#;
+
+/// Audio autoencoder, `model_config.json`.
+const AUDIO: &str = r#"{
+  "model": {
+    "pretransform": {
+      "config": {
+        "encoder": {
+          "type": "oobleck",
+          "config": {
+            "in_channels": 2,
+            "channels": 8,
+            "c_mults": [1, 2, 4, 8, 16],
+            "strides": [2, 4, 4, 8, 8],
+            "latent_dim": 128,
+            "use_snake": true
+          }
+        },
+        "decoder": {
+          "type": "oobleck",
+          "config": {
+            "out_channels": 2,
+            "channels": 8,
+            "c_mults": [1, 2, 4, 8, 16],
+            "strides": [2, 4, 4, 8, 8],
+            "latent_dim": 64,
+            "use_snake": true,
+            "final_tanh": false
+          }
+        },
+        "bottleneck": { "type": "vae" },
+        "latent_dim": 64,
+        "downsampling_ratio": 2048,
+        "io_channels": 2
+      }
+    }
+  }
+}
+"#;
+
+/// The manifest of a folder that holds it.
+pub const MANIFEST: &str = r#"{
+  "base": { "path": "base", "config": "dit.json" },
+  "distill": { "path": "distill", "config": "dit.json" },
+  "540p_sr": { "path": "540p_sr", "config": "dit.json" },
+  "1080p_sr": { "path": "1080p_sr", "config": "dit.json", "local_layers": [1, 2] },
+  "wan_vae": { "path": "Wan2.2_VAE.safetensors", "config": "wan.json" }
+}
+"#;
+
+/// Its tokenizer: 2000 pieces of the published tokenizer's structure, with a piece for every byte.
+pub const TOKENIZER: &[u8] = include_bytes!("../../tests/golden/text/tok_tiny/tokenizer.json");
+
+/// Layers of the 1080p network that look only at nearby frames.
+pub const LOCAL_LAYERS: [usize; 2] = [1, 2];
+
+/// JSON of a part's sizes, in the published form.
+pub fn config(part: Component) -> &'static str {
+    match part {
+        Component::Tokenizer => "",
+        Component::TextEncoder => TEXT_ENCODER,
+        Component::Dit(_) => DIT,
+        Component::TurboVae => TURBO,
+        Component::WanVae => WAN,
+        Component::AudioVae => AUDIO,
+    }
+}
+
+/// Seed of a part's synthetic weights.
+pub fn seed(part: Component) -> u64 {
+    match part {
+        Component::Tokenizer | Component::TextEncoder => 1,
+        Component::Dit(Variant::Base) => 2,
+        Component::Dit(Variant::Distill) => 3,
+        Component::Dit(Variant::Sr540p) => 4,
+        Component::Dit(Variant::Sr1080p) => 5,
+        Component::TurboVae => 6,
+        Component::WanVae => 7,
+        Component::AudioVae => 8,
+    }
+}

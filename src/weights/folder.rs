@@ -2,7 +2,7 @@
 //!
 //! The parts are looked for as downloaded: directly in the folder, or in sub folders named after their
 //! repositories. A manifest ([`super::manifest`]) may name other paths. Finding looks at names only;
-//! [`Folder::open`] reads headers, and [`super::Weights`] checks them.
+//! opening reads headers, and [`super::Weights`] checks what they say. Read [`find`] first.
 
 use std::{
     fs,
@@ -59,7 +59,7 @@ pub enum State {
     },
     /// It is not.
     Missing {
-        /// Where it is looked for first.
+        /// The file or folder that would complete it.
         expected: PathBuf,
         /// Repository that publishes it.
         published_at: &'static str,
@@ -355,23 +355,26 @@ impl Component {
         // The repository's own folder first: two repositories have a `model.safetensors`.
         let name = Path::new(published.repository).file_name();
         let roots = [dir.join(name.unwrap_or_default()), dir.to_path_buf()];
+        let mut expected = None;
         for (file, beside) in published.files {
             for root in &roots {
                 let path = join(root, file);
-                let beside = beside.map(|name| root.join(name));
-                if is_weights(&path)
-                    && beside
-                        .as_ref()
-                        .or(config.as_ref())
-                        .is_none_or(|p| p.is_file())
-                {
-                    let config = config.or(beside);
-                    return Ok(State::Found { path, config });
+                if !is_weights(&path) {
+                    continue;
+                }
+                match beside.map(|name| root.join(name)) {
+                    Some(beside) if config.is_none() && !beside.is_file() => {
+                        expected.get_or_insert(beside);
+                    }
+                    beside => {
+                        let config = config.or(beside);
+                        return Ok(State::Found { path, config });
+                    }
                 }
             }
         }
         Ok(State::Missing {
-            expected: join(dir, published.files[0].0),
+            expected: expected.unwrap_or_else(|| join(dir, published.files[0].0)),
             published_at: published.repository,
             is_gated: published.is_gated,
             bytes: published.bytes,

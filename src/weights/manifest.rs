@@ -13,15 +13,10 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error as _, MapAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Error, Result};
@@ -248,37 +243,4 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// A JSON object in which no key occurs twice.
-pub(super) struct UniqueMap<T>(pub(super) BTreeMap<String, T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(UniqueVisitor(PhantomData))
-    }
-}
-
-struct UniqueVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {
-    type Value = UniqueMap<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(
-        self,
-        mut pairs: A,
-    ) -> std::result::Result<Self::Value, A::Error> {
-        let mut map = BTreeMap::new();
-        while let Some(key) = pairs.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("`{key}` occurs twice")));
-            }
-            map.insert(key, pairs.next_value()?);
-        }
-        Ok(UniqueMap(map))
-    }
 }

@@ -179,11 +179,7 @@ fn audio_vae(name: &str, shape: &Shape, sibling: impl Fn(&str) -> Option<Shape>)
             } else {
                 0.75
             };
-            uniform(
-                to_f32(gain),
-                to_f32(f64::from(to_f32(gain)) / 8.0),
-                DType::F32,
-            )
+            uniform(to_f32(gain), to_f32(gain / 8.0), DType::F32)
         }
         _ => None,
     }

@@ -5,16 +5,20 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
+    fmt,
     fs::{self, File},
+    marker::PhantomData,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use super::{
-    manifest::UniqueMap,
-    safetensors::{Entry, Header},
+    safetensors::{Entry, Header, MAX_HEADER_BYTES},
     source::{Info, Source},
 };
 use crate::{Error, Result, Tensor};
@@ -231,7 +235,13 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     struct Index {
         weight_map: UniqueMap<String>,
     }
-    let text = fs::read_to_string(path).map_err(|e| Error::weights_io(path, e))?;
+    let fail = |e| Error::weights_io(path, e);
+    let bytes = fs::metadata(path).map_err(fail)?.len();
+    if bytes > MAX_HEADER_BYTES {
+        let problem = format!("has {bytes} bytes; an index has at most {MAX_HEADER_BYTES}");
+        return Err(Error::weights(path, problem));
+    }
+    let text = fs::read_to_string(path).map_err(fail)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| Error::weights(path, format!("is not an index: {e}")))?;
     let UniqueMap(map) = index.weight_map;
@@ -247,4 +257,37 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(map)
+}
+
+/// A JSON object in which no key occurs twice.
+struct UniqueMap<T>(BTreeMap<String, T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueVisitor(PhantomData))
+    }
+}
+
+struct UniqueVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {
+    type Value = UniqueMap<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut pairs: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some(key) = pairs.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("`{key}` occurs twice")));
+            }
+            map.insert(key, pairs.next_value()?);
+        }
+        Ok(UniqueMap(map))
+    }
 }

@@ -176,6 +176,14 @@ fn missing_parts_say_where_they_are_published() {
         &["google/t5gemma-9b-9b-ul2", "licence"],
     );
     refusal(find(&scratch.path().join("no such folder")));
+
+    // Of a part that is half there, the other half is named.
+    scratch.file("turbo_vae/checkpoint-340000.ckpt", b"");
+    let folder = find(scratch.path()).unwrap();
+    assert_says(
+        &refusal(folder.open_turbo()),
+        &["TurboV3-Wan22-TinyShallow_7_7.json: is missing"],
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ const VECTORS: &[Vector] = &[
         first: &[0xbeeb_c99b, 0xbed7_0d99, 0x3ef1_acd1, 0xbe67_b236, 0xbd3d_83f8, 0x3d24_56e8], last: Some(0x3ec8_625b) },
 ];
 
-/// Published names of tensors are hashed; the rule may be asked for both forms.
+/// The stored bits of a value.
 fn bits(value: f32, dtype: DType) -> u32 {
     match dtype {
         DType::Bf16 => value.to_bits() >> 16,
@@ -161,229 +161,76 @@ fn unrounded_values_and_rows_far_in_are_the_published_ones() {
     assert_eq!(found, expected);
 }
 
-/// Names with shapes, and the offset, scale and type that the specification gives.
+/// Name, shape, offset, gain, K and stored type; the scale is `gain * sqrt(3 / K)`.
+type Case = (
+    Network,
+    &'static str,
+    &'static [usize],
+    f32,
+    f64,
+    f64,
+    DType,
+);
+
+/// `K` where the scale is the gain itself.
+const PLAIN: f64 = 3.0;
+
+#[rustfmt::skip]
+const CASES: &[Case] = {
+    use DType::{Bf16, F32};
+    use Network::{AudioVae, Dit, TextEncoder, VideoVae};
+    &[
+        (Dit, "block.layers.1.attention.linear_proj.weight", &[768, 256], 0.0, 2.0, 256.0, Bf16),
+        (Dit, "block.layers.1.mlp.up_gate_proj.weight", &[1360, 256], 0.0, 2.0, 256.0, Bf16),
+        (Dit, "block.layers.1.attention.k_norm.weight", &[128], 0.5, 0.25, PLAIN, F32),
+        (Dit, "block.layers.1.attention.pre_norm.weight", &[256], 0.0, 0.25, PLAIN, F32),
+        (Dit, "block.layers.1.mlp.pre_norm.weight", &[256], 0.0, 0.25, PLAIN, F32),
+        (Dit, "block.layers.1.attn_post_norm.weight", &[256], 0.0, 0.25, PLAIN, F32),
+        (Dit, "block.layers.1.mlp_post_norm.weight", &[256], 0.0, 0.25, PLAIN, F32),
+        (Dit, "final_norm_audio.weight", &[256], 0.0, 0.25, PLAIN, F32),
+        (Dit, "final_linear_video.weight", &[192, 256], 0.0, 1.0, 256.0, F32),
+        (Dit, "adapter.video_embedder.weight", &[256, 192], 0.0, 1.0, 192.0, F32),
+        (TextEncoder, "model.encoder.norm.weight", &[64], 0.0, 0.25, PLAIN, Bf16),
+        (TextEncoder, "model.encoder.layers.1.self_attn.v_proj.weight", &[32, 64], 0.0, 1.0, 64.0, Bf16),
+        (TextEncoder, "model.encoder.layers.1.mlp.gate_proj.weight", &[128, 64], 0.0, 1.0, 64.0, Bf16),
+        (TextEncoder, "model.encoder.layers.1.post_feedforward_layernorm.weight", &[64], 0.0, 0.25, PLAIN, Bf16),
+        (VideoVae, "decoder.upsamples.0.upsamples.3.resample.1.weight", &[8, 8, 3, 3], 0.0, 1.0, 72.0, F32),
+        (VideoVae, "decoder.x.depthwise_conv.weight", &[8, 1, 5, 5, 5], 0.0, 1.0, 125.0, F32),
+        (AudioVae, "decoder.layers.0.weight_g", &[64, 1, 1], 0.75, 0.09375, PLAIN, F32),
+        (AudioVae, "decoder.layers.2.layers.3.layers.1.weight_g", &[64, 1, 1], 0.75, 0.09375, PLAIN, F32),
+        (AudioVae, "decoder.layers.2.layers.3.layers.3.weight_g", &[64, 1, 1], 0.5, 0.0625, PLAIN, F32),
+        (AudioVae, "encoder.layers.2.layers.1.layers.3.weight_g", &[64, 1, 1], 0.5, 0.0625, PLAIN, F32),
+        (AudioVae, "encoder.layers.2.layers.4.weight_g", &[64, 1, 1], 0.75, 0.09375, PLAIN, F32),
+        // A transposed convolution [72, 36, 4] has the gain 0.75 sqrt(2 * 36 / 72).
+        (AudioVae, "decoder.layers.5.layers.1.weight_g", &[72, 1, 1], 0.75, 0.09375, PLAIN, F32),
+        // And [32, 64, 8] has 0.75 sqrt(4 * 64 / 32 = 8) = 1.5 sqrt(2).
+        (AudioVae, "decoder.layers.4.layers.1.weight_g", &[32, 1, 1], 2.121_320_3,
+            0.1875 * std::f64::consts::SQRT_2, PLAIN, F32),
+        (AudioVae, "decoder.layers.5.layers.1.bias", &[40], 0.0, 0.0625, PLAIN, F32),
+        (AudioVae, "decoder.layers.5.layers.0.beta", &[48], 0.0, 0.5, PLAIN, F32),
+    ]
+};
+
 #[test]
 fn every_kind_of_tensor_has_its_rule() {
-    use DType::{Bf16, F32};
-    let root = |gain: f64, k: f64| -> f32 {
-        #[allow(clippy::cast_possible_truncation, reason = "the rounding of the rule")]
+    let sibling = |name: &str| match name {
+        "decoder.layers.5.layers.1.weight_v" => Some([72, 36, 4].into()),
+        "decoder.layers.4.layers.1.weight_v" => Some([32, 64, 8].into()),
+        _ => None,
+    };
+    for &(network, name, shape, offset, gain, k, dtype) in CASES {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the one rounding of the rule"
+        )]
         let scale = (gain * (3.0 / k).sqrt()) as f32;
-        scale
-    };
-    let up = |stride: f64, outputs: f64, inputs: f64| -> f32 {
-        #[allow(clippy::cast_possible_truncation, reason = "the rounding of the rule")]
-        let gain = (0.75 * (stride * outputs / inputs).sqrt()) as f32;
-        gain
-    };
-    let cases: &[(Network, &str, &[usize], f32, f32, DType)] = &[
-        (
-            Network::Dit,
-            "block.layers.1.attention.linear_proj.weight",
-            &[768, 256],
-            0.0,
-            root(2.0, 256.0),
-            Bf16,
-        ),
-        (
-            Network::Dit,
-            "block.layers.1.mlp.up_gate_proj.weight",
-            &[1360, 256],
-            0.0,
-            root(2.0, 256.0),
-            Bf16,
-        ),
-        (
-            Network::Dit,
-            "block.layers.1.attention.k_norm.weight",
-            &[128],
-            0.5,
-            0.25,
-            F32,
-        ),
-        (
-            Network::Dit,
-            "block.layers.1.attention.pre_norm.weight",
-            &[256],
-            0.0,
-            0.25,
-            F32,
-        ),
-        (
-            Network::Dit,
-            "block.layers.1.mlp.pre_norm.weight",
-            &[256],
-            0.0,
-            0.25,
-            F32,
-        ),
-        (
-            Network::Dit,
-            "block.layers.1.attn_post_norm.weight",
-            &[256],
-            0.0,
-            0.25,
-            F32,
-        ),
-        (
-            Network::Dit,
-            "block.layers.1.mlp_post_norm.weight",
-            &[256],
-            0.0,
-            0.25,
-            F32,
-        ),
-        (
-            Network::Dit,
-            "final_norm_audio.weight",
-            &[256],
-            0.0,
-            0.25,
-            F32,
-        ),
-        (
-            Network::Dit,
-            "final_linear_video.weight",
-            &[192, 256],
-            0.0,
-            root(1.0, 256.0),
-            F32,
-        ),
-        (
-            Network::Dit,
-            "adapter.video_embedder.weight",
-            &[256, 192],
-            0.0,
-            root(1.0, 192.0),
-            F32,
-        ),
-        (
-            Network::TextEncoder,
-            "model.encoder.norm.weight",
-            &[64],
-            0.0,
-            0.25,
-            Bf16,
-        ),
-        (
-            Network::TextEncoder,
-            "model.encoder.layers.1.self_attn.v_proj.weight",
-            &[32, 64],
-            0.0,
-            root(1.0, 64.0),
-            Bf16,
-        ),
-        (
-            Network::TextEncoder,
-            "model.encoder.layers.1.mlp.gate_proj.weight",
-            &[128, 64],
-            0.0,
-            root(1.0, 64.0),
-            Bf16,
-        ),
-        (
-            Network::TextEncoder,
-            "model.encoder.layers.1.post_feedforward_layernorm.weight",
-            &[64],
-            0.0,
-            0.25,
-            Bf16,
-        ),
-        (
-            Network::VideoVae,
-            "decoder.upsamples.0.upsamples.3.resample.1.weight",
-            &[8, 8, 3, 3],
-            0.0,
-            root(1.0, 72.0),
-            F32,
-        ),
-        (
-            Network::VideoVae,
-            "decoder.x.depthwise_conv.weight",
-            &[8, 1, 5, 5, 5],
-            0.0,
-            root(1.0, 125.0),
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "decoder.layers.0.weight_g",
-            &[64, 1, 1],
-            0.75,
-            0.09375,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "decoder.layers.2.layers.3.layers.1.weight_g",
-            &[64, 1, 1],
-            0.75,
-            0.09375,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "decoder.layers.2.layers.3.layers.3.weight_g",
-            &[64, 1, 1],
-            0.5,
-            0.0625,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "encoder.layers.2.layers.1.layers.3.weight_g",
-            &[64, 1, 1],
-            0.5,
-            0.0625,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "encoder.layers.2.layers.4.weight_g",
-            &[64, 1, 1],
-            0.75,
-            0.09375,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "decoder.layers.5.layers.1.weight_g",
-            &[48, 1, 1],
-            up(2.0, 40.0, 48.0),
-            up(2.0, 40.0, 48.0) / 8.0,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "decoder.layers.5.layers.1.bias",
-            &[40],
-            0.0,
-            0.0625,
-            F32,
-        ),
-        (
-            Network::AudioVae,
-            "decoder.layers.5.layers.0.beta",
-            &[48],
-            0.0,
-            0.5,
-            F32,
-        ),
-    ];
-    for &(network, name, shape, offset, scale, dtype) in cases {
-        let sibling = |name: &str| {
-            assert_eq!(name, "decoder.layers.5.layers.1.weight_v");
-            Some([48, 40, 4].into())
-        };
         let expected = Rule::Uniform {
             offset,
             scale,
             dtype,
         };
-        assert_eq!(
-            rule(network, name, &shape.into(), sibling),
-            Ok(expected),
-            "{name}"
-        );
+        let found = rule(network, name, &shape.into(), sibling);
+        assert_eq!(found, Ok(expected), "{name}");
     }
     for (network, name) in [
         (Network::Dit, "block.layers.0.attention.linear_qkv.bias"),

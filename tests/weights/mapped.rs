@@ -91,35 +91,51 @@ fn a_writer_that_is_dropped_leaves_nothing() {
     assert_eq!(error.exit_code(), 6);
 }
 
+fn assert_refused(cases: &[(Vec<u8>, &[&str])]) {
+    for (bytes, words) in cases {
+        let message = refusal(parse(bytes));
+        assert_says(&message, &["m.safetensors: "]);
+        assert_says(&message, words);
+    }
+}
+
+/// The header's entry of an f32 tensor.
+fn entry(shape: &str, start: u64, end: u64) -> String {
+    format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#)
+}
+
+/// A file of the tensors `a` and `b` with this many bytes of data.
+fn two(a: &str, b: &str, bytes: usize) -> Vec<u8> {
+    safetensors(&format!(r#"{{"a":{a},"b":{b}}}"#), &vec![0; bytes])
+}
+
 #[test]
-fn damaged_headers_are_refused_by_name() {
-    let entry = |shape: &str, start: u64, end: u64| {
-        format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#)
-    };
-    let two = |a: &str, b: &str, bytes: usize| {
-        safetensors(&format!(r#"{{"a":{a},"b":{b}}}"#), &vec![0; bytes])
-    };
-    let one = |a: &str, bytes: usize| safetensors(&format!(r#"{{"a":{a}}}"#), &vec![0; bytes]);
+fn files_of_a_wrong_length_are_refused() {
     let good = two(&entry("[2]", 0, 8), &entry("[1]", 8, 12), 12);
     parse(&good).unwrap();
-
-    let cases: Vec<(Vec<u8>, &[&str])> = vec![
+    let longer = [&good[..], &[0]].concat();
+    let huge = [&(1_u64 << 60).to_le_bytes()[..], b"{}"].concat();
+    assert_refused(&[
         (
             good[..good.len() - 1].to_vec(),
             &["is cut off", "12 bytes", "has 11"],
         ),
-        (
-            [&good[..], &[0]].concat(),
-            &["is too long", "12 bytes", "has 13"],
-        ),
+        (longer, &["is too long", "12 bytes", "has 13"]),
         (good[..40].to_vec(), &["cut off inside its header"]),
         (good[..7].to_vec(), &["not a safetensors file", "7 bytes"]),
         (Vec::new(), &["not a safetensors file"]),
-        (
-            [&(1_u64 << 60).to_le_bytes()[..], b"{}"].concat(),
-            &["1152921504606846976 bytes", "100000000"],
-        ),
+        (huge, &["1152921504606846976 bytes", "100000000"]),
         (u64::MAX.to_le_bytes().to_vec(), &["18446744073709551615"]),
+    ]);
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_refused_by_name() {
+    let one = |shape: &str, start: u64, end: u64, bytes: usize| {
+        let entry = entry(shape, start, end);
+        safetensors(&format!(r#"{{"a":{entry}}}"#), &vec![0; bytes])
+    };
+    assert_refused(&[
         (
             two(&entry("[2]", 0, 8), &entry("[1]", 4, 8), 8),
             &["`b`", "overlaps", "starts at byte 4, must start at 8"],
@@ -128,34 +144,31 @@ fn damaged_headers_are_refused_by_name() {
             two(&entry("[2]", 0, 8), &entry("[1]", 12, 16), 16),
             &["`b`", "hole", "starts at byte 12, must start at 8"],
         ),
+        (one("[1]", 8, 4, 4), &["`a`", "byte 4, before its start 8"]),
+        (one("[3]", 0, 8, 8), &["`a`", "12 bytes", "8 bytes"]),
         (
-            one(&entry("[1]", 8, 4), 4),
-            &["`a`", "ends at byte 4, before its start 8"],
-        ),
-        (one(&entry("[3]", 0, 8), 8), &["`a`", "12 bytes", "8 bytes"]),
-        (
-            one(&entry("[4294967296,4294967296]", 0, 8), 8),
+            one("[4294967296,4294967296]", 0, 8, 8),
             &["`a`", "too large", "4294967296"],
         ),
         (
-            one(&entry("[18446744073709551615,2,0]", 0, 0), 0),
+            one("[18446744073709551615,2,0]", 0, 0, 0),
             &["`a`", "too large"],
         ),
-        (one(&entry("[-1]", 0, 4), 4), &["damaged header", "line 1"]),
-        (one(&entry("[1.5]", 0, 4), 4), &["damaged header"]),
-        (one(&entry("[1]", 0, u64::MAX), 4), &["cut off"]),
+        (one("[1]", 0, u64::MAX, 4), &["cut off"]),
+        (one("[-1]", 0, 4, 4), &["damaged header", "line 1"]),
+        (one("[1.5]", 0, 4, 4), &["damaged header"]),
+    ]);
+}
+
+#[test]
+fn headers_that_are_no_map_of_tensors_are_refused() {
+    let twice = format!(r#"{{"a":{0},"a":{0}}}"#, entry("[1]", 0, 4));
+    let double_field = r#"{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let not_text = [&2_u64.to_le_bytes()[..], b"\xff\xfe"].concat();
+    assert_refused(&[
+        (safetensors(&twice, &[0; 4]), &["`a` occurs twice"]),
         (
-            safetensors(
-                &format!(r#"{{"a":{0},"a":{0}}}"#, entry("[1]", 0, 4)),
-                &[0; 4],
-            ),
-            &["`a` occurs twice"],
-        ),
-        (
-            safetensors(
-                r#"{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-                &[0; 4],
-            ),
+            safetensors(double_field, &[0; 4]),
             &["duplicate field `dtype`"],
         ),
         (
@@ -163,16 +176,8 @@ fn damaged_headers_are_refused_by_name() {
             &["damaged header", "object of tensors"],
         ),
         (safetensors("{\"a\": \u{1}", &[]), &["damaged header"]),
-        (
-            [&2_u64.to_le_bytes()[..], b"\xff\xfe"].concat(),
-            &["damaged header", "utf-8"],
-        ),
-    ];
-    for (bytes, words) in cases {
-        let message = refusal(parse(&bytes));
-        assert_says(&message, &["m.safetensors: "]);
-        assert_says(&message, words);
-    }
+        (not_text, &["damaged header", "utf-8"]),
+    ]);
 }
 
 #[test]

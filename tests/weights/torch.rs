@@ -32,6 +32,15 @@ const MATRIX: View<'static> = View {
     strides: &[3, 1],
 };
 
+fn view<'a>(sizes: &'a [i64], strides: &'a [i64], offset: i64) -> View<'a> {
+    View {
+        sizes,
+        strides,
+        offset,
+        ..MATRIX
+    }
+}
+
 const VALUES: &[f32] = &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
 
 fn one(view: View<'_>) -> Vec<u8> {
@@ -43,66 +52,13 @@ fn one(view: View<'_>) -> Vec<u8> {
 fn views_are_read_in_order() {
     let views = [
         ("whole", MATRIX),
-        (
-            "transposed",
-            View {
-                sizes: &[3, 2],
-                strides: &[1, 3],
-                ..MATRIX
-            },
-        ),
-        (
-            "column",
-            View {
-                sizes: &[2],
-                strides: &[3],
-                offset: 1,
-                ..MATRIX
-            },
-        ),
-        (
-            "row",
-            View {
-                sizes: &[3],
-                strides: &[1],
-                offset: 3,
-                ..MATRIX
-            },
-        ),
-        (
-            "scalar",
-            View {
-                sizes: &[],
-                strides: &[],
-                offset: 5,
-                ..MATRIX
-            },
-        ),
-        (
-            "none",
-            View {
-                sizes: &[0, 3],
-                strides: &[3, 1],
-                ..MATRIX
-            },
-        ),
-        (
-            "ones",
-            View {
-                sizes: &[1, 6, 1],
-                strides: &[77, 1, 99],
-                ..MATRIX
-            },
-        ),
-        (
-            "expanded",
-            View {
-                sizes: &[2, 2],
-                strides: &[0, 1],
-                offset: 2,
-                ..MATRIX
-            },
-        ),
+        ("transposed", view(&[3, 2], &[1, 3], 0)),
+        ("column", view(&[2], &[3], 1)),
+        ("row", view(&[3], &[1], 3)),
+        ("scalar", view(&[], &[], 5)),
+        ("none", view(&[0, 3], &[3, 1], 0)),
+        ("ones", view(&[1, 6, 1], &[77, 1, 99], 0)),
+        ("expanded", view(&[2, 2], &[0, 1], 2)),
     ];
     let file = open(
         &torch_file(&Pickle::new().state_dict(&views).stop(), &[VALUES]),
@@ -278,150 +234,101 @@ fn pickles_that_call_something_call_nothing() {
     assert!(!proof.exists());
 }
 
-#[test]
-fn zip_bombs_and_other_files_in_place_of_a_checkpoint_are_refused() {
+/// A zip whose members all hold a good pickle of the tensor `w`.
+fn zip_of(names: &[&str], form: Form) -> Vec<u8> {
     let pickle = Pickle::new().state_dict(&[("w", MATRIX)]).stop();
-    let members = |names: &[&str]| -> Vec<(String, Vec<u8>)> {
-        names
-            .iter()
-            .map(|name| ((*name).to_string(), pickle.clone()))
-            .collect()
-    };
-    let good = members(&["x/data.pkl"]);
-    let with = |form: Form| zip(&good, form);
-    let mut encrypted = with(Form::default());
-    let entry = encrypted
-        .windows(4)
-        .position(|w| w == b"PK\x01\x02")
-        .unwrap();
-    encrypted[entry + 8] |= 1;
-    let mut cut = with(Form::default());
-    cut.truncate(cut.len() - 10);
-    let mut moved = with(Form::default());
-    let end = moved.len();
-    moved[end - 6] ^= 0x55;
-    // Both directory entries point at the first member.
-    let mut overlapping = zip(&members(&["x/data.pkl", "x/data/0"]), Form::default());
-    let entry = overlapping
-        .windows(4)
-        .rposition(|w| w == b"PK\x01\x02")
-        .unwrap();
-    overlapping[entry + 42..entry + 46].fill(0);
-    let mut big_endian = members(&["x/data.pkl", "x/byteorder"]);
-    big_endian[1].1 = b"big".to_vec();
-    let cases: Vec<(Vec<u8>, &[&str])> = vec![
-        (
-            with(Form {
-                method: 8,
-                ..Form::default()
-            }),
-            &["compressed", "`x/data.pkl`"],
-        ),
-        (
-            with(Form {
-                bloat: 4_000_000_000,
-                ..Form::default()
-            }),
-            &["compressed"],
-        ),
-        (encrypted, &["encrypted"]),
-        (overlapping, &["overlap"]),
-        (cut, &["not a torch zip"]),
-        (moved, &["damaged"]),
-        (b"\x80\x02}q\x00.".to_vec(), &["not a torch zip"]),
-        (Vec::new(), &["not a torch zip"]),
-        (
-            zip(&members(&["x/other"]), Form::default()),
-            &["without data.pkl"],
-        ),
-        (
-            zip(&members(&["x/data.pkl", "y/data.pkl"]), Form::default()),
-            &["more than one data.pkl"],
-        ),
-        (
-            zip(&members(&["x/data.pkl", "x/data.pkl"]), Form::default()),
-            &["twice"],
-        ),
-        (zip(&big_endian, Form::default()), &["little-endian"]),
-        (
-            zip(&good, Form::default()),
-            &["`w`", "lacks its storage", "data/0"],
-        ),
-    ];
+    let members = names
+        .iter()
+        .map(|name| ((*name).to_string(), pickle.clone()));
+    zip(&members.collect::<Vec<_>>(), form)
+}
+
+fn assert_refused(cases: &[(Vec<u8>, &[&str])]) {
     for (bytes, words) in cases {
-        let message = refusal(parse(&bytes));
+        let message = refusal(parse(bytes));
         assert_says(&message, &["m.ckpt: "]);
         assert_says(&message, words);
     }
 }
 
 #[test]
+fn zip_bombs_and_damaged_zips_are_refused() {
+    let with = |form: Form| zip_of(&["x/data.pkl"], form);
+    let good = with(Form::default());
+    let directory = |bytes: &[u8]| bytes.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
+    let mut encrypted = good.clone();
+    encrypted[directory(&good) + 8] |= 1;
+    let mut moved = good.clone();
+    moved[good.len() - 6] ^= 0x55;
+    // Both directory entries point at the first member.
+    let mut overlapping = zip_of(&["x/data.pkl", "x/data/0"], Form::default());
+    let last = directory(&overlapping);
+    overlapping[last + 42..last + 46].fill(0);
+    let deflated = Form {
+        method: 8,
+        ..Form::default()
+    };
+    let bloated = Form {
+        bloat: 4_000_000_000,
+        ..Form::default()
+    };
+    assert_refused(&[
+        (with(deflated), &["compressed", "`x/data.pkl`"]),
+        (with(bloated), &["compressed"]),
+        (encrypted, &["encrypted"]),
+        (overlapping, &["overlap"]),
+        (good[..good.len() - 10].to_vec(), &["not a torch zip"]),
+        (moved, &["damaged"]),
+    ]);
+}
+
+#[test]
+fn other_files_in_place_of_a_checkpoint_are_refused() {
+    let plain = |names: &[&str]| zip_of(names, Form::default());
+    let pickle = Pickle::new().state_dict(&[("w", MATRIX)]).stop();
+    let big_endian = [
+        ("x/data.pkl".to_string(), pickle),
+        ("x/byteorder".to_string(), b"big".to_vec()),
+    ];
+    assert_refused(&[
+        (b"\x80\x02}q\x00.".to_vec(), &["not a torch zip"]),
+        (Vec::new(), &["not a torch zip"]),
+        (plain(&["x/other"]), &["without data.pkl"]),
+        (
+            plain(&["x/data.pkl", "y/data.pkl"]),
+            &["more than one data.pkl"],
+        ),
+        (plain(&["x/data.pkl", "x/data.pkl"]), &["twice"]),
+        (zip(&big_endian, Form::default()), &["little-endian"]),
+        (
+            plain(&["x/data.pkl"]),
+            &["`w`", "lacks its storage", "data/0"],
+        ),
+    ]);
+}
+
+#[test]
 fn tensors_that_leave_their_storage_are_refused() {
+    let counted = |count| View { count, ..MATRIX };
     let cases = [
-        View {
-            offset: 1,
-            ..MATRIX
-        },
-        View {
-            offset: -1,
-            ..MATRIX
-        },
-        View {
-            offset: i64::MAX,
-            ..MATRIX
-        },
-        View {
-            sizes: &[2, 4],
-            strides: &[4, 1],
-            ..MATRIX
-        },
-        View {
-            sizes: &[2, 3],
-            strides: &[4, 1],
-            ..MATRIX
-        },
-        View {
-            sizes: &[2, 3],
-            strides: &[-3, 1],
-            ..MATRIX
-        },
-        View {
-            sizes: &[2, 3],
-            strides: &[i64::MAX, i64::MAX],
-            ..MATRIX
-        },
-        View {
-            sizes: &[-2, 3],
-            ..MATRIX
-        },
-        View {
-            sizes: &[i64::MAX, i64::MAX],
-            ..MATRIX
-        },
+        view(&[2, 3], &[3, 1], 1),
+        view(&[2, 3], &[3, 1], -1),
+        view(&[2, 3], &[3, 1], i64::MAX),
+        view(&[2, 4], &[4, 1], 0),
+        view(&[2, 3], &[4, 1], 0),
+        view(&[2, 3], &[-3, 1], 0),
+        view(&[2, 3], &[i64::MAX, i64::MAX], 0),
+        view(&[-2, 3], &[3, 1], 0),
+        view(&[i64::MAX, i64::MAX], &[3, 1], 0),
         // A zero stride must not blow one element up to terabytes.
-        View {
-            sizes: &[1 << 40],
-            strides: &[0],
-            ..MATRIX
-        },
-        View {
-            sizes: &[6],
-            strides: &[1, 1],
-            ..MATRIX
-        },
-        View { count: 7, ..MATRIX },
-        View {
-            count: -6,
-            ..MATRIX
-        },
-        View {
-            count: i64::MAX,
-            ..MATRIX
-        },
+        view(&[1 << 40], &[0], 0),
+        view(&[6], &[1, 1], 0),
+        counted(7),
+        counted(-6),
+        counted(i64::MAX),
         View {
             class: "DoubleStorage",
-            count: 3,
-            ..MATRIX
+            ..counted(3)
         },
         View {
             key: "../data.pkl",
@@ -476,6 +383,7 @@ fn bad_pickles_are_refused() {
         (Pickle::new().int(1).stop(), "a plain value"),
     ];
     for (pickle, words) in cases {
-        assert_says(&refusal(parse(&torch_file(&pickle, &[VALUES]))), &[words]);
+        let message = refusal(parse(&torch_file(&pickle, &[VALUES])));
+        assert_says(&message, &[words]);
     }
 }

@@ -23,4 +23,4 @@ mod pixels;
 mod rope;
 
 pub use executor::Cpu;
-pub use gemm::gemm;
+pub use gemm::{Matrix, gemm};

@@ -1,0 +1,187 @@
+//! What the host parts reach: conversions and hashes in GB/s, matrix products in GFLOP/s, one small plan on the CPU
+//! executor. `cargo bench --bench host` prints time and rate; a filter picks one.
+
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make public functions without documentation"
+)]
+
+use std::{collections::BTreeMap, hint::black_box, path::PathBuf, time::Duration};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use gallop::{
+    DType, Error, Result, Tensor,
+    cpu::{Cpu, Matrix, gemm},
+    executor::{Executor, Prepare},
+    plan::{Builder, Dense, Norm, Op, Plan, Window},
+    weights::{Info, Source, Weights},
+};
+use sha2::{Digest, Sha256};
+
+/// Values that differ, cost nothing and are the same in every run.
+fn values(count: usize) -> Vec<f32> {
+    (0..count)
+        .map(|i| ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0)
+        .collect()
+}
+
+fn conversions(c: &mut Criterion) {
+    const COUNT: usize = 4 << 20;
+    let wide = Tensor::from_f32([COUNT], &values(COUNT));
+    let narrow = wide.cast(DType::Bf16);
+    let mut out = vec![0.0; COUNT];
+    let mut group = c.benchmark_group("convert");
+    // Both sides of the copy count, as for any bandwidth.
+    group.throughput(Throughput::Bytes(6 * COUNT as u64));
+    group.bench_function("bf16_to_f32", |b| {
+        b.iter(|| narrow.read_f32(0..COUNT, black_box(&mut out)));
+    });
+    group.bench_function("f32_to_bf16", |b| {
+        b.iter(|| black_box(wide.cast(DType::Bf16)))
+    });
+    group.finish();
+}
+
+fn hashes(c: &mut Criterion) {
+    let bytes = vec![0xa5_u8; 16 << 20];
+    let mut group = c.benchmark_group("hash");
+    group.throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function("sha256", |b| b.iter(|| Sha256::digest(black_box(&bytes))));
+    group.finish();
+}
+
+/// One thread; the executor runs one such product per core. `m, n, k` as in a linear layer: x `[m, k]`, w `[n, k]`.
+fn products(c: &mut Criterion) {
+    let mut group = c.benchmark_group("gemm");
+    for [m, n, k] in [
+        [16, 256, 256],
+        [126, 512, 512],
+        [512, 256, 1024],
+        [512, 256, 5120],
+        [64, 4096, 128],
+    ] {
+        let (x, w) = (values(m * k), values(n * k));
+        let mut y = vec![0.0; m * n];
+        // An element is a floating-point operation here: criterion then prints Gelem/s for GFLOP/s.
+        group.throughput(Throughput::Elements(2 * (m * n * k) as u64));
+        group.bench_function(BenchmarkId::from_parameter(format!("{m}x{n}x{k}")), |b| {
+            b.iter(|| {
+                let (x, w) = (Matrix::rows(&x, k), Matrix::transposed(&w, k));
+                gemm([m, k, n], x, w, black_box(&mut y), n, false);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Tensors in memory.
+struct Named(BTreeMap<String, Tensor>);
+
+impl Source for Named {
+    fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        let tensor = self.0.get(name)?;
+        Some(Info {
+            shape: tensor.shape().clone(),
+            dtype: tensor.dtype(),
+        })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.0.get(name).cloned();
+        tensor.ok_or_else(|| Error::tensor(self.path(name), name, "is missing"))
+    }
+
+    fn path(&self, _: &str) -> PathBuf {
+        "memory".into()
+    }
+}
+
+const ROWS: usize = 256;
+const WIDTH: usize = 256;
+const HEADS: usize = 4;
+
+/// Four transformer layers of 256 columns over 256 rows.
+fn small_plan() -> Plan {
+    let mut p = Builder::new();
+    let mut x = p.input("x", [ROWS, WIDTH], DType::F32);
+    let norm = Norm {
+        width: WIDTH,
+        eps: 1e-6,
+        weight: Some(DType::F32),
+        out: DType::Bf16,
+    };
+    let dense = |rows, out| Dense {
+        rows,
+        bias: false,
+        weight: DType::Bf16,
+        out,
+    };
+    let full = Op::Attention {
+        heads: HEADS,
+        kv_heads: HEADS,
+        scale: 0.125,
+        softcap: None,
+        windows: vec![Window {
+            queries: 0..ROWS,
+            keys: vec![0..ROWS],
+        }],
+    };
+    for layer in 0..4 {
+        x = p.segment(format_args!("layers.{layer}"), |p| {
+            let h = p.rms_norm("attention_norm", x, &[ROWS], norm);
+            let qkv = p.linear("qkv", h, &[ROWS], dense(3 * WIDTH, DType::Bf16));
+            let parts = [0, 1, 2].map(|i| p.cols(qkv, i * WIDTH..(i + 1) * WIDTH));
+            let a = p.attention("attention", parts, full.clone(), DType::Bf16);
+            let a = p.linear("proj", a, &[ROWS], dense(WIDTH, DType::F32));
+            let x = p.add("attention_out", x, a, DType::F32);
+            let h = p.rms_norm("mlp_norm", x, &[ROWS], norm);
+            let h = p.linear("up_gate", h, &[ROWS], dense(8 * WIDTH, DType::Bf16));
+            let h = p.swiglu7("act", h, DType::Bf16);
+            let h = p.linear("down", h, &[ROWS], dense(WIDTH, DType::F32));
+            p.add("mlp_out", x, h, DType::F32)
+        });
+    }
+    p.output(x);
+    p.finish()
+}
+
+fn plans(c: &mut Criterion) {
+    let plan = small_plan();
+    let tensor = |spec: &gallop::plan::Spec| {
+        let scaled: Vec<f32> = values(spec.shape.count())
+            .iter()
+            .map(|v| v / 16.0)
+            .collect();
+        Tensor::from_f32(spec.shape.clone(), &scaled).cast(spec.dtype)
+    };
+    let named = plan.weights().map(|buf| plan.spec(buf));
+    let named = named.map(|spec| (spec.label.clone(), tensor(spec)));
+    let weights = Weights::new(Box::new(Named(named.collect())));
+    let mut program = Cpu
+        .prepare(&plan, &weights, &Prepare::default())
+        .expect("weights made for the plan");
+    let x = plan.find("x").expect("the plan's input");
+    program
+        .write(x, &tensor(plan.spec(x)))
+        .expect("a tensor made for the buffer");
+    let mut group = c.benchmark_group("plan");
+    group.throughput(Throughput::Elements(plan.total_cost().flops as u64));
+    group.bench_function("four_layers", |b| {
+        b.iter(|| program.run().expect("nobody interrupts"));
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = host;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = conversions, hashes, products, plans
+}
+criterion_main!(host);

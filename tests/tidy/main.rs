@@ -1,0 +1,194 @@
+//! The house plan, enforced: what no compiler and no linter knows. Each failure names file, line and rule; each rule
+//! is itself tested with small texts, beside it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that reads its own source tree and prints the line sums"
+)]
+
+mod documents;
+mod imports;
+mod rules;
+mod source;
+
+use std::{fs, path::Path, process::Command};
+
+use source::{Finding, Source, files};
+
+/// Folder or file, and the lines without tests that it may have: the budgets of the house plan.
+const BUDGETS: [(&str, usize); 20] = [
+    ("kernels", 3500),
+    ("src/main.rs", 40),
+    ("src/lib.rs", 80),
+    ("src/error.rs", 200),
+    ("src/tensor", 500),
+    ("src/plan", 1200),
+    ("src/executor.rs", 150),
+    ("src/device.rs", 60),
+    ("src/cpu", 1500),
+    ("src/cuda", 3500),
+    ("src/weights", 700),
+    ("src/model", 2000),
+    ("src/text", 400),
+    ("src/sampler", 500),
+    ("src/media", 1500),
+    ("src/pipeline", 1200),
+    ("src/cli", 900),
+    ("src/server", 700),
+    ("src/ffi", 500),
+    ("src/testing", 800),
+];
+const WHOLE_CRATE: usize = 20_000;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_sources() -> Vec<Source> {
+    let folders = ["src", "tests", "benches"];
+    let found = folders
+        .iter()
+        .flat_map(|folder| files(root(), folder, &[".rs"]));
+    let build = fs::read_to_string(root().join("build.rs")).unwrap();
+    let mut sources: Vec<Source> = found.map(|(file, text)| Source::new(file, text)).collect();
+    sources.push(Source::new("build.rs", build));
+    sources
+}
+
+#[track_caller]
+fn report(found: &[Finding]) {
+    let lines: Vec<String> = found
+        .iter()
+        .map(|f| format!("{}: {}", f.place, f.rule))
+        .collect();
+    assert!(
+        lines.is_empty(),
+        "{} broken rules\n{}\n",
+        lines.len(),
+        lines.join("\n")
+    );
+}
+
+#[test]
+fn rust_files_keep_the_rules() {
+    let sources = rust_sources();
+    assert!(
+        sources.len() > 30,
+        "only {} Rust files found",
+        sources.len()
+    );
+    let found: Vec<Finding> = sources
+        .iter()
+        .flat_map(|source| {
+            let mut found = imports::check(source);
+            found.extend(rules::check_rust(source));
+            found
+        })
+        .collect();
+    report(&found);
+}
+
+#[test]
+fn texts_are_finished_and_about_the_program() {
+    let folders = ["src", "tests", "benches", "kernels", "tools", ".ci"];
+    let endings = [
+        ".rs",
+        ".cu",
+        ".cuh",
+        ".sh",
+        ".md",
+        ".toml",
+        ".txt",
+        ".json",
+        ".h",
+        "run",
+        "pre-commit",
+    ];
+    let mut texts: Vec<(String, String)> = folders
+        .iter()
+        .flat_map(|folder| files(root(), folder, &endings))
+        .collect();
+    for file in ["Cargo.toml", "PERF.md", "README.md", "build.rs"] {
+        texts.push((
+            file.into(),
+            fs::read_to_string(root().join(file)).unwrap_or_default(),
+        ));
+    }
+    let mut found: Vec<Finding> = texts
+        .iter()
+        .flat_map(|(file, text)| rules::check_text(file, text))
+        .collect();
+    let kernels = texts
+        .iter()
+        .filter(|(file, _)| file.ends_with(".cu") || file.ends_with(".cuh"));
+    found.extend(kernels.flat_map(|(file, text)| rules::check_kernel(file, text)));
+    report(&found);
+}
+
+#[test]
+fn the_top_level_and_its_documents_have_their_shape() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap_or_default();
+    let mut found = documents::check_top_level(&documents::top_level(root()));
+    found.extend(documents::check_dependencies(&read("Cargo.toml")));
+    found.extend(documents::check_perf(&read("PERF.md")));
+    let script = Command::new("bash")
+        .arg("tools/readme.sh")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let in_ci: Vec<String> = String::from_utf8(script.stdout)
+        .unwrap()
+        .lines()
+        .map(String::from)
+        .collect();
+    found.extend(documents::check_readme(&read("README.md"), &in_ci));
+    if !read(".ci/run").contains("tools/readme.sh") {
+        found.push(Finding::new(
+            ".ci/run",
+            1,
+            "commands: runs what tools/readme.sh prints",
+        ));
+    }
+    report(&found);
+}
+
+#[test]
+fn the_crate_stays_small_enough_to_read() {
+    let mut counts: Vec<(String, usize)> = rust_sources()
+        .into_iter()
+        .map(|s| (s.file, s.lines))
+        .collect();
+    let kernels = files(root(), "kernels", &[".cu", ".cuh"]);
+    counts.extend(
+        kernels
+            .into_iter()
+            .map(|(file, text)| (file, text.lines().count())),
+    );
+    let below = |folder: &str| -> usize {
+        let inside = |file: &str| file == folder || file.starts_with(&format!("{folder}/"));
+        counts
+            .iter()
+            .filter(|(file, _)| inside(file))
+            .map(|(_, lines)| lines)
+            .sum()
+    };
+    for (folder, budget) in BUDGETS {
+        let lines = below(folder);
+        println!(
+            "{folder:16} {lines:6} of {budget:5}{}",
+            if lines > budget { "  over" } else { "" }
+        );
+    }
+    let all = below("src") + below("kernels");
+    println!(
+        "{:16} {all:6} of {WHOLE_CRATE:5}; tests {}, benches {}",
+        "whole crate",
+        below("tests"),
+        below("benches")
+    );
+    assert!(
+        all < WHOLE_CRATE,
+        "{all} lines; one person should be able to read the crate in a week"
+    );
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The one gate: format, lints, tests, documentation. CI runs this file; `tools/check.sh fast` is its fast half, which
+# tools/hooks/pre-commit runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+part() {
+    local name=$1 start=$SECONDS
+    shift
+    echo "== $name: $*"
+    "$@"
+    echo "== $name: $((SECONDS - start)) s"
+}
+
+part format cargo fmt --check
+part lints cargo clippy --release --all-targets --locked -- -D warnings
+if [ "${1:-all}" = fast ]; then
+    part tidy cargo test --release --locked --test tidy
+    exit
+fi
+part tests cargo test --release --locked
+RUSTDOCFLAGS="-D warnings" part docs cargo doc --release --lib --no-deps --locked

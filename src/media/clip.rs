@@ -18,7 +18,7 @@ pub const FPS: usize = 25;
 pub const SAMPLE_RATE: usize = 44_100;
 /// Sound samples (per channel) during one frame.
 pub const SAMPLES_PER_FRAME: usize = SAMPLE_RATE / FPS;
-/// Sides that the encoders take, in pixels; the longer side may be the larger figure, the shorter the smaller.
+/// The longer and the shorter side that the embedded encoder takes at most, in pixels.
 const MAX_SIDES: [usize; 2] = [3840, 2160];
 
 /// What is to be written: frames at 25 per second and stereo sound at 44.1 kHz.
@@ -110,8 +110,12 @@ pub struct EncodeReport {
 /// least once a frame. Files appear under their names only when they are complete.
 ///
 /// # Errors
-/// [`Error::Request`] for sizes, lengths or a quality that cannot be encoded; [`Error::Output`] if the file
-/// cannot be written; [`Error::Device`] if an encoder fails; [`Error::Interrupted`] after `cancel`.
+/// [`Error::Request`] for a size or quality that cannot be encoded or an ffmpeg that is not there;
+/// [`Error::Output`] if the file cannot be written; [`Error::Device`] if an encoder fails;
+/// [`Error::Interrupted`] after `cancel`.
+///
+/// # Panics
+/// If the clip has no frames, or its frames or sound are not as long as its sizes say.
 pub fn write_clip(
     path: &Path,
     clip: &Clip<'_>,
@@ -119,7 +123,16 @@ pub fn write_clip(
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    let frames = checked_frames(clip)?;
+    check_size(clip, &options.encoder)?;
+    let frame_bytes = 3 * clip.width * clip.height;
+    assert!(
+        !clip.frames.is_empty() && clip.frames.len().is_multiple_of(frame_bytes),
+        "{} bytes of frames of {frame_bytes}",
+        clip.frames.len()
+    );
+    let values = clip.audio.len();
+    assert!(values.is_multiple_of(2), "{values} values of stereo sound");
+    let frames = clip.frames.len() / frame_bytes;
     if options.quality > 10 {
         return Err(Error::request(
             "--quality",
@@ -173,39 +186,27 @@ impl Job<'_> {
     }
 }
 
-fn checked_frames(clip: &Clip<'_>) -> Result<usize> {
+fn check_size(clip: &Clip<'_>, encoder: &Encoder) -> Result<()> {
     let (width, height) = (clip.width, clip.height);
+    let given = format!("given {width}x{height}");
     let is_on_grid = |side: usize| side > 0 && side.is_multiple_of(32);
-    if !is_on_grid(width)
-        || !is_on_grid(height)
-        || width.max(height) > MAX_SIDES[0]
-        || width.min(height) > MAX_SIDES[1]
-    {
+    if !is_on_grid(width) || !is_on_grid(height) {
+        return Err(Error::request(
+            "--size",
+            format!("must be multiples of 32 to be encoded; {given}"),
+        ));
+    }
+    let [long, short] = MAX_SIDES;
+    let is_too_large = width.max(height) > long || width.min(height) > short;
+    if *encoder == Encoder::Embedded && is_too_large {
         return Err(Error::request(
             "--size",
             format!(
-                "must be multiples of 32 up to {}x{} to be encoded; given {width}x{height}",
-                MAX_SIDES[0], MAX_SIDES[1]
+                "must be at most {long}x{short} for the embedded encoder; {given}, use --encoder x264 or none"
             ),
         ));
     }
-    let frame_bytes = 3 * width * height;
-    if clip.frames.is_empty() || !clip.frames.len().is_multiple_of(frame_bytes) {
-        return Err(Error::request(
-            "--seconds",
-            format!(
-                "must give at least one whole frame of {frame_bytes} bytes; given {} bytes",
-                clip.frames.len()
-            ),
-        ));
-    }
-    if !clip.audio.len().is_multiple_of(2) {
-        return Err(Error::request(
-            "--audio",
-            format!("must give stereo pairs; given {} values", clip.audio.len()),
-        ));
-    }
-    Ok(clip.frames.len() / frame_bytes)
+    Ok(())
 }
 
 fn sound_of(clip: &Clip<'_>, frames: usize, full_audio: bool) -> Vec<f32> {

@@ -176,6 +176,10 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
         return Err("is a CMYK picture; expected RGB or grey, convert it to RGB".into());
     }
     let rgb = decoder.decode().map_err(bad)?;
+    // The decoder looks for the end of the data once a row of blocks, so it misses a cut in the last row.
+    if !ends_properly(bytes) {
+        return Err(damaged("JPEG", "no end marker"));
+    }
     let orientation = decoder.exif().map_or(1, |exif| orientation(exif));
     Ok(Picture {
         width: usize::from(info.width),
@@ -183,6 +187,13 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
         rgb,
         orientation,
     })
+}
+
+/// Whether an "end of image" marker follows the last "start of scan".
+fn ends_properly(jpeg: &[u8]) -> bool {
+    let scan = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xda]);
+    let rest = &jpeg[scan.unwrap_or(0)..];
+    rest.windows(2).any(|pair| pair == [0xff, 0xd9])
 }
 
 fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {

@@ -7,6 +7,7 @@
 //! This module knows nothing about models, plans or devices. Only `h264.rs` contains `unsafe`.
 
 mod aac;
+mod boxes;
 mod clip;
 mod edit_list;
 mod embedded;
@@ -22,6 +23,7 @@ mod read;
 mod resample;
 mod rescale;
 mod resize;
+mod sample_entry;
 mod sinc;
 mod sound;
 mod wav;

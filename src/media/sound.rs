@@ -33,7 +33,8 @@ const MAX_RATE: u32 = 768_000;
 const ID3_HEADER_BYTES: usize = 10;
 
 /// Opens the sound file at `path` and gives it as mono at [`VOICE_RATE`], each value a whole number of 1/32768.
-/// With `seconds`, the first `trunc(seconds * 51200)` samples of it; without, all of it.
+/// With `seconds`, the first `trunc(seconds * 51200)` samples of it (at most [`MAX_VOICE_SECONDS`]); without, all
+/// of it.
 ///
 /// # Errors
 /// [`Error::Input`] naming the file: unreadable, of another format, damaged or truncated, without samples, with
@@ -111,12 +112,13 @@ fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
         check_channels(channels.count())?;
     }
     let expected = expected_samples(&track, rate);
+    let longest = MAX_VOICE_SECONDS as usize * rate as usize;
     let limit = match seconds {
         // A tenth more, so that the resampler sees what follows the cut.
-        Some(seconds) => ((seconds + 0.1) * f64::from(rate)) as usize,
+        Some(seconds) => (((seconds + 0.1) * f64::from(rate)) as usize).min(longest),
         None => {
             check_length(expected.unwrap_or(0), rate)?;
-            MAX_VOICE_SECONDS as usize * rate as usize + 1
+            longest + 1
         }
     };
     let mut decoder = symphonia::default::get_codecs()

@@ -1,6 +1,6 @@
 //! Good, bad and hostile pictures.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use gallop::media::{Image, decode_image, open_image, preprocess};
 use proptest::prelude::*;
@@ -161,6 +161,38 @@ fn jpegs_of_three_components_and_turned_ones_are_read() {
             size,
             "orientation {orientation}"
         );
+    }
+}
+
+fn sample(name: &str) -> Image {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    open_image(&root.join("tests/media/samples").join(name)).unwrap()
+}
+
+/// The same gradient by three codecs of another program; decoders of lossy files differ by a few levels.
+#[test]
+fn lossy_pictures_are_near_the_lossless_one() {
+    let exact = sample("gradient.png");
+    for name in ["gradient.jpg", "gradient.webp"] {
+        let image = sample(name);
+        assert_eq!((image.width, image.height), (48, 32));
+        let total: u32 = image
+            .rgb
+            .iter()
+            .zip(&exact.rgb)
+            .map(|(a, b)| u32::from(a.abs_diff(*b)))
+            .sum();
+        let mean = f64::from(total) / image.rgb.len() as f64;
+        assert!(mean < 3.0, "{name}: {mean:.2} levels off");
+    }
+}
+
+#[test]
+fn a_jpeg_cut_anywhere_is_refused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let whole = fs::read(root.join("tests/media/samples/gradient.jpg")).unwrap();
+    for cut in 0..whole.len() - 1 {
+        assert!(decode_image(&whole[..cut], "cut.jpg").is_err(), "at {cut}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Good, bad and hostile voice tracks.
 
-use std::{f64::consts::TAU, fs};
+use std::{f64::consts::TAU, fs, path::Path};
 
 use gallop::media::{VOICE_RATE, decode_voice, open_voice, resample_sinc};
 use proptest::prelude::*;
@@ -123,6 +123,41 @@ fn unusual_but_sound_files_are_read() {
     assert_eq!(decode_voice(&tagged, "a.wav", None).unwrap().len(), 1);
 }
 
+fn sample(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read(root.join("tests/media/samples").join(name)).unwrap()
+}
+
+/// A quarter of a second of 300 Hz at an eighth of full scale, each made by another program. One sample too early
+/// or late would leave 27 dB.
+#[test]
+fn files_of_every_kind_start_and_end_in_time() {
+    for (name, floor) in [("tone.flac", 60.0), ("tone.mp3", 32.0), ("tone.m4a", 32.0)] {
+        let voice = decode_voice(&sample(name), name, None).unwrap();
+        assert_eq!(voice.len(), 12_800, "{name}");
+        // MP3 encoders turn the volume down a little, so compare at equal loudness.
+        let energy = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
+        let gain = (energy(&tone(VOICE_RATE, 300.0, voice.len())) / energy(&voice)).sqrt();
+        let scaled: Vec<f32> = voice.iter().map(|x| gain * x).collect();
+        let snr = distortion(&scaled, VOICE_RATE, 300.0, 1000);
+        assert!(snr > floor, "{name}: {snr:.1} dB");
+    }
+}
+
+#[test]
+fn truncated_files_of_every_kind_are_refused_or_shorter() {
+    for name in ["tone.flac", "tone.m4a"] {
+        let whole = sample(name);
+        let error = decode_voice(&whole[..whole.len() * 3 / 5], name, None).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        assert!(error.to_string().starts_with(name), "{error}");
+    }
+    // An MP3 has no length of its own: what is there is read.
+    let whole = sample("tone.mp3");
+    let voice = decode_voice(&whole[..whole.len() * 3 / 5], "tone.mp3", None).unwrap();
+    assert!((2_000..12_800).contains(&voice.len()), "{}", voice.len());
+}
+
 #[test]
 fn hostile_sounds_get_one_sentence_with_the_name() {
     let mut one_hour = wav(44_100, 1, 1, 16, &s16([1; 100]));
@@ -198,6 +233,24 @@ fn an_hour_is_read_if_only_its_start_is_wanted() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Damaged files of the coded kinds, too.
+    #[test]
+    fn mutated_coded_sounds_do_not_panic(
+        name in prop::sample::select(vec!["tone.flac", "tone.mp3", "tone.m4a"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = sample(name);
+        for (at, value) in &changes {
+            let at = at.index(bytes.len());
+            bytes[at] = *value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let _ = decode_voice(&bytes, name, Some(0.2));
+    }
 
     /// Damaged files are read or refused, never a panic.
     #[test]

@@ -112,7 +112,10 @@ impl TurboConfig {
 
     /// Frames per latent frame after the first.
     pub fn temporal_ratio(&self) -> usize {
-        let doublings = self.upsample.iter().filter(|&&u| u == Upsample::SpaceAndTime);
+        let doublings = self
+            .upsample
+            .iter()
+            .filter(|&&u| u == Upsample::SpaceAndTime);
         1 << doublings.count()
     }
 
@@ -124,11 +127,21 @@ impl TurboConfig {
 
     fn ratio_problem(&self, keys: &TurboKeys) -> Option<String> {
         let pairs = [
-            ("spatial_compression_ratio", self.spatial_ratio(), keys.spatial_compression_ratio),
-            ("temporal_compression_ratio", self.temporal_ratio(), keys.temporal_compression_ratio),
+            (
+                "spatial_compression_ratio",
+                self.spatial_ratio(),
+                keys.spatial_compression_ratio,
+            ),
+            (
+                "temporal_compression_ratio",
+                self.temporal_ratio(),
+                keys.temporal_compression_ratio,
+            ),
         ];
         let (name, expected, found) = pairs.into_iter().find(|(_, a, b)| a != b)?;
-        Some(format!("`{name}` must be {expected}, as the up blocks enlarge; found {found}"))
+        Some(format!(
+            "`{name}` must be {expected}, as the up blocks enlarge; found {found}"
+        ))
     }
 }
 
@@ -173,17 +186,31 @@ impl TurboKeys {
             ));
         }
         let lengths = [
-            ("decoder_layers_per_block", self.decoder_layers_per_block.len(), blocks + 1),
-            ("decoder_is_dw_conv", self.decoder_is_dw_conv.len(), blocks + 1),
+            (
+                "decoder_layers_per_block",
+                self.decoder_layers_per_block.len(),
+                blocks + 1,
+            ),
+            (
+                "decoder_is_dw_conv",
+                self.decoder_is_dw_conv.len(),
+                blocks + 1,
+            ),
             (
                 "decoder_spatio_temporal_scaling",
                 self.decoder_spatio_temporal_scaling.len(),
                 blocks,
             ),
-            ("decoder_spatio_only", self.decoder_spatio_only.len(), blocks),
+            (
+                "decoder_spatio_only",
+                self.decoder_spatio_only.len(),
+                blocks,
+            ),
         ];
         if let Some((name, found, expected)) = lengths.iter().find(|(_, a, b)| a != b) {
-            return Some(format!("`{name}` must have {expected} entries; found {found}"));
+            return Some(format!(
+                "`{name}` must have {expected} entries; found {found}"
+            ));
         }
         self.fixed_problem().or_else(|| self.size_problem())
     }
@@ -222,7 +249,9 @@ impl TurboKeys {
         }
         if self.decoder_dw_kernel_size.is_multiple_of(2) {
             let found = self.decoder_dw_kernel_size;
-            return Some(format!("`decoder_dw_kernel_size` must be odd; found {found}"));
+            return Some(format!(
+                "`decoder_dw_kernel_size` must be odd; found {found}"
+            ));
         }
         let last = self.decoder_block_out_channels[0];
         if !self.use_unpatchify && !last.is_multiple_of(4) {
@@ -269,6 +298,29 @@ impl WanConfig {
         }
     }
 
+    /// What cannot be meant in these sizes, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let limit = TurboConfig::LIMIT;
+        let sizes = [self.dim, self.dec_dim, self.num_res_blocks];
+        if sizes
+            .iter()
+            .chain(&self.dim_mult)
+            .any(|n| !(1..=limit).contains(n))
+        {
+            return Some(format!("sizes must be 1 to {limit}; found {self:?}"));
+        }
+        if (self.z_dim, self.patch_size) != (LATENT_CHANNELS, 2) {
+            return Some(format!(
+                "`z_dim` must be {LATENT_CHANNELS} and `patch_size` 2; found {} and {}",
+                self.z_dim, self.patch_size
+            ));
+        }
+        let (levels, flags) = (self.dim_mult.len(), self.temporal_downsample.len());
+        (!(1..=16).contains(&levels) || flags + 1 != levels).then(|| {
+            format!("`temporal_downsample` must have one entry less than `dim_mult`; found {flags} and {levels}")
+        })
+    }
+
     /// Channels in front of and behind each encoder level.
     pub(super) fn encoder_widths(&self) -> Vec<usize> {
         let levels = self.dim_mult.iter().map(|m| m * self.dim);
@@ -277,8 +329,18 @@ impl WanConfig {
 
     /// Channels in front of and behind each decoder level.
     pub(super) fn decoder_widths(&self) -> Vec<usize> {
-        let levels: Vec<usize> = self.dim_mult.iter().rev().map(|m| m * self.dec_dim).collect();
-        levels.first().copied().into_iter().chain(levels.iter().copied()).collect()
+        let levels: Vec<usize> = self
+            .dim_mult
+            .iter()
+            .rev()
+            .map(|m| m * self.dec_dim)
+            .collect();
+        levels
+            .first()
+            .copied()
+            .into_iter()
+            .chain(levels.iter().copied())
+            .collect()
     }
 
     /// Pixels per latent row or column.
@@ -288,6 +350,10 @@ impl WanConfig {
 
     /// Frames per latent frame after the first.
     pub fn temporal_ratio(&self) -> usize {
-        1 << self.temporal_downsample.iter().filter(|&&time| time).count()
+        1 << self
+            .temporal_downsample
+            .iter()
+            .filter(|&&time| time)
+            .count()
     }
 }

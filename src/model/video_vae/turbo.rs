@@ -34,10 +34,19 @@ pub fn decoder_call(config: &TurboConfig, precision: Precision, shape: CallShape
         first: shape.first,
     };
     let output = b.scope("decoder", |b| {
-        let x = conv3d(b, "conv_in.conv", input, config.widths[0], [3; 3], precision);
+        let x = conv3d(
+            b,
+            "conv_in.conv",
+            input,
+            config.widths[0],
+            [3; 3],
+            precision,
+        );
         let mut x = b.segment("mid_block", |b| call.mid_block(b, x));
         for block in 0..config.widths.len() {
-            x = b.segment(format_args!("up_blocks.{block}"), |b| call.up_block(b, x, block));
+            x = b.segment(format_args!("up_blocks.{block}"), |b| {
+                call.up_block(b, x, block)
+            });
         }
         call.tail(b, x)
     });
@@ -108,7 +117,9 @@ impl Decoder<'_> {
 fn residuals(b: &mut Builder, mut x: Buf, count: usize, style: &Style) -> Buf {
     let width = b.shape(x).cols();
     for i in 0..count {
-        x = b.scope(format_args!("resnets.{i}"), |b| residual(b, x, width, style));
+        x = b.scope(format_args!("resnets.{i}"), |b| {
+            residual(b, x, width, style)
+        });
     }
     x
 }

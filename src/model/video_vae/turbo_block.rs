@@ -39,7 +39,14 @@ impl Style {
     /// A convolution of a residual block, or the depthwise and pointwise pair in its place.
     fn conv(&self, b: &mut Builder, name: &str, x: Buf, out: usize, size: usize) -> Buf {
         let Some(kernel) = self.depthwise else {
-            return conv3d(b, &format!("{name}.conv"), x, out, [size; 3], self.precision);
+            return conv3d(
+                b,
+                &format!("{name}.conv"),
+                x,
+                out,
+                [size; 3],
+                self.precision,
+            );
         };
         let channels = extents(b, x)[3];
         let kernel = if size == 1 { 1 } else { kernel };
@@ -54,7 +61,14 @@ impl Style {
             out: self.precision.activations,
         };
         let x = b.conv3d(&format!("{name}.depthwise_conv"), x, alone);
-        conv3d(b, &format!("{name}.pointwise_conv"), x, out, [1; 3], self.precision)
+        conv3d(
+            b,
+            &format!("{name}.pointwise_conv"),
+            x,
+            out,
+            [1; 3],
+            self.precision,
+        )
     }
 }
 

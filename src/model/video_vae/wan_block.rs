@@ -96,7 +96,11 @@ fn attention(b: &mut Builder, x: Buf, p: Precision) -> Buf {
         softcap: None,
         windows: windows.collect(),
     };
-    let seen = b.assemble("attention", [frames, height, width, channels], p.activations);
+    let seen = b.assemble(
+        "attention",
+        [frames, height, width, channels],
+        p.activations,
+    );
     b.at(seen).attention("attention", parts, op, p.activations);
     let y = conv2d(b, "proj", seen, channels, 1, p);
     b.add("", x, y, p.activations)

@@ -57,7 +57,9 @@ fn up_level(
     let Some(time) = up else {
         return h;
     };
-    let h = b.scope(format_args!("upsamples.{blocks}"), |b| up_sample(b, h, time, p));
+    let h = b.scope(format_args!("upsamples.{blocks}"), |b| {
+        up_sample(b, h, time, p)
+    });
     let copies = b.duplicate_up("dup_shortcut", x, out, [if time { 2 } else { 1 }, 2]);
     b.add("", h, copies, p.activations)
 }
@@ -68,7 +70,11 @@ fn up_sample(b: &mut Builder, x: Buf, time: bool, p: Precision) -> Buf {
     let [frames, height, width, channels] = extents(b, x);
     let mut x = x;
     if time && frames > 1 {
-        let result = b.assemble("frames", [2 * frames - 1, height, width, channels], p.activations);
+        let result = b.assemble(
+            "frames",
+            [2 * frames - 1, height, width, channels],
+            p.activations,
+        );
         let (from, first) = (b.frames(x, 0..1), b.frames(result, 0..1));
         b.at(first).map("first", Op::Copy, from, p.activations);
         let later = b.frames(x, 1..frames);

@@ -65,7 +65,9 @@ fn down_level(
     let cell = match down {
         None => [1, 1],
         Some(time) => {
-            h = b.scope(format_args!("downsamples.{blocks}"), |b| down_sample(b, h, time, p));
+            h = b.scope(format_args!("downsamples.{blocks}"), |b| {
+                down_sample(b, h, time, p)
+            });
             [if time { 2 } else { 1 }, 2]
         }
     };

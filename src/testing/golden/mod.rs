@@ -6,6 +6,7 @@
 
 mod case;
 mod dit;
+mod video_vae;
 
 pub use case::{Case, Suite, Tensors};
 
@@ -19,6 +20,10 @@ use crate::{Error, Result, executor::Executor};
 pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     match case.kind() {
         "dit_forward" => dit::forward(case, executor),
+        "turbo_vaed.decode" => video_vae::turbo_decode(case, executor),
+        "turbo_vaed.decoder_call" => video_vae::turbo_call(case, executor),
+        "wan22.encode" => video_vae::wan_encode(case, executor),
+        "wan22.decode" => video_vae::wan_decode(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

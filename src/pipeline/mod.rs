@@ -2,7 +2,9 @@
 //!
 //! Invariant: holds an executor and never asks which; each stage is a function from tensors to tensors.
 
+pub mod decode;
 pub mod denoise;
+pub mod image;
 pub mod request;
 pub mod sound;
 pub mod upscale;

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::TurboConfig;
+use crate::Tensor;
 
 /// The calls that decode a latent of some number of frames.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +38,6 @@ impl Chunks {
         let (first, step, ratio) = (config.first_chunk, config.step, config.temporal_ratio());
         let steps = latents.saturating_sub(first).div_ceil(step);
         let padded = first + steps * step;
-        // Frames of a latent frame of context on one side.
         let mut calls = vec![Call {
             latents: 0..padded.min(first + 1),
             first: true,
@@ -63,6 +63,20 @@ impl Chunks {
     /// Frames of the whole video: one for the first latent frame, and four for every other.
     pub fn frames(&self) -> usize {
         self.calls.iter().map(|call| call.keep.len()).sum()
+    }
+}
+
+impl Call {
+    /// The frames to keep of all that a call made, `[frames, height, width, 3]`.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn kept(&self, made: &Tensor) -> Tensor {
+        let mut extents = made.shape().extents().to_vec();
+        let per_frame = made.count() / extents[0];
+        extents[0] = self.keep.len();
+        let values = &made.to_f32()[self.keep.start * per_frame..self.keep.end * per_frame];
+        Tensor::from_f32(extents.as_slice(), values)
     }
 }
 

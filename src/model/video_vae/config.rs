@@ -298,6 +298,29 @@ impl WanConfig {
         }
     }
 
+    /// What cannot be meant in these sizes, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let limit = TurboConfig::LIMIT;
+        let sizes = [self.dim, self.dec_dim, self.num_res_blocks];
+        if sizes
+            .iter()
+            .chain(&self.dim_mult)
+            .any(|n| !(1..=limit).contains(n))
+        {
+            return Some(format!("sizes must be 1 to {limit}; found {self:?}"));
+        }
+        if (self.z_dim, self.patch_size) != (LATENT_CHANNELS, 2) {
+            return Some(format!(
+                "`z_dim` must be {LATENT_CHANNELS} and `patch_size` 2; found {} and {}",
+                self.z_dim, self.patch_size
+            ));
+        }
+        let (levels, flags) = (self.dim_mult.len(), self.temporal_downsample.len());
+        (!(1..=16).contains(&levels) || flags + 1 != levels).then(|| {
+            format!("`temporal_downsample` must have one entry less than `dim_mult`; found {flags} and {levels}")
+        })
+    }
+
     /// Channels in front of and behind each encoder level.
     pub(super) fn encoder_widths(&self) -> Vec<usize> {
         let levels = self.dim_mult.iter().map(|m| m * self.dim);

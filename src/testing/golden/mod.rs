@@ -10,6 +10,7 @@ mod dit;
 mod end_to_end;
 mod ops;
 mod sampler;
+mod video_vae;
 
 pub use case::{Case, Suite, Tensors};
 
@@ -32,6 +33,10 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "oobleck.decode" => audio_vae::decode(case, executor),
         "oobleck.encode" => audio_vae::encode(case, executor),
         "oobleck.encode_windowed" => audio_vae::encode_windowed(case, executor),
+        "turbo_vaed.decode" => video_vae::turbo_decode(case, executor),
+        "turbo_vaed.decoder_call" => video_vae::turbo_call(case, executor),
+        "wan22.encode" => video_vae::wan_encode(case, executor),
+        "wan22.decode" => video_vae::wan_decode(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

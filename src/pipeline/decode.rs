@@ -1,0 +1,113 @@
+//! Video latents to frames, by either decoder.
+
+use super::{Context, Precision};
+use crate::{
+    DType, Result, Tensor,
+    executor::{Prepare, Program},
+    model::video_vae::{
+        self, Chunks, Ports, TurboConfig, WanConfig, statistics,
+        turbo::{self, CallShape},
+        wan_decoder,
+    },
+    plan::Plan,
+    weights::Weights,
+};
+
+/// Decodes `z` `[48, T, h, w]` with the TurboVAED decoder to `4 T - 3` frames. `sink` gets them call by call, in
+/// order, `[frames, 16 h, 16 w, 3]` each, nominally within -1 to 1; `progress` the calls done and all calls. One
+/// program is held at a time; calls of one shape follow one another and share it.
+///
+/// # Errors
+/// The executor's, the checkpoint's, the sink's, [`crate::Error::Interrupted`].
+///
+/// # Panics
+/// If `z` has other channels or no frames.
+pub fn decode_video(
+    context: &Context<'_>,
+    weights: &Weights,
+    config: &TurboConfig,
+    z: &Tensor,
+    progress: &mut dyn FnMut(usize, usize),
+    sink: &mut dyn FnMut(Tensor) -> Result<()>,
+) -> Result<()> {
+    let z = as_the_reference_holds(context, z);
+    let chunks = Chunks::new(config, z.shape()[1]);
+    let total = chunks.calls.len();
+    let mut ready: Option<(CallShape, Ports, Box<dyn Program>)> = None;
+    progress(0, total);
+    for (done, call) in chunks.calls.iter().enumerate() {
+        context.cancel.check()?;
+        let shape = CallShape {
+            frames: call.latents.len(),
+            height: z.shape()[2],
+            width: z.shape()[3],
+            first: call.first,
+        };
+        let (ports, program) = match &mut ready {
+            Some((of, ports, program)) if *of == shape => (*ports, program),
+            other => {
+                // The old program's memory goes before the next one's comes.
+                *other = None;
+                let (plan, ports) = turbo::decoder_call(config, video_vae::Precision::BF16, shape);
+                let program = prepare(context, weights, plan)?;
+                let (_, _, program) = other.insert((shape, ports, program));
+                (ports, program)
+            }
+        };
+        program.write(
+            ports.input,
+            &statistics::denormalised(&z, chunks.latents_of(call)),
+        )?;
+        program.run()?;
+        sink(call.kept(&program.read(ports.output)?))?;
+        progress(done + 1, total);
+    }
+    Ok(())
+}
+
+/// Decodes `z` `[48, T, h, w]` with the Wan2.2 decoder, the whole sequence at once, to frames
+/// `[4 T - 3, 16 h, 16 w, 3]` within -1 to 1.
+///
+/// # Errors
+/// The executor's, the checkpoint's, [`crate::Error::Interrupted`].
+///
+/// # Panics
+/// As [`decode_video`].
+pub fn decode_wan(
+    context: &Context<'_>,
+    weights: &Weights,
+    config: &WanConfig,
+    z: &Tensor,
+) -> Result<Tensor> {
+    let z = as_the_reference_holds(context, z);
+    let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
+    let precision = video_vae::Precision::BF16;
+    let (plan, ports) = wan_decoder::decode(config, precision, frames, height, width);
+    let mut program = prepare(context, weights, plan)?;
+    program.write(ports.input, &statistics::denormalised(&z, 0..frames))?;
+    program.run()?;
+    program.read(ports.output)
+}
+
+/// Prepares a video autoencoder's plan, in the context's precision.
+pub(super) fn prepare(
+    context: &Context<'_>,
+    weights: &Weights,
+    plan: Plan,
+) -> Result<Box<dyn Program>> {
+    let how = Prepare {
+        cancel: context.cancel.clone(),
+        ..Prepare::default()
+    };
+    context
+        .executor
+        .prepare(&context.precise(plan), weights, &how)
+}
+
+/// The reference rounds latents to bf16 before it de-normalises them in f32.
+fn as_the_reference_holds(context: &Context<'_>, z: &Tensor) -> Tensor {
+    match context.precision {
+        Precision::Reference => z.cast(DType::Bf16),
+        Precision::F32 => z.clone(),
+    }
+}

@@ -1,0 +1,43 @@
+//! The first picture to a latent frame.
+
+use super::{Context, decode::prepare};
+use crate::{
+    Error, Result, Tensor,
+    model::video_vae::{self, WanConfig, statistics, wan_encoder},
+    weights::Weights,
+};
+
+/// Encodes a picture `[3, h, w]` within -1 to 1 to a normalised latent frame `[48, 1, h / 16, w / 16]`.
+///
+/// # Errors
+/// A picture of another shape, the executor's, the checkpoint's, [`Error::Interrupted`].
+pub fn encode_image(
+    context: &Context<'_>,
+    weights: &Weights,
+    config: &WanConfig,
+    picture: &Tensor,
+) -> Result<Tensor> {
+    let ratio = config.spatial_ratio();
+    let &[3, height, width] = picture.shape().extents() else {
+        let problem = format!("must be [3, height, width]; found {}", picture.shape());
+        return Err(Error::input("picture", problem));
+    };
+    let whole = |extent: usize| extent > 0 && extent.is_multiple_of(ratio);
+    if !whole(height) || !whole(width) {
+        let problem = format!("must have multiples of {ratio} as size; found {width}x{height}");
+        return Err(Error::input("picture", problem));
+    }
+    let (plan, ports) = wan_encoder::encode(config, video_vae::Precision::BF16, 1, height, width);
+    let mut program = prepare(context, weights, plan)?;
+    let colours = picture.to_f32();
+    let area = height * width;
+    let pixels: Vec<f32> = (0..area)
+        .flat_map(|pixel| [0, 1, 2].map(|colour| colours[colour * area + pixel]))
+        .collect();
+    program.write(
+        ports.input,
+        &Tensor::from_f32([1, height, width, 3], &pixels),
+    )?;
+    program.run()?;
+    Ok(statistics::normalised(&program.read(ports.output)?))
+}

@@ -1,3 +1,4 @@
 //! The stages in order: text, denoise, upscale, decode, mux.
 
 pub mod sound;
+pub mod text;

@@ -7,6 +7,7 @@
 mod audio_vae;
 mod case;
 mod dit;
+mod text_encoder;
 
 pub use case::{Case, Suite, Tensors};
 
@@ -23,6 +24,7 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "oobleck.decode" => audio_vae::decode(case, executor),
         "oobleck.encode" => audio_vae::encode(case, executor),
         "oobleck.encode_windowed" => audio_vae::encode_windowed(case, executor),
+        "text_encoder" => text_encoder::encode(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

@@ -1,0 +1,119 @@
+//! The MP4 by the encoders inside this program.
+//!
+//! The clip is cut into GOPs of a fixed length, whatever the number of threads; each is encoded on its own and
+//! they are joined in order. So the bytes do not depend on the threads.
+
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use crate::{Error, Result};
+
+use super::{
+    aac::{AacStream, encode_aac},
+    clip::{EncodeReport, FPS, Job, describe},
+    h264::{Gop, H264Settings, encode_gop},
+    mp4::{AudioTrack, VideoTrack, write_mp4},
+    output::AtomicFile,
+};
+
+/// Frames of a GOP: a player can jump to every second, and a clip of five seconds feeds five threads.
+const GOP_FRAMES: usize = FPS;
+
+pub(super) fn write(
+    job: &Job<'_>,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<EncodeReport> {
+    // First of all, so that a folder that cannot be written is known before the work is done.
+    let mut file = AtomicFile::create(job.path)?;
+    let settings = H264Settings {
+        width: job.width,
+        height: job.height,
+        qp: quantiser(job.options.quality),
+        color: job.options.color,
+        gop_frames: GOP_FRAMES,
+    };
+    let (gops, sound) = rayon::join(
+        || encode_video(job, &settings, progress, cancel),
+        || {
+            (!job.audio.is_empty())
+                .then(|| encode_aac(job.audio))
+                .transpose()
+        },
+    );
+    let (gops, sound) = (gops?, sound?);
+    write_mp4(
+        &video_track(job, &gops)?,
+        sound.as_ref().map(audio_track).as_ref(),
+        &mut |bytes| file.write(bytes),
+    )?;
+    if cancel() {
+        return Err(Error::Interrupted);
+    }
+    let written = describe(file.part_path(), job.path)?;
+    file.commit()?;
+    let encoder = format!("openh264 (High, QP {}) + aac (192 kbit/s)", settings.qp);
+    Ok(job.report(encoder, vec![written]))
+}
+
+/// QP 26 for quality 0, 18 for 6 (the default), 12 for 10.
+fn quantiser(quality: u8) -> u8 {
+    (260 - 14 * u16::from(quality)).div_ceil(10) as u8
+}
+
+fn encode_video(
+    job: &Job<'_>,
+    settings: &H264Settings,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<Gop>> {
+    let reporter = Mutex::new((progress, 0));
+    let after_frame = || {
+        if cancel() {
+            return Err(Error::Interrupted);
+        }
+        // A panic in `progress` is on its way up already; the counter is still right.
+        let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        reporter.1 += 1;
+        let done = reporter.1;
+        (reporter.0)(done, job.frames);
+        Ok(())
+    };
+    job.pictures
+        .par_chunks(GOP_FRAMES * job.frame_bytes())
+        .map(|frames| encode_gop(frames, settings, &after_frame))
+        .collect()
+}
+
+fn video_track<'a>(job: &Job<'_>, gops: &'a [Gop]) -> Result<VideoTrack<'a>> {
+    let first = &gops[0];
+    if let Some(other) = gops
+        .iter()
+        .position(|g| (&g.sps, &g.pps) != (&first.sps, &first.pps))
+    {
+        return Err(Error::device(format!(
+            "OpenH264 wrote other parameter sets for second {other} than for the first"
+        )));
+    }
+    Ok(VideoTrack {
+        width: job.width,
+        height: job.height,
+        sps: &first.sps,
+        pps: &first.pps,
+        frames: gops
+            .iter()
+            .flat_map(|gop| gop.frames.iter().map(Vec::as_slice))
+            .collect(),
+        gop_frames: GOP_FRAMES,
+        color: job.options.color,
+    })
+}
+
+fn audio_track(sound: &AacStream) -> AudioTrack<'_> {
+    AudioTrack {
+        config: &sound.config,
+        frames: sound.frames.iter().map(Vec::as_slice).collect(),
+        samples: sound.samples,
+    }
+}

@@ -1,0 +1,161 @@
+//! The orientation tag of EXIF data, and turning a picture by it.
+
+use super::image::Image;
+
+/// Tag number of the orientation in the first directory.
+const ORIENTATION: u16 = 0x0112;
+/// Field type of a 16-bit unsigned number.
+const SHORT: u16 = 3;
+
+/// Orientation 1 to 8 from a TIFF block, with or without the `Exif\0\0` that JPEG puts before it. Data that is
+/// damaged or has no such tag means 1, upright: a picture is not refused for its metadata.
+pub(super) fn orientation(exif: &[u8]) -> u16 {
+    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    find_orientation(tiff)
+        .filter(|value| (1..=8).contains(value))
+        .unwrap_or(1)
+}
+
+fn find_orientation(tiff: &[u8]) -> Option<u16> {
+    let is_little = match tiff.get(..4)? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    let short = |at: usize| {
+        let bytes = [*tiff.get(at)?, *tiff.get(at.checked_add(1)?)?];
+        Some(if is_little {
+            u16::from_le_bytes(bytes)
+        } else {
+            u16::from_be_bytes(bytes)
+        })
+    };
+    let long = |at: usize| {
+        let (first, second) = (usize::from(short(at)?), usize::from(short(at + 2)?));
+        Some(if is_little {
+            first | second << 16
+        } else {
+            first << 16 | second
+        })
+    };
+    let directory = long(4)?;
+    let entries = usize::from(short(directory)?);
+    (0..entries)
+        .map(|i| directory + 2 + 12 * i)
+        .take_while(|&at| at + 12 <= tiff.len())
+        .find(|&at| short(at) == Some(ORIENTATION) && short(at + 2) == Some(SHORT))
+        .and_then(|at| short(at + 8))
+}
+
+/// `image` as orientation 1 to 8 says it is to be seen.
+pub(super) fn upright(image: Image, orientation: u16) -> Image {
+    if orientation <= 1 {
+        return image;
+    }
+    let (w, h) = (image.width, image.height);
+    let swaps_axes = orientation >= 5;
+    let (width, height) = if swaps_axes { (h, w) } else { (w, h) };
+    let mut rgb = Vec::with_capacity(image.rgb.len());
+    for y in 0..height {
+        for x in 0..width {
+            // Where the pixel that is seen at (x, y) was stored.
+            let (column, row) = match orientation {
+                2 => (w - 1 - x, y),
+                3 => (w - 1 - x, h - 1 - y),
+                4 => (x, h - 1 - y),
+                5 => (y, x),
+                6 => (y, h - 1 - x),
+                7 => (w - 1 - y, h - 1 - x),
+                _ => (w - 1 - y, x),
+            };
+            let at = 3 * (row * w + column);
+            rgb.extend_from_slice(&image.rgb[at..at + 3]);
+        }
+    }
+    Image {
+        name: image.name,
+        width,
+        height,
+        rgb,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(is_little: bool, value: u16) -> Vec<u8> {
+        let short = |v: u16| {
+            if is_little {
+                v.to_le_bytes()
+            } else {
+                v.to_be_bytes()
+            }
+        };
+        let long = |v: u32| {
+            if is_little {
+                v.to_le_bytes()
+            } else {
+                v.to_be_bytes()
+            }
+        };
+        let mut bytes = if is_little { b"II" } else { b"MM" }.to_vec();
+        bytes.extend(short(42));
+        bytes.extend(long(8));
+        bytes.extend(short(1));
+        bytes.extend(short(ORIENTATION));
+        bytes.extend(short(SHORT));
+        bytes.extend(long(1));
+        bytes.extend(short(value));
+        bytes.extend(short(0));
+        bytes.extend(long(0));
+        bytes
+    }
+
+    #[test]
+    fn the_tag_is_found_in_both_byte_orders_and_never_past_the_end() {
+        for is_little in [true, false] {
+            let bytes = block(is_little, 6);
+            assert_eq!(orientation(&bytes), 6);
+            let mut with_prefix = b"Exif\0\0".to_vec();
+            with_prefix.extend(&bytes);
+            assert_eq!(orientation(&with_prefix), 6);
+            // The directory ends with a 4-byte link that is not needed.
+            for cut in 0..bytes.len() - 4 {
+                assert_eq!(orientation(&bytes[..cut]), 1, "cut at {cut}");
+            }
+            assert_eq!(orientation(&block(is_little, 9)), 1);
+        }
+        assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), 1);
+    }
+
+    #[test]
+    fn every_orientation_of_a_2x3_picture() {
+        // Stored: a b / c d / e f.
+        let cases: [(u16, usize, &str); 8] = [
+            (1, 2, "abcdef"),
+            (2, 2, "badcfe"),
+            (3, 2, "fedcba"),
+            (4, 2, "efcdab"),
+            (5, 3, "acebdf"),
+            (6, 3, "ecafdb"),
+            (7, 3, "fdbeca"),
+            (8, 3, "bdface"),
+        ];
+        for (orientation, width, expected) in cases {
+            let image = Image {
+                name: String::new(),
+                width: 2,
+                height: 3,
+                rgb: b"abcdef".iter().flat_map(|&v| [v; 3]).collect(),
+            };
+            let seen = upright(image, orientation);
+            let letters: Vec<u8> = seen.rgb.chunks(3).map(|p| p[0]).collect();
+            assert_eq!(
+                (seen.width, letters.as_slice()),
+                (width, expected.as_bytes()),
+                "orientation {orientation}"
+            );
+        }
+    }
+}

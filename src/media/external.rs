@@ -1,0 +1,207 @@
+//! The MP4 by an `ffmpeg` program with libx264: the settings of the reference.
+//!
+//! The sound goes into a temporary WAV, the frames through a pipe. The number of threads is fixed, since libx264's
+//! bytes depend on it. The child is killed when the work is cancelled.
+
+use std::{
+    ffi::OsString,
+    io::{self, Read, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{Error, Result};
+
+use super::{
+    clip::{Color, EncodeReport, FPS, Job, describe},
+    output::AtomicFile,
+    wav::write_wav,
+    yuv::rgb_to_yuv420,
+};
+
+/// Threads of libx264, on every machine.
+const THREADS: &str = "8";
+/// How often progress is told and a cancel is looked for.
+const POLL: Duration = Duration::from_millis(20);
+/// How much of ffmpeg's complaint is shown.
+const COMPLAINT_BYTES: usize = 400;
+
+pub(super) fn write(
+    job: &Job<'_>,
+    ffmpeg: &Path,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<EncodeReport> {
+    let file = AtomicFile::create(job.path)?;
+    // Never committed: it goes when this function ends.
+    let sound = match job.audio {
+        [] => None,
+        audio => {
+            let path = job.path.with_extension("wav");
+            let mut sound = AtomicFile::create(&path)?;
+            write_wav(&mut sound, &path, audio, 2)?;
+            Some(sound)
+        }
+    };
+    let crf = rate_factor(job.options.quality);
+    let arguments = arguments(
+        job,
+        crf,
+        sound.as_ref().map(AtomicFile::part_path),
+        file.part_path(),
+    );
+    let child = Command::new(ffmpeg)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| not_started(ffmpeg, &e))?;
+    feed(job, Running(child), progress, cancel)?;
+    let written = describe(file.part_path(), job.path)?;
+    file.commit()?;
+    Ok(job.report(
+        format!(
+            "{} libx264 (medium, CRF {crf}) + aac (128 kbit/s)",
+            ffmpeg.display()
+        ),
+        vec![written],
+    ))
+}
+
+/// The reference's rule, `trunc((1 - quality / 10) * 51)`; but not 0, which would be lossless and in a profile
+/// that browsers do not play.
+fn rate_factor(quality: u8) -> u8 {
+    ((10 - u16::from(quality)) * 51 / 10).max(1) as u8
+}
+
+fn arguments(job: &Job<'_>, crf: u8, sound: Option<&Path>, target: &Path) -> Vec<OsString> {
+    let pixel_format = match job.options.color {
+        Color::Bt709 => "yuv420p",
+        // ffmpeg's scaler converts, as it does for the reference.
+        Color::Reference => "rgb24",
+    };
+    let size = format!("{}x{}", job.width, job.height);
+    let fps = FPS.to_string();
+    let crf = crf.to_string();
+    let mut list: Vec<OsString> = Vec::new();
+    let mut add = |text: &str| list.extend(text.split(' ').map(OsString::from));
+    add("-hide_banner -nostdin -nostats -loglevel error -y");
+    add(&format!(
+        "-f rawvideo -pix_fmt {pixel_format} -s {size} -r {fps} -i pipe:0"
+    ));
+    if let Some(sound) = sound {
+        add("-f wav -i");
+        list.push(sound.into());
+    }
+    let mut add = |text: &str| list.extend(text.split(' ').map(OsString::from));
+    add(&format!(
+        "-c:v libx264 -preset medium -crf {crf} -pix_fmt yuv420p -threads {THREADS}"
+    ));
+    if job.options.color == Color::Bt709 {
+        add("-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv");
+    }
+    if sound.is_some() {
+        add("-c:a aac -b:a 128k");
+    }
+    add("-map_metadata -1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact");
+    add("-movflags +faststart -f mp4");
+    list.push(target.into());
+    list
+}
+
+fn not_started(ffmpeg: &Path, error: &io::Error) -> Error {
+    Error::request(
+        "--encoder",
+        format!(
+            "x264 needs the ffmpeg program; `{}` could not be started ({error}), install it or use the embedded encoder",
+            ffmpeg.display()
+        ),
+    )
+}
+
+/// A child that does not outlive the work, whatever ends it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if the child has ended already, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes the frames to the child and waits for it.
+fn feed(
+    job: &Job<'_>,
+    mut child: Running,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<()> {
+    let stdin = child.0.stdin.take();
+    let stderr = child.0.stderr.take();
+    let done = AtomicUsize::new(0);
+    let is_written = AtomicBool::new(false);
+    let (status, complaint) = thread::scope(|scope| {
+        scope.spawn(|| {
+            // A failed write means that the child has ended; its exit status says why.
+            let complete = stdin.is_some_and(|mut pipe| send_frames(job, &mut pipe, &done).is_ok());
+            is_written.store(complete, Ordering::Release);
+        });
+        let reader = scope.spawn(|| {
+            let mut text = Vec::new();
+            if let Some(mut pipe) = stderr {
+                // What was read before an error is still worth showing.
+                let _ = pipe.read_to_end(&mut text);
+            }
+            String::from_utf8_lossy(&text).trim().to_string()
+        });
+        let mut told = 0;
+        let status = loop {
+            if cancel() {
+                break Err(Error::Interrupted);
+            }
+            let now = done.load(Ordering::Relaxed);
+            if now != told {
+                progress(now, job.frames);
+                told = now;
+            }
+            match child.0.try_wait() {
+                Ok(Some(status)) => break Ok(status),
+                Ok(None) => thread::sleep(POLL),
+                Err(e) => break Err(Error::output_io(job.path, e)),
+            }
+        };
+        // Ends the pipes, and with them both threads.
+        drop(child);
+        (status, reader.join().unwrap_or_default())
+    });
+    let status = status?;
+    if status.success() && is_written.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let tail: String = complaint.chars().take(COMPLAINT_BYTES).collect();
+    Err(Error::output(
+        job.path,
+        format!("ffmpeg ended with {status}: {}", tail.replace('\n', "; ")),
+    ))
+}
+
+fn send_frames(job: &Job<'_>, pipe: &mut impl Write, done: &AtomicUsize) -> io::Result<()> {
+    for frame in job.pictures.chunks_exact(job.frame_bytes()) {
+        match job.options.color {
+            Color::Reference => pipe.write_all(frame)?,
+            Color::Bt709 => {
+                let planes = rgb_to_yuv420(frame, job.width, job.height, Color::Bt709);
+                for plane in [&planes.y, &planes.u, &planes.v] {
+                    pipe.write_all(plane)?;
+                }
+            }
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Input files, read whole but never without a limit.
+
+use std::{fs::File, io::Read, path::Path};
+
+use crate::{Error, Result, error::human_bytes};
+
+/// The bytes of the file at `path`, at most `limit_bytes` of them.
+///
+/// # Errors
+/// [`Error::Input`] if the file cannot be read, is a folder, is empty or is longer than the limit.
+pub(super) fn read_file(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let io = |e| Error::input_io(&name, e);
+    let file = File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    if meta.is_dir() {
+        return Err(Error::input(name, "is a folder; expected a file"));
+    }
+    if meta.len() > limit_bytes {
+        return Err(too_long(name, limit_bytes));
+    }
+    // A pipe or device has no length of its own, so the limit is checked again while reading.
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.take(limit_bytes + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
+    if bytes.len() as u64 > limit_bytes {
+        return Err(too_long(name, limit_bytes));
+    }
+    if bytes.is_empty() {
+        return Err(Error::input(name, "is empty"));
+    }
+    Ok(bytes)
+}
+
+fn too_long(name: String, limit_bytes: u64) -> Error {
+    let limit = human_bytes(limit_bytes);
+    Error::input(
+        name,
+        format!("is longer than {limit}; expected a shorter file"),
+    )
+}

@@ -5,4 +5,5 @@
 
 pub mod audio_vae;
 pub mod dit;
+pub mod text_encoder;
 pub mod video_vae;

@@ -106,3 +106,4 @@ pub trait Progress: Sync {
     /// Something the user should know: a number that differs from what was asked, a word of advice.
     fn notice(&self, text: &str);
 }
+pub mod text;

@@ -10,6 +10,7 @@ mod dit;
 mod end_to_end;
 mod ops;
 mod sampler;
+mod text_encoder;
 mod video_vae;
 
 pub use case::{Case, Suite, Tensors};
@@ -37,6 +38,7 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "turbo_vaed.decoder_call" => video_vae::turbo_call(case, executor),
         "wan22.encode" => video_vae::wan_encode(case, executor),
         "wan22.decode" => video_vae::wan_decode(case, executor),
+        "text_encoder" => text_encoder::encode(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

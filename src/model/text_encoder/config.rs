@@ -1,0 +1,269 @@
+//! Sizes of a T5Gemma encoder, from the checkpoint's `config.json`.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// Largest extents we accept; far beyond any published model, and small enough that no product overflows.
+const MAX_LAYERS: usize = 1 << 10;
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_VOCAB: usize = 1 << 24;
+
+/// Sizes of the encoder; fields are called as in `config.json`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key/value heads; each serves as many query heads.
+    pub num_key_value_heads: usize,
+    /// Lanes of a head; even. All heads together need not be as wide as the residual stream.
+    pub head_dim: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// The factor on the logits is one over its root; it need not be `head_dim`.
+    pub query_pre_attn_scalar: f64,
+    /// Soft-cap on the logits; the reference configures one and runs without it.
+    pub attn_logit_softcapping: Option<f64>,
+    /// In a sliding layer a token sees those less than this far away, on both sides.
+    pub sliding_window: usize,
+    /// What each layer's tokens see; as many as there are layers.
+    pub layers: Vec<Reach>,
+    /// Base of the rotation's wavelengths.
+    pub rope_theta: f64,
+    /// Added to the mean square in norms.
+    pub rms_norm_eps: f64,
+    /// Rows of the embedding that may be used.
+    pub vocab_size: usize,
+}
+
+/// What the tokens of a layer see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub enum Reach {
+    /// Neighbours within the window.
+    #[serde(rename = "sliding_attention")]
+    Sliding,
+    /// All tokens.
+    #[serde(rename = "full_attention")]
+    Full,
+}
+
+impl Config {
+    /// Reads the text of a `config.json`; `path` is for messages.
+    ///
+    /// # Errors
+    /// If it is not JSON, lacks a size or describes another kind of model.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let whole: Value = serde_json::from_str(text)
+            .map_err(|e| Error::weights(path, format!("is not valid JSON: {e}")))?;
+        let kind = whole["model_type"].as_str().unwrap_or("nothing");
+        if kind != "t5gemma" {
+            let problem = format!("must have the `model_type` `t5gemma`; found {kind}");
+            return Err(Error::weights(path, problem));
+        }
+        let encoder = whole
+            .get("encoder")
+            .ok_or_else(|| Error::weights(path, "must hold an object `encoder`"))?;
+        Self::from_value(encoder, path)
+    }
+
+    /// The same from the object `encoder` alone.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn from_value(encoder: &Value, path: &Path) -> Result<Self> {
+        let bad = |problem: String| Error::weights(path, format!("`encoder`: {problem}"));
+        let file = File::deserialize(encoder).map_err(|e| bad(e.to_string()))?;
+        file.check().map_err(bad)
+    }
+}
+
+/// The JSON object as published; what it holds beyond this plays no part.
+#[derive(Deserialize)]
+struct File {
+    num_hidden_layers: usize,
+    hidden_size: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: usize,
+    head_dim: usize,
+    intermediate_size: usize,
+    query_pre_attn_scalar: f64,
+    attn_logit_softcapping: Option<f64>,
+    sliding_window: usize,
+    layer_types: Option<Vec<Reach>>,
+    rope_theta: f64,
+    rope_scaling: Option<Value>,
+    rms_norm_eps: f64,
+    vocab_size: usize,
+    hidden_activation: Option<String>,
+    #[serde(default)]
+    attention_bias: bool,
+}
+
+impl File {
+    fn check(self) -> Result<Config, String> {
+        for (what, found, most) in [
+            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
+            ("hidden_size", self.hidden_size, MAX_WIDTH),
+            ("num_attention_heads", self.num_attention_heads, MAX_WIDTH),
+            ("num_key_value_heads", self.num_key_value_heads, MAX_WIDTH),
+            ("head_dim", self.head_dim, MAX_WIDTH),
+            ("intermediate_size", self.intermediate_size, MAX_WIDTH),
+            ("sliding_window", self.sliding_window, usize::MAX),
+            ("vocab_size", self.vocab_size, MAX_VOCAB),
+            (
+                "num_attention_heads * head_dim",
+                self.num_attention_heads.saturating_mul(self.head_dim),
+                MAX_WIDTH,
+            ),
+        ] {
+            if !(1..=most).contains(&found) {
+                return Err(format!("`{what}` must be 1 to {most}; found {found}"));
+            }
+        }
+        let positive = [
+            ("query_pre_attn_scalar", Some(self.query_pre_attn_scalar)),
+            ("attn_logit_softcapping", self.attn_logit_softcapping),
+            ("rope_theta", Some(self.rope_theta)),
+            ("rms_norm_eps", Some(self.rms_norm_eps)),
+        ];
+        for (what, found) in positive {
+            if let Some(value) = found.filter(|value| !(*value > 0.0 && value.is_finite())) {
+                return Err(format!("`{what}` must be above 0; found {value}"));
+            }
+        }
+        self.check_relations()?;
+        let alternating = |layer: usize| [Reach::Sliding, Reach::Full][layer % 2];
+        let layers = self
+            .layer_types
+            .unwrap_or_else(|| (0..self.num_hidden_layers).map(alternating).collect());
+        Ok(Config {
+            hidden_size: self.hidden_size,
+            num_attention_heads: self.num_attention_heads,
+            num_key_value_heads: self.num_key_value_heads,
+            head_dim: self.head_dim,
+            intermediate_size: self.intermediate_size,
+            query_pre_attn_scalar: self.query_pre_attn_scalar,
+            attn_logit_softcapping: self.attn_logit_softcapping,
+            sliding_window: self.sliding_window,
+            layers,
+            rope_theta: self.rope_theta,
+            rms_norm_eps: self.rms_norm_eps,
+            vocab_size: self.vocab_size,
+        })
+    }
+
+    fn check_relations(&self) -> Result<(), String> {
+        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(format!(
+                "`num_key_value_heads` must divide `num_attention_heads`; found {kv_heads} and {heads}"
+            ));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("`head_dim` must be even; found {}", self.head_dim));
+        }
+        if let Some(types) = &self.layer_types
+            && types.len() != self.num_hidden_layers
+        {
+            return Err(format!(
+                "`layer_types` must name {} layers; found {}",
+                self.num_hidden_layers,
+                types.len()
+            ));
+        }
+        if let Some(other) = self
+            .hidden_activation
+            .as_deref()
+            .filter(|name| *name != "gelu_pytorch_tanh")
+        {
+            return Err(format!(
+                "`hidden_activation` must be `gelu_pytorch_tanh`; found `{other}`"
+            ));
+        }
+        if self.attention_bias {
+            return Err("`attention_bias` must be false; found true".into());
+        }
+        if let Some(scaling) = &self.rope_scaling {
+            return Err(format!("`rope_scaling` must be null; found {scaling}"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The published values, with what else the file holds.
+    fn published() -> Value {
+        json!({
+            "model_type": "t5gemma", "is_encoder_decoder": true, "eos_token_id": [1, 107],
+            "architectures": ["T5GemmaForConditionalGeneration"], "pad_token_id": 0,
+            "decoder": {"hidden_size": "not read"},
+            "encoder": {
+                "num_hidden_layers": 42, "hidden_size": 3584, "num_attention_heads": 16,
+                "num_key_value_heads": 8, "head_dim": 256, "intermediate_size": 14336,
+                "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "sliding_window": 4096,
+                "rope_theta": 10000.0, "rms_norm_eps": 1e-6, "vocab_size": 256_000,
+                "max_position_embeddings": 8192, "hidden_activation": "gelu_pytorch_tanh",
+                "attention_bias": false, "dropout_rate": 0.0, "final_logit_softcapping": 30.0,
+                "torch_dtype": "bfloat16"
+            }
+        })
+    }
+
+    fn parse(value: &Value) -> Result<Config> {
+        Config::parse(&value.to_string(), Path::new("config.json"))
+    }
+
+    #[test]
+    fn the_published_file_is_read_and_layers_alternate_where_it_does_not_say() {
+        let config = parse(&published()).unwrap();
+        assert_eq!((config.layers.len(), config.hidden_size), (42, 3584));
+        assert_eq!(
+            config.layers[..3],
+            [Reach::Sliding, Reach::Full, Reach::Sliding]
+        );
+        assert_eq!(config.attn_logit_softcapping, Some(50.0));
+    }
+
+    #[test]
+    fn other_models_are_refused_by_the_field_that_differs() {
+        for (field, value) in [
+            ("hidden_activation", json!("gelu")),
+            ("attention_bias", json!(true)),
+            ("rope_scaling", json!({"type": "linear"})),
+            ("num_key_value_heads", json!(3)),
+            ("num_key_value_heads", json!(0)),
+            ("head_dim", json!(255)),
+            ("head_dim", json!(u64::MAX)),
+            ("layer_types", json!(["full_attention"])),
+            ("layer_types", json!(["causal"])),
+            ("query_pre_attn_scalar", json!(0)),
+            ("rms_norm_eps", json!(-1e-6)),
+            ("vocab_size", json!(1_u64 << 40)),
+            ("hidden_size", json!(null)),
+        ] {
+            let mut file = published();
+            file["encoder"][field] = value.clone();
+            let error = parse(&file).expect_err(field);
+            assert_eq!(error.exit_code(), 4);
+            let text = error.to_string();
+            assert!(text.starts_with("config.json: `encoder`: "), "{text}");
+        }
+        let mut file = published();
+        file["model_type"] = json!("t5");
+        let text = parse(&file).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "config.json: must have the `model_type` `t5gemma`; found t5"
+        );
+        assert!(Config::parse("{", Path::new("config.json")).is_err());
+    }
+}

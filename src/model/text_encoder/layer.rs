@@ -1,0 +1,132 @@
+//! One layer: attention and MLP, each between two norms.
+
+use super::config::{Config, Reach};
+use crate::{
+    DType::Bf16,
+    plan::{Buf, Builder, Dense, Norm, Op, Window},
+};
+
+/// What the layers of one plan share.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a Config,
+    /// Input `[T, head_dim]`: see [`super::rope_table`].
+    pub(super) rope: Buf,
+    /// Whether logits are capped.
+    pub(super) softcap: bool,
+}
+
+/// `h + norm(attention(norm(h)))`, then `h + norm(mlp(norm(h)))`: the second norms act on the branch, before it is
+/// added.
+pub(super) fn layer(p: &mut Builder, h: Buf, reach: Reach, shared: Shared<'_>) -> Buf {
+    let config = shared.config;
+    let x = norm(p, "pre_self_attn_layernorm", h, config);
+    let x = p.scope("self_attn", |p| attention(p, x, reach, shared));
+    let x = norm(p, "post_self_attn_layernorm", x, config);
+    let h = p.add("attention_sum", h, x, Bf16);
+    let x = norm(p, "pre_feedforward_layernorm", h, config);
+    let x = p.scope("mlp", |p| mlp(p, x, config));
+    let x = norm(p, "post_feedforward_layernorm", x, config);
+    p.add("", h, x, Bf16)
+}
+
+/// Root-mean-square norm over rows; the stored weight is an offset from one.
+pub(super) fn norm(p: &mut Builder, name: &str, x: Buf, config: &Config) -> Buf {
+    let rows = p.shape(x).rows();
+    let norm = Norm {
+        width: config.hidden_size,
+        eps: config.rms_norm_eps as f32,
+        weight: Some(Bf16),
+        out: Bf16,
+    };
+    p.rms_norm(name, x, &[rows], norm)
+}
+
+fn attention(p: &mut Builder, x: Buf, reach: Reach, shared: Shared<'_>) -> Buf {
+    let config = shared.config;
+    let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+    let q = linear(p, "q_proj", x, heads * config.head_dim);
+    let k = linear(p, "k_proj", x, kv_heads * config.head_dim);
+    let v = linear(p, "v_proj", x, kv_heads * config.head_dim);
+    let q = p.rope("q_rope", q, shared.rope, heads, Bf16);
+    let k = p.rope("k_rope", k, shared.rope, kv_heads, Bf16);
+    let op = Op::Attention {
+        heads,
+        kv_heads,
+        scale: config.query_pre_attn_scalar.sqrt().recip() as f32,
+        softcap: config
+            .attn_logit_softcapping
+            .filter(|_| shared.softcap)
+            .map(|cap| cap as f32),
+        windows: windows(p.shape(q).rows(), reach, config.sliding_window),
+    };
+    let x = p.attention("context", [q, k, v], op, Bf16);
+    linear(p, "o_proj", x, config.hidden_size)
+}
+
+fn mlp(p: &mut Builder, x: Buf, config: &Config) -> Buf {
+    let gate = linear(p, "gate_proj", x, config.intermediate_size);
+    let up = linear(p, "up_proj", x, config.intermediate_size);
+    let gate = p.map("act", Op::GeluTanh, gate, Bf16);
+    let x = p.mul("gated", gate, up, Bf16);
+    linear(p, "down_proj", x, config.hidden_size)
+}
+
+fn linear(p: &mut Builder, name: &str, x: Buf, rows: usize) -> Buf {
+    let ends = [p.shape(x).rows()];
+    let dense = Dense {
+        rows,
+        bias: false,
+        weight: Bf16,
+        out: Bf16,
+    };
+    p.linear(name, x, &ends, dense)
+}
+
+/// Which of `tokens` tokens each sees: all, or those less than `width` away on both sides.
+fn windows(tokens: usize, reach: Reach, width: usize) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for query in 0..tokens {
+        let keys = match reach {
+            Reach::Full => 0..tokens,
+            Reach::Sliding => {
+                query.saturating_sub(width - 1)..query.saturating_add(width).min(tokens)
+            }
+        };
+        match windows.last_mut() {
+            Some(last) if last.keys[0] == keys => last.queries.end = query + 1,
+            _ => windows.push(Window {
+                queries: query..query + 1,
+                keys: vec![keys],
+            }),
+        }
+    }
+    windows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sliding_token_sees_less_than_the_window_on_both_sides() {
+        let all = |tokens: usize| {
+            vec![Window {
+                queries: 0..tokens,
+                keys: vec![0..tokens],
+            }]
+        };
+        assert_eq!(windows(5, Reach::Full, 2), all(5));
+        assert_eq!(windows(8, Reach::Sliding, 8), all(8));
+        assert_eq!(windows(3, Reach::Sliding, usize::MAX), all(3));
+        let windows = windows(29, Reach::Sliding, 8);
+        let seen = |query: usize| {
+            let window = windows.iter().find(|w| w.queries.contains(&query)).unwrap();
+            window.keys.clone()
+        };
+        assert_eq!(seen(0), [0..8]);
+        assert_eq!(seen(7), [0..15]);
+        assert_eq!(seen(14), [7..22]);
+        assert_eq!(seen(28), [21..29]);
+    }
+}

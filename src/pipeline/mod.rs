@@ -2,16 +2,26 @@
 //!
 //! Invariant: holds an executor and never asks which; each stage is a function from tensors to tensors.
 
+pub mod conditions;
 pub mod decode;
 pub mod denoise;
+mod generate;
 pub mod image;
+pub mod miniature;
+pub mod model;
 pub mod request;
 pub mod sound;
+pub mod text;
 pub mod upscale;
 
+pub use generate::{Output, Report, generate};
+pub use model::Model;
+
 use crate::{
-    executor::{Cancel, Executor},
+    Result,
+    executor::{Cancel, Executor, Prepare, Program},
     plan::Plan,
+    weights::Weights,
 };
 
 /// Where activations are rounded.
@@ -50,6 +60,18 @@ impl<'a> Context<'a> {
     pub fn in_f32(mut self) -> Self {
         self.precision = Precision::F32;
         self
+    }
+
+    /// `plan` in this precision, made ready.
+    ///
+    /// # Errors
+    /// The executor's.
+    pub fn prepare(&self, plan: Plan, weights: &Weights) -> Result<Box<dyn Program>> {
+        let how = Prepare {
+            taps: false,
+            cancel: self.cancel.clone(),
+        };
+        self.executor.prepare(&self.precise(plan), weights, &how)
     }
 
     /// `plan` in this precision.
@@ -106,4 +128,3 @@ pub trait Progress: Sync {
     /// Something the user should know: a number that differs from what was asked, a word of advice.
     fn notice(&self, text: &str);
 }
-pub mod text;

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::Context;
 use crate::{
     Error, Result, Tensor,
-    executor::{Cancel, Executor, Prepare, Program},
+    executor::Program,
     media::merge_windows,
     model::audio_vae::{self, Config},
     weights::Weights,
@@ -22,13 +23,12 @@ const TILE: usize = 128;
 /// # Panics
 /// If `latent` is empty or has another number of channels.
 pub fn decode_sound(
-    executor: &dyn Executor,
+    context: &Context<'_>,
     weights: &Weights,
     config: &Config,
     latent: &Tensor,
-    cancel: &Cancel,
 ) -> Result<Tensor> {
-    decode_tiled(executor, weights, config, latent, cancel, TILE)
+    decode_tiled(context, weights, config, latent, TILE)
 }
 
 /// Encodes a voice track, mono samples at 51 200 Hz, to `[L, latent channels]`. A track beyond 29 s is encoded in
@@ -43,12 +43,11 @@ pub fn decode_sound(
 /// # Panics
 /// If `noise` has another length.
 pub fn encode_voice(
-    executor: &dyn Executor,
+    context: &Context<'_>,
     weights: &Weights,
     config: &Config,
     mono: &[f32],
     noise: Option<&[f32]>,
-    cancel: &Cancel,
 ) -> Result<Tensor> {
     if mono.len() < config.hop {
         let problem = format!(
@@ -68,7 +67,7 @@ pub fn encode_voice(
         );
     }
     let windows = audio_vae::windows(mono.len());
-    let mut encoder = Encoder::new(executor, weights, config, windows[0].len(), cancel, TILE)?;
+    let mut encoder = Encoder::new(context, weights, config, windows[0].len(), TILE)?;
     let mut latents = Vec::with_capacity(windows.len());
     for window in windows {
         let (mean, scale) = encoder.encode(&stereo(mono, window, config.wave_channels))?;
@@ -98,11 +97,10 @@ fn stereo(mono: &[f32], window: Range<usize>, channels: usize) -> Vec<f32> {
 }
 
 fn decode_tiled(
-    executor: &dyn Executor,
+    context: &Context<'_>,
     weights: &Weights,
     config: &Config,
     latent: &Tensor,
-    cancel: &Cancel,
     most: usize,
 ) -> Result<Tensor> {
     let (channels, width) = (config.latent_channels, config.hop * config.wave_channels);
@@ -116,7 +114,7 @@ fn decode_tiled(
     let count = latents.len() / channels;
     let (length, tiles) = tiles(count, most, audio_vae::decode_context(config));
     let (plan, ports) = audio_vae::decode(config, length);
-    let mut program = executor.prepare(&plan, weights, &how(cancel))?;
+    let mut program = context.prepare(plan, weights)?;
     let mut wave = Vec::with_capacity(count * width);
     for Tile { start, keep } in tiles {
         let piece = &latents[start * channels..(start + length) * channels];
@@ -145,11 +143,10 @@ struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     fn new(
-        executor: &dyn Executor,
+        context: &Context<'_>,
         weights: &Weights,
         config: &'a Config,
         samples: usize,
-        cancel: &Cancel,
         most: usize,
     ) -> Result<Self> {
         let (length, tiles) = tiles(
@@ -160,7 +157,7 @@ impl<'a> Encoder<'a> {
         // What is left after the last whole hop still counts for the last latents: every tile has as much.
         let length = length * config.hop + samples % config.hop;
         let (plan, ports) = audio_vae::encode(config, length);
-        let program = executor.prepare(&plan, weights, &how(cancel))?;
+        let program = context.prepare(plan, weights)?;
         Ok(Self {
             config,
             program,
@@ -191,13 +188,6 @@ impl<'a> Encoder<'a> {
             }
         }
         Ok((mean, scale))
-    }
-}
-
-fn how(cancel: &Cancel) -> Prepare {
-    Prepare {
-        taps: false,
-        cancel: cancel.clone(),
     }
 }
 

@@ -101,8 +101,16 @@ impl Config {
                 "num_heads_q must be a multiple of num_heads_kv; found {num_heads_q} and {num_heads_kv}"
             ));
         }
-        if self.num_layers == 0 || self.text_in_channels == 0 {
-            return Err("num_layers and text_in_channels must be positive".into());
+        let limits = [
+            ("num_layers", self.num_layers, 1000),
+            ("num_heads_q", num_heads_q, 1000),
+            ("text_in_channels", self.text_in_channels, 1 << 16),
+        ];
+        if let Some((field, value, limit)) = limits
+            .into_iter()
+            .find(|&(_, n, limit)| n == 0 || n > limit)
+        {
+            return Err(format!("{field} must be 1 to {limit}; found {value}"));
         }
         if self.video_in_channels != 192 || self.audio_in_channels != 64 {
             let (video, audio) = (self.video_in_channels, self.audio_in_channels);

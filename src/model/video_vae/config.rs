@@ -285,6 +285,18 @@ pub struct WanConfig {
 }
 
 impl WanConfig {
+    /// Reads the sizes as JSON with this struct's fields.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] naming `path` if a key is missing or its value cannot be meant.
+    pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
+        let config: Self =
+            serde_json::from_slice(json).map_err(|e| Error::weights(path, e.to_string()))?;
+        config
+            .problem()
+            .map_or(Ok(config), |problem| Err(Error::weights(path, problem)))
+    }
+
     /// The published sizes.
     pub fn published() -> Self {
         Self {
@@ -308,6 +320,16 @@ impl WanConfig {
             .any(|n| !(1..=limit).contains(n))
         {
             return Some(format!("sizes must be 1 to {limit}; found {self:?}"));
+        }
+        let widest = self
+            .dim_mult
+            .iter()
+            .max()
+            .map_or(0, |m| m * self.dim.max(self.dec_dim));
+        if widest > limit {
+            return Some(format!(
+                "`dim_mult` must lead to at most {limit} channels; found {widest}"
+            ));
         }
         if (self.z_dim, self.patch_size) != (LATENT_CHANNELS, 2) {
             return Some(format!(

@@ -88,19 +88,6 @@ impl Config {
             hidden_size,
             ..
         } = *self;
-        if self.head_dim != HEAD {
-            return Err(format!("head_dim must be {HEAD}; found {}", self.head_dim));
-        }
-        if num_heads_q == 0 || hidden_size != num_heads_q * HEAD {
-            return Err(format!(
-                "hidden_size must be {HEAD} x num_heads_q; found {hidden_size} and {num_heads_q}"
-            ));
-        }
-        if num_heads_kv == 0 || num_heads_q % num_heads_kv != 0 {
-            return Err(format!(
-                "num_heads_q must be a multiple of num_heads_kv; found {num_heads_q} and {num_heads_kv}"
-            ));
-        }
         let limits = [
             ("num_layers", self.num_layers, 1000),
             ("num_heads_q", num_heads_q, 1000),
@@ -111,6 +98,19 @@ impl Config {
             .find(|&(_, n, limit)| n == 0 || n > limit)
         {
             return Err(format!("{field} must be 1 to {limit}; found {value}"));
+        }
+        if self.head_dim != HEAD {
+            return Err(format!("head_dim must be {HEAD}; found {}", self.head_dim));
+        }
+        if hidden_size != num_heads_q * HEAD {
+            return Err(format!(
+                "hidden_size must be {HEAD} x num_heads_q; found {hidden_size} and {num_heads_q}"
+            ));
+        }
+        if num_heads_kv == 0 || num_heads_q % num_heads_kv != 0 {
+            return Err(format!(
+                "num_heads_q must be a multiple of num_heads_kv; found {num_heads_q} and {num_heads_kv}"
+            ));
         }
         if self.video_in_channels != 192 || self.audio_in_channels != 64 {
             let (video, audio) = (self.video_in_channels, self.audio_in_channels);

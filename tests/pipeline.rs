@@ -83,6 +83,11 @@ fn default() {
     ] {
         let start = std::time::Instant::now();
         let report = make(&req, &dir.join(format!("{name}.mp4")));
-        println!("{name}: {:?} {:?} {:?}", start.elapsed(), report.stages, report.file);
+        println!(
+            "{name}: {:?} {:?} {:?}",
+            start.elapsed(),
+            report.stages,
+            report.file
+        );
     }
 }

@@ -1,7 +1,14 @@
-//! Replays the golden cases of the video autoencoders on the CPU.
+//! The video autoencoders and the stages that run them, against the reference's numbers.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is a failed test"
+)]
+
+mod common;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -20,69 +27,27 @@ use gallop::{
         image::encode_image,
     },
     plan::Plan,
-    testing::{
-        Verdict,
-        golden::{self, Suite},
-        relative_l2,
-    },
+    testing::{golden::Suite, relative_l2},
     weights::{Network, Synthetic, Weights},
 };
 
-fn folder() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let full = root.join("../shared/golden/vae");
-    if full.is_dir() {
-        full
-    } else {
-        root.join("tests/golden/vae")
-    }
-}
-
-fn replay(kinds: &[&str]) {
-    let suite = Suite::open(&folder()).unwrap();
-    let (mut ran, mut failed) = (0, Vec::new());
-    for case in suite.cases().filter(|case| kinds.contains(&case.kind())) {
-        let file: String = case.field("file").unwrap();
-        if !folder().join(file).is_file() {
-            println!(
-                "{:24} not here: its tensors are not in the repository",
-                case.name()
-            );
-            continue;
-        }
-        let start = std::time::Instant::now();
-        let checks = golden::run(&case, &Cpu).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
-        println!("{:24} {:.2} s", case.name(), start.elapsed().as_secs_f32());
-        for check in &checks {
-            println!(
-                "    {:44} {:.3e} of {:.3e}",
-                check.what, check.error, check.allowed
-            );
-            if check.verdict() == Verdict::Fail {
-                failed.push(format!("{}: {check:?}", case.name()));
-            }
-        }
-        assert!(!checks.is_empty(), "{}: nothing was checked", case.name());
-        ran += 1;
-    }
-    println!("{ran} cases of {kinds:?} in {}", suite.name());
-    assert!(ran > 0, "no case of {kinds:?} ran");
-    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
-}
-
 #[test]
 fn turbo_decoder_matches_the_reference() {
-    replay(&["turbo_vaed.decode", "turbo_vaed.decoder_call"]);
+    common::replay(
+        "vae",
+        &["turbo_vaed.decode", "turbo_vaed.decoder_call"],
+        &Cpu,
+    );
 }
 
 #[test]
 fn wan_encoder_matches_the_reference() {
-    replay(&["wan22.encode"]);
+    common::replay("vae", &["wan22.encode"], &Cpu);
 }
 
 #[test]
 fn wan_decoder_matches_the_reference() {
-    replay(&["wan22.decode"]);
+    common::replay("vae", &["wan22.decode"], &Cpu);
 }
 
 /// The published precision's limits and the reference of a case, and its configuration.
@@ -95,8 +60,11 @@ struct Small {
 }
 
 fn small(name: &str, input: &str) -> Small {
-    let suite = Suite::open(&folder()).unwrap();
-    let case = suite.cases().find(|case| case.name() == name).unwrap();
+    let suites = common::suites("vae");
+    let mut cases = suites.iter().flat_map(Suite::cases);
+    let case = cases
+        .find(|case| case.name() == name && common::is_here(case))
+        .unwrap();
     let tensors = case.tensors().unwrap();
     let input = tensors.get(input).unwrap();
     Small {
@@ -108,7 +76,7 @@ fn small(name: &str, input: &str) -> Small {
     }
 }
 
-fn weights(plan: &Plan, seed: u64) -> Weights {
+fn synthetic(plan: &Plan, seed: u64) -> Weights {
     let source = Synthetic::new(Network::VideoVae, &wants(plan), seed).unwrap();
     Weights::new(Box::new(source))
 }
@@ -121,7 +89,7 @@ fn colours_first(frames: &[f32]) -> Vec<f32> {
 }
 
 #[test]
-fn stages_decode_and_encode_as_the_reference_does() {
+fn latents_become_the_frames_of_the_reference() {
     let context = Context::new(&Cpu);
     let case = small("turbo_small_t1", "z");
     let keys = case.config.to_string();
@@ -136,7 +104,7 @@ fn stages_decode_and_encode_as_the_reference_does() {
     let mut frames = Vec::new();
     decode_video(
         &context,
-        &weights(&plan, case.seed),
+        &synthetic(&plan, case.seed),
         &config,
         &case.input,
         &mut |_, _| {},
@@ -148,10 +116,14 @@ fn stages_decode_and_encode_as_the_reference_does() {
     .unwrap();
     let off = relative_l2(&colours_first(&frames), &case.want);
     assert!(off <= case.relative, "decode_video: {off}");
+}
 
+#[test]
+fn a_picture_becomes_the_latent_of_the_reference() {
+    let context = Context::new(&Cpu);
     let case = small("wan_enc_small_1f", "video");
     let config: WanConfig = serde_json::from_value(case.config).unwrap();
-    let weights_of = weights(
+    let weights = synthetic(
         &wan_encoder::encode(&config, Precision::BF16, 1, 16, 16).0,
         case.seed,
     );
@@ -159,20 +131,24 @@ fn stages_decode_and_encode_as_the_reference_does() {
         panic!("{}", case.input.shape());
     };
     let picture = case.input.reshape([3, *height, *width]);
-    let latent = encode_image(&context, &weights_of, &config, &picture).unwrap();
+    let latent = encode_image(&context, &weights, &config, &picture).unwrap();
     let off = relative_l2(&latent.to_f32(), &case.want);
     assert!(off <= case.relative, "encode_image: {off}");
     let crooked = Tensor::from_f32([3, 16, 17], &[0.0; 3 * 16 * 17]);
-    let refused = encode_image(&context, &weights_of, &config, &crooked).unwrap_err();
+    let refused = encode_image(&context, &weights, &config, &crooked).unwrap_err();
     assert_eq!(refused.exit_code(), 3, "{refused}");
+}
 
+#[test]
+fn latents_become_the_frames_of_the_reference_by_the_large_decoder() {
+    let context = Context::new(&Cpu);
     let case = small("wan_dec_small_t1", "z");
     let config: WanConfig = serde_json::from_value(case.config).unwrap();
-    let weights_of = weights(
+    let weights = synthetic(
         &wan_decoder::decode(&config, Precision::BF16, 1, 1, 1).0,
         case.seed,
     );
-    let frames = decode_wan(&context, &weights_of, &config, &case.input).unwrap();
+    let frames = decode_wan(&context, &weights, &config, &case.input).unwrap();
     let off = relative_l2(&colours_first(&frames.to_f32()), &case.want);
     assert!(off <= case.relative, "decode_wan: {off}");
 }
@@ -207,7 +183,7 @@ fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
     };
     let plan_of = |call| turbo::decoder_call(&config, Precision::BF16, shape_of(call));
     let chunks = Chunks::new(&config, 9);
-    let weights = weights(&plan_of(&chunks.calls[0]).0, 5);
+    let weights = synthetic(&plan_of(&chunks.calls[0]).0, 5);
     let values: Vec<f32> = (0..48 * 9 * 2)
         .map(|i| ((i * 37) % 64) as f32 / 32.0 - 1.0)
         .collect();

@@ -1,6 +1,11 @@
 //! Plans of the video autoencoders: their text at tiny sizes against snapshots (`UPDATE=1` rewrites them), their
 //! tensors and their work at the published sizes against the published figures.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is a failed test"
+)]
+
 use std::{collections::BTreeSet, path::Path};
 
 use gallop::{

@@ -5,7 +5,7 @@ use std::{f64::consts::TAU, fs, path::Path};
 use gallop::media::{VOICE_RATE, decode_voice, open_voice, resample_sinc};
 use proptest::prelude::*;
 
-use crate::scratch::Scratch;
+use crate::{properties::config, scratch::Scratch};
 
 /// A WAV file; `format` 1 is integer, 3 is float.
 fn wav(rate: u32, channels: u16, format: u16, bits: u16, data: &[u8]) -> Vec<u8> {
@@ -232,7 +232,7 @@ fn an_hour_is_read_if_only_its_start_is_wanted() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1000))]
 
     /// Damaged files of the coded kinds, too.
     #[test]

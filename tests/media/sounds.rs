@@ -68,7 +68,7 @@ fn tones_survive_resampling_from_every_rate() {
 }
 
 #[test]
-fn what_the_new_rate_cannot_hold_is_filtered_out() {
+fn tones_too_high_for_the_target_rate_vanish() {
     // 30 kHz lies over the 25.6 that 51 200 Hz can hold, and would come back as 21.2.
     let found = resample_sinc(&tone(192_000, 30_000.0, 48_000), 192_000, VOICE_RATE);
     let loudest = found[1000..found.len() - 1000]

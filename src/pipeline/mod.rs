@@ -5,15 +5,18 @@
 pub mod conditions;
 pub mod decode;
 pub mod denoise;
+pub mod estimate;
 mod generate;
 pub mod image;
 pub mod miniature;
 pub mod model;
+pub mod networks;
 pub mod request;
 pub mod sound;
 pub mod text;
 pub mod upscale;
 
+pub use crate::media::{Color, EncodeOptions, Encoder};
 pub use generate::{Output, Report, generate};
 pub use model::Model;
 

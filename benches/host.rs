@@ -37,7 +37,7 @@ fn conversions(c: &mut Criterion) {
         b.iter(|| narrow.read_f32(0..COUNT, black_box(&mut out)));
     });
     group.bench_function("f32_to_bf16", |b| {
-        b.iter(|| black_box(wide.cast(DType::Bf16)))
+        b.iter(|| black_box(wide.cast(DType::Bf16)));
     });
     group.finish();
 }

@@ -1,6 +1,12 @@
 //! Golden cases for the integration tests: the copies in `tests/golden`, and the whole sets beside the crate where
 //! there are any.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails and says which ran"
+)]
+
 use std::{path::PathBuf, time::Instant};
 
 use gallop::{

@@ -7,6 +7,7 @@ pub mod denoise;
 pub mod image;
 pub mod request;
 pub mod sound;
+pub mod text;
 pub mod upscale;
 
 use crate::{
@@ -106,4 +107,3 @@ pub trait Progress: Sync {
     /// Something the user should know: a number that differs from what was asked, a word of advice.
     fn notice(&self, text: &str);
 }
-pub mod text;

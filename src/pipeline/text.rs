@@ -1,8 +1,8 @@
 //! A prompt's tokens to the features that condition the denoising network.
 
+use super::{Context, decode::prepare};
 use crate::{
     Error, Result, Tensor,
-    executor::{Cancel, Executor, Prepare},
     model::text_encoder::{self, Config},
     weights::Weights,
 };
@@ -12,14 +12,13 @@ use crate::{
 ///
 /// # Errors
 /// No tokens, or one that the embedding does not have; weights that are missing or of another shape, too little
-/// memory, the device, or a cancel.
+/// memory, the device, or [`Error::Interrupted`].
 pub fn encode_prompt(
-    executor: &dyn Executor,
+    context: &Context<'_>,
     weights: &Weights,
     config: &Config,
     ids: &[u32],
     softcap: bool,
-    cancel: &Cancel,
 ) -> Result<Tensor> {
     if ids.is_empty() {
         return Err(Error::input(
@@ -32,11 +31,7 @@ pub fn encode_prompt(
         .map(|&id| token(id, config.vocab_size))
         .collect::<Result<Vec<i32>>>()?;
     let (plan, ports) = text_encoder::encode(config, ids.len(), softcap);
-    let how = Prepare {
-        taps: false,
-        cancel: cancel.clone(),
-    };
-    let mut program = executor.prepare(&plan, weights, &how)?;
+    let mut program = prepare(context, weights, plan)?;
     program.write(ports.ids, &Tensor::from_i32([ids.len()], &tokens))?;
     program.write(ports.rope, &text_encoder::rope_table(config, ids.len()))?;
     program.run()?;

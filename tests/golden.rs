@@ -71,3 +71,15 @@ fn dit_forward_matches_the_reference() {
 fn samplers_ops_and_clips_match_the_reference() {
     replay("dit", |kind| kind != "dit_forward");
 }
+
+#[test]
+fn autoencoders_match_the_reference() {
+    replay("vae", |kind| {
+        kind.contains("vae") || kind.contains("wan22") || kind.contains("oobleck")
+    });
+}
+
+#[test]
+fn text_encoder_matches_the_reference() {
+    replay("text", |kind| kind == "text_encoder");
+}

@@ -1,68 +1,231 @@
-//! Replays the golden cases of the video autoencoders on the CPU.
+//! The video autoencoders and the stages that run them, against the reference's numbers.
 
-use std::path::{Path, PathBuf};
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is a failed test"
+)]
 
-use gallop::{
-    cpu::Cpu,
-    testing::{
-        Verdict,
-        golden::{self, Suite},
-    },
+mod common;
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
-fn folder() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let full = root.join("../shared/golden/vae");
-    if full.is_dir() {
-        full
-    } else {
-        root.join("tests/golden/vae")
-    }
-}
-
-fn replay(kinds: &[&str]) {
-    let suite = Suite::open(&folder()).unwrap();
-    let (mut ran, mut failed) = (0, Vec::new());
-    for case in suite.cases().filter(|case| kinds.contains(&case.kind())) {
-        let file: String = case.field("file").unwrap();
-        if !folder().join(file).is_file() {
-            println!(
-                "{:24} not here: its tensors are not in the repository",
-                case.name()
-            );
-            continue;
-        }
-        let start = std::time::Instant::now();
-        let checks = golden::run(&case, &Cpu).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
-        println!("{:24} {:.2} s", case.name(), start.elapsed().as_secs_f32());
-        for check in &checks {
-            println!(
-                "    {:44} {:.3e} of {:.3e}",
-                check.what, check.error, check.allowed
-            );
-            if check.verdict() == Verdict::Fail {
-                failed.push(format!("{}: {check:?}", case.name()));
-            }
-        }
-        assert!(!checks.is_empty(), "{}: nothing was checked", case.name());
-        ran += 1;
-    }
-    println!("{ran} cases of {kinds:?} in {}", suite.name());
-    assert!(ran > 0, "no case of {kinds:?} ran");
-    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
-}
+use gallop::{
+    Error, Result, Tensor,
+    cpu::Cpu,
+    executor::{Executor, Prepare, Program, wants},
+    model::video_vae::{
+        Call, Chunks, Precision, TurboConfig, WanConfig, statistics,
+        turbo::{self, CallShape},
+        wan_decoder, wan_encoder,
+    },
+    pipeline::{
+        Context,
+        decode::{decode_video, decode_wan},
+        image::encode_image,
+    },
+    plan::Plan,
+    testing::{golden::Suite, relative_l2},
+    weights::{Network, Synthetic, Weights},
+};
 
 #[test]
 fn turbo_decoder_matches_the_reference() {
-    replay(&["turbo_vaed.decode", "turbo_vaed.decoder_call"]);
+    common::replay(
+        "vae",
+        &["turbo_vaed.decode", "turbo_vaed.decoder_call"],
+        &Cpu,
+    );
 }
 
 #[test]
 fn wan_encoder_matches_the_reference() {
-    replay(&["wan22.encode"]);
+    common::replay("vae", &["wan22.encode"], &Cpu);
 }
 
 #[test]
 fn wan_decoder_matches_the_reference() {
-    replay(&["wan22.decode"]);
+    common::replay("vae", &["wan22.decode"], &Cpu);
+}
+
+/// The published precision's limits and the reference of a case, and its configuration.
+struct Small {
+    input: Tensor,
+    want: Vec<f32>,
+    config: serde_json::Value,
+    seed: u64,
+    relative: f64,
+}
+
+fn small(name: &str, input: &str) -> Small {
+    let suites = common::suites("vae");
+    let mut cases = suites.iter().flat_map(Suite::cases);
+    let case = cases
+        .find(|case| case.name() == name && common::is_here(case))
+        .unwrap();
+    let tensors = case.tensors().unwrap();
+    let input = tensors.get(input).unwrap();
+    Small {
+        input: input.reshape(&input.shape().extents()[1..]),
+        want: tensors.get("ref64").unwrap().to_f32().into_owned(),
+        config: case.field("config").unwrap(),
+        seed: case.field("weights_seed").unwrap(),
+        relative: 1.5 * case.number(&["errors", "up_vs_ref64_rel"]).unwrap(),
+    }
+}
+
+fn synthetic(plan: &Plan, seed: u64) -> Weights {
+    let source = Synthetic::new(Network::VideoVae, &wants(plan), seed).unwrap();
+    Weights::new(Box::new(source))
+}
+
+/// Frames `[F, H, W, 3]` as `[3, F, H, W]`.
+fn colours_first(frames: &[f32]) -> Vec<f32> {
+    (0..3)
+        .flat_map(|colour| frames[colour..].iter().step_by(3).copied())
+        .collect()
+}
+
+#[test]
+fn latents_become_the_frames_of_the_reference() {
+    let context = Context::new(&Cpu);
+    let case = small("turbo_small_t1", "z");
+    let keys = case.config.to_string();
+    let config = TurboConfig::parse(keys.as_bytes(), Path::new("index.json")).unwrap();
+    let shape = CallShape {
+        frames: 2,
+        height: 1,
+        width: 1,
+        first: true,
+    };
+    let plan = turbo::decoder_call(&config, Precision::BF16, shape).0;
+    let mut frames = Vec::new();
+    decode_video(
+        &context,
+        &synthetic(&plan, case.seed),
+        &config,
+        &case.input,
+        &mut |_, _| {},
+        &mut |made| {
+            frames.extend_from_slice(&made.to_f32());
+            Ok(())
+        },
+    )
+    .unwrap();
+    let off = relative_l2(&colours_first(&frames), &case.want);
+    assert!(off <= case.relative, "decode_video: {off}");
+}
+
+#[test]
+fn a_picture_becomes_the_latent_of_the_reference() {
+    let context = Context::new(&Cpu);
+    let case = small("wan_enc_small_1f", "video");
+    let config: WanConfig = serde_json::from_value(case.config).unwrap();
+    let weights = synthetic(
+        &wan_encoder::encode(&config, Precision::BF16, 1, 16, 16).0,
+        case.seed,
+    );
+    let [_, _, height, width] = case.input.shape().extents() else {
+        panic!("{}", case.input.shape());
+    };
+    let picture = case.input.reshape([3, *height, *width]);
+    let latent = encode_image(&context, &weights, &config, &picture).unwrap();
+    let off = relative_l2(&latent.to_f32(), &case.want);
+    assert!(off <= case.relative, "encode_image: {off}");
+    let crooked = Tensor::from_f32([3, 16, 17], &[0.0; 3 * 16 * 17]);
+    let refused = encode_image(&context, &weights, &config, &crooked).unwrap_err();
+    assert_eq!(refused.exit_code(), 3, "{refused}");
+}
+
+#[test]
+fn latents_become_the_frames_of_the_reference_by_the_large_decoder() {
+    let context = Context::new(&Cpu);
+    let case = small("wan_dec_small_t1", "z");
+    let config: WanConfig = serde_json::from_value(case.config).unwrap();
+    let weights = synthetic(
+        &wan_decoder::decode(&config, Precision::BF16, 1, 1, 1).0,
+        case.seed,
+    );
+    let frames = decode_wan(&context, &weights, &config, &case.input).unwrap();
+    let off = relative_l2(&colours_first(&frames.to_f32()), &case.want);
+    assert!(off <= case.relative, "decode_wan: {off}");
+}
+
+/// The CPU, counting the programs it prepares.
+struct Counting(AtomicUsize);
+
+impl Executor for Counting {
+    fn name(&self) -> String {
+        "counting".into()
+    }
+
+    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Cpu.prepare(plan, weights, how)
+    }
+}
+
+#[test]
+fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
+    let config = TurboConfig {
+        widths: vec![16, 8, 8, 8],
+        first_chunk: 3,
+        step: 2,
+        ..TurboConfig::published()
+    };
+    let shape_of = |call: &Call| CallShape {
+        frames: call.latents.len(),
+        height: 2,
+        width: 1,
+        first: call.first,
+    };
+    let plan_of = |call| turbo::decoder_call(&config, Precision::BF16, shape_of(call));
+    let chunks = Chunks::new(&config, 9);
+    let weights = synthetic(&plan_of(&chunks.calls[0]).0, 5);
+    let values: Vec<f32> = (0..48 * 9 * 2)
+        .map(|i| ((i * 37) % 64) as f32 / 32.0 - 1.0)
+        .collect();
+    let z = Tensor::from_f32([48, 9, 2, 1], &values);
+
+    let mut expected = Vec::new();
+    for call in &chunks.calls {
+        let (plan, ports) = plan_of(call);
+        let mut program = Cpu.prepare(&plan, &weights, &Prepare::default()).unwrap();
+        let u = statistics::denormalised(&z, chunks.latents_of(call));
+        program.write(ports.input, &u).unwrap();
+        program.run().unwrap();
+        expected.extend_from_slice(&call.kept(&program.read(ports.output).unwrap()).to_f32());
+    }
+
+    let executor = Counting(AtomicUsize::new(0));
+    let context = Context::new(&executor);
+    let (mut frames, mut seen) = (Vec::new(), Vec::new());
+    decode_video(
+        &context,
+        &weights,
+        &config,
+        &z,
+        &mut |done, all| seen.push((done, all)),
+        &mut |made| {
+            frames.extend_from_slice(&made.to_f32());
+            Ok(())
+        },
+    )
+    .unwrap();
+    assert_eq!(frames.len(), 33 * 32 * 16 * 3);
+    assert!(
+        frames == expected,
+        "the video differs from its calls run alone"
+    );
+    assert_eq!(seen, [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]);
+    // First, two in the middle, last.
+    assert_eq!(executor.0.load(Ordering::Relaxed), 3);
+
+    context.cancel.cancel();
+    let stopped = decode_video(&context, &weights, &config, &z, &mut |_, _| {}, &mut |_| {
+        Ok(())
+    });
+    assert!(matches!(stopped, Err(Error::Interrupted)));
 }

@@ -20,6 +20,8 @@ mod h264_decoder;
 mod pictures;
 #[path = "media/places.rs"]
 mod places;
+#[path = "media/properties.rs"]
+mod properties;
 #[path = "media/scratch.rs"]
 mod scratch;
 #[path = "media/sounds.rs"]

@@ -101,10 +101,11 @@ impl Geometry {
 
     /// The kernel's columns that see the input at output column `w`, and the input column the first of them sees.
     fn columns(&self, w: usize) -> (std::ops::Range<usize>, usize) {
-        let start = self.place(2, w, 0);
-        let first = (-start).max(0) as usize;
-        let end = (self.input[2] as isize - start).clamp(0, self.kernel[2] as isize) as usize;
-        (first.min(end)..end, (start + first as isize) as usize)
+        let (start, width) = (self.place(2, w, 0), self.input[2] as isize);
+        let first = (-start).max(0);
+        let end = (width - start).clamp(0, self.kernel[2] as isize);
+        let seen = (start + first).min(width) as usize;
+        (first.min(end) as usize..end as usize, seen)
     }
 
     /// Where tap `tap` of output index `index` looks along an axis; negative in front of the input.
@@ -246,4 +247,170 @@ fn depthwise(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry, y: &
                 }
             }
         });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        DType,
+        cpu::arg::{Source, View},
+    };
+
+    fn value(i: usize) -> f32 {
+        ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0
+    }
+
+    /// The result on made-up values, checked against the definition in f64.
+    fn run(x: [usize; 4], weight: &[usize], conv: Conv3d) -> Vec<f32> {
+        let values = |count: usize, from: usize| (from..from + count).map(value).collect();
+        let shapes = [Shape::from(x), weight.into(), [weight[0]].into()];
+        let data: [Vec<f32>; 3] = std::array::from_fn(|i| values(shapes[i].count(), 7 * i));
+        let args: Vec<Arg<'_>> = shapes
+            .iter()
+            .zip(&data)
+            .map(|(shape, data)| Arg {
+                shape,
+                dtype: DType::F32,
+                source: Source::Values(View::new(
+                    data,
+                    shape.cols(),
+                    0..shape.rows(),
+                    0..shape.cols(),
+                )),
+            })
+            .collect();
+        let kernel = match *weight {
+            [_, _, height, width] => [1, height, width],
+            [_, _, frames, height, width] => [frames, height, width],
+            _ => unreachable!(),
+        };
+        let size =
+            |i: usize| (x[i] + conv.before[i] + conv.after[i] - kernel[i]) / conv.stride[i] + 1;
+        let result = Shape::from([size(0), size(1), size(2), weight[0]]);
+        let got = conv3d(&args, conv, &result);
+        let want = by_definition(&data, x, kernel, conv, &result);
+        let off = got
+            .iter()
+            .zip(&want)
+            .map(|(got, want)| (f64::from(*got) - want).abs())
+            .fold(0.0, f64::max);
+        let terms = (kernel.iter().product::<usize>() * weight[1]) as f64;
+        assert!(
+            off < 1e-7 * terms.max(8.0),
+            "{x:?}, {weight:?}, {conv:?}: off by {off}"
+        );
+        got
+    }
+
+    fn by_definition(
+        [x, w, b]: &[Vec<f32>; 3],
+        [frames, height, width, channels]: [usize; 4],
+        [kt, kh, kw]: [usize; 3],
+        conv: Conv3d,
+        result: &Shape,
+    ) -> Vec<f64> {
+        let inside = |at: isize, extent: usize| usize::try_from(at).ok().filter(|&i| i < extent);
+        let depth = if conv.depthwise { 1 } else { channels };
+        let element = |index: usize| {
+            let out = index % result[3];
+            let position = index / result[3];
+            let at = [
+                position / (result[1] * result[2]),
+                position / result[2] % result[1],
+                position % result[2],
+            ];
+            let mut sum = f64::from(b[out]);
+            for tap in 0..kt * kh * kw {
+                let taps = [tap / (kh * kw), tap / kw % kh, tap % kw];
+                let place = |i: usize| {
+                    (at[i] * conv.stride[i] + taps[i]) as isize - conv.before[i] as isize
+                };
+                let frame = match conv.time_edge {
+                    Edge::Zero => inside(place(0), frames),
+                    Edge::Replicate => Some(place(0).clamp(0, frames as isize - 1) as usize),
+                };
+                let (Some(t), Some(r), Some(c)) =
+                    (frame, inside(place(1), height), inside(place(2), width))
+                else {
+                    continue;
+                };
+                for i in 0..depth {
+                    let channel = if conv.depthwise { out } else { i };
+                    let x = x[((t * height + r) * width + c) * channels + channel];
+                    sum += f64::from(x) * f64::from(w[(out * depth + i) * kt * kh * kw + tap]);
+                }
+            }
+            sum
+        };
+        (0..result.count()).map(element).collect()
+    }
+
+    #[test]
+    fn matches_the_definition_at_every_edge() {
+        for edge in [Edge::Zero, Edge::Replicate] {
+            for frames in [1, 2, 5] {
+                let same = Conv3d::same([3; 3], 1, 1, edge);
+                let causal = Conv3d::same([3; 3], 2, 0, edge);
+                run([frames, 3, 2, 5], &[7, 5, 3, 3, 3], same);
+                run([frames, 1, 1, 2], &[3, 2, 3, 3, 3], causal);
+                let alone = Conv3d {
+                    depthwise: true,
+                    ..Conv3d::same([5; 3], 2, 2, edge)
+                };
+                run([frames, 3, 2, 5], &[5, 1, 5, 5, 5], alone);
+            }
+        }
+        let halving = Conv3d {
+            stride: [1, 2, 2],
+            before: [0; 3],
+            after: [0, 1, 1],
+            time_edge: Edge::Zero,
+            depthwise: false,
+        };
+        run([2, 6, 4, 3], &[4, 3, 3, 3], halving);
+        let in_time = Conv3d {
+            stride: [2, 1, 1],
+            after: [0; 3],
+            ..halving
+        };
+        run([5, 2, 3, 3], &[4, 3, 3, 1, 1], in_time);
+        run(
+            [1, 2, 3, 4],
+            &[3, 4, 1, 1, 1],
+            Conv3d::same([1; 3], 0, 0, Edge::Zero),
+        );
+        // Padding beyond the kernel's own reach: whole rows of it see nothing.
+        for depthwise in [false, true] {
+            let wide = Conv3d {
+                stride: [1; 3],
+                before: [4; 3],
+                after: [4; 3],
+                time_edge: Edge::Zero,
+                depthwise,
+            };
+            let channels = if depthwise { 1 } else { 3 };
+            run([1, 2, 2, 3], &[3, channels, 2, 2, 2], wide);
+        }
+    }
+
+    #[test]
+    fn matches_the_definition_beyond_one_block_tile_and_depth() {
+        // 600 positions, 300 output channels, 27 * 50 columns.
+        let conv = Conv3d::same([3; 3], 2, 0, Edge::Zero);
+        run([2, 15, 20, 50], &[TILE + 44, 50, 3, 3, 3], conv);
+    }
+
+    #[test]
+    fn result_does_not_depend_on_the_number_of_threads() {
+        let conv = Conv3d::same([3; 3], 1, 1, Edge::Replicate);
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let pool = pool.build().unwrap();
+            pool.install(|| run([3, 16, 16, 24], &[40, 24, 3, 3, 3], conv))
+        };
+        let one: Vec<u32> = with(1).iter().map(|v| v.to_bits()).collect();
+        let three: Vec<u32> = with(3).iter().map(|v| v.to_bits()).collect();
+        assert_eq!(one, three);
+    }
 }

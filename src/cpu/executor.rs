@@ -8,7 +8,7 @@ use super::{
     activation,
     arg::{Arg, Source, View},
     attention::{Heads, attention},
-    conv1d, conv3d, elementwise, embed, linear, norm, patch, pixels, rope,
+    conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, rope,
 };
 use crate::{
     Result, Tensor,
@@ -27,6 +27,7 @@ impl Executor for Cpu {
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         weights.check(&executor::wants(plan))?;
+        memory::check(plan)?;
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             how.cancel.check()?;

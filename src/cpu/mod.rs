@@ -17,6 +17,7 @@ mod embed;
 mod executor;
 mod gemm;
 mod linear;
+mod memory;
 mod norm;
 mod patch;
 mod pixels;

@@ -155,3 +155,81 @@ fn video(shape: &Shape) -> [usize; 4] {
         .try_into()
         .unwrap_or_else(|_| panic!("{shape} is not [frames, height, width, channels]"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        DType,
+        cpu::arg::{Source, View},
+    };
+
+    fn arg<'a>(shape: &'a Shape, values: &'a [f32]) -> [Arg<'a>; 1] {
+        let view = View::new(values, shape.cols(), 0..shape.rows(), 0..shape.cols());
+        [Arg {
+            shape,
+            dtype: DType::F32,
+            source: Source::Values(view),
+        }]
+    }
+
+    fn counting(shape: &Shape) -> Vec<f32> {
+        (0..shape.count()).map(|i| i as f32).collect()
+    }
+
+    #[test]
+    fn shuffles_place_each_channel_and_undo_each_other() {
+        let cell = Shape::from([1, 1, 1, 8]);
+        let pixels = |order| pixel_shuffle(&arg(&cell, &counting(&cell)), order);
+        // Rows of two pixels of two channels: pixel (row, column) of channel c is 4c + 2 row + column.
+        assert_eq!(
+            pixels(PixelOrder::RowMajor),
+            [0.0, 4.0, 1.0, 5.0, 2.0, 6.0, 3.0, 7.0]
+        );
+        assert_eq!(
+            pixels(PixelOrder::ColumnMajor),
+            [0.0, 4.0, 2.0, 6.0, 1.0, 5.0, 3.0, 7.0]
+        );
+        let (cells, pixels) = (Shape::from([2, 3, 2, 12]), Shape::from([2, 6, 4, 3]));
+        for order in [PixelOrder::RowMajor, PixelOrder::ColumnMajor] {
+            let x = counting(&cells);
+            let y = pixel_shuffle(&arg(&cells, &x), order);
+            assert_eq!(pixel_unshuffle(&arg(&pixels, &y), order), x);
+        }
+    }
+
+    #[test]
+    fn frames_come_from_halves_of_the_channels_and_pixels_repeat() {
+        let shape = Shape::from([2, 1, 2, 2]);
+        let x = counting(&shape);
+        assert_eq!(
+            frame_shuffle(&arg(&shape, &x)),
+            [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
+        );
+        let one = Shape::from([1, 1, 2, 1]);
+        let large = upsample_nearest(&arg(&one, &[3.0, 5.0]));
+        assert_eq!(large, [3.0, 3.0, 5.0, 5.0, 3.0, 3.0, 5.0, 5.0]);
+    }
+
+    #[test]
+    fn averages_of_an_odd_video_start_with_half_a_pair_of_zeros() {
+        // One channel to two: the earlier and the later frame of each pair.
+        let shape = Shape::from([3, 2, 2, 1]);
+        let x = counting(&shape);
+        let y = average_down(&arg(&shape, &x), [2, 2], &[2, 1, 1, 2].into());
+        assert_eq!(y, [0.0, 1.5, 5.5, 9.5]);
+        let means = average_down(&arg(&shape, &x), [1, 2], &[3, 1, 1, 1].into());
+        assert_eq!(means, [1.5, 5.5, 9.5]);
+    }
+
+    #[test]
+    fn duplicates_drop_the_first_copy_of_the_first_frame() {
+        let shape = Shape::from([2, 1, 1, 1]);
+        let y = duplicate_up(&arg(&shape, &[3.0, 5.0]), [2, 1], &[3, 1, 1, 1].into());
+        assert_eq!(y, [3.0, 5.0, 5.0]);
+        // Two channels to one: the upper row is the first, the lower the second.
+        let shape = Shape::from([1, 1, 1, 2]);
+        let y = duplicate_up(&arg(&shape, &[3.0, 5.0]), [1, 2], &[1, 2, 2, 1].into());
+        assert_eq!(y, [3.0, 3.0, 5.0, 5.0]);
+    }
+}

@@ -1,7 +1,3 @@
-#![allow(
-    unsafe_code,
-    reason = "the OpenH264 library is C++ and has no safe interface that sets a fixed quantiser"
-)]
 //! H.264 by OpenH264: one closed group of pictures (GOP) at a time.
 //!
 //! Each GOP gets an encoder of its own that uses one thread and never looks at a clock, so the bytes depend on
@@ -9,6 +5,11 @@
 //! the same parameter sets under the same id, so their frames can be joined behind one `avcC`.
 //!
 //! This is the only file of `media` with `unsafe`: the library's interface is a table of C functions.
+
+#![allow(
+    unsafe_code,
+    reason = "the OpenH264 library is C++ and has no safe interface that sets a fixed quantiser"
+)]
 
 use std::{
     os::raw::c_int,

@@ -3,13 +3,12 @@
 use super::{Context, Precision};
 use crate::{
     DType, Result, Tensor,
-    executor::{Prepare, Program},
+    executor::Program,
     model::video_vae::{
         self, Chunks, Ports, TurboConfig, WanConfig, statistics,
         turbo::{self, CallShape},
         wan_decoder,
     },
-    plan::Plan,
     weights::Weights,
 };
 
@@ -49,7 +48,7 @@ pub fn decode_video(
                 // The old program's memory goes before the next one's comes.
                 *other = None;
                 let (plan, ports) = turbo::decoder_call(config, video_vae::Precision::BF16, shape);
-                let program = prepare(context, weights, plan)?;
+                let program = context.prepare(plan, weights)?;
                 let (_, _, program) = other.insert((shape, ports, program));
                 (ports, program)
             }
@@ -83,25 +82,10 @@ pub fn decode_wan(
     let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
     let precision = video_vae::Precision::BF16;
     let (plan, ports) = wan_decoder::decode(config, precision, frames, height, width);
-    let mut program = prepare(context, weights, plan)?;
+    let mut program = context.prepare(plan, weights)?;
     program.write(ports.input, &statistics::denormalised(&z, 0..frames))?;
     program.run()?;
     program.read(ports.output)
-}
-
-/// Prepares a video autoencoder's plan, in the context's precision.
-pub(super) fn prepare(
-    context: &Context<'_>,
-    weights: &Weights,
-    plan: Plan,
-) -> Result<Box<dyn Program>> {
-    let how = Prepare {
-        cancel: context.cancel.clone(),
-        ..Prepare::default()
-    };
-    context
-        .executor
-        .prepare(&context.precise(plan), weights, &how)
 }
 
 /// The reference rounds latents to bf16 before it de-normalises them in f32.

@@ -1,6 +1,6 @@
 //! The first picture to a latent frame.
 
-use super::{Context, decode::prepare};
+use super::Context;
 use crate::{
     Error, Result, Tensor,
     model::video_vae::{self, WanConfig, statistics, wan_encoder},
@@ -28,7 +28,7 @@ pub fn encode_image(
         return Err(Error::input("picture", problem));
     }
     let (plan, ports) = wan_encoder::encode(config, video_vae::Precision::BF16, 1, height, width);
-    let mut program = prepare(context, weights, plan)?;
+    let mut program = context.prepare(plan, weights)?;
     let colours = picture.to_f32();
     let area = height * width;
     let pixels: Vec<f32> = (0..area)

@@ -8,7 +8,10 @@ use super::request::{Defaults, Size};
 use crate::weights::{Component, Variant};
 
 /// What it makes when nothing is asked: a clip of seconds on two cores.
-pub const DEFAULTS: Defaults = Defaults { size: Size::Exact(128, 128), seconds: 2 };
+pub const DEFAULTS: Defaults = Defaults {
+    size: Size::Exact(128, 128),
+    seconds: 2,
+};
 
 /// Text encoder, `config.json`.
 const TEXT_ENCODER: &str = r#"{

@@ -2,17 +2,29 @@
 //!
 //! Invariant: holds an executor and never asks which; each stage is a function from tensors to tensors.
 
+pub mod conditions;
 pub mod decode;
 pub mod denoise;
+pub mod estimate;
+mod generate;
 pub mod image;
+pub mod miniature;
+pub mod model;
+pub mod networks;
 pub mod request;
 pub mod sound;
 pub mod text;
 pub mod upscale;
 
+pub use crate::media::{Color, EncodeOptions, Encoder};
+pub use generate::{Output, Report, generate};
+pub use model::Model;
+
 use crate::{
-    executor::{Cancel, Executor},
+    Result,
+    executor::{Cancel, Executor, Prepare, Program},
     plan::Plan,
+    weights::Weights,
 };
 
 /// Where activations are rounded.
@@ -51,6 +63,18 @@ impl<'a> Context<'a> {
     pub fn in_f32(mut self) -> Self {
         self.precision = Precision::F32;
         self
+    }
+
+    /// `plan` in this precision, made ready.
+    ///
+    /// # Errors
+    /// The executor's.
+    pub fn prepare(&self, plan: Plan, weights: &Weights) -> Result<Box<dyn Program>> {
+        let how = Prepare {
+            taps: false,
+            cancel: self.cancel.clone(),
+        };
+        self.executor.prepare(&self.precise(plan), weights, &how)
     }
 
     /// `plan` in this precision.

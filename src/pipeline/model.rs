@@ -8,7 +8,7 @@ use super::{
     request::{BaseVariant, Defaults, Size, SrVariant},
 };
 use crate::{
-    DType, Error, Result,
+    Error, Result,
     executor::wants,
     model::{
         audio_vae,
@@ -18,7 +18,9 @@ use crate::{
     },
     plan::Grid,
     text::Tokenizer,
-    weights::{self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Want, Weights},
+    weights::{
+        self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Want, Weights,
+    },
 };
 
 /// Where the parts come from.
@@ -46,12 +48,16 @@ impl Model {
     /// # Errors
     /// If `dir` is no folder or its manifest is bad; parts are looked at when they are opened.
     pub fn open(dir: &Path) -> Result<Self> {
-        Ok(Self { parts: Parts::Folder(Box::new(weights::folder::find(dir)?)) })
+        Ok(Self {
+            parts: Parts::Folder(Box::new(weights::folder::find(dir)?)),
+        })
     }
 
     /// The built-in miniature.
     pub fn miniature() -> Self {
-        Self { parts: Parts::Miniature }
+        Self {
+            parts: Parts::Miniature,
+        }
     }
 
     /// The folder, or `miniature`.
@@ -70,7 +76,10 @@ impl Model {
     /// What it makes when nothing is asked.
     pub fn defaults(&self) -> Defaults {
         match &self.parts {
-            Parts::Folder(_) => Defaults { size: Size::P256, seconds: 5 },
+            Parts::Folder(_) => Defaults {
+                size: Size::P256,
+                seconds: 5,
+            },
             Parts::Miniature => miniature::DEFAULTS,
         }
     }
@@ -79,9 +88,10 @@ impl Model {
     pub fn properties(&self, variant: Variant) -> Properties {
         match &self.parts {
             Parts::Folder(folder) => folder.properties(variant),
-            Parts::Miniature if variant == Variant::Sr1080p => {
-                Properties { local_layers: miniature::LOCAL_LAYERS.to_vec(), ..variant.published() }
-            }
+            Parts::Miniature if variant == Variant::Sr1080p => Properties {
+                local_layers: miniature::LOCAL_LAYERS.to_vec(),
+                ..variant.published()
+            },
             Parts::Miniature => variant.published(),
         }
     }
@@ -95,12 +105,24 @@ impl Model {
         let properties = self.properties(variant);
         let (text, path) = self.config(part)?;
         let mut config = match text {
-            Some(text) => serde_json::from_str(&text).map_err(|e| Error::weights(&path, e.to_string()))?,
+            Some(text) => {
+                serde_json::from_str(&text).map_err(|e| Error::weights(&path, e.to_string()))?
+            }
             None => dit::Config::released(vec![]),
         };
         config.local_attn_layers = properties.local_layers;
-        config.validate().map_err(|problem| Error::weights(&path, problem))?;
-        let sequence = Sequence { grid: Grid { frames: 1, height: 2, width: 2 }, audio: 1, text: 1 };
+        config
+            .validate()
+            .map_err(|problem| Error::weights(&path, problem))?;
+        let sequence = Sequence {
+            grid: Grid {
+                frames: 1,
+                height: 2,
+                width: 2,
+            },
+            audio: 1,
+            text: 1,
+        };
         let mut all = wants(&dit::forward(&config, sequence, 0).0);
         all.push(Network::bands_want());
         let weights = self.weights(part, &all, |folder| folder.open_dit(variant))?;
@@ -109,7 +131,13 @@ impl Model {
             Coordinates::V2 => dit::Coordinates::V2,
         };
         let reach = properties.frame_receptive_field;
-        Ok(Network { config, weights, coordinates, reach, shift: properties.shift })
+        Ok(Network {
+            config,
+            weights,
+            coordinates,
+            reach,
+            shift: properties.shift,
+        })
     }
 
     /// The tokenizer.
@@ -130,7 +158,7 @@ impl Model {
     pub fn text_encoder(&self) -> Result<Part<text_encoder::Config>> {
         let (text, path) = self.required_config(Component::TextEncoder)?;
         let config = text_encoder::Config::parse(&text, &path)?;
-        let all = wants(&text_encoder::encode(&config, text_encoder::Precision::Reference, 1, false).0);
+        let all = wants(&text_encoder::encode(&config, 1, false).0);
         let weights = self.weights(Component::TextEncoder, &all, Folder::open_text)?;
         Ok(Part { config, weights })
     }
@@ -142,7 +170,12 @@ impl Model {
     pub fn turbo(&self) -> Result<Part<TurboConfig>> {
         let (text, path) = self.required_config(Component::TurboVae)?;
         let config = TurboConfig::parse(text.as_bytes(), &path)?;
-        let shape = video_vae::turbo::CallShape { frames: 2, height: 1, width: 1, first: false };
+        let shape = video_vae::turbo::CallShape {
+            frames: 2,
+            height: 1,
+            width: 1,
+            first: false,
+        };
         let precision = video_vae::Precision::BF16;
         let all = wants(&video_vae::turbo::decoder_call(&config, precision, shape).0);
         let weights = self.weights(Component::TurboVae, &all, Folder::open_turbo)?;
@@ -161,7 +194,9 @@ impl Model {
         };
         let precision = video_vae::Precision::BF16;
         let mut all = wants(&video_vae::wan_encoder::encode(&config, precision, 5, 16, 16).0);
-        all.extend(wants(&video_vae::wan_decoder::decode(&config, precision, 2, 1, 1).0));
+        all.extend(wants(
+            &video_vae::wan_decoder::decode(&config, precision, 2, 1, 1).0,
+        ));
         let weights = self.weights(Component::WanVae, &all, Folder::open_wan)?;
         Ok(Part { config, weights })
     }
@@ -205,7 +240,9 @@ impl Model {
         match &self.parts {
             Parts::Folder(folder) => {
                 let path = match folder.state(part) {
-                    weights::State::Found { path, config } => config.clone().unwrap_or_else(|| path.clone()),
+                    weights::State::Found { path, config } => {
+                        config.clone().unwrap_or_else(|| path.clone())
+                    }
                     weights::State::Missing { expected, .. } => expected.clone(),
                 };
                 Ok((folder.config(part)?, path))
@@ -216,7 +253,8 @@ impl Model {
 
     fn required_config(&self, part: Component) -> Result<(String, PathBuf)> {
         let (text, path) = self.config(part)?;
-        let text = text.ok_or_else(|| Error::weights(&path, "has no JSON file with its sizes beside it"))?;
+        let text =
+            text.ok_or_else(|| Error::weights(&path, "has no JSON file with its sizes beside it"))?;
         Ok((text, path))
     }
 }

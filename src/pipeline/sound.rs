@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Context, decode::prepare};
+use super::Context;
 use crate::{
     Error, Result, Tensor,
     executor::Program,
@@ -113,7 +113,7 @@ fn decode_tiled(
     let count = latents.len() / channels;
     let (length, tiles) = tiles(count, most, audio_vae::decode_context(config));
     let (plan, ports) = audio_vae::decode(config, length);
-    let mut program = prepare(context, weights, plan)?;
+    let mut program = context.prepare(plan, weights)?;
     let mut wave = Vec::with_capacity(count * width);
     for Tile { start, keep } in tiles {
         let piece = &latents[start * channels..(start + length) * channels];
@@ -156,7 +156,7 @@ impl<'a> Encoder<'a> {
         // What is left after the last whole hop still counts for the last latents: every tile has as much.
         let length = length * config.hop + samples % config.hop;
         let (plan, ports) = audio_vae::encode(config, length);
-        let program = prepare(context, weights, plan)?;
+        let program = context.prepare(plan, weights)?;
         Ok(Self {
             config,
             program,

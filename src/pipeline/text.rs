@@ -1,6 +1,6 @@
 //! A prompt's tokens to the features that condition the denoising network.
 
-use super::{Context, decode::prepare};
+use super::Context;
 use crate::{
     Error, Result, Tensor,
     model::text_encoder::{self, Config},
@@ -31,7 +31,7 @@ pub fn encode_prompt(
         .map(|&id| token(id, config.vocab_size))
         .collect::<Result<Vec<i32>>>()?;
     let (plan, ports) = text_encoder::encode(config, ids.len(), softcap);
-    let mut program = prepare(context, weights, plan)?;
+    let mut program = context.prepare(plan, weights)?;
     program.write(ports.ids, &Tensor::from_i32([ids.len()], &tokens))?;
     program.write(ports.rope, &text_encoder::rope_table(config, ids.len()))?;
     program.run()?;

@@ -45,6 +45,10 @@ impl Plan {
         cost.activation_bytes += self.element_bytes(step.writes);
         for &buf in &step.reads {
             match self.spec(buf).role {
+                // Of a table only the rows that are asked for.
+                Role::Weight if matches!(step.op, Op::Embed { .. }) => {
+                    cost.weight_bytes += self.element_bytes(step.writes);
+                }
                 Role::Weight => cost.weight_bytes += self.element_bytes(buf),
                 Role::Input | Role::State | Role::Scratch | Role::Output => {
                     cost.activation_bytes += self.element_bytes(buf);

@@ -23,7 +23,7 @@ use symphonia::core::{
     meta::MetadataOptions,
 };
 
-use crate::{boxes, h264_decoder::decode_luma, scratch::Scratch};
+use crate::{boxes, h264_decoder::decode_luma, properties::config, scratch::Scratch};
 
 /// A moving gradient with a moving square and some fixed noise.
 pub(crate) fn pictures(frames: usize, width: usize, height: usize) -> Vec<u8> {
@@ -467,7 +467,7 @@ fn raw_output_says_what_it_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(256))]
 
     /// Whatever the tracks are: a file that the other reader takes apart again, or an error; never a panic.
     #[test]

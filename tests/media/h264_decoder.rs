@@ -1,5 +1,6 @@
-#![allow(unsafe_code, reason = "OpenH264's decoder has a C interface only")]
 //! Decodes our video with OpenH264, to compare it with what went in.
+
+#![allow(unsafe_code, reason = "OpenH264's decoder has a C interface only")]
 
 use std::{ptr, slice};
 

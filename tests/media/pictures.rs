@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use gallop::media::{Image, decode_image, open_image, preprocess};
 use proptest::prelude::*;
 
-use crate::scratch::Scratch;
+use crate::{properties::config, scratch::Scratch};
 
 fn png_of(color: png::ColorType, depth: png::BitDepth, width: u32, samples: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -327,7 +327,7 @@ fn good_pictures() -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(2000))]
 
     /// Damaged pictures are read or refused, never a panic.
     #[test]

@@ -5,7 +5,7 @@ use std::{f64::consts::TAU, fs, path::Path};
 use gallop::media::{VOICE_RATE, decode_voice, open_voice, resample_sinc};
 use proptest::prelude::*;
 
-use crate::scratch::Scratch;
+use crate::{properties::config, scratch::Scratch};
 
 /// A WAV file; `format` 1 is integer, 3 is float.
 fn wav(rate: u32, channels: u16, format: u16, bits: u16, data: &[u8]) -> Vec<u8> {
@@ -68,7 +68,7 @@ fn tones_survive_resampling_from_every_rate() {
 }
 
 #[test]
-fn what_the_new_rate_cannot_hold_is_filtered_out() {
+fn tones_too_high_for_the_target_rate_vanish() {
     // 30 kHz lies over the 25.6 that 51 200 Hz can hold, and would come back as 21.2.
     let found = resample_sinc(&tone(192_000, 30_000.0, 48_000), 192_000, VOICE_RATE);
     let loudest = found[1000..found.len() - 1000]
@@ -232,7 +232,7 @@ fn an_hour_is_read_if_only_its_start_is_wanted() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1000))]
 
     /// Damaged files of the coded kinds, too.
     #[test]

@@ -23,7 +23,7 @@ const PERF_PARTS: [&str; 4] = ["Standing", "Kernels", "Queue", "Log"];
 const MARKS: [&str; 2] = ["# needs a GPU", "# needs weights"];
 
 /// Names at the top of `root`; what is hidden or ignored by git is not looked at.
-pub fn top_level(root: &Path) -> BTreeSet<String> {
+pub(crate) fn top_level(root: &Path) -> BTreeSet<String> {
     let ignored = fs::read_to_string(root.join(".gitignore")).unwrap_or_default();
     let is_ignored = |name: &str| {
         ignored.lines().any(|line| match line.strip_prefix('*') {
@@ -38,7 +38,7 @@ pub fn top_level(root: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-pub fn check_top_level(names: &BTreeSet<String>) -> Vec<Finding> {
+pub(crate) fn check_top_level(names: &BTreeSet<String>) -> Vec<Finding> {
     let allowed: BTreeSet<String> = TOP_LEVEL.iter().map(|&name| name.into()).collect();
     let more = names
         .difference(&allowed)
@@ -50,7 +50,7 @@ pub fn check_top_level(names: &BTreeSet<String>) -> Vec<Finding> {
 }
 
 /// Every dependency has its reason in a comment line of its own, directly above.
-pub fn check_dependencies(text: &str) -> Vec<Finding> {
+pub(crate) fn check_dependencies(text: &str) -> Vec<Finding> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
     let mut inside = false;
@@ -74,7 +74,7 @@ pub fn check_dependencies(text: &str) -> Vec<Finding> {
 }
 
 /// `PERF.md`: four parts in order; log entries numbered downwards, each with its four lines.
-pub fn check_perf(text: &str) -> Vec<Finding> {
+pub(crate) fn check_perf(text: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     let parts: Vec<&str> = text
         .lines()
@@ -130,7 +130,7 @@ pub fn check_perf(text: &str) -> Vec<Finding> {
 }
 
 /// Line and text of every command in the ```sh blocks.
-pub fn commands(readme: &str) -> Vec<(usize, &str)> {
+pub(crate) fn commands(readme: &str) -> Vec<(usize, &str)> {
     let mut inside = false;
     let mut found = Vec::new();
     for (index, line) in readme.lines().enumerate() {
@@ -147,7 +147,7 @@ pub fn commands(readme: &str) -> Vec<(usize, &str)> {
 }
 
 /// Every README command is one that `tools/readme.sh` hands to CI (`in_ci`), or is marked.
-pub fn check_readme(readme: &str, in_ci: &[String]) -> Vec<Finding> {
+pub(crate) fn check_readme(readme: &str, in_ci: &[String]) -> Vec<Finding> {
     let mut found = Vec::new();
     let commands = commands(readme);
     if commands.is_empty() {

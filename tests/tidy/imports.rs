@@ -15,10 +15,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cuda", &["executor", "plan", "weights"]),
     ("model", &["plan"]),
     ("sampler", &["plan"]),
+    // The pipeline too, whose passes the end-to-end goldens replay.
     (
         "testing",
         &[
-            "cpu", "cuda", "executor", "media", "model", "plan", "sampler", "text", "weights",
+            "cpu", "cuda", "executor", "media", "model", "pipeline", "plan", "sampler", "text",
+            "weights",
         ],
     ),
     (
@@ -43,7 +45,7 @@ const ALWAYS: [&str; 2] = ["error", "tensor"];
 /// Names that `lib.rs` hands out of those two.
 const ROOT_NAMES: [&str; 5] = ["DType", "Error", "Result", "Shape", "Tensor"];
 
-pub fn check(source: &Source) -> Vec<Finding> {
+pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let Some(module) = module_path(&source.file) else {
         return Vec::new();
     };

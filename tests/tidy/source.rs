@@ -7,15 +7,15 @@ use std::{
 
 /// A broken rule.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// `src/plan/op.rs:12`.
-    pub place: String,
+    pub(crate) place: String,
     /// The rule, and what to do.
-    pub rule: String,
+    pub(crate) rule: String,
 }
 
 impl Finding {
-    pub fn new(file: &str, line: usize, rule: impl Into<String>) -> Self {
+    pub(crate) fn new(file: &str, line: usize, rule: impl Into<String>) -> Self {
         Self {
             place: format!("{file}:{line}"),
             rule: rule.into(),
@@ -24,19 +24,19 @@ impl Finding {
 }
 
 /// A Rust file.
-pub struct Source {
+pub(crate) struct Source {
     /// Path from the root, with forward slashes.
-    pub file: String,
+    pub(crate) file: String,
     /// As it stands.
-    pub text: String,
+    pub(crate) text: String,
     /// Comments, strings and `#[cfg(test)]` modules replaced by spaces; lines stay where they are.
-    pub code: String,
+    pub(crate) code: String,
     /// Lines without unit tests.
-    pub lines: usize,
+    pub(crate) lines: usize,
 }
 
 impl Source {
-    pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(crate) fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
         let (file, text) = (file.into(), text.into());
         let code = blank_comments_and_strings(&text);
         let (code, tests) = blank_tests(&code);
@@ -56,7 +56,7 @@ impl Source {
 }
 
 /// All files below `folder` whose names end in one of `endings`, sorted; paths from `root`.
-pub fn files(root: &Path, folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn files(root: &Path, folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = vec![root.join(folder)];
     while let Some(folder) = open.pop() {
@@ -76,7 +76,7 @@ pub fn files(root: &Path, folder: &str, endings: &[&str]) -> Vec<(String, String
 }
 
 /// Replaces comments and the insides of strings and character literals by spaces.
-pub fn blank_comments_and_strings(text: &str) -> String {
+pub(crate) fn blank_comments_and_strings(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -217,13 +217,13 @@ fn braces_end(text: &str) -> usize {
 
 /// A word or a mark of the code, and its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token<'a> {
-    pub text: &'a str,
-    pub line: usize,
+pub(crate) struct Token<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) line: usize,
 }
 
 /// Words, `::` and single marks.
-pub fn tokens(code: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(code: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     for (index, text) in code.lines().enumerate() {
         let mut rest = text.trim_start();

@@ -88,10 +88,21 @@ impl Config {
             hidden_size,
             ..
         } = *self;
+        let limits = [
+            ("num_layers", self.num_layers, 1000),
+            ("num_heads_q", num_heads_q, 1000),
+            ("text_in_channels", self.text_in_channels, 1 << 16),
+        ];
+        if let Some((field, value, limit)) = limits
+            .into_iter()
+            .find(|&(_, n, limit)| n == 0 || n > limit)
+        {
+            return Err(format!("{field} must be 1 to {limit}; found {value}"));
+        }
         if self.head_dim != HEAD {
             return Err(format!("head_dim must be {HEAD}; found {}", self.head_dim));
         }
-        if num_heads_q == 0 || hidden_size != num_heads_q * HEAD {
+        if hidden_size != num_heads_q * HEAD {
             return Err(format!(
                 "hidden_size must be {HEAD} x num_heads_q; found {hidden_size} and {num_heads_q}"
             ));
@@ -100,9 +111,6 @@ impl Config {
             return Err(format!(
                 "num_heads_q must be a multiple of num_heads_kv; found {num_heads_q} and {num_heads_kv}"
             ));
-        }
-        if self.num_layers == 0 || self.text_in_channels == 0 {
-            return Err("num_layers and text_in_channels must be positive".into());
         }
         if self.video_in_channels != 192 || self.audio_in_channels != 64 {
             let (video, audio) = (self.video_in_channels, self.audio_in_channels);

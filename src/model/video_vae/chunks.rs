@@ -140,10 +140,11 @@ mod tests {
                 for call in Chunks::new(&config, latents).calls {
                     let made = 4 * call.latents.len() - if call.first { 3 } else { 0 };
                     assert!(call.keep.end <= made, "{call:?} makes {made}");
-                    // Latent frame k > 0 makes frames 4k - 3 and on.
-                    let start = (4 * call.latents.start).saturating_sub(3);
-                    assert_eq!(start + call.keep.start, next, "{call:?}");
-                    next = start + call.keep.end;
+                    // Latent frame k makes frames 4k - 3 to 4k; in the call that starts the video frame 0 is first.
+                    let before = if call.first { 0 } else { 3 };
+                    let start = 4 * call.latents.start + call.keep.start;
+                    assert_eq!(start, next + before, "{call:?}");
+                    next += call.keep.len();
                 }
                 assert_eq!(next, 4 * latents - 3);
             }

@@ -285,6 +285,18 @@ pub struct WanConfig {
 }
 
 impl WanConfig {
+    /// Reads the sizes as JSON with this struct's fields.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] naming `path` if a key is missing or its value cannot be meant.
+    pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
+        let config: Self =
+            serde_json::from_slice(json).map_err(|e| Error::weights(path, e.to_string()))?;
+        config
+            .problem()
+            .map_or(Ok(config), |problem| Err(Error::weights(path, problem)))
+    }
+
     /// The published sizes.
     pub fn published() -> Self {
         Self {
@@ -308,6 +320,16 @@ impl WanConfig {
             .any(|n| !(1..=limit).contains(n))
         {
             return Some(format!("sizes must be 1 to {limit}; found {self:?}"));
+        }
+        let widest = self
+            .dim_mult
+            .iter()
+            .max()
+            .map_or(0, |m| m * self.dim.max(self.dec_dim));
+        if widest > limit {
+            return Some(format!(
+                "`dim_mult` must lead to at most {limit} channels; found {widest}"
+            ));
         }
         if (self.z_dim, self.patch_size) != (LATENT_CHANNELS, 2) {
             return Some(format!(
@@ -355,5 +377,133 @@ impl WanConfig {
             .iter()
             .filter(|&&time| time)
             .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLISHED: &str = r#"{
+        "latent_channels": 48, "out_channels": 3,
+        "decoder_block_out_channels": [64, 128, 256, 512],
+        "decoder_layers_per_block": [2, 2, 2, 3, 3],
+        "decoder_spatio_temporal_scaling": [false, true, true, true],
+        "decoder_spatio_only": [false, true, false, false],
+        "decoder_is_dw_conv": [false, false, false, false, false],
+        "decoder_dw_kernel_size": 5, "decoder_causal": false,
+        "patch_size": 2, "patch_size_t": 1, "resnet_norm_eps": 1e-6, "scaling_factor": 1,
+        "spatial_compression_ratio": 16, "temporal_compression_ratio": 4,
+        "first_chunk_size": 7, "step_size": 7, "use_unpatchify": true,
+        "aligned_blks_indices": [1]
+    }"#;
+
+    fn parse(json: &str) -> Result<TurboConfig> {
+        TurboConfig::parse(json.as_bytes(), Path::new("turbo.json"))
+    }
+
+    #[test]
+    fn published_keys_give_the_published_sizes() {
+        assert_eq!(parse(PUBLISHED).unwrap(), TurboConfig::published());
+        assert_eq!(WanConfig::published().problem(), None);
+        assert_eq!(WanConfig::published().spatial_ratio(), 16);
+        assert_eq!(WanConfig::published().temporal_ratio(), 4);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_meant() {
+        for (from, to, problem) in [
+            (r#""latent_channels": 48,"#, "", "missing field"),
+            (
+                r#""latent_channels": 48"#,
+                r#""latent_channels": 16"#,
+                "`latent_channels` must be 48",
+            ),
+            (
+                r#""patch_size": 2"#,
+                r#""patch_size": 4"#,
+                "`patch_size` must be 2",
+            ),
+            (
+                r#""decoder_causal": false"#,
+                r#""decoder_causal": true"#,
+                "must be false",
+            ),
+            (
+                "[2, 2, 2, 3, 3]",
+                "[2, 2, 2, 3]",
+                "must have 5 entries; found 4",
+            ),
+            ("[64, 128, 256, 512]", "[]", "1 to 16 entries"),
+            (
+                "[64, 128, 256, 512]",
+                "[64, 128, 256, 99999999]",
+                "found 99999999",
+            ),
+            (
+                "[false, true, true, true]",
+                "[false, true, true]",
+                "must have 4 entries",
+            ),
+            (
+                "[false, true, true, true]",
+                "[true, true, true, true]",
+                "must be 32",
+            ),
+            (
+                "[false, true, false, false]",
+                "[false, false, false, false]",
+                "must be 8",
+            ),
+            (
+                r#""decoder_dw_kernel_size": 5"#,
+                r#""decoder_dw_kernel_size": 4"#,
+                "must be odd",
+            ),
+            (
+                r#""step_size": 7"#,
+                r#""step_size": 0"#,
+                "`step_size` must be 1",
+            ),
+            (r#""step_size": 7"#, r#""step_size": -1"#, "invalid value"),
+            ("1e-6", "-1.0", "`resnet_norm_eps`"),
+            ("{", "", "turbo.json"),
+        ] {
+            assert!(PUBLISHED.contains(from), "{from}");
+            let error = parse(&PUBLISHED.replace(from, to)).unwrap_err();
+            assert_eq!(error.exit_code(), 4);
+            let message = error.to_string();
+            assert!(message.starts_with("turbo.json: "), "{message}");
+            assert!(message.contains(problem), "{message}");
+        }
+    }
+
+    #[test]
+    fn refuses_wan_sizes_that_do_not_fit_together() {
+        let published = WanConfig::published();
+        for config in [
+            WanConfig {
+                dim: 0,
+                ..published.clone()
+            },
+            WanConfig {
+                z_dim: 16,
+                ..published.clone()
+            },
+            WanConfig {
+                patch_size: 1,
+                ..published.clone()
+            },
+            WanConfig {
+                dim_mult: vec![],
+                ..published.clone()
+            },
+            WanConfig {
+                temporal_downsample: vec![true],
+                ..published
+            },
+        ] {
+            assert!(config.problem().is_some(), "{config:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::{Case, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, wants},
+    media::to_u8,
     model::video_vae::{
         Chunks, Precision, TurboConfig, WanConfig, statistics,
         turbo::{self, CallShape},
@@ -55,6 +56,7 @@ pub(super) fn turbo_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<V
         let want = tensors.get(reference)?;
         checks.extend(compared(case, path, "", &channels_first(&frames, 3), want)?);
     }
+    checks.push(bytes(case, &tensors)?);
     Ok(checks)
 }
 
@@ -215,6 +217,18 @@ fn compared(
         Check::relative_l2(&what, got, &want, relative),
         Check::max_abs(format!("{what}, largest difference"), got, &want, largest),
     ])
+}
+
+/// Checks the conversion to bytes on the reference's own bf16 output, where it is exact.
+fn bytes(case: &Case<'_>, tensors: &Tensors) -> Result<Check> {
+    let up = video(case, tensors.get("up")?, 3)?;
+    let [frames, height, width] = [1, 2, 3].map(|axis| up.shape()[axis]);
+    let got: Vec<f32> = to_u8(&up.to_f32(), frames, height, width)
+        .into_iter()
+        .map(f32::from)
+        .collect();
+    let want = tensors.get("up_u8")?.to_f32();
+    Ok(Check::max_abs("bytes of `up`", &got, &want, 0.0))
 }
 
 /// Checks every tensor `THEIRS...` against the output of our module `OURS...`: the last buffer in its scope.

@@ -1,0 +1,192 @@
+//! What steers a clip: features of the prompt and of the negative prompt, from the encoder or from a file; and
+//! the files that latents are saved to.
+
+use std::path::Path;
+
+use super::{
+    Context, Model, Progress, Stage, request::BaseVariant, request::Request, text::encode_prompt,
+};
+use crate::{
+    DType, Error, Result, Tensor,
+    media::VOICE_RATE,
+    text::prompt,
+    weights::{Info, Safetensors, Source, Writer},
+};
+
+use super::denoise::Latents;
+
+/// Samples of a voice track per audio token.
+const HOP: usize = VOICE_RATE as usize / super::request::FPS;
+
+/// Name of the features in a features file.
+pub const FEATURES: &str = "features";
+
+/// Name of the negative prompt's features in a features file.
+pub const NEGATIVE_FEATURES: &str = "negative_features";
+
+/// Text features `[tokens, width]` f32.
+pub struct Conditions {
+    /// Of the prompt.
+    pub positive: Tensor,
+    /// Of the negative prompt, for the base variant.
+    pub negative: Option<Tensor>,
+}
+
+impl Conditions {
+    /// The features a pass is given.
+    ///
+    /// # Errors
+    /// If it is guided and there are no negative features.
+    pub fn for_pass(&self, is_guided: bool) -> Result<Vec<Tensor>> {
+        let positive = self.positive.clone();
+        match (&self.negative, is_guided) {
+            (_, false) => Ok(vec![positive]),
+            (Some(negative), true) => Ok(vec![positive, negative.clone()]),
+            (None, true) => Err(Error::request(
+                "--variant base",
+                "needs features of a negative prompt",
+            )),
+        }
+    }
+}
+
+/// The features `request` asks for.
+///
+/// # Errors
+/// An empty prompt, a bad features file, the encoder's.
+pub fn text(
+    context: &Context<'_>,
+    model: &Model,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Conditions> {
+    let is_guided = request.variant == BaseVariant::Base;
+    if let Some(path) = &request.text_features {
+        return read_features(path, is_guided);
+    }
+    prompt::check(&request.prompt)?;
+    if let Some(advice) = prompt::advice(&request.prompt) {
+        progress.notice(&advice);
+    }
+    let tokenizer = model.tokenizer()?;
+    let encoder = model.text_encoder()?;
+    let negative = request
+        .negative_prompt
+        .as_deref()
+        .unwrap_or(prompt::NEGATIVE_PROMPT);
+    let prompts = [Some(request.prompt.as_str()), is_guided.then_some(negative)];
+    let total = prompts.iter().flatten().count();
+    progress.report(Stage::Text, 0, total);
+    let mut features = Vec::new();
+    for (done, text) in prompts.into_iter().flatten().enumerate() {
+        let ids = tokenizer.encode(text);
+        if let Some(notice) = prompt::cut_notice(ids.len()) {
+            progress.notice(&notice);
+        }
+        features.push(encode_prompt(
+            context,
+            &encoder.weights,
+            &encoder.config,
+            &ids,
+            request.softcap,
+        )?);
+        progress.report(Stage::Text, done + 1, total);
+    }
+    let mut features = features.into_iter();
+    let positive = features.next().expect("the prompt comes first");
+    Ok(Conditions {
+        positive,
+        negative: features.next(),
+    })
+}
+
+/// Audio tokens of a voice track of `samples` samples.
+///
+/// # Errors
+/// If it is too short for one.
+pub fn voice_tokens(samples: usize) -> Result<usize> {
+    if samples < HOP {
+        let has = samples as f64 / f64::from(VOICE_RATE);
+        return Err(Error::input(
+            "voice track",
+            format!("must last 0.04 seconds at least; found {has:.3}"),
+        ));
+    }
+    Ok(samples / HOP)
+}
+
+fn read_features(path: &Path, is_guided: bool) -> Result<Conditions> {
+    let file = Safetensors::open(path).map_err(|e| as_input(path, &e))?;
+    let positive = features_of(&file, path, FEATURES)?;
+    let negative = is_guided
+        .then(|| features_of(&file, path, NEGATIVE_FEATURES))
+        .transpose()?;
+    let width = positive.shape()[1];
+    if let Some(other) = negative
+        .as_ref()
+        .map(|n| n.shape()[1])
+        .filter(|&other| other != width)
+    {
+        let problem =
+            format!("`{NEGATIVE_FEATURES}` must be {width} wide like `{FEATURES}`; found {other}");
+        return Err(Error::input(path.display().to_string(), problem));
+    }
+    Ok(Conditions { positive, negative })
+}
+
+fn features_of(file: &Safetensors, path: &Path, name: &str) -> Result<Tensor> {
+    let bad = |problem: String| Error::input(path.display().to_string(), problem);
+    let info = file.info(name).ok_or_else(|| {
+        bad(format!(
+            "must hold a tensor `{name}` [tokens, width]; found none"
+        ))
+    })?;
+    let is_float = matches!(info.dtype, DType::F32 | DType::Bf16 | DType::F16);
+    let fits = info.shape.rank() == 2
+        && (1..=prompt::MAX_TOKENS).contains(&info.shape[0])
+        && info.shape[1] > 0;
+    if !fits || !is_float {
+        let limit = prompt::MAX_TOKENS;
+        return Err(bad(format!(
+            "`{name}` must be floats [1 to {limit} tokens, width]; found {} {}",
+            info.dtype, info.shape
+        )));
+    }
+    let tensor = file.load(name).map_err(|e| as_input(path, &e))?;
+    if let Some(index) = tensor.to_f32().iter().position(|v| !v.is_finite()) {
+        return Err(bad(format!(
+            "`{name}` holds NaN or infinity at element {index}"
+        )));
+    }
+    Ok(tensor.cast(DType::F32))
+}
+
+/// A features file is an input, not a part of the model.
+fn as_input(path: &Path, error: &Error) -> Error {
+    match error {
+        Error::Weights { problem, .. } => Error::input(path.display().to_string(), problem.clone()),
+        other => Error::input(path.display().to_string(), other.to_string()),
+    }
+}
+
+/// Writes the latents as safetensors: `video` `[48, T, H, W]` and `audio` `[A, 64]`, f32.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
+    let tensors = [("audio", &latents.audio), ("video", &latents.video)];
+    let infos = tensors.map(|(name, t)| {
+        (
+            name,
+            Info {
+                shape: t.shape().clone(),
+                dtype: t.dtype(),
+            },
+        )
+    });
+    let mut writer = Writer::create(path, infos.iter().map(|(name, info)| (*name, info)))?;
+    for (_, tensor) in tensors {
+        writer.write(tensor.bytes())?;
+    }
+    writer.finish()
+}

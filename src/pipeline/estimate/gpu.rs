@@ -1,0 +1,154 @@
+//! A GPU as four rates and a size, and how long a plan would take on it.
+//!
+//! Every step takes the larger of two times: its arithmetic at a share of the peak rate, its bytes at a share of
+//! the memory's; the shares are those of good public kernels and are stated with every estimate ([`assumptions`]).
+//! Nothing is fused, so the bytes are an upper bound.
+
+use crate::{
+    DType,
+    plan::{Op, Plan, Role},
+};
+
+/// Share of the bf16 peak that matrix products reach.
+const LINEAR_BF16: f64 = 0.73;
+/// Share of the fp8 peak that matrix products reach.
+const LINEAR_FP8: f64 = 0.66;
+/// Share of the bf16 peak that attention reaches.
+const ATTENTION: f64 = 0.69;
+/// Share of the bf16 peak that convolutions reach.
+const CONVOLUTION: f64 = 0.53;
+/// Share of the memory's rate that everything else reaches.
+const BANDWIDTH: f64 = 0.88;
+/// A matrix product in f32 is three in bf16.
+const F32_PRODUCTS: f64 = 3.0;
+/// A convolution in f32 runs outside the tensor cores, whose bf16 peak is this much higher.
+const F32_CONVOLUTION: f64 = 16.0;
+/// From one step to the next, seconds.
+const LAUNCH: f64 = 3e-6;
+
+/// What matters about a GPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpu {
+    /// Its name.
+    pub name: String,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// Dense bf16 peak, FLOP/s.
+    pub bf16_flops: f64,
+    /// Dense fp8 peak, FLOP/s; that of bf16 where there is no fp8 arithmetic.
+    pub fp8_flops: f64,
+    /// Memory rate, bytes/s.
+    pub bandwidth: f64,
+    /// Rate from the host's memory, bytes/s.
+    pub link: f64,
+}
+
+impl Gpu {
+    /// Names that [`Gpu::named`] knows.
+    pub const NAMES: [&str; 4] = ["h100", "h200", "a100-80", "rtx4090"];
+
+    /// A GPU by name, with its maker's figures; `None` for any other name.
+    pub fn named(name: &str) -> Option<Self> {
+        let (gigabytes, bf16, fp8, bandwidth, link) = match name {
+            "h100" => (80, 989.0, 1979.0, 3.35, 50.0),
+            "h200" => (141, 989.0, 1979.0, 4.8, 50.0),
+            "a100-80" => (80, 312.0, 312.0, 2.04, 25.0),
+            "rtx4090" => (24, 165.0, 330.0, 1.01, 25.0),
+            _ => return None,
+        };
+        Some(Self {
+            name: name.into(),
+            memory_bytes: gigabytes * 1_000_000_000,
+            bf16_flops: bf16 * 1e12,
+            fp8_flops: fp8 * 1e12,
+            bandwidth: bandwidth * 1e12,
+            link: link * 1e9,
+        })
+    }
+}
+
+/// How the matrices of the denoising networks are stored; everything else stays as published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WeightFormat {
+    /// As the model defines them.
+    #[default]
+    Bf16,
+    /// One byte and one scale per row; matrix products at the fp8 rate.
+    Fp8,
+}
+
+impl WeightFormat {
+    /// `bf16` or `fp8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
+        }
+    }
+
+    /// Bytes of a weight of `rows` rows and `count` elements.
+    pub(super) fn bytes(self, rows: usize, count: usize, dtype: DType) -> u64 {
+        let is_matrix = dtype == DType::Bf16 && rows < count;
+        match self {
+            Self::Fp8 if is_matrix => (count + 4 * rows) as u64,
+            Self::Bf16 | Self::Fp8 => (count * dtype.size()) as u64,
+        }
+    }
+}
+
+/// Seconds of one run of `plan` with all weights in the GPU's memory.
+pub(super) fn seconds(plan: &Plan, weights: WeightFormat, gpu: &Gpu) -> f64 {
+    let steps = 0..plan.steps().len();
+    steps
+        .map(|index| step_seconds(plan, index, weights, gpu))
+        .sum()
+}
+
+fn step_seconds(plan: &Plan, index: usize, weights: WeightFormat, gpu: &Gpu) -> f64 {
+    let step = &plan.steps()[index];
+    let cost = plan.cost(index);
+    let weight = step
+        .reads
+        .iter()
+        .map(|&buf| plan.spec(buf))
+        .find(|spec| spec.role == Role::Weight);
+    let is_bf16 = weight.is_none_or(|spec| spec.dtype != DType::F32);
+    let rate = match &step.op {
+        Op::Linear { .. } if !is_bf16 => gpu.bf16_flops * LINEAR_BF16 / F32_PRODUCTS,
+        Op::Linear { .. } if weights == WeightFormat::Fp8 => {
+            (gpu.fp8_flops * LINEAR_FP8).max(gpu.bf16_flops * LINEAR_BF16)
+        }
+        Op::Linear { .. } => gpu.bf16_flops * LINEAR_BF16,
+        Op::Attention { .. } => gpu.bf16_flops * ATTENTION,
+        _ if !is_bf16 => gpu.bf16_flops * CONVOLUTION / F32_CONVOLUTION,
+        _ => gpu.bf16_flops * CONVOLUTION,
+    };
+    let weight_bytes = match weights {
+        WeightFormat::Fp8 if is_bf16 => cost.weight_bytes / 2.0,
+        WeightFormat::Bf16 | WeightFormat::Fp8 => cost.weight_bytes,
+    };
+    let bytes = cost.activation_bytes + weight_bytes;
+    LAUNCH + (cost.flops / rate).max(bytes / (gpu.bandwidth * BANDWIDTH))
+}
+
+/// What the times rest on, in words.
+pub fn assumptions(weights: WeightFormat) -> String {
+    let percent = |share: f64| (share * 100.0).round();
+    let linear = match weights {
+        WeightFormat::Bf16 => format!(
+            "matrix products at {} % of the bf16 peak",
+            percent(LINEAR_BF16)
+        ),
+        WeightFormat::Fp8 => format!(
+            "matrix products at {} % of the fp8 peak",
+            percent(LINEAR_FP8)
+        ),
+    };
+    format!(
+        "{linear}, attention at {} % and convolutions at {} % of the bf16 peak, other steps at {} % of the memory \
+         rate, nothing fused",
+        percent(ATTENTION),
+        percent(CONVOLUTION),
+        percent(BANDWIDTH)
+    )
+}

@@ -1,0 +1,227 @@
+//! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
+//!
+//! Loads no weights and runs nothing. Times are estimates; [`assumptions`] says what they rest on. Read
+//! [`estimate`] first.
+
+mod gpu;
+mod stages;
+
+pub use gpu::{Gpu, WeightFormat, assumptions};
+pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
+
+use super::Stage;
+use crate::{
+    plan::{Op, Plan},
+    weights::Component,
+};
+
+/// Kept free on the GPU for the driver's context and what others use, bytes.
+const RESERVED_BYTES: u64 = 1 << 30;
+
+/// Where the weights are while a stage runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Residency {
+    /// All networks stay in the GPU's memory.
+    Resident,
+    /// One network at a time is in the GPU's memory, loaded before its stage.
+    Staged,
+    /// Layers are copied from the host's memory while the one before is computed, two at a time on the GPU.
+    Streamed,
+}
+
+impl Residency {
+    /// From the fastest to the smallest.
+    pub const ALL: [Self; 3] = [Self::Resident, Self::Staged, Self::Streamed];
+
+    /// Its name in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Staged => "staged",
+            Self::Streamed => "streamed",
+        }
+    }
+}
+
+/// What a stage takes.
+#[derive(Clone, Debug)]
+pub struct StageEstimate {
+    /// Which.
+    pub stage: Stage,
+    /// The network that runs.
+    pub part: Component,
+    /// Rows of each forward pass of a run.
+    pub tokens: Vec<Tokens>,
+    /// Runs of its plans: sampler steps, calls of a decoder.
+    pub runs: usize,
+    /// Floating-point operations of all runs.
+    pub flops: f64,
+    /// Bytes of activations and weights that all runs move, nothing fused.
+    pub bytes: f64,
+    /// Buffers of the largest plan.
+    pub arena_bytes: u64,
+    /// Its weights.
+    pub weight_bytes: u64,
+    /// Its weights on the GPU when layers are streamed: those outside of layers, and the two largest layers.
+    pub streamed_weight_bytes: u64,
+    /// Seconds with the weights in the GPU's memory.
+    pub resident_seconds: f64,
+    /// Seconds when layers are streamed.
+    pub streamed_seconds: f64,
+}
+
+/// What a job takes.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    /// The GPU.
+    pub gpu: Gpu,
+    /// How matrices are stored.
+    pub weights: WeightFormat,
+    /// The stages in order.
+    pub stages: Vec<StageEstimate>,
+    /// The fastest way that fits; none if nothing does.
+    pub residency: Option<Residency>,
+}
+
+/// What `work` takes on `gpu`.
+pub fn estimate(work: &[Work], weights: WeightFormat, gpu: &Gpu) -> Estimate {
+    let stages = work.iter().map(|work| stage(work, weights, gpu)).collect();
+    let mut estimate = Estimate {
+        gpu: gpu.clone(),
+        weights,
+        stages,
+        residency: None,
+    };
+    let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
+    let fits = |how: &Residency| estimate.peak_bytes(*how) <= usable;
+    estimate.residency = Residency::ALL.into_iter().find(fits);
+    estimate
+}
+
+impl Estimate {
+    /// Most of the GPU's memory that is used at a time.
+    pub fn peak_bytes(&self, how: Residency) -> u64 {
+        let most =
+            |bytes: fn(&StageEstimate) -> u64| self.stages.iter().map(bytes).max().unwrap_or(0);
+        match how {
+            Residency::Resident => {
+                let weights: u64 = self.stages.iter().map(|stage| stage.weight_bytes).sum();
+                weights + most(|stage| stage.arena_bytes)
+            }
+            Residency::Staged => most(|stage| stage.weight_bytes + stage.arena_bytes),
+            Residency::Streamed => most(|stage| stage.streamed_weight_bytes + stage.arena_bytes),
+        }
+    }
+
+    /// Seconds of a stage.
+    pub fn seconds(&self, stage: &StageEstimate, how: Residency) -> f64 {
+        match how {
+            Residency::Resident => stage.resident_seconds,
+            Residency::Staged => stage.resident_seconds + stage.weight_bytes as f64 / self.gpu.link,
+            Residency::Streamed => stage.streamed_seconds,
+        }
+    }
+
+    /// Seconds of all stages.
+    pub fn total_seconds(&self, how: Residency) -> f64 {
+        self.stages
+            .iter()
+            .map(|stage| self.seconds(stage, how))
+            .sum()
+    }
+}
+
+fn stage(work: &Work, weights: WeightFormat, gpu: &Gpu) -> StageEstimate {
+    // What stays as published is not stored in eight bits.
+    let format = match work.part {
+        Component::Dit(_) => weights,
+        _ => WeightFormat::Bf16,
+    };
+    let mut all = StageEstimate {
+        stage: work.stage,
+        part: work.part,
+        tokens: work.tokens.clone(),
+        runs: 0,
+        flops: 0.0,
+        bytes: 0.0,
+        arena_bytes: 0,
+        weight_bytes: 0,
+        streamed_weight_bytes: 0,
+        resident_seconds: 0.0,
+        streamed_seconds: 0.0,
+    };
+    for Call { plan, runs } in &work.calls {
+        let times = *runs as f64;
+        let cost = plan.total_cost();
+        let layers = layers(plan, format);
+        let seconds = gpu::seconds(plan, format, gpu);
+        let copied = layers.streamed as f64 / gpu.link;
+        all.runs += runs;
+        all.flops += times * cost.flops;
+        all.bytes += times * cost.bytes();
+        all.arena_bytes = all.arena_bytes.max(plan.arena().bytes as u64);
+        all.weight_bytes = all.weight_bytes.max(layers.fixed + layers.streamed);
+        all.streamed_weight_bytes = all.streamed_weight_bytes.max(layers.fixed + layers.slots);
+        all.resident_seconds += times * seconds;
+        all.streamed_seconds += times * seconds.max(copied);
+    }
+    all
+}
+
+/// Weights of a plan by where they are when layers are streamed.
+struct Layers {
+    /// On the GPU all the time: outside of every layer.
+    fixed: u64,
+    /// Copied in every run.
+    streamed: u64,
+    /// Two slots of the largest layer.
+    slots: u64,
+}
+
+fn layers(plan: &Plan, format: WeightFormat) -> Layers {
+    let bytes = |label: &str| -> u64 {
+        let within = |name: &str| {
+            name.strip_prefix(label)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        plan.weights()
+            .map(|buf| plan.spec(buf))
+            .filter(|spec| spec.part.is_none() && within(&spec.label))
+            .map(|spec| spec_bytes(spec, format))
+            .sum()
+    };
+    let segments: Vec<u64> = plan
+        .segments()
+        .iter()
+        .map(|segment| bytes(&segment.label))
+        .collect();
+    let all: u64 = plan
+        .weights()
+        .map(|buf| plan.spec(buf))
+        .filter(|spec| spec.part.is_none())
+        .map(|spec| spec_bytes(spec, format))
+        .sum();
+    let streamed: u64 = segments.iter().sum();
+    // Rows of the embedding are picked on the host.
+    let on_host: u64 = tables(plan, format);
+    Layers {
+        fixed: all - streamed - on_host,
+        streamed,
+        slots: 2 * segments.iter().copied().max().unwrap_or(0),
+    }
+}
+
+fn spec_bytes(spec: &crate::plan::Spec, format: WeightFormat) -> u64 {
+    format.bytes(spec.shape.rows(), spec.shape.count(), spec.dtype)
+}
+
+/// Bytes of the tables that `embed` steps read a few rows of.
+fn tables(plan: &Plan, format: WeightFormat) -> u64 {
+    let embeds = plan
+        .steps()
+        .iter()
+        .filter(|step| matches!(step.op, Op::Embed { .. }));
+    embeds
+        .map(|step| spec_bytes(plan.spec(step.reads[1]), format))
+        .sum()
+}

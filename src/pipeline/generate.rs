@@ -1,0 +1,340 @@
+//! The whole story: a request becomes a file.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Context, Model, Progress, Stage, conditions,
+    conditions::Conditions,
+    decode::{decode_video, decode_wan},
+    denoise::{Guidance, Latents, Moment, Sampling, Start, denoise, seeded},
+    image::encode_image,
+    request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
+    sound::{decode_sound, encode_voice, noise_len},
+    upscale::{Upscaling, upscale},
+};
+use crate::{
+    Error, Result, Tensor,
+    media::{self, Clip, EncodeOptions},
+    model::dit::latent_shape,
+    plan::Grid,
+    sampler::{Method, noise, zero_snr},
+};
+
+/// Where the clip goes and how it is encoded.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The file.
+    pub path: PathBuf,
+    /// Replace a file that is there.
+    pub force: bool,
+    /// Encoder, quality, colour.
+    pub encode: EncodeOptions,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The decided numbers, with the seed.
+    pub job: Job,
+    /// Time of each stage that ran, in order.
+    pub stages: Vec<(Stage, Duration)>,
+    /// SHA-256 of the final latents: the video's f32 bytes, then the audio's.
+    pub latents_sha256: String,
+    /// The encoder that ran and what it wrote.
+    pub file: media::EncodeReport,
+    /// The model's name.
+    pub model: String,
+    /// The device's name.
+    pub device: String,
+}
+
+/// Makes the clip that `request` asks for: text, picture and voice become conditions, noise becomes latents,
+/// latents become frames and sound, and those a file.
+///
+/// # Errors
+/// Of every kind; whatever happens, no half-written file is left.
+pub fn generate(
+    context: &Context<'_>,
+    model: &Model,
+    request: &Request,
+    output: &Output,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    check_output(output)?;
+    if let Some(path) = &request.save_latents {
+        media::AtomicFile::create(path)?;
+    }
+    let mut run = Run {
+        context,
+        model,
+        request,
+        progress,
+        stages: Vec::new(),
+    };
+    let voice = request
+        .audio
+        .as_deref()
+        .map(|path| media::open_voice(path, None))
+        .transpose()?;
+    let voice_tokens = voice
+        .as_deref()
+        .map(|samples| conditions::voice_tokens(samples.len()))
+        .transpose()?;
+    let job = request::resolve(request, model.defaults(), voice_tokens)?;
+    job.notices
+        .iter()
+        .for_each(|notice| progress.notice(notice));
+
+    let conditions = run.timed(Stage::Text, |run| {
+        conditions::text(run.context, run.model, run.request, run.progress)
+    })?;
+    let images = run.images(&job)?;
+    let voice = voice.map(|samples| run.voice(samples, &job)).transpose()?;
+    let base = run.timed(Stage::Base, |run| {
+        run.base(&job, &conditions, images.0, voice)
+    })?;
+    let latents = match job.sr {
+        Some((variant, grid)) => run.timed(Stage::SuperResolution, |run| {
+            run.super_resolution((variant, grid), &job, &conditions, (&base, images.1))
+        })?,
+        None => base,
+    };
+    if let Some(path) = &request.save_latents {
+        conditions::save_latents(path, &latents)?;
+    }
+    let frames = run.timed(Stage::DecodeVideo, |run| run.frames(&job, &latents))?;
+    let audio = run.timed(Stage::DecodeAudio, |run| run.sound(&latents))?;
+    let (width, height) = job.pixels();
+    let clip = Clip {
+        width,
+        height,
+        frames: &frames,
+        audio: &audio,
+    };
+    let file = run.timed(Stage::Mux, |run| run.mux(output, &clip))?;
+    Ok(Report {
+        latents_sha256: hash(&latents),
+        job,
+        stages: run.stages,
+        file,
+        model: model.name(),
+        device: context.executor.name(),
+    })
+}
+
+/// One request being worked on.
+struct Run<'a> {
+    context: &'a Context<'a>,
+    model: &'a Model,
+    request: &'a Request,
+    progress: &'a dyn Progress,
+    stages: Vec<(Stage, Duration)>,
+}
+
+impl Run<'_> {
+    fn timed<T>(&mut self, stage: Stage, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        self.context.cancel.check()?;
+        let start = Instant::now();
+        let result = work(self)?;
+        self.stages.push((stage, start.elapsed()));
+        Ok(result)
+    }
+
+    /// Latents of the first frame at the base size and at the refined one.
+    fn images(&mut self, job: &Job) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let Some(path) = &self.request.image else {
+            return Ok((None, None));
+        };
+        self.timed(Stage::Image, |run| {
+            let picture = media::open_image(path)?;
+            let wan = run.model.wan()?;
+            let sizes: Vec<Grid> = std::iter::once(job.base)
+                .chain(job.sr.map(|(_, grid)| grid))
+                .collect();
+            run.progress.report(Stage::Image, 0, sizes.len());
+            let mut latents = Vec::new();
+            for (done, &grid) in sizes.iter().enumerate() {
+                let (width, height) = request::pixels(grid);
+                let x = media::preprocess(&picture, width, height)?;
+                latents.push(encode_image(run.context, &wan.weights, &wan.config, &x)?);
+                run.progress.report(Stage::Image, done + 1, sizes.len());
+            }
+            let mut latents = latents.into_iter();
+            Ok((latents.next(), latents.next()))
+        })
+    }
+
+    /// Latent `[A, 64]` of the voice track, cut to the job's length; its posterior is sampled, as the reference does.
+    fn voice(&mut self, mut samples: Vec<f32>, job: &Job) -> Result<Tensor> {
+        self.timed(Stage::Voice, |run| {
+            run.progress.report(Stage::Voice, 0, 1);
+            let audio = run.model.audio()?;
+            samples.truncate(job.audio_tokens * audio.config.hop);
+            let draws = noise::normal(
+                job.seed,
+                noise::INIT_AUDIO,
+                noise_len(&audio.config, samples.len()),
+            );
+            let latent = encode_voice(
+                run.context,
+                &audio.weights,
+                &audio.config,
+                &samples,
+                Some(&draws),
+            )?;
+            run.progress.report(Stage::Voice, 1, 1);
+            Ok(latent)
+        })
+    }
+
+    fn base(
+        &self,
+        job: &Job,
+        conditions: &Conditions,
+        image: Option<Tensor>,
+        voice: Option<Tensor>,
+    ) -> Result<Latents> {
+        let variant = self.request.variant.network();
+        let properties = self.model.properties(variant);
+        let network = self.model.network(variant)?;
+        let draw = seeded(job.seed);
+        let is_voiced = voice.is_some();
+        let audio_shape = [job.audio_tokens, network.config.audio_in_channels];
+        let start = Start {
+            video: draw(noise::INIT_VIDEO, &latent_shape(job.base))?,
+            audio: voice.map_or_else(|| draw(noise::INIT_AUDIO, &audio_shape), Ok)?,
+            text: conditions.for_pass(self.request.variant == BaseVariant::Base)?,
+            image,
+        };
+        let is_guided = self.request.variant == BaseVariant::Base;
+        let sampling = Sampling {
+            method: if is_guided {
+                Method::UniPc
+            } else {
+                Method::Renoise
+            },
+            steps: self.request.steps.unwrap_or(properties.steps),
+            guidance: is_guided.then_some(Guidance::Base(properties.guidance as f32)),
+            updates_audio: !(is_voiced && (is_guided || self.request.hold_audio)),
+        };
+        let mut watch = self.watch(Stage::Base, sampling.steps);
+        denoise(self.context, &network, &start, &sampling, &draw, &mut watch)
+    }
+
+    fn super_resolution(
+        &self,
+        (variant, grid): (SrVariant, Grid),
+        job: &Job,
+        conditions: &Conditions,
+        (base, image): (&Latents, Option<Tensor>),
+    ) -> Result<Latents> {
+        let properties = self.model.properties(variant.network());
+        let network = self.model.network(variant.network())?;
+        let upscaling = Upscaling {
+            target: (grid.height, grid.width),
+            steps: properties.steps,
+            guidance: None,
+            noise_value: zero_snr::DEFAULT_NOISE_VALUE,
+        };
+        let text = conditions.for_pass(false)?;
+        let draw = seeded(job.seed);
+        let mut watch = self.watch(Stage::SuperResolution, upscaling.steps);
+        upscale(
+            self.context,
+            &network,
+            (base, text, image),
+            &upscaling,
+            &draw,
+            &mut watch,
+        )
+    }
+
+    /// Reports steps as they complete.
+    fn watch(&self, stage: Stage, steps: usize) -> impl FnMut(Moment<'_>) -> Result<()> {
+        self.progress.report(stage, 0, steps);
+        let progress = self.progress;
+        move |moment| {
+            if moment.after {
+                progress.report(stage, moment.step + 1, steps);
+            }
+            Ok(())
+        }
+    }
+
+    /// `[F, H, W, 3]` bytes.
+    fn frames(&self, job: &Job, latents: &Latents) -> Result<Vec<u8>> {
+        let (width, height) = job.pixels();
+        let mut frames = Vec::with_capacity(job.frames() * width * height * 3);
+        match self.request.decoder {
+            VideoDecoder::Turbo => {
+                let turbo = self.model.turbo()?;
+                let mut report =
+                    |done, total| self.progress.report(Stage::DecodeVideo, done, total);
+                let mut sink = |chunk: Tensor| {
+                    frames.extend(media::to_u8_channels_last(&chunk.to_f32()));
+                    Ok(())
+                };
+                decode_video(
+                    self.context,
+                    &turbo.weights,
+                    &turbo.config,
+                    &latents.video,
+                    &mut report,
+                    &mut sink,
+                )?;
+            }
+            VideoDecoder::Wan => {
+                self.progress.report(Stage::DecodeVideo, 0, 1);
+                let wan = self.model.wan()?;
+                let decoded = decode_wan(self.context, &wan.weights, &wan.config, &latents.video)?;
+                frames.extend(media::to_u8_channels_last(&decoded.to_f32()));
+                self.progress.report(Stage::DecodeVideo, 1, 1);
+            }
+        }
+        Ok(frames)
+    }
+
+    /// `[samples, 2]` at 44 100 Hz.
+    fn sound(&self, latents: &Latents) -> Result<Vec<f32>> {
+        self.progress.report(Stage::DecodeAudio, 0, 1);
+        let audio = self.model.audio()?;
+        let wave = decode_sound(self.context, &audio.weights, &audio.config, &latents.audio)?;
+        let resampled = media::resample_441_512(&wave.to_f32(), audio.config.wave_channels);
+        self.progress.report(Stage::DecodeAudio, 1, 1);
+        Ok(resampled)
+    }
+
+    fn mux(&self, output: &Output, clip: &Clip<'_>) -> Result<media::EncodeReport> {
+        let cancel = || self.context.cancel.is_cancelled();
+        let mut report = |done, total| self.progress.report(Stage::Mux, done, total);
+        media::write_clip(&output.path, clip, &output.encode, &mut report, &cancel)
+    }
+}
+
+/// Refuses early, before minutes of work, what the end would refuse.
+fn check_output(output: &Output) -> Result<()> {
+    if output.path.exists() && !output.force {
+        return Err(Error::output(
+            &output.path,
+            "exists; use --force to replace it",
+        ));
+    }
+    media::AtomicFile::create(&output.path).map(drop)
+}
+
+/// SHA-256 of the latents' bytes, hexadecimal.
+fn hash(latents: &Latents) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(latents.video.bytes());
+    hasher.update(latents.audio.bytes());
+    hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

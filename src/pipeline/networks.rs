@@ -1,0 +1,291 @@
+//! The sizes of a model's networks, known from JSON alone: what `plan`, `inspect` and `synth` need, and nothing of
+//! the weights.
+
+use std::path::{Path, PathBuf};
+
+use super::{denoise::Network, miniature, request::Defaults, request::Size};
+use crate::{
+    Error, Result,
+    executor::wants,
+    model::{
+        audio_vae,
+        dit::{self, Sequence},
+        text_encoder,
+        video_vae::{self, TurboConfig, WanConfig, turbo::CallShape},
+    },
+    plan::Grid,
+    weights::{Component, Folder, Properties, State, Variant, Want},
+};
+
+/// Text encoder as published.
+const TEXT_ENCODER: &str = include_str!("published/text_encoder.json");
+/// Fast video decoder as published.
+const TURBO_VAE: &str = include_str!("published/turbo_vae.json");
+/// Audio autoencoder as published.
+const AUDIO_VAE: &str = include_str!("published/audio_vae.json");
+
+/// Sizes of one part of a model.
+#[derive(Clone, Debug)]
+pub enum Sizes {
+    /// Of a denoising network.
+    Dit(dit::Config),
+    /// Of the text encoder.
+    Text(text_encoder::Config),
+    /// Of the fast video decoder.
+    Turbo(TurboConfig),
+    /// Of the full video autoencoder.
+    Wan(WanConfig),
+    /// Of the audio autoencoder.
+    Audio(audio_vae::Config),
+}
+
+impl Sizes {
+    /// Reads the JSON of a part's sizes in the published form; `path` is for messages.
+    ///
+    /// # Errors
+    /// If the text is not JSON or describes another network.
+    ///
+    /// # Panics
+    /// For the tokenizer, which has no sizes.
+    pub fn parse(part: Component, text: &str, path: &Path) -> Result<Self> {
+        Ok(match part {
+            Component::Tokenizer => panic!("a tokenizer has no sizes"),
+            Component::Dit(_) => {
+                let bad = |problem: String| Error::weights(path, problem);
+                let config: dit::Config =
+                    serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+                config.validate().map_err(bad)?;
+                Self::Dit(config)
+            }
+            Component::TextEncoder => Self::Text(text_encoder::Config::parse(text, path)?),
+            Component::TurboVae => Self::Turbo(TurboConfig::parse(text.as_bytes(), path)?),
+            Component::WanVae => Self::Wan(WanConfig::parse(text.as_bytes(), path)?),
+            Component::AudioVae => Self::Audio(audio_vae::Config::parse(text, path)?),
+        })
+    }
+
+    /// The published sizes.
+    ///
+    /// # Panics
+    /// For the tokenizer, which has no sizes.
+    pub fn published(part: Component) -> Self {
+        match part {
+            Component::Dit(_) => Self::Dit(dit::Config::released(vec![])),
+            Component::WanVae => Self::Wan(WanConfig::published()),
+            _ => {
+                let text = published_json(part).expect("these parts are published with a JSON");
+                Self::parse(part, text, Path::new("published"))
+                    .expect("the published sizes are valid")
+            }
+        }
+    }
+
+    /// The miniature's sizes.
+    ///
+    /// # Panics
+    /// For the tokenizer, which has no sizes.
+    pub fn miniature(part: Component) -> Self {
+        let text = miniature::config(part);
+        Self::parse(part, text, Path::new("miniature")).expect("the miniature's sizes are valid")
+    }
+
+    /// The sizes of a part that is in `folder`: its JSON's, or the published ones where it has none.
+    ///
+    /// # Errors
+    /// If the part is missing or its JSON is bad.
+    pub fn of(folder: &Folder, part: Component) -> Result<Self> {
+        match folder.config(part)? {
+            Some(text) => Self::parse(part, &text, &config_path(folder, part)),
+            None if published_json(part).is_none() => Ok(Self::published(part)),
+            None => {
+                let problem = "has no JSON file with its sizes beside it";
+                Err(Error::weights(config_path(folder, part), problem))
+            }
+        }
+    }
+
+    /// Every tensor of the part.
+    pub fn wants(&self) -> Vec<Want> {
+        let precision = video_vae::Precision::BF16;
+        match self {
+            Self::Dit(config) => {
+                let grid = Grid {
+                    frames: 1,
+                    height: 2,
+                    width: 2,
+                };
+                let sequence = Sequence {
+                    grid,
+                    audio: 1,
+                    text: 1,
+                };
+                let mut all = wants(&dit::forward(config, sequence, 0).0);
+                all.push(Network::bands_want());
+                all
+            }
+            Self::Text(config) => wants(&text_encoder::encode(config, 1, false).0),
+            Self::Turbo(config) => {
+                let shape = CallShape {
+                    frames: 2,
+                    height: 1,
+                    width: 1,
+                    first: false,
+                };
+                wants(&video_vae::turbo::decoder_call(config, precision, shape).0)
+            }
+            Self::Wan(config) => {
+                let mut all =
+                    wants(&video_vae::wan_encoder::encode(config, precision, 5, 16, 16).0);
+                all.extend(wants(
+                    &video_vae::wan_decoder::decode(config, precision, 2, 1, 1).0,
+                ));
+                all
+            }
+            Self::Audio(config) => {
+                let mut all = wants(&audio_vae::encode(config, config.hop).0);
+                all.extend(wants(&audio_vae::decode(config, 1).0));
+                all
+            }
+        }
+    }
+}
+
+/// The JSON that a part is published with.
+pub fn published_json(part: Component) -> Option<&'static str> {
+    match part {
+        Component::TextEncoder => Some(TEXT_ENCODER),
+        Component::TurboVae => Some(TURBO_VAE),
+        Component::AudioVae => Some(AUDIO_VAE),
+        Component::Tokenizer | Component::Dit(_) | Component::WanVae => None,
+    }
+}
+
+fn config_path(folder: &Folder, part: Component) -> PathBuf {
+    match folder.state(part) {
+        State::Found { path, config } => config.clone().unwrap_or_else(|| path.clone()),
+        State::Missing { expected, .. } => expected.clone(),
+    }
+}
+
+/// The sizes of a whole model.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    /// The folder, `published` or `miniature`.
+    pub name: String,
+    /// What it makes when nothing is asked.
+    pub defaults: Defaults,
+    /// Text encoder.
+    pub text: text_encoder::Config,
+    /// Fast video decoder.
+    pub turbo: TurboConfig,
+    /// Full video autoencoder.
+    pub wan: WanConfig,
+    /// Audio autoencoder.
+    pub audio: audio_vae::Config,
+    dits: Vec<(Variant, dit::Config, Properties)>,
+}
+
+impl Networks {
+    /// The published model.
+    pub fn published() -> Self {
+        let defaults = Defaults {
+            size: Size::P1080,
+            seconds: 5,
+        };
+        let all = Self::new(
+            "published",
+            defaults,
+            |part| Ok(Sizes::published(part)),
+            Variant::published,
+        );
+        all.expect("the published sizes are valid")
+    }
+
+    /// The built-in miniature.
+    pub fn miniature() -> Self {
+        let properties = |variant: Variant| Properties {
+            local_layers: match variant {
+                Variant::Sr1080p => miniature::LOCAL_LAYERS.to_vec(),
+                Variant::Base | Variant::Distill | Variant::Sr540p => vec![],
+            },
+            ..variant.published()
+        };
+        let sizes = |part| Ok(Sizes::miniature(part));
+        let all = Self::new("miniature", miniature::DEFAULTS, sizes, properties);
+        all.expect("the miniature's sizes are valid")
+    }
+
+    /// The model in `folder`; parts that are missing are taken as published.
+    ///
+    /// # Errors
+    /// If a JSON is bad.
+    pub fn of(folder: &Folder) -> Result<Self> {
+        let sizes = |part| match folder.state(part) {
+            State::Found { .. } => Sizes::of(folder, part),
+            State::Missing { .. } => Ok(Sizes::published(part)),
+        };
+        let name = folder.dir().display().to_string();
+        let defaults = Defaults {
+            size: Size::P256,
+            seconds: 5,
+        };
+        Self::new(&name, defaults, sizes, |variant| folder.properties(variant))
+    }
+
+    /// A denoising network and how it is sampled.
+    ///
+    /// # Panics
+    /// Never: there is one of each variant.
+    pub fn dit(&self, variant: Variant) -> (&dit::Config, &Properties) {
+        let found = self.dits.iter().find(|(other, ..)| *other == variant);
+        let (_, config, properties) = found.expect("there is one of each variant");
+        (config, properties)
+    }
+
+    fn new(
+        name: &str,
+        defaults: Defaults,
+        sizes: impl Fn(Component) -> Result<Sizes>,
+        properties: impl Fn(Variant) -> Properties,
+    ) -> Result<Self> {
+        let mut dits = Vec::new();
+        for variant in [
+            Variant::Base,
+            Variant::Distill,
+            Variant::Sr540p,
+            Variant::Sr1080p,
+        ] {
+            if let Sizes::Dit(mut config) = sizes(Component::Dit(variant))? {
+                let properties = properties(variant);
+                config
+                    .local_attn_layers
+                    .clone_from(&properties.local_layers);
+                config.validate().map_err(|problem| {
+                    Error::weights(name, format!("`{}`: {problem}", variant.key()))
+                })?;
+                dits.push((variant, config, properties));
+            }
+        }
+        let parts = [
+            Component::TextEncoder,
+            Component::TurboVae,
+            Component::WanVae,
+            Component::AudioVae,
+        ];
+        let [text, turbo, wan, audio] = parts.map(sizes);
+        match (text?, turbo?, wan?, audio?) {
+            (Sizes::Text(text), Sizes::Turbo(turbo), Sizes::Wan(wan), Sizes::Audio(audio)) => {
+                Ok(Self {
+                    name: name.into(),
+                    defaults,
+                    text,
+                    turbo,
+                    wan,
+                    audio,
+                    dits,
+                })
+            }
+            _ => unreachable!("each part has sizes of its own kind"),
+        }
+    }
+}

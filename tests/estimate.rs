@@ -1,0 +1,155 @@
+//! What plans say about the published model: the figures of its tables.
+
+use std::time::Instant;
+
+use gallop::{
+    pipeline::{
+        Stage,
+        estimate::{Estimate, Gpu, Residency, Scenario, WeightFormat, estimate, stages},
+        networks::{Networks, Sizes},
+        request::{BaseVariant, Request, Size, VideoDecoder, resolve},
+    },
+    weights::{Component, Variant},
+};
+
+fn published(size: Size, weights: WeightFormat, gpu: &str) -> Estimate {
+    let networks = Networks::published();
+    let request = Request {
+        size: Some(size),
+        seconds: Some(5),
+        seed: Some(0),
+        ..Request::default()
+    };
+    let job = resolve(&request, networks.defaults, None).unwrap();
+    let scenario = Scenario {
+        text_tokens: 320,
+        variant: BaseVariant::Distill,
+        steps: None,
+        decoder: VideoDecoder::Turbo,
+    };
+    let work = stages(&networks, &job, &scenario);
+    estimate(&work, weights, &Gpu::named(gpu).unwrap())
+}
+
+/// `value` within 0.5 % of `table`.
+#[track_caller]
+fn assert_close(value: f64, table: f64) {
+    assert!(
+        (value / table - 1.0).abs() < 0.005,
+        "{value:.4e}, not {table:.4e}"
+    );
+}
+
+fn flops_of_a_run(estimate: &Estimate, stage: Stage) -> f64 {
+    let found = estimate.stages.iter().find(|s| s.stage == stage).unwrap();
+    found.flops / found.runs as f64
+}
+
+#[test]
+fn arithmetic_is_that_of_the_published_tables() {
+    let start = Instant::now();
+    let table = [
+        (Size::P256, None, 65.4e12),
+        (Size::P540, Some(5.017e14), 261.5e12),
+        (Size::P1080, Some(3.828e15), 1191e12),
+    ];
+    for (size, sr, decode) in table {
+        let estimate = published(size, WeightFormat::Bf16, "h100");
+        assert_close(flops_of_a_run(&estimate, Stage::Base), 1.013e14);
+        if let Some(sr) = sr {
+            assert_close(flops_of_a_run(&estimate, Stage::SuperResolution), sr);
+        }
+        let decoded = estimate
+            .stages
+            .iter()
+            .find(|s| s.stage == Stage::DecodeVideo)
+            .unwrap();
+        assert_close(decoded.flops, decode);
+    }
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+#[test]
+fn weights_have_the_published_number_and_bytes() {
+    let wants = Sizes::published(Component::Dit(Variant::Base)).wants();
+    let parameters: usize = wants.iter().map(|want| want.shape.count()).sum();
+    assert_eq!(parameters, 15_299_419_152);
+    let bytes: usize = wants
+        .iter()
+        .map(|want| want.shape.count() * want.dtype.size())
+        .sum();
+    assert_eq!(bytes, 30_642_008_128);
+
+    let text = Sizes::published(Component::TextEncoder).wants();
+    let bytes: usize = text
+        .iter()
+        .map(|want| want.shape.count() * want.dtype.size())
+        .sum();
+    assert_eq!((text.len(), bytes), (464, 18_483_411_968));
+}
+
+#[test]
+fn times_are_near_those_expected_of_good_kernels() {
+    let seconds = |estimate: &Estimate, stage| {
+        let stage = estimate.stages.iter().find(|s| s.stage == stage).unwrap();
+        stage.resident_seconds
+    };
+    let bf16 = published(Size::P1080, WeightFormat::Bf16, "h100");
+    assert!(
+        (27.0..31.0).contains(&seconds(&bf16, Stage::SuperResolution)),
+        "{bf16:#?}"
+    );
+    assert!(
+        (1.3..1.9).contains(&seconds(&bf16, Stage::Base)),
+        "{bf16:#?}"
+    );
+    assert!(
+        (2.2..3.2).contains(&seconds(&bf16, Stage::DecodeVideo)),
+        "{bf16:#?}"
+    );
+    let fp8 = published(Size::P1080, WeightFormat::Fp8, "h100");
+    assert!(seconds(&fp8, Stage::SuperResolution) < seconds(&bf16, Stage::SuperResolution));
+}
+
+#[test]
+fn what_does_not_fit_is_staged_then_streamed_then_refused() {
+    let how = |size, weights, gpu| published(size, weights, gpu).residency;
+    assert_eq!(
+        how(Size::P1080, WeightFormat::Bf16, "h200"),
+        Some(Residency::Resident)
+    );
+    assert_eq!(
+        how(Size::P1080, WeightFormat::Bf16, "h100"),
+        Some(Residency::Staged)
+    );
+    assert_eq!(
+        how(Size::P256, WeightFormat::Bf16, "rtx4090"),
+        Some(Residency::Streamed)
+    );
+    assert_eq!(
+        how(Size::P256, WeightFormat::Fp8, "rtx4090"),
+        Some(Residency::Staged)
+    );
+    let mut small = Gpu::named("rtx4090").unwrap();
+    small.memory_bytes = 2 << 30;
+    let networks = Networks::published();
+    let job = resolve(&Request::default(), networks.defaults, None).unwrap();
+    let scenario = Scenario {
+        text_tokens: 320,
+        variant: BaseVariant::Base,
+        steps: Some(3),
+        decoder: VideoDecoder::Wan,
+    };
+    let estimate = estimate(
+        &stages(&networks, &job, &scenario),
+        WeightFormat::Bf16,
+        &small,
+    );
+    assert_eq!(estimate.residency, None);
+    let base = estimate
+        .stages
+        .iter()
+        .find(|s| s.stage == Stage::Base)
+        .unwrap();
+    assert_eq!((base.runs, base.tokens.len()), (3, 2));
+}

@@ -1,3 +1,7 @@
 //! The `gallop` program: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gallop::cli::run(std::env::args_os())
+}

@@ -8,6 +8,7 @@ pub mod denoise;
 pub mod estimate;
 mod generate;
 pub mod image;
+pub mod inventory;
 pub mod miniature;
 pub mod model;
 pub mod networks;

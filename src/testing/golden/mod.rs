@@ -7,14 +7,17 @@
 mod audio_vae;
 mod case;
 mod dit;
+mod embedded;
 mod end_to_end;
 mod media;
 mod ops;
 mod sampler;
 mod text_encoder;
+mod tokenizer;
 mod video_vae;
 
 pub use case::{Case, Suite, Tensors};
+pub use embedded::embedded;
 
 use super::Check;
 use crate::{Error, Result, executor::Executor, sampler::Method};
@@ -46,8 +49,20 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "image.preprocess" => media::preprocess_image(case),
         "video.to_u8" => media::video_to_u8(case),
         "video.rescale" => media::rescale_video(case),
+        "tokenizer" => tokenizer::own_vocabulary(case),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),
     }
+}
+
+/// The kind of the one case that needs a file no suite holds: the published tokenizer.
+pub const PUBLISHED_VOCABULARY: &str = "tokenizer_real_vocabulary";
+
+/// Replays a case of kind [`PUBLISHED_VOCABULARY`] with the bytes of the published `tokenizer.json`.
+///
+/// # Errors
+/// A file that is no tokenizer, or what the case lacks.
+pub fn run_published_vocabulary(case: &Case<'_>, tokenizer: &[u8]) -> Result<Vec<Check>> {
+    tokenizer::published_vocabulary(case, tokenizer)
 }

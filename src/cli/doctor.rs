@@ -1,0 +1,182 @@
+//! `gallop doctor`: what this machine and this build offer, one line each, and how to fix what is missing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::terminal;
+use crate::{Result, device, error::human_bytes};
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop doctor
+  gallop doctor --json";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Folder with the model's files
+    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
+    model: Option<PathBuf>,
+}
+
+/// One thing that was looked at.
+struct Finding {
+    name: &'static str,
+    found: String,
+    /// What to do, if there is something to gain.
+    advice: Option<&'static str>,
+}
+
+impl Finding {
+    fn new(name: &'static str, found: impl Into<String>, advice: Option<&'static str>) -> Self {
+        Self {
+            name,
+            found: found.into(),
+            advice,
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let findings = [
+        Finding::new("version", env!("CARGO_PKG_VERSION"), None),
+        cpu(),
+        features(),
+        memory(),
+        gpu(),
+        kernels(),
+        ffmpeg(),
+        model(arguments),
+    ];
+    if arguments.json {
+        let entry = |f: &Finding| json!({ "name": f.name, "found": f.found, "advice": f.advice });
+        let entries: Vec<Value> = findings.iter().map(entry).collect();
+        return terminal::print_json(&json!({ "findings": entries }));
+    }
+    let line = |f: &Finding| match f.advice {
+        None => format!("{:9} {}\n", f.name, f.found),
+        Some(advice) => format!("{:9} {}; {advice}\n", f.name, f.found),
+    };
+    terminal::print(&findings.iter().map(line).collect::<String>())
+}
+
+fn cpu() -> Finding {
+    let model =
+        field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Finding::new("cpu", format!("{model}, {threads} threads"), None)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Finding {
+    let features = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+    ];
+    let found: Vec<&str> = features
+        .iter()
+        .filter(|(_, has)| *has)
+        .map(|(name, _)| *name)
+        .collect();
+    match found.as_slice() {
+        [] => Finding::new(
+            "vectors",
+            "neither AVX2 nor AVX-512",
+            Some("the CPU path works, several times slower"),
+        ),
+        found => Finding::new("vectors", found.join(", "), None),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Finding {
+    Finding::new("vectors", std::env::consts::ARCH, None)
+}
+
+fn memory() -> Finding {
+    let bytes = |field: &str| -> Option<u64> {
+        let value = field_of("/proc/meminfo", field)?;
+        Some(value.strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    };
+    match (bytes("MemTotal"), bytes("MemAvailable")) {
+        (Some(total), Some(free)) => {
+            let found = format!("{}, {} free", human_bytes(total), human_bytes(free));
+            Finding::new("memory", found, None)
+        }
+        _ => Finding::new("memory", "unknown: /proc/meminfo cannot be read", None),
+    }
+}
+
+fn gpu() -> Finding {
+    match device::gpu() {
+        Ok(gpu) => {
+            let (major, minor) = gpu.compute_capability;
+            let (newest, point) = gpu.driver_version;
+            let found = format!(
+                "{}, {}, compute capability {major}.{minor}, driver for CUDA up to {newest}.{point}",
+                gpu.name,
+                human_bytes(gpu.memory_bytes)
+            );
+            Finding::new("gpu", found, None)
+        }
+        Err(why) => Finding::new(
+            "gpu",
+            why,
+            Some("the CPU is used; for a GPU install NVIDIA's driver"),
+        ),
+    }
+}
+
+fn kernels() -> Finding {
+    Finding::new("kernels", device::build_note(), None)
+}
+
+fn ffmpeg() -> Finding {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join("ffmpeg"))
+        .find(|file| file.is_file());
+    match found {
+        Some(file) => Finding::new("ffmpeg", file.display().to_string(), None),
+        None => Finding::new(
+            "ffmpeg",
+            "none on PATH",
+            Some("only --encoder x264 needs it; the encoder inside this program does not"),
+        ),
+    }
+}
+
+fn model(arguments: &Arguments) -> Finding {
+    match &arguments.model {
+        Some(dir) if dir.is_dir() => {
+            let advice = "`gallop inspect` says what it suffices for";
+            Finding::new("model", dir.display().to_string(), Some(advice))
+        }
+        Some(dir) => Finding::new(
+            "model",
+            format!("{} is no folder", dir.display()),
+            Some("correct --model or GALLOP_MODEL"),
+        ),
+        None => Finding::new(
+            "model",
+            "the built-in miniature, untrained",
+            Some("set GALLOP_MODEL to a folder with model files for real clips"),
+        ),
+    }
+}
+
+/// The value of the first line `field : value` of a file of the system.
+fn field_of(file: &str, field: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let (_, value) = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.trim() == field)?;
+    Some(value.trim().into())
+}

@@ -1,0 +1,297 @@
+//! `gallop generate`: the main job.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    progress::{Bars, Silent},
+    report, terminal,
+};
+use crate::{
+    Error, Result, device,
+    executor::Cancel,
+    pipeline::{
+        self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
+        request::{BaseVariant, Request, Size, VideoDecoder},
+    },
+};
+
+/// What is made when nothing is asked, in the form that the model was trained on.
+const DEFAULT_PROMPT: &str = "\
+A red ball of rubber, the size of a fist, lies in the hand of a woman in a grey sweater who sits at a plain wooden \
+table in a quiet, bright room. Her face is calm, her brow smooth, her lips closed. She looks at the ball, her eyelids \
+lower slightly, and a faint smile draws the corners of her mouth outwards. She lets the ball fall; it hits the table \
+with a dull knock, rises, and hits it again and again, each time lower and sooner, until it rolls a hand's breadth and \
+lies still. Her head follows it with small, slow movements. Then she looks up into the camera, her lips part, the jaw \
+drops a little, and she says \"That was all of it.\" in an even, friendly tone, at a medium pace, with a low pitch and \
+a soft volume. Her lips close and the smile remains. The camera is static, at the height of her eyes; the light comes \
+evenly from the left, and nothing in the background moves.
+
+Dialogue:
+<Calm woman in grey sweater, English>: \"That was all of it.\"
+
+Background Sound:
+<A rubber ball bouncing on wood>";
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop generate \"A red ball bounces on a wooden floor\" -o ball.mp4
+  gallop generate --prompt-file scene.txt --size 540p --seconds 4 --seed 7
+  gallop generate --model /models/gallop --size 1080p --image first.png \"...\" -o out.mp4
+  gallop generate --model /models/gallop --audio voice.wav --variant base \"...\"
+  gallop generate --json --quiet > report.json
+
+Without --model the built-in miniature runs: the whole path at tiny widths, untrained, so that the clip is noise.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// What to show and say; a built-in one if neither this nor --prompt-file is given
+    prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    prompt_file: Option<PathBuf>,
+    /// What to steer away from; only the base variant looks at it
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+    /// Folder with the model's files [default: the built-in miniature]
+    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
+    model: Option<PathBuf>,
+    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
+    #[arg(long, value_parser = str::parse::<Size>)]
+    size: Option<Size>,
+    /// Length of the clip, 1 to 10 [default: the model's]
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Seed of all noise; the same seed gives the same file [default: random, always reported]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Picture of the first frame: png, jpeg, webp
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Voice track that drives the clip: wav, mp3, m4a, flac
+    #[arg(long, value_name = "FILE")]
+    audio: Option<PathBuf>,
+    /// Keep the voice track as it is where the reference would change it
+    #[arg(long, requires = "audio")]
+    hold_audio: bool,
+    /// Network of the base pass
+    #[arg(long, value_enum, default_value_t = Variant::Distill)]
+    variant: Variant,
+    /// Steps of the base pass [default: the variant's]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Ready text features instead of the text encoder: a safetensors file
+    #[arg(long, value_name = "FILE")]
+    text_features: Option<PathBuf>,
+    /// Apply the text encoder's soft-cap, which the reference leaves off
+    #[arg(long)]
+    softcap: bool,
+    /// Network that makes the frames: the fast one, or the original at full quality
+    #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
+    decoder: Decoder,
+    /// auto, cpu or cuda:N
+    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
+    device: String,
+    /// Where to write the clip
+    #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
+    output: PathBuf,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+    /// Who encodes: auto and openh264 run inside this program, x264 needs ffmpeg, none writes raw frames and a WAV
+    #[arg(long, value_enum, default_value_t = EncoderChoice::Auto)]
+    encoder: EncoderChoice,
+    /// The ffmpeg program for --encoder x264
+    #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg")]
+    ffmpeg: PathBuf,
+    /// Quality of the encoded picture, 0 (draft) to 10 (archive)
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=10))]
+    quality: u8,
+    /// Keep sound that is longer than the picture, as the reference does
+    #[arg(long)]
+    full_audio: bool,
+    /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without
+    #[arg(long, value_enum, default_value_t = ColorChoice::Bt709)]
+    color: ColorChoice,
+    /// Save the final latents as safetensors
+    #[arg(long, value_name = "FILE")]
+    save_latents: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the result and errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Variant {
+    /// 32 steps with guidance by a negative prompt
+    Base,
+    /// 8 steps without guidance
+    Distill,
+}
+
+impl From<Variant> for BaseVariant {
+    fn from(variant: Variant) -> Self {
+        match variant {
+            Variant::Base => Self::Base,
+            Variant::Distill => Self::Distill,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Decoder {
+    /// The fast decoder
+    Turbo,
+    /// The original autoencoder's
+    Wan,
+}
+
+impl From<Decoder> for VideoDecoder {
+    fn from(decoder: Decoder) -> Self {
+        match decoder {
+            Decoder::Turbo => Self::Turbo,
+            Decoder::Wan => Self::Wan,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EncoderChoice {
+    Auto,
+    Openh264,
+    X264,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ColorChoice {
+    Bt709,
+    Reference,
+}
+
+pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
+    let start = Instant::now();
+    let model = match &arguments.model {
+        Some(dir) => Model::open(dir)?,
+        None => Model::miniature(),
+    };
+    let executor = device::open(&arguments.device)?;
+    let context = Context {
+        executor: &*executor,
+        cancel,
+        precision: Precision::default(),
+    };
+    let (json, is_quiet) = (arguments.json, arguments.quiet);
+    let output = arguments.output();
+    let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
+    let request = arguments.request()?;
+    let bars = Bars::new();
+    let silent = Silent::new();
+    let progress: &dyn Progress = if is_quiet || json { &silent } else { &bars };
+    if is_default_prompt && request.text_features.is_none() {
+        progress.notice("no prompt was given; the built-in one is used");
+    }
+    if model.is_miniature() {
+        progress.notice(
+            "this is the built-in miniature: its weights are untrained and the clip is noise; give --model DIR for a \
+             trained model",
+        );
+    }
+    let made = pipeline::generate(&context, &model, &request, &output, progress);
+    bars.finish();
+    let made = made?;
+    let outcome = report::Outcome {
+        report: &made,
+        is_trained: !model.is_miniature(),
+        notices: if is_quiet || json {
+            silent.notices()
+        } else {
+            bars.notices()
+        },
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    if json {
+        return terminal::print_json(&report::json(&outcome));
+    }
+    if !is_quiet {
+        terminal::say(&report::table(&outcome));
+    }
+    terminal::print(&report::line(&outcome))
+}
+
+impl Arguments {
+    fn output(&self) -> Output {
+        let encoder = match self.encoder {
+            EncoderChoice::Auto | EncoderChoice::Openh264 => Encoder::Embedded,
+            EncoderChoice::X264 => Encoder::X264 {
+                ffmpeg: self.ffmpeg.clone(),
+            },
+            EncoderChoice::None => Encoder::Raw,
+        };
+        let color = match self.color {
+            ColorChoice::Bt709 => Color::Bt709,
+            ColorChoice::Reference => Color::Reference,
+        };
+        Output {
+            path: self.output.clone(),
+            force: self.force,
+            encode: EncodeOptions {
+                encoder,
+                quality: self.quality,
+                full_audio: self.full_audio,
+                color,
+            },
+        }
+    }
+
+    fn request(self) -> Result<Request> {
+        let prompt = match (self.prompt, &self.prompt_file) {
+            (Some(prompt), _) => prompt,
+            (None, Some(path)) => read_prompt(path)?,
+            (None, None) => DEFAULT_PROMPT.into(),
+        };
+        Ok(Request {
+            prompt,
+            negative_prompt: self.negative_prompt,
+            size: self.size,
+            seconds: self.seconds,
+            seed: self.seed,
+            image: self.image,
+            audio: self.audio,
+            hold_audio: self.hold_audio,
+            variant: self.variant.into(),
+            steps: self.steps,
+            text_features: self.text_features,
+            softcap: self.softcap,
+            decoder: self.decoder.into(),
+            save_latents: self.save_latents,
+        })
+    }
+}
+
+/// The text of a prompt file, as it is.
+fn read_prompt(path: &Path) -> Result<String> {
+    /// Far more than any prompt; keeps a mistyped path from filling the memory.
+    const MAX_BYTES: u64 = 16 << 20;
+    let name = path.display().to_string();
+    let size = std::fs::metadata(path)
+        .map_err(|e| Error::input_io(&name, e))?
+        .len();
+    if size > MAX_BYTES {
+        let problem = format!("must be a prompt of at most {MAX_BYTES} bytes; found {size}");
+        return Err(Error::input(name, problem));
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::input_io(&name, e))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::input(name, format!("must be UTF-8 text; byte {at} is not"))
+    })
+}

@@ -1,0 +1,161 @@
+//! `gallop inspect`: what a model folder holds, lacks and suffices for.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::terminal;
+use crate::{
+    Error, Result,
+    error::human_bytes,
+    pipeline::inventory::{Entry, Use, entries, uses},
+    weights::{Component, State, folder},
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop inspect /models/gallop
+  gallop inspect /models/gallop --json
+
+Only names and headers are read. The exit code is 0 if the folder suffices for at least one size, else 4.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Folder with model files, as downloaded or as its gallop.json says
+    #[arg(value_name = "FOLDER", env = "GALLOP_MODEL")]
+    folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let folder = folder::find(&arguments.folder)?;
+    let entries = entries(&folder);
+    let uses = uses();
+    if arguments.json {
+        let parts: Vec<Value> = entries.iter().map(part_json).collect();
+        let uses: Vec<Value> = uses.iter().map(|one| use_json(one, &entries)).collect();
+        terminal::print_json(&json!({ "folder": arguments.folder, "parts": parts, "uses": uses }))?;
+    } else {
+        terminal::print(&text(&entries, &uses))?;
+    }
+    let suffices = |one: &Use| !one.is_addition && lacking(one, &entries).is_empty();
+    if uses.iter().any(suffices) {
+        return Ok(());
+    }
+    Err(Error::weights(
+        &arguments.folder,
+        "suffices for no size; the list says what is missing and where it is published",
+    ))
+}
+
+/// The parts that `one` takes and that cannot be used.
+fn lacking(one: &Use, entries: &[Entry]) -> Vec<Component> {
+    let is_usable = |part: &Component| {
+        entries
+            .iter()
+            .any(|entry| entry.part == *part && entry.is_usable())
+    };
+    one.parts
+        .iter()
+        .copied()
+        .filter(|part| !is_usable(part))
+        .collect()
+}
+
+fn text(entries: &[Entry], uses: &[Use]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        text.push_str(&format!("{:13} {}\n", entry.part.key(), part_text(entry)));
+    }
+    text.push('\n');
+    for one in uses {
+        let lacking: Vec<&str> = lacking(one, entries)
+            .iter()
+            .map(|part| part.key())
+            .collect();
+        let answer = match (lacking.is_empty(), one.is_addition) {
+            (true, _) => "yes".into(),
+            (false, _) => format!("no, lacks {}", lacking.join(", ")),
+        };
+        text.push_str(&format!("{:16} {answer}\n", one.name));
+    }
+    text
+}
+
+fn part_text(entry: &Entry) -> String {
+    match (&entry.state, &entry.problem) {
+        (State::Found { path, .. }, None) => {
+            format!(
+                "ok       {:>9}  {}",
+                human_bytes(entry.bytes),
+                path.display()
+            )
+        }
+        (State::Found { .. }, Some(problem)) => format!("damaged  {problem}"),
+        (
+            State::Missing {
+                expected,
+                published_at,
+                is_gated,
+                bytes,
+            },
+            _,
+        ) => {
+            let licence = if *is_gated {
+                ", after accepting its licence there"
+            } else {
+                ""
+            };
+            format!(
+                "missing  {:>9}  {}: published at {published_at}{licence}",
+                human_bytes(*bytes),
+                expected.display()
+            )
+        }
+    }
+}
+
+fn part_json(entry: &Entry) -> Value {
+    let mut value = json!({ "part": entry.part.key() });
+    match &entry.state {
+        State::Found { path, config } => {
+            value["state"] = json!(if entry.problem.is_some() {
+                "damaged"
+            } else {
+                "ok"
+            });
+            value["path"] = json!(path);
+            value["config"] = json!(config);
+            value["bytes"] = json!(entry.bytes);
+            value["problem"] = json!(entry.problem.as_ref().map(ToString::to_string));
+        }
+        State::Missing {
+            expected,
+            published_at,
+            is_gated,
+            bytes,
+        } => {
+            value["state"] = json!("missing");
+            value["path"] = json!(expected);
+            value["published_at"] = json!(published_at);
+            value["gated"] = json!(is_gated);
+            value["bytes"] = json!(bytes);
+        }
+    }
+    value
+}
+
+fn use_json(one: &Use, entries: &[Entry]) -> Value {
+    let keys = |parts: &[Component]| parts.iter().map(|part| part.key()).collect::<Vec<_>>();
+    let lacking = lacking(one, entries);
+    json!({
+        "name": one.name,
+        "suffices": lacking.is_empty(),
+        "takes": keys(&one.parts),
+        "lacks": keys(&lacking),
+    })
+}

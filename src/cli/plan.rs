@@ -1,0 +1,326 @@
+//! `gallop plan`: what a clip would take. Builds plans, loads no weights, runs nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    generate::{Decoder, Variant},
+    terminal::{self, human_seconds},
+};
+use crate::{
+    Error, Result,
+    error::human_bytes,
+    pipeline::{
+        Stage,
+        estimate::{
+            Estimate, Gpu, Residency, Scenario, StageEstimate, WeightFormat, Work, assumptions,
+            estimate, stages,
+        },
+        networks::Networks,
+        request::{Job, Request, Size, resolve},
+    },
+    weights::folder,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop plan --size 1080p --gpu h100
+  gallop plan --size 540p --gpu rtx4090 --weights fp8
+  gallop plan --gpu-memory 48 --gpu-tflops 181 --gpu-bandwidth 864
+  gallop plan --model miniature --text base
+  gallop plan --model /models/gallop --json
+
+Without --model the published 15B model is planned. Times are estimates; the last line says what they rest on.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Folder with a model, or `miniature` [default: the published model]
+    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
+    model: Option<PathBuf>,
+    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's, 1080p for the published one]
+    #[arg(long, value_parser = str::parse::<Size>)]
+    size: Option<Size>,
+    /// Length of the clip, 1 to 10 [default: the model's]
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Network of the base pass
+    #[arg(long, value_enum, default_value_t = Variant::Distill)]
+    variant: Variant,
+    /// Steps of the base pass [default: the variant's]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Network that makes the frames
+    #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
+    decoder: Decoder,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    text_tokens: u16,
+    /// How the matrices of the denoising networks are stored
+    #[arg(long, value_enum, default_value_t = Weights::Bf16)]
+    weights: Weights,
+    /// The GPU
+    #[arg(long, default_value = "h100", value_parser = Gpu::NAMES)]
+    gpu: String,
+    /// Its memory in GB, instead of the named one's
+    #[arg(long, value_name = "GB")]
+    gpu_memory: Option<f64>,
+    /// Its dense bf16 peak in TFLOP/s; fp8 counts double
+    #[arg(long, value_name = "TFLOPS")]
+    gpu_tflops: Option<f64>,
+    /// Its memory rate in GB/s
+    #[arg(long, value_name = "GB/S")]
+    gpu_bandwidth: Option<f64>,
+    /// Print the plan of one stage instead
+    #[arg(long, value_enum, value_name = "STAGE")]
+    text: Option<StageChoice>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "text")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Weights {
+    /// As the model defines them
+    Bf16,
+    /// One byte, one scale per row
+    Fp8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum StageChoice {
+    /// Prompt to features
+    Text,
+    /// One step of the base pass
+    Base,
+    /// One step of the super-resolution pass
+    Sr,
+    /// One call of the video decoder
+    Decode,
+    /// The audio decoder
+    Audio,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let networks = networks(arguments)?;
+    let request = Request {
+        size: arguments.size,
+        seconds: arguments.seconds,
+        seed: Some(0),
+        variant: arguments.variant.into(),
+        steps: arguments.steps,
+        ..Request::default()
+    };
+    let job = resolve(&request, networks.defaults, None)?;
+    let scenario = Scenario {
+        text_tokens: arguments.text_tokens.into(),
+        variant: request.variant,
+        steps: request.steps,
+        decoder: arguments.decoder.into(),
+    };
+    job.notices
+        .iter()
+        .for_each(|notice| terminal::say(&format!("note: {notice}")));
+    let work = stages(&networks, &job, &scenario);
+    if let Some(choice) = arguments.text {
+        return print_plan(&work, choice);
+    }
+    let format = match arguments.weights {
+        Weights::Bf16 => WeightFormat::Bf16,
+        Weights::Fp8 => WeightFormat::Fp8,
+    };
+    let estimate = estimate(&work, format, &gpu(arguments)?);
+    if arguments.json {
+        terminal::print_json(&json(&networks, &job, &estimate))
+    } else {
+        terminal::print(&text(&networks, &job, &estimate))
+    }
+}
+
+fn networks(arguments: &Arguments) -> Result<Networks> {
+    match &arguments.model {
+        None => Ok(Networks::published()),
+        Some(dir) if dir.as_os_str() == "miniature" => Ok(Networks::miniature()),
+        Some(dir) => Networks::of(&folder::find(dir)?),
+    }
+}
+
+/// The named GPU with the numbers given in its place.
+fn gpu(arguments: &Arguments) -> Result<Gpu> {
+    let mut gpu = Gpu::named(&arguments.gpu).expect("clap accepts no other name");
+    let positive = |field: &'static str, value: Option<f64>| match value {
+        Some(value) if !(value > 0.0 && value < 1e6) => Err(Error::request(
+            field,
+            format!("must be above 0 and below a million; given {value}"),
+        )),
+        value => Ok(value),
+    };
+    let memory = positive("--gpu-memory", arguments.gpu_memory)?;
+    let tflops = positive("--gpu-tflops", arguments.gpu_tflops)?;
+    let bandwidth = positive("--gpu-bandwidth", arguments.gpu_bandwidth)?;
+    if [memory, tflops, bandwidth].iter().any(Option::is_some) {
+        gpu.name = format!("{} with other numbers", gpu.name);
+    }
+    if let Some(gigabytes) = memory {
+        gpu.memory_bytes = (gigabytes * 1e9) as u64;
+    }
+    if let Some(tflops) = tflops {
+        (gpu.bf16_flops, gpu.fp8_flops) = (tflops * 1e12, 2.0 * tflops * 1e12);
+    }
+    gpu.bandwidth = bandwidth.map_or(gpu.bandwidth, |rate| rate * 1e9);
+    Ok(gpu)
+}
+
+fn print_plan(work: &[Work], choice: StageChoice) -> Result<()> {
+    let stage = match choice {
+        StageChoice::Text => Stage::Text,
+        StageChoice::Base => Stage::Base,
+        StageChoice::Sr => Stage::SuperResolution,
+        StageChoice::Decode => Stage::DecodeVideo,
+        StageChoice::Audio => Stage::DecodeAudio,
+    };
+    let found = work.iter().find(|work| work.stage == stage);
+    let Some(call) = found.and_then(|work| work.calls.first()) else {
+        return Err(Error::request(
+            "--text sr",
+            "needs a size with super-resolution; use --size 540p or 1080p",
+        ));
+    };
+    terminal::print(&call.plan.to_string())
+}
+
+fn text(networks: &Networks, job: &Job, estimate: &Estimate) -> String {
+    let (width, height) = job.pixels();
+    let mut text = format!(
+        "{}, {width}x{height}, {} frames, {} audio tokens; {} weights on {} ({})\n\n",
+        networks.name,
+        job.frames(),
+        job.audio_tokens,
+        estimate.weights.name(),
+        estimate.gpu.name,
+        human_bytes(estimate.gpu.memory_bytes)
+    );
+    text.push_str(&format!(
+        "{:17} {:8} {:>8} {:>5} {:>9} {:>10} {:>10} {:>10} {:>10}\n",
+        "stage", "network", "tokens", "runs", "TFLOP", "moved", "arena", "weights", "time"
+    ));
+    let how = estimate.residency.unwrap_or(Residency::Streamed);
+    for stage in &estimate.stages {
+        let tokens: Vec<String> = stage.tokens.iter().map(|t| t.all().to_string()).collect();
+        text.push_str(&format!(
+            "{:17} {:8} {:>8} {:>5} {:>9.2} {:>10} {:>10} {:>10} {:>10}\n",
+            stage.stage.name(),
+            short(stage.part.key()),
+            tokens.join("+"),
+            stage.runs,
+            stage.flops / 1e12,
+            human_bytes(stage.bytes as u64),
+            human_bytes(stage.arena_bytes),
+            human_bytes(stage.weight_bytes),
+            human_seconds(estimate.seconds(stage, how))
+        ));
+    }
+    let flops: f64 = estimate.stages.iter().map(|stage| stage.flops).sum();
+    text.push_str(&format!(
+        "{:17} {:>33.2} {:>43}\n\n",
+        "all",
+        flops / 1e12,
+        human_seconds(estimate.total_seconds(how))
+    ));
+    text + &verdict(estimate)
+}
+
+fn verdict(estimate: &Estimate) -> String {
+    let mut text = String::new();
+    for how in Residency::ALL {
+        let answer = if estimate.residency == Some(how) {
+            "  <- fits"
+        } else {
+            ""
+        };
+        let peak = human_bytes(estimate.peak_bytes(how));
+        text.push_str(&format!(
+            "{:9} {peak:>10} of GPU memory{answer}\n",
+            how.name()
+        ));
+    }
+    if estimate.residency.is_none() {
+        text.push_str("does not fit; take a smaller size, fewer seconds or a larger GPU\n");
+    }
+    let loading = match estimate.residency {
+        Some(Residency::Resident) => "loading the weights is not counted",
+        Some(Residency::Staged) => "each network is copied from the host's memory before its stage",
+        Some(Residency::Streamed) | None => "layers are copied from the host's memory in every run",
+    };
+    text.push_str(&format!(
+        "times are estimates: {}; {loading}; encoding the file is not counted\n",
+        assumptions(estimate.weights)
+    ));
+    text
+}
+
+/// Keys of parts, cut to their column.
+fn short(key: &str) -> &str {
+    match key {
+        "text_encoder" => "text",
+        "turbo_vae" => "turbo",
+        "wan_vae" => "wan",
+        "audio_vae" => "audio",
+        key => key,
+    }
+}
+
+fn json(networks: &Networks, job: &Job, estimate: &Estimate) -> Value {
+    let (width, height) = job.pixels();
+    let peak = |how: Residency| (how.name().to_string(), json!(estimate.peak_bytes(how)));
+    let peaks: serde_json::Map<String, Value> = Residency::ALL.into_iter().map(peak).collect();
+    let how = estimate.residency.unwrap_or(Residency::Streamed);
+    let stages: Vec<Value> = estimate
+        .stages
+        .iter()
+        .map(|s| stage_json(s, estimate, how))
+        .collect();
+    json!({
+        "model": networks.name,
+        "width": width,
+        "height": height,
+        "frames": job.frames(),
+        "audio_tokens": job.audio_tokens,
+        "warnings": job.notices,
+        "gpu": {
+            "name": estimate.gpu.name,
+            "memory_bytes": estimate.gpu.memory_bytes,
+            "bf16_flops": estimate.gpu.bf16_flops,
+            "fp8_flops": estimate.gpu.fp8_flops,
+            "bandwidth": estimate.gpu.bandwidth,
+            "link": estimate.gpu.link,
+        },
+        "weights": estimate.weights.name(),
+        "stages": stages,
+        "fits": estimate.residency.is_some(),
+        "residency": estimate.residency.map(Residency::name),
+        "peak_bytes": peaks,
+        "estimated_seconds": estimate.total_seconds(how),
+        "assumptions": assumptions(estimate.weights),
+    })
+}
+
+fn stage_json(stage: &StageEstimate, estimate: &Estimate, how: Residency) -> Value {
+    let tokens = stage.tokens.iter();
+    let tokens: Vec<Value> = tokens
+        .map(|t| json!({ "video": t.video, "audio": t.audio, "text": t.text, "all": t.all() }))
+        .collect();
+    json!({
+        "stage": stage.stage.name(),
+        "network": stage.part.key(),
+        "tokens": tokens,
+        "runs": stage.runs,
+        "flops": stage.flops,
+        "bytes": stage.bytes,
+        "arena_bytes": stage.arena_bytes,
+        "weight_bytes": stage.weight_bytes,
+        "estimated_seconds": estimate.seconds(stage, how),
+    })
+}

@@ -1,0 +1,134 @@
+//! How far a clip is: bars on a terminal, one line per stage elsewhere, or nothing.
+
+use std::{
+    io::{IsTerminal, stderr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::terminal;
+use crate::pipeline::{Progress, Stage};
+
+/// A bar of bytes or steps; hidden where standard error is no terminal.
+pub(super) fn bar(name: &str, total: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the templates are ours");
+    let bar = ProgressBar::new(total).with_style(style.progress_chars("=> "));
+    bar.with_prefix(name.to_string())
+}
+
+/// A bar per stage on a terminal, else a line when a stage is done. Keeps the notices.
+pub(super) struct Bars {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Current>,
+    notices: Vec<String>,
+}
+
+struct Current {
+    stage: Stage,
+    start: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Bars {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+        }
+    }
+
+    /// Ends the bar of the last stage.
+    pub(super) fn finish(&self) {
+        if let Some(Current { bar: Some(bar), .. }) = self.state().current.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub(super) fn notices(&self) -> Vec<String> {
+        self.state().notices.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Bars {
+    fn report(&self, stage: Stage, done: usize, total: usize) {
+        const STEPS: &str = "{prefix:16} [{bar:30}] {pos}/{len}  {elapsed}, {eta} left";
+        let mut state = self.state();
+        if state
+            .current
+            .as_ref()
+            .is_none_or(|current| current.stage != stage)
+        {
+            let is_terminal = stderr().is_terminal();
+            let bar = is_terminal.then(|| bar(stage.name(), total as u64, STEPS));
+            state.current = Some(Current {
+                stage,
+                start: Instant::now(),
+                bar,
+            });
+        }
+        let Some(current) = &state.current else {
+            return;
+        };
+        if let Some(bar) = &current.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        }
+        if done < total {
+            return;
+        }
+        let took = terminal::human_seconds(current.start.elapsed().as_secs_f64());
+        if let Some(bar) = &current.bar {
+            bar.finish_and_clear();
+        }
+        state.current = None;
+        terminal::say(&format!("{:16} {took}", stage.name()));
+    }
+
+    fn notice(&self, text: &str) {
+        let mut state = self.state();
+        let line = || terminal::say(&format!("note: {text}"));
+        match &state.current {
+            Some(Current { bar: Some(bar), .. }) => bar.suspend(line),
+            _ => line(),
+        }
+        state.notices.push(text.into());
+    }
+}
+
+/// Says nothing; keeps the notices for the report.
+pub(super) struct Silent {
+    notices: Mutex<Vec<String>>,
+}
+
+impl Silent {
+    pub(super) fn new() -> Self {
+        Self {
+            notices: Mutex::default(),
+        }
+    }
+
+    pub(super) fn notices(&self) -> Vec<String> {
+        self.notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Progress for Silent {
+    fn report(&self, _stage: Stage, _done: usize, _total: usize) {}
+
+    fn notice(&self, text: &str) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.push(text.into());
+    }
+}

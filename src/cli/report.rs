@@ -1,0 +1,117 @@
+//! What `generate` made: a line, a table, or JSON.
+
+use serde_json::{Map, Value, json};
+
+use super::terminal::human_seconds;
+use crate::{
+    device,
+    error::human_bytes,
+    pipeline::{Report, request::FPS},
+};
+
+/// A report and what else belongs to it.
+pub(super) struct Outcome<'a> {
+    pub(super) report: &'a Report,
+    pub(super) is_trained: bool,
+    pub(super) notices: Vec<String>,
+    /// From the start of the program.
+    pub(super) seconds: f64,
+}
+
+/// One line for standard output: path, size, length, seed, wall time.
+pub(super) fn line(outcome: &Outcome<'_>) -> String {
+    let report = outcome.report;
+    let (width, height) = report.job.pixels();
+    let path = report
+        .file
+        .files
+        .first()
+        .map_or_else(String::new, |file| file.path.display().to_string());
+    format!(
+        "{path}  {width}x{height}  {:.2} s  seed {}  made in {}\n",
+        clip_seconds(report),
+        report.job.seed,
+        human_seconds(outcome.seconds)
+    )
+}
+
+/// Times of the stages and hashes, one row each.
+pub(super) fn table(outcome: &Outcome<'_>) -> String {
+    let report = outcome.report;
+    let (width, height) = report.job.pixels();
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for (stage, time) in &report.stages {
+        rows.push((stage.name().into(), human_seconds(time.as_secs_f64())));
+    }
+    rows.push(("all".into(), human_seconds(outcome.seconds)));
+    rows.push((
+        "model".into(),
+        format!("{} on {}", report.model, report.device),
+    ));
+    let clip = format!(
+        "{width}x{height}, {} frames at {FPS} per second",
+        report.file.frames
+    );
+    rows.push((
+        "clip".into(),
+        format!("{clip}, {} samples of sound", report.file.samples),
+    ));
+    rows.push(("encoder".into(), report.file.encoder.clone()));
+    rows.push(("seed".into(), report.job.seed.to_string()));
+    rows.push((
+        "latents".into(),
+        format!("sha256 {}", report.latents_sha256),
+    ));
+    for file in &report.file.files {
+        rows.push((
+            "file".into(),
+            format!("sha256 {}  {}", file.sha256, human_bytes(file.bytes)),
+        ));
+    }
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(name, value)| format!("{name:16} {value}"))
+        .collect();
+    lines.join("\n")
+}
+
+/// The same as one document.
+pub(super) fn json(outcome: &Outcome<'_>) -> Value {
+    let report = outcome.report;
+    let (width, height) = report.job.pixels();
+    let mut timings = Map::new();
+    for (stage, time) in &report.stages {
+        timings.insert(stage.name().into(), json!(time.as_secs_f64()));
+    }
+    timings.insert("all".into(), json!(outcome.seconds));
+    let files: Vec<Value> = report
+        .file
+        .files
+        .iter()
+        .map(|file| json!({ "path": file.path, "bytes": file.bytes, "sha256": file.sha256 }))
+        .collect();
+    json!({
+        "status": "completed",
+        "model": report.model,
+        "trained": outcome.is_trained,
+        "device": report.device,
+        "size": format!("{width}x{height}"),
+        "width": width,
+        "height": height,
+        "seconds": clip_seconds(report),
+        "frames": report.file.frames,
+        "fps": FPS,
+        "audio_samples": report.file.samples,
+        "seed": report.job.seed,
+        "encoder": report.file.encoder,
+        "latents_sha256": report.latents_sha256,
+        "files": files,
+        "timings": timings,
+        "warnings": outcome.notices,
+        "environment": { "version": env!("CARGO_PKG_VERSION"), "kernels": device::build_note() },
+    })
+}
+
+fn clip_seconds(report: &Report) -> f64 {
+    report.file.frames as f64 / FPS as f64
+}

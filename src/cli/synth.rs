@@ -1,0 +1,328 @@
+//! `gallop synth`: synthetic weights by the rule that the goldens use, streamed to disk.
+
+use std::{
+    fs,
+    io::{IsTerminal, stderr},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{progress, terminal};
+use crate::{
+    Error, Result,
+    error::human_bytes,
+    executor::Cancel,
+    pipeline::{
+        miniature,
+        model::network_of,
+        networks::{Sizes, published_json},
+    },
+    weights::{Component, Synthetic, Variant, Want, manifest},
+};
+
+/// Largest file of a checkpoint that is written in shards, bytes.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop synth --config miniature -o tiny-model
+  gallop synth --network dit --config released --dry-run -o dit
+  gallop synth --network dit --config my-dit.json --seed 7 -o my-dit
+
+With --network all the folder is laid out like a download, so that --model takes it; the published vocabulary is not
+ours to make, so --config released leaves the tokenizer out. Nothing is left behind when the writing is interrupted.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Which network
+    #[arg(long, value_enum, default_value_t = NetworkChoice::All)]
+    network: NetworkChoice,
+    /// `released`, `miniature`, or a JSON file with the network's sizes
+    #[arg(long, default_value = "miniature")]
+    config: String,
+    /// Seed of the numbers; with --network all each network adds a number of its own
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder to write; must be new or empty
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Print sizes and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum NetworkChoice {
+    /// A denoising network
+    Dit,
+    /// The text encoder
+    Text,
+    /// The fast video decoder
+    Turbo,
+    /// The full video autoencoder
+    Wan,
+    /// The audio autoencoder
+    Audio,
+    /// A whole model folder
+    All,
+}
+
+impl NetworkChoice {
+    fn part(self) -> Option<Component> {
+        match self {
+            // The four have the same sizes and names.
+            Self::Dit => Some(Component::Dit(Variant::Base)),
+            Self::Text => Some(Component::TextEncoder),
+            Self::Turbo => Some(Component::TurboVae),
+            Self::Wan => Some(Component::WanVae),
+            Self::Audio => Some(Component::AudioVae),
+            Self::All => None,
+        }
+    }
+}
+
+/// One network to write.
+struct Item {
+    part: Component,
+    /// Folder of its weights, relative to the output.
+    folder: &'static str,
+    wants: Vec<Want>,
+    seed: u64,
+}
+
+impl Item {
+    fn bytes(&self) -> u64 {
+        let bytes = |want: &Want| (want.shape.count() * want.dtype.size()) as u64;
+        self.wants.iter().map(bytes).sum()
+    }
+}
+
+/// A text file to write beside the weights.
+struct Extra {
+    path: String,
+    bytes: Vec<u8>,
+}
+
+pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
+    let (items, extras) = match arguments.network.part() {
+        Some(part) => one(arguments, part)?,
+        None => all(arguments)?,
+    };
+    for item in &items {
+        let parameters: usize = item.wants.iter().map(|want| want.shape.count()).sum();
+        let folder = arguments.output.join(item.folder);
+        terminal::print(&format!(
+            "{:12} {:4} tensors, {parameters:>14} parameters, {:>9}  {}\n",
+            item.part.key(),
+            item.wants.len(),
+            human_bytes(item.bytes()),
+            folder.display()
+        ))?;
+    }
+    if arguments.dry_run {
+        return Ok(());
+    }
+    let stage = Staging::new(&arguments.output)?;
+    write(&items, &stage.path, cancel)?;
+    for Extra { path, bytes } in &extras {
+        let path = stage.path.join(path);
+        let folder = path.parent().unwrap_or(&stage.path);
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, bytes))
+            .map_err(|e| Error::output_io(&path, e))?;
+    }
+    stage.commit()
+}
+
+/// One network in the folder itself.
+fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)> {
+    let (sizes, json) = match arguments.config.as_str() {
+        "released" => (
+            Sizes::published(part),
+            published_json(part).map(str::to_string),
+        ),
+        "miniature" => (
+            Sizes::miniature(part),
+            Some(miniature::config(part).to_string()),
+        ),
+        file => {
+            let path = Path::new(file);
+            let text = fs::read_to_string(path).map_err(|e| Error::input_io(file, e))?;
+            (Sizes::parse(part, &text, path)?, Some(text))
+        }
+    };
+    let item = Item {
+        part,
+        folder: "",
+        wants: sizes.wants(),
+        seed: arguments.seed,
+    };
+    let name = match part {
+        Component::TurboVae => "TurboV3-Wan22-TinyShallow_7_7.json",
+        Component::AudioVae => "model_config.json",
+        _ => "config.json",
+    };
+    let extra = json.map(|text| Extra {
+        path: name.into(),
+        bytes: text.into_bytes(),
+    });
+    Ok((vec![item], extra.into_iter().collect()))
+}
+
+/// All networks, laid out as downloaded.
+fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
+    let is_miniature = match arguments.config.as_str() {
+        "miniature" => true,
+        "released" => false,
+        file => {
+            let problem =
+                format!("must be released or miniature with --network all; given `{file}`");
+            return Err(Error::request("--config", problem));
+        }
+    };
+    let mut items = Vec::new();
+    let mut extras = Vec::new();
+    for part in Component::ALL
+        .into_iter()
+        .filter(|part| *part != Component::Tokenizer)
+    {
+        let sizes = if is_miniature {
+            Sizes::miniature(part)
+        } else {
+            Sizes::published(part)
+        };
+        let (folder, config) = place(part);
+        let seed = arguments.seed.wrapping_add(miniature::seed(part));
+        items.push(Item {
+            part,
+            folder,
+            wants: sizes.wants(),
+            seed,
+        });
+        let text = if is_miniature {
+            Some(miniature::config(part))
+        } else {
+            published_json(part)
+        };
+        extras.extend(text.map(|text| Extra {
+            path: config.into(),
+            bytes: text.into(),
+        }));
+    }
+    if is_miniature {
+        let tokenizer = "t5gemma-9b-9b-ul2/tokenizer.json";
+        extras.push(Extra {
+            path: tokenizer.into(),
+            bytes: miniature::TOKENIZER.into(),
+        });
+        let manifest = miniature::MANIFEST.into();
+        extras.push(Extra {
+            path: manifest::FILE_NAME.into(),
+            bytes: manifest,
+        });
+    }
+    Ok((items, extras))
+}
+
+/// Where a part's weights and its JSON lie in a model folder.
+fn place(part: Component) -> (&'static str, &'static str) {
+    match part {
+        Component::Dit(variant) => (variant.key(), "dit.json"),
+        Component::Tokenizer | Component::TextEncoder => {
+            ("t5gemma-9b-9b-ul2", "t5gemma-9b-9b-ul2/config.json")
+        }
+        Component::TurboVae => ("turbo_vae", "turbo_vae/TurboV3-Wan22-TinyShallow_7_7.json"),
+        Component::WanVae => ("", "wan.json"),
+        Component::AudioVae => (
+            "stable-audio-open-1.0",
+            "stable-audio-open-1.0/model_config.json",
+        ),
+    }
+}
+
+/// Writes all weights into `folder`, with one bar over all bytes.
+fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
+    const BYTES: &str = "{prefix:16} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left";
+    let total = items.iter().map(Item::bytes).sum();
+    let bar = stderr()
+        .is_terminal()
+        .then(|| progress::bar("writing", total, BYTES));
+    let mut before = 0;
+    for item in items {
+        let synthetic = Synthetic::new(network_of(item.part), &item.wants, item.seed)?;
+        let folder = folder.join(item.folder);
+        let mut report = |done, _total| {
+            if let Some(bar) = &bar {
+                bar.set_position(before + done);
+            }
+            !cancel.is_cancelled()
+        };
+        synthetic.write(&folder, SHARD_BYTES, &mut report)?;
+        before += item.bytes();
+        if item.part == Component::WanVae && items.len() > 1 {
+            let named = folder.join("Wan2.2_VAE.safetensors");
+            fs::rename(folder.join("model.safetensors"), &named)
+                .map_err(|e| Error::output_io(&named, e))?;
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
+/// A folder beside the wanted one, which takes its name when everything is in it, and goes away otherwise.
+struct Staging {
+    path: PathBuf,
+    target: PathBuf,
+    is_committed: bool,
+}
+
+impl Staging {
+    fn new(target: &Path) -> Result<Self> {
+        if target.exists() {
+            let is_empty = fs::read_dir(target).map(|mut entries| entries.next().is_none());
+            if !is_empty.map_err(|e| Error::output_io(target, e))? {
+                return Err(Error::output(
+                    target,
+                    "must be a new or an empty folder; it holds files",
+                ));
+            }
+        }
+        let name = target
+            .file_name()
+            .ok_or_else(|| Error::output(target, "must be the name of a folder"))?;
+        let part = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
+        let path = target.with_file_name(part);
+        fs::create_dir(&path).map_err(|e| Error::output_io(target, e))?;
+        Ok(Self {
+            path,
+            target: target.to_path_buf(),
+            is_committed: false,
+        })
+    }
+
+    fn commit(mut self) -> Result<()> {
+        let make_room = if self.target.exists() {
+            fs::remove_dir(&self.target)
+        } else {
+            Ok(())
+        };
+        make_room
+            .and_then(|()| fs::rename(&self.path, &self.target))
+            .map_err(|e| Error::output_io(&self.target, e))?;
+        self.is_committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            // If removing fails, there is nothing left to try.
+            drop(fs::remove_dir_all(&self.path));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Lines to the user: results, remarks, errors.
+
+use std::{
+    error::Error as _,
+    io::{self, ErrorKind, Write},
+};
+
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// Writes `text` to standard output. A reader that has seen enough (`| head`) is no error.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::output_io("standard output", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one JSON document to standard output.
+pub(super) fn print_json(value: &Value) -> Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Writes a line to standard error. Nothing can be done if that fails.
+pub(super) fn say(line: &str) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// Writes an error and its causes as one line to standard error.
+pub(super) fn complain(error: &Error) {
+    let mut line = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    say(&line);
+}
+
+/// A time as people read it: `0.42 s`, `1 min 40 s`.
+pub(super) fn human_seconds(seconds: f64) -> String {
+    if seconds < 100.0 {
+        return format!("{seconds:.2} s");
+    }
+    let whole = seconds.round() as u64;
+    match whole / 3600 {
+        0 => format!("{} min {:02} s", whole / 60, whole % 60),
+        hours => format!("{hours} h {:02} min", whole % 3600 / 60),
+    }
+}

@@ -7,13 +7,6 @@
     clippy::print_stdout,
     reason = "every test uses a part of it; a failed unwrap is a failed test; what ran is said"
 )]
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on fails and says which ran"
-)]
-
 use std::{path::PathBuf, time::Instant};
 
 use gallop::{

@@ -7,6 +7,8 @@
     clippy::print_stdout,
     reason = "every test uses a part of it; a failed unwrap is a failed test; what ran is said"
 )]
+mod snapshot;
+
 use std::{path::PathBuf, time::Instant};
 
 use gallop::{
@@ -73,21 +75,5 @@ pub(crate) fn replay(suite: &str, kinds: &[&str], executor: &dyn Executor) {
 
 /// Compares the text of `plan` with `tests/plans/NAME.txt`; with `UPDATE=1` writes it there.
 pub(crate) fn snapshot(name: &str, plan: &Plan) {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join(format!("tests/plans/{name}.txt"));
-    let text = plan.to_string();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = text.lines().zip(recorded.lines()).position(|(a, b)| a != b);
-    let line = differs.unwrap_or(text.lines().count().min(recorded.lines().count()));
-    assert!(
-        text == recorded,
-        "{name} differs from {} at line {}; UPDATE=1 records it:\n  is  {}\n  was {}",
-        path.display(),
-        line + 1,
-        text.lines().nth(line).unwrap_or_default(),
-        recorded.lines().nth(line).unwrap_or_default()
-    );
+    snapshot::snapshot(name, &plan.to_string());
 }

@@ -1,0 +1,143 @@
+//! The denoising network, its ops, the samplers and whole clips in latent space against the reference's numbers;
+//! and its plans as text.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use gallop::{
+    cpu::Cpu,
+    model::dit::{self, Config, Coordinates, History, Pass, Sequence},
+    plan::Grid,
+};
+
+const GRID: Grid = Grid {
+    frames: 3,
+    height: 4,
+    width: 6,
+};
+
+fn config() -> Config {
+    Config {
+        num_layers: 2,
+        hidden_size: 256,
+        num_heads_q: 2,
+        num_heads_kv: 1,
+        text_in_channels: 96,
+        mm_layers: vec![0],
+        gelu7_layers: vec![0],
+        local_attn_layers: vec![1],
+        post_norm_layers: vec![1],
+        ..Config::released(vec![])
+    }
+}
+
+#[test]
+fn the_network_matches_the_reference() {
+    common::replay("dit", &["dit_forward"], &Cpu);
+}
+
+#[test]
+fn ops_and_samplers_match_the_reference() {
+    let kinds = [
+        "rope",
+        "ops",
+        "sampler_ddim",
+        "sampler_unipc",
+        "sampler_sde",
+    ];
+    common::replay("dit", &kinds, &Cpu);
+}
+
+#[test]
+fn whole_clips_match_the_reference() {
+    common::replay("dit", &["end_to_end"], &Cpu);
+}
+
+#[test]
+fn every_kind_of_case_is_replayed_by_some_test() {
+    let tests = [
+        include_str!("golden_dit.rs"),
+        include_str!("golden_text.rs"),
+        include_str!("golden_video_vae.rs"),
+        include_str!("golden_audio_vae.rs"),
+        include_str!("golden_media.rs"),
+        include_str!("tokenizer.rs"),
+    ]
+    .concat();
+    let suites: Vec<_> = ["dit", "text", "vae"]
+        .iter()
+        .flat_map(|name| common::suites(name))
+        .collect();
+    let kinds: BTreeSet<&str> = suites
+        .iter()
+        .flat_map(|s| s.cases())
+        .map(|case| case.kind())
+        .collect();
+    assert!(kinds.len() >= 20, "{kinds:?}");
+    // The tokenizer's two kinds have files of their own, which its test names.
+    let by_kind =
+        |kind: &&str| tests.contains(&format!("\"{kind}\"")) || kind.starts_with("tokenizer");
+    let missing: Vec<_> = kinds.into_iter().filter(|kind| !by_kind(kind)).collect();
+    assert!(missing.is_empty(), "no test replays {missing:?}");
+}
+
+#[test]
+fn the_plans_are_as_recorded() {
+    let sequence = Sequence {
+        grid: GRID,
+        audio: 9,
+        text: 5,
+    };
+    common::snapshot("dit_forward", &dit::forward(&config(), sequence, 1).0);
+    let mut pass = Pass {
+        config: config(),
+        grid: GRID,
+        audio: 9,
+        text: vec![5],
+        reach: 1,
+        history: History::Noise,
+        updates_audio: true,
+        has_image: false,
+    };
+    common::snapshot("dit_denoise", &dit::denoise(&pass).0);
+    pass.text.push(7);
+    pass.history = History::Multistep;
+    pass.has_image = true;
+    common::snapshot("dit_denoise_guided", &dit::denoise(&pass).0);
+}
+
+#[test]
+fn the_published_network_is_the_one_of_the_specification() {
+    let config = Config::released(Config::released_local_layers());
+    let grid = Grid {
+        frames: 32,
+        height: 68,
+        width: 120,
+    };
+    let sequence = Sequence {
+        grid,
+        audio: 126,
+        text: 320,
+    };
+    let (plan, _) = dit::forward(&config, sequence, 11);
+    // All tensors but the table of frequencies, which the host reads.
+    assert_eq!(plan.weights().count(), 330);
+    assert_eq!(plan.segments().len(), 40);
+    assert_eq!(plan.weight_bytes(), 30_642_008_128 - 16 * 4);
+    let flops = plan.total_cost().flops;
+    assert!((flops / 3.828e15 - 1.0).abs() < 1e-3, "{flops:e}");
+    assert!(plan.arena().bytes < plan.separate_bytes() / 20);
+}
+
+#[test]
+fn a_sequence_that_cannot_be_stretched_is_refused() {
+    let sequence = Sequence {
+        grid: GRID,
+        audio: 9,
+        text: 1,
+    };
+    let bands = dit::BANDS.map(f32::from_bits);
+    assert!(sequence.rope_table(Coordinates::V1, &bands).is_err());
+    assert!(sequence.rope_table(Coordinates::V2, &bands).is_ok());
+}

@@ -6,16 +6,20 @@
     reason = "criterion's macros make public functions without documentation"
 )]
 
-use std::{collections::BTreeMap, hint::black_box, path::PathBuf, time::Duration};
+#[path = "../tests/common/named.rs"]
+mod named;
+
+use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gallop::{
-    DType, Error, Result, Tensor,
+    DType, Tensor,
     cpu::{Cpu, Matrix, gemm},
     executor::{Executor, Prepare},
     plan::{Builder, Dense, Norm, Op, Plan, Window},
-    weights::{Info, Source, Weights},
+    weights::Weights,
 };
+use named::Named;
 use sha2::{Digest, Sha256};
 
 /// Values that differ, cost nothing and are the same in every run.
@@ -37,7 +41,7 @@ fn conversions(c: &mut Criterion) {
         b.iter(|| narrow.read_f32(0..COUNT, black_box(&mut out)));
     });
     group.bench_function("f32_to_bf16", |b| {
-        b.iter(|| black_box(wide.cast(DType::Bf16)))
+        b.iter(|| black_box(wide.cast(DType::Bf16)));
     });
     group.finish();
 }
@@ -72,32 +76,6 @@ fn products(c: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// Tensors in memory.
-struct Named(BTreeMap<String, Tensor>);
-
-impl Source for Named {
-    fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
-    }
-
-    fn info(&self, name: &str) -> Option<Info> {
-        let tensor = self.0.get(name)?;
-        Some(Info {
-            shape: tensor.shape().clone(),
-            dtype: tensor.dtype(),
-        })
-    }
-
-    fn load(&self, name: &str) -> Result<Tensor> {
-        let tensor = self.0.get(name).cloned();
-        tensor.ok_or_else(|| Error::tensor(self.path(name), name, "is missing"))
-    }
-
-    fn path(&self, _: &str) -> PathBuf {
-        "memory".into()
-    }
 }
 
 const ROWS: usize = 256;

@@ -1,5 +1,7 @@
 //! What plans say about the published model: the figures of its tables.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::Instant;
 
 use gallop::{

@@ -1,5 +1,11 @@
 //! Replays every golden case on the CPU: from `tests/golden/`, and from `../shared/golden/` where it is present.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails and says which ran"
+)]
+
 use std::path::{Path, PathBuf};
 
 use gallop::{

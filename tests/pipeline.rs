@@ -1,21 +1,75 @@
 //! The whole way from a request to a file, with the built-in miniature on the CPU.
 
-use std::path::Path;
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use gallop::{
-    cpu::Cpu,
-    media::EncodeOptions,
-    pipeline::{
-        Context, Model, Output, Progress, Report, Stage, generate,
-        request::{BaseVariant, Request, Size, VideoDecoder},
-    },
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
 };
 
-struct Silent;
+use gallop::{
+    Error, Tensor,
+    cpu::Cpu,
+    executor::Cancel,
+    media::{self, EncodeOptions},
+    pipeline::{
+        Context, Model, Output, Progress, Report, Stage, generate,
+        image::encode_image,
+        request::{BaseVariant, Request, Size, VideoDecoder},
+    },
+    weights::{Info, Safetensors, Source, Writer},
+};
 
-impl Progress for Silent {
-    fn report(&self, _: Stage, _: usize, _: usize) {}
-    fn notice(&self, _: &str) {}
+/// A folder of its own for each test, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("gallop-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Keeps what it is told; cancels when a stage reaches a step.
+#[derive(Default)]
+struct Listener {
+    notices: Mutex<Vec<String>>,
+    cancel: Option<(Stage, usize, Cancel)>,
+}
+
+impl Progress for Listener {
+    fn report(&self, stage: Stage, done: usize, _: usize) {
+        if let Some((_, _, cancel)) = self
+            .cancel
+            .as_ref()
+            .filter(|(at, step, _)| (*at, *step) == (stage, done))
+        {
+            cancel.cancel();
+        }
+    }
+
+    fn notice(&self, text: &str) {
+        self.notices.lock().unwrap().push(text.into());
+    }
 }
 
 fn request() -> Request {
@@ -28,66 +82,320 @@ fn request() -> Request {
     }
 }
 
-fn make(request: &Request, path: &Path) -> Report {
-    let output = Output {
-        path: path.to_path_buf(),
-        force: true,
+fn output(path: PathBuf) -> Output {
+    Output {
+        path,
+        force: false,
         encode: EncodeOptions::default(),
-    };
+    }
+}
+
+fn try_make(request: &Request, path: PathBuf) -> gallop::Result<Report> {
+    let listener = Listener::default();
     generate(
         &Context::new(&Cpu),
         &Model::miniature(),
         request,
-        &output,
-        &Silent,
+        &output(path),
+        &listener,
     )
-    .unwrap()
+}
+
+fn make(request: &Request, path: PathBuf) -> Report {
+    try_make(request, path).unwrap()
+}
+
+fn stages(report: &Report) -> Vec<Stage> {
+    report.stages.iter().map(|(stage, _)| *stage).collect()
+}
+
+fn on_threads<T: Send>(count: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count);
+    pool.build().unwrap().install(work)
 }
 
 #[test]
-fn default() {
-    let dir = std::env::temp_dir().join(format!("gallop-pipeline-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    for (name, req) in [
-        ("a", request()),
-        (
-            "default",
-            Request {
-                size: None,
-                seconds: None,
-                ..request()
-            },
-        ),
-        (
-            "base",
-            Request {
-                variant: BaseVariant::Base,
-                steps: Some(4),
-                ..request()
-            },
-        ),
-        (
-            "wan",
-            Request {
-                decoder: VideoDecoder::Wan,
-                ..request()
-            },
-        ),
-        (
-            "256p",
-            Request {
-                size: Some(Size::P256),
-                ..request()
-            },
-        ),
+fn one_seed_makes_one_file_on_any_number_of_threads() {
+    let dir = Folder::new("seed");
+    let one = on_threads(1, || make(&request(), dir.path("one.mp4")));
+    let two = on_threads(2, || make(&request(), dir.path("two.mp4")));
+    assert_eq!(one.latents_sha256, two.latents_sha256);
+    assert_eq!(
+        fs::read(dir.path("one.mp4")).unwrap(),
+        fs::read(dir.path("two.mp4")).unwrap()
+    );
+    let other = Request {
+        seed: Some(8),
+        ..request()
+    };
+    let other = make(&other, dir.path("other.mp4"));
+    assert_ne!(one.latents_sha256, other.latents_sha256);
+    assert_eq!((one.job.frames(), one.file.frames), (25, 25));
+}
+
+#[test]
+fn both_variants_and_both_decoders_make_clips() {
+    let dir = Folder::new("variants");
+    let base = Request {
+        variant: BaseVariant::Base,
+        steps: Some(3),
+        decoder: VideoDecoder::Wan,
+        ..request()
+    };
+    let with = make(&base, dir.path("base.mp4"));
+    let steered = Request {
+        negative_prompt: Some("blue squares".into()),
+        ..base.clone()
+    };
+    let without = make(&steered, dir.path("steered.mp4"));
+    assert_ne!(with.latents_sha256, without.latents_sha256);
+    let distill = make(&request(), dir.path("distill.mp4"));
+    assert_ne!(with.latents_sha256, distill.latents_sha256);
+}
+
+fn write_picture(path: &Path, width: u32, height: u32) {
+    let file = fs::File::create(path).unwrap();
+    let mut encoder = png::Encoder::new(file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|i| [(i % width) as u8, (i / width) as u8, 128])
+        .collect();
+    writer.write_image_data(&pixels).unwrap();
+}
+
+fn saved(path: &Path, name: &str) -> Tensor {
+    Safetensors::open(path).unwrap().load(name).unwrap()
+}
+
+#[test]
+fn the_picture_is_the_first_latent_frame_in_both_orientations() {
+    let dir = Folder::new("picture");
+    for (name, width, height) in [("portrait", 45, 80), ("landscape", 120, 50)] {
+        let picture = dir.path(&format!("{name}.png"));
+        write_picture(&picture, width, height);
+        let latents = dir.path(&format!("{name}.safetensors"));
+        let with = Request {
+            image: Some(picture.clone()),
+            save_latents: Some(latents.clone()),
+            ..request()
+        };
+        let report = make(&with, dir.path(&format!("{name}.mp4")));
+        assert!(stages(&report).contains(&Stage::Image));
+        let video = saved(&latents, "video");
+        let wan = Model::miniature().wan().unwrap();
+        let x = media::preprocess(&media::open_image(&picture).unwrap(), 64, 64).unwrap();
+        let image = encode_image(&Context::new(&Cpu), &wan.weights, &wan.config, &x).unwrap();
+        let (video, image) = (video.to_f32(), image.to_f32());
+        let positions = video.len() / 48;
+        let first: Vec<f32> = video
+            .chunks_exact(positions)
+            .flat_map(|channel| channel[..16].to_vec())
+            .collect();
+        assert_eq!(first, image.as_ref());
+    }
+}
+
+/// A mono WAV of 16-bit samples: a tone.
+fn write_voice(path: &Path, rate: u32, samples: u32) {
+    let mut bytes = Vec::new();
+    bytes.extend(b"RIFF");
+    bytes.extend((36 + 2 * samples).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    bytes.extend(rate.to_le_bytes());
+    bytes.extend((2 * rate).to_le_bytes());
+    bytes.extend(b"\x02\0\x10\0data");
+    bytes.extend((2 * samples).to_le_bytes());
+    for i in 0..samples {
+        let sample = (f64::from(i) * 440.0 * std::f64::consts::TAU / f64::from(rate)).sin();
+        bytes.extend(((sample * 16_000.0) as i16).to_le_bytes());
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_voice_track_decides_the_length_and_can_be_held() {
+    let dir = Folder::new("voice");
+    let voice = dir.path("voice.wav");
+    write_voice(&voice, 8000, 8800);
+    let audio_of = |name: &str, request: Request| {
+        let latents = dir.path(&format!("{name}.safetensors"));
+        let request = Request {
+            audio: Some(voice.clone()),
+            save_latents: Some(latents.clone()),
+            seconds: None,
+            ..request
+        };
+        let report = make(&request, dir.path(&format!("{name}.mp4")));
+        assert!(stages(&report).contains(&Stage::Voice));
+        // 1.1 s are 27 tokens; 7 latent frames make 25 frames.
+        assert_eq!((report.job.audio_tokens, report.file.frames), (27, 25));
+        saved(&latents, "audio").to_f32().into_owned()
+    };
+    let hold_audio = Request {
+        hold_audio: true,
+        ..request()
+    };
+    let held = audio_of("held", hold_audio);
+    let guided = Request {
+        variant: BaseVariant::Base,
+        steps: Some(2),
+        ..request()
+    };
+    assert_eq!(held, audio_of("guided", guided));
+    assert_ne!(held, audio_of("renoised", request()));
+}
+
+#[test]
+fn large_sizes_are_refined_by_a_second_pass() {
+    let dir = Folder::new("refined");
+    let large = Request {
+        size: Some(Size::Exact(512, 480)),
+        ..request()
+    };
+    let report = make(&large, dir.path("large.mp4"));
+    assert!(stages(&report).contains(&Stage::SuperResolution));
+    assert_eq!(report.job.pixels(), (512, 480));
+    assert_eq!((report.job.base.height, report.job.base.width), (20, 22));
+}
+
+#[test]
+fn ready_features_take_the_place_of_the_encoder() {
+    let dir = Folder::new("features");
+    let path = dir.path("features.safetensors");
+    let write = |name: &str, shape: [usize; 2]| {
+        let features = Tensor::from_f32(shape, &vec![0.25; shape[0] * shape[1]]);
+        let info = Info {
+            shape: features.shape().clone(),
+            dtype: features.dtype(),
+        };
+        let mut writer = Writer::create(&path, [(name, &info)]).unwrap();
+        writer.write(features.bytes()).unwrap();
+        writer.finish().unwrap();
+    };
+    let with = Request {
+        prompt: String::new(),
+        text_features: Some(path.clone()),
+        ..request()
+    };
+    write("features", [5, 128]);
+    make(&with, dir.path("clip.mp4"));
+    for (name, shape) in [
+        ("other", [5, 128]),
+        ("features", [5, 127]),
+        ("features", [641, 128]),
+    ] {
+        write(name, shape);
+        let error = try_make(&with, dir.path("none.mp4")).unwrap_err();
+        assert_eq!(error.exit_code(), 3, "{error}");
+        assert!(error.to_string().contains("features"), "{error}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    for (stage, step) in [(Stage::Base, 2), (Stage::DecodeVideo, 0), (Stage::Mux, 0)] {
+        let dir = Folder::new(&format!(
+            "interrupted-{}-{step}",
+            stage.name().replace(' ', "-")
+        ));
+        let context = Context::new(&Cpu);
+        let listener = Listener {
+            cancel: Some((stage, step, context.cancel.clone())),
+            ..Listener::default()
+        };
+        let output = output(dir.path("clip.mp4"));
+        let error = generate(
+            &context,
+            &Model::miniature(),
+            &request(),
+            &output,
+            &listener,
+        );
+        let error = error.expect_err("it was interrupted");
+        assert!(matches!(error, Error::Interrupted), "{error}");
+        assert!(dir.names().is_empty(), "{:?}", dir.names());
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_before_the_work() {
+    let dir = Folder::new("refused");
+    fs::write(dir.path("there.mp4"), "a film").unwrap();
+    for path in [
+        dir.path("there.mp4"),
+        dir.path("no/folder.mp4"),
+        dir.0.clone(),
     ] {
         let start = std::time::Instant::now();
-        let report = make(&req, &dir.join(format!("{name}.mp4")));
-        println!(
-            "{name}: {:?} {:?} {:?}",
-            start.elapsed(),
-            report.stages,
-            report.file
+        let error = try_make(&request(), path.clone()).unwrap_err();
+        assert_eq!(error.exit_code(), 6, "{error}");
+        assert!(
+            error.to_string().contains(&path.display().to_string()),
+            "{error}"
         );
+        assert!(start.elapsed().as_millis() < 100, "it worked first");
     }
+    assert_eq!(fs::read(dir.path("there.mp4")).unwrap(), b"a film");
+}
+
+#[test]
+fn inputs_that_cannot_be_used_are_input_errors() {
+    let dir = Folder::new("inputs");
+    let bad = dir.path("bad.bin");
+    fs::write(&bad, "neither picture nor sound").unwrap();
+    let cases = [
+        Request {
+            prompt: "  \n".into(),
+            ..request()
+        },
+        Request {
+            image: Some(bad.clone()),
+            ..request()
+        },
+        Request {
+            audio: Some(bad.clone()),
+            seconds: None,
+            ..request()
+        },
+        Request {
+            text_features: Some(bad.clone()),
+            ..request()
+        },
+        Request {
+            image: Some(dir.path("missing.png")),
+            ..request()
+        },
+    ];
+    for case in cases {
+        let error = try_make(&case, dir.path("clip.mp4")).unwrap_err();
+        assert_eq!(error.exit_code(), 3, "{error}");
+    }
+    assert_eq!(dir.names(), ["bad.bin"]);
+}
+
+#[test]
+fn numbers_used_instead_are_told() {
+    let dir = Folder::new("told");
+    let off_grid = Request {
+        size: Some(Size::Exact(70, 100)),
+        prompt: "x".repeat(4000),
+        ..request()
+    };
+    let listener = Listener::default();
+    let output = output(dir.path("clip.mp4"));
+    let report = generate(
+        &Context::new(&Cpu),
+        &Model::miniature(),
+        &off_grid,
+        &output,
+        &listener,
+    );
+    assert_eq!(report.unwrap().job.pixels(), (64, 96));
+    let notices = listener.notices.lock().unwrap().join("\n");
+    assert!(
+        notices.contains("70x100") && notices.contains("64x96"),
+        "{notices}"
+    );
+    assert!(notices.contains("640"), "{notices}");
 }

@@ -243,7 +243,7 @@ fn text(row: &Row<'_>) -> String {
                 many => {
                     text.push('\n');
                     many.iter().for_each(|check| {
-                        text.push_str(&format!("        {}\n", check_text(check)))
+                        text.push_str(&format!("        {}\n", check_text(check)));
                     });
                 }
             }

@@ -72,12 +72,10 @@ pub(super) fn conv_transpose1d(args: &[Arg<'_>], stride: usize, result: &Shape) 
             by_columns(y, outputs, TRANSPOSED_BLOCK_COLS, |cols| {
                 let width = cols.len() * taps;
                 let mut products = vec![0.0; read.len() * width];
-                let w = Matrix::rows(&weight[cols.start * taps..], outputs * taps);
-                let from = x.slice(read.clone());
                 gemm(
                     [read.len(), x.cols(), width],
-                    Matrix::rows(from.strided(), x.pitch()),
-                    w,
+                    Matrix::rows(x.slice(read.clone()).strided(), x.pitch()),
+                    Matrix::rows(&weight[cols.start * taps..], outputs * taps),
                     &mut products,
                     width,
                     false,
@@ -85,16 +83,14 @@ pub(super) fn conv_transpose1d(args: &[Arg<'_>], stride: usize, result: &Shape) 
                 let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
                 for (n, out) in rows.clone().zip(tile.chunks_exact_mut(cols.len())) {
                     let (m, k) = ((n + stride / 2) / stride, (n + stride / 2) % stride);
-                    let mut add = |m: usize, k: usize| {
+                    for (m, k) in [(Some(m), k), (m.checked_sub(1), k + stride)] {
+                        let Some(m) = m.filter(|m| read.contains(m)) else {
+                            continue;
+                        };
                         let product = &products[(m - read.start) * width..][..width];
-                        let taps_of = product.chunks_exact(taps);
-                        out.iter_mut().zip(taps_of).for_each(|(y, p)| *y += p[k]);
-                    };
-                    if m < x.rows() {
-                        add(m, k);
-                    }
-                    if m > 0 {
-                        add(m - 1, k + stride);
+                        for (y, taps) in out.iter_mut().zip(product.chunks_exact(taps)) {
+                            *y += taps[k];
+                        }
                     }
                 }
                 tile

@@ -101,10 +101,11 @@ impl Geometry {
 
     /// The kernel's columns that see the input at output column `w`, and the input column the first of them sees.
     fn columns(&self, w: usize) -> (std::ops::Range<usize>, usize) {
-        let start = self.place(2, w, 0);
-        let first = (-start).max(0) as usize;
-        let end = (self.input[2] as isize - start).clamp(0, self.kernel[2] as isize) as usize;
-        (first.min(end)..end, (start + first as isize) as usize)
+        let (start, width) = (self.place(2, w, 0), self.input[2] as isize);
+        let first = (-start).max(0);
+        let end = (width - start).clamp(0, self.kernel[2] as isize);
+        let seen = (start + first).min(width) as usize;
+        (first.min(end) as usize..end as usize, seen)
     }
 
     /// Where tap `tap` of output index `index` looks along an axis; negative in front of the input.
@@ -379,6 +380,18 @@ mod tests {
             &[3, 4, 1, 1, 1],
             Conv3d::same([1; 3], 0, 0, Edge::Zero),
         );
+        // Padding beyond the kernel's own reach: whole rows of it see nothing.
+        for depthwise in [false, true] {
+            let wide = Conv3d {
+                stride: [1; 3],
+                before: [4; 3],
+                after: [4; 3],
+                time_edge: Edge::Zero,
+                depthwise,
+            };
+            let channels = if depthwise { 1 } else { 3 };
+            run([1, 2, 2, 3], &[3, channels, 2, 2, 2], wide);
+        }
     }
 
     #[test]

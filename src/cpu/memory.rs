@@ -51,7 +51,7 @@ fn peak_bytes(plan: &Plan) -> u64 {
 }
 
 /// Memory that can be had without swapping, where the system tells.
-pub fn available_bytes() -> Option<u64> {
+pub(crate) fn available_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
         .lines()

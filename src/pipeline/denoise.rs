@@ -124,6 +124,7 @@ pub fn denoise(
     draw: &Draw<'_>,
     watch: &mut dyn FnMut(Moment<'_>) -> Result<()>,
 ) -> Result<Latents> {
+    check_width(network, &start.text)?;
     let schedule = sampler::schedule(sampling.steps, network.shift)?;
     let rows = sampler::rows(sampling.method, &schedule);
     let pass = pass(network, start, sampling);
@@ -168,6 +169,22 @@ pub fn denoise(
         .read(ports.audio_latent)?
         .reshape(start.audio.shape().clone());
     Ok(Latents { video, audio })
+}
+
+/// Features from a file may be another model's.
+fn check_width(network: &Network, text: &[Tensor]) -> Result<()> {
+    let want = network.config.text_in_channels;
+    match text
+        .iter()
+        .map(|t| t.shape().cols())
+        .find(|&width| width != want)
+    {
+        Some(found) => {
+            let problem = format!("must be {want} wide for this model; found {found}");
+            Err(Error::input("text features", problem))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A moment of a pass, for progress and comparison.

@@ -310,6 +310,7 @@ impl Run<'_> {
     }
 
     fn mux(&self, output: &Output, clip: &Clip<'_>) -> Result<media::EncodeReport> {
+        self.progress.report(Stage::Mux, 0, 1);
         let cancel = || self.context.cancel.is_cancelled();
         let mut report = |done, total| self.progress.report(Stage::Mux, done, total);
         media::write_clip(&output.path, clip, &output.encode, &mut report, &cancel)

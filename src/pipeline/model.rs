@@ -5,22 +5,17 @@ use std::path::{Path, PathBuf};
 use super::{
     denoise::Network,
     miniature,
+    networks::Sizes,
     request::{BaseVariant, Defaults, Size, SrVariant},
 };
 use crate::{
     Error, Result,
-    executor::wants,
     model::{
-        audio_vae,
-        dit::{self, Sequence},
-        text_encoder,
-        video_vae::{self, TurboConfig, WanConfig},
+        audio_vae, dit, text_encoder,
+        video_vae::{TurboConfig, WanConfig},
     },
-    plan::Grid,
     text::Tokenizer,
-    weights::{
-        self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Want, Weights,
-    },
+    weights::{self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Weights},
 };
 
 /// Where the parts come from.
@@ -100,32 +95,21 @@ impl Model {
     ///
     /// # Errors
     /// If it is missing, damaged or not as its configuration says.
+    ///
+    /// # Panics
+    /// If the variant has the sizes of another part, a mistake of ours.
     pub fn network(&self, variant: Variant) -> Result<Network> {
         let part = Component::Dit(variant);
-        let properties = self.properties(variant);
-        let (text, path) = self.config(part)?;
-        let mut config = match text {
-            Some(text) => {
-                serde_json::from_str(&text).map_err(|e| Error::weights(&path, e.to_string()))?
-            }
-            None => dit::Config::released(vec![]),
+        let Sizes::Dit(mut config) = self.sizes(part)? else {
+            panic!("{variant:?} has other sizes")
         };
+        let properties = self.properties(variant);
         config.local_attn_layers = properties.local_layers;
+        let path = self.path(part);
         config
             .validate()
-            .map_err(|problem| Error::weights(&path, problem))?;
-        let sequence = Sequence {
-            grid: Grid {
-                frames: 1,
-                height: 2,
-                width: 2,
-            },
-            audio: 1,
-            text: 1,
-        };
-        let mut all = wants(&dit::forward(&config, sequence, 0).0);
-        all.push(Network::bands_want());
-        let weights = self.weights(part, &all, |folder| folder.open_dit(variant))?;
+            .map_err(|problem| Error::weights(path, problem))?;
+        let weights = self.weights(part, &Sizes::Dit(config.clone()), |f| f.open_dit(variant))?;
         let coordinates = match properties.coordinates {
             Coordinates::V1 => dit::Coordinates::V1,
             Coordinates::V2 => dit::Coordinates::V2,
@@ -156,11 +140,14 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn text_encoder(&self) -> Result<Part<text_encoder::Config>> {
-        let (text, path) = self.required_config(Component::TextEncoder)?;
-        let config = text_encoder::Config::parse(&text, &path)?;
-        let all = wants(&text_encoder::encode(&config, 1, false).0);
-        let weights = self.weights(Component::TextEncoder, &all, Folder::open_text)?;
-        Ok(Part { config, weights })
+        self.part(
+            Component::TextEncoder,
+            Folder::open_text,
+            |sizes| match sizes {
+                Sizes::Text(config) => Some(config),
+                _ => None,
+            },
+        )
     }
 
     /// The fast video decoder.
@@ -168,18 +155,14 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn turbo(&self) -> Result<Part<TurboConfig>> {
-        let (text, path) = self.required_config(Component::TurboVae)?;
-        let config = TurboConfig::parse(text.as_bytes(), &path)?;
-        let shape = video_vae::turbo::CallShape {
-            frames: 2,
-            height: 1,
-            width: 1,
-            first: false,
-        };
-        let precision = video_vae::Precision::BF16;
-        let all = wants(&video_vae::turbo::decoder_call(&config, precision, shape).0);
-        let weights = self.weights(Component::TurboVae, &all, Folder::open_turbo)?;
-        Ok(Part { config, weights })
+        self.part(
+            Component::TurboVae,
+            Folder::open_turbo,
+            |sizes| match sizes {
+                Sizes::Turbo(config) => Some(config),
+                _ => None,
+            },
+        )
     }
 
     /// The full video autoencoder.
@@ -187,18 +170,10 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn wan(&self) -> Result<Part<WanConfig>> {
-        let (text, path) = self.config(Component::WanVae)?;
-        let config = match text {
-            Some(text) => WanConfig::parse(text.as_bytes(), &path)?,
-            None => WanConfig::published(),
-        };
-        let precision = video_vae::Precision::BF16;
-        let mut all = wants(&video_vae::wan_encoder::encode(&config, precision, 5, 16, 16).0);
-        all.extend(wants(
-            &video_vae::wan_decoder::decode(&config, precision, 2, 1, 1).0,
-        ));
-        let weights = self.weights(Component::WanVae, &all, Folder::open_wan)?;
-        Ok(Part { config, weights })
+        self.part(Component::WanVae, Folder::open_wan, |sizes| match sizes {
+            Sizes::Wan(config) => Some(config),
+            _ => None,
+        })
     }
 
     /// The audio autoencoder.
@@ -206,56 +181,66 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn audio(&self) -> Result<Part<audio_vae::Config>> {
-        let (text, path) = self.required_config(Component::AudioVae)?;
-        let config = audio_vae::Config::parse(&text, &path)?;
-        let mut all = wants(&audio_vae::encode(&config, config.hop).0);
-        all.extend(wants(&audio_vae::decode(&config, 1).0));
-        let weights = self.weights(Component::AudioVae, &all, Folder::open_audio)?;
+        self.part(
+            Component::AudioVae,
+            Folder::open_audio,
+            |sizes| match sizes {
+                Sizes::Audio(config) => Some(config),
+                _ => None,
+            },
+        )
+    }
+
+    fn part<C>(
+        &self,
+        part: Component,
+        open: impl FnOnce(&Folder) -> Result<Weights>,
+        of: impl FnOnce(Sizes) -> Option<C>,
+    ) -> Result<Part<C>> {
+        let sizes = self.sizes(part)?;
+        let weights = self.weights(part, &sizes, open)?;
+        let config = of(sizes).expect("a part has its own kind of sizes");
         Ok(Part { config, weights })
+    }
+
+    fn sizes(&self, part: Component) -> Result<Sizes> {
+        match &self.parts {
+            Parts::Folder(folder) => Sizes::of(folder, part),
+            Parts::Miniature => Ok(Sizes::miniature(part)),
+        }
+    }
+
+    /// Where a part is or should be, for messages.
+    fn path(&self, part: Component) -> PathBuf {
+        match &self.parts {
+            Parts::Folder(folder) => match folder.state(part) {
+                weights::State::Found { path, .. } => path.clone(),
+                weights::State::Missing { expected, .. } => expected.clone(),
+            },
+            Parts::Miniature => "miniature".into(),
+        }
     }
 
     /// Tensors of `part`: those of the folder with nothing missing and nothing left over, or synthetic ones.
     fn weights(
         &self,
         part: Component,
-        all: &[Want],
+        sizes: &Sizes,
         open: impl FnOnce(&Folder) -> Result<Weights>,
     ) -> Result<Weights> {
+        let all = sizes.wants();
         match &self.parts {
             Parts::Folder(folder) => {
                 let weights = open(folder)?;
-                weights.check(all)?;
-                weights.check_nothing_left(all)?;
+                weights.check(&all)?;
+                weights.check_nothing_left(&all)?;
                 Ok(weights)
             }
             Parts::Miniature => {
-                let synthetic = Synthetic::new(network_of(part), all, miniature::seed(part))?;
+                let synthetic = Synthetic::new(network_of(part), &all, miniature::seed(part))?;
                 Ok(Weights::new(Box::new(synthetic)))
             }
         }
-    }
-
-    /// JSON of a part's sizes, if it has one, and the path to name in messages.
-    fn config(&self, part: Component) -> Result<(Option<String>, PathBuf)> {
-        match &self.parts {
-            Parts::Folder(folder) => {
-                let path = match folder.state(part) {
-                    weights::State::Found { path, config } => {
-                        config.clone().unwrap_or_else(|| path.clone())
-                    }
-                    weights::State::Missing { expected, .. } => expected.clone(),
-                };
-                Ok((folder.config(part)?, path))
-            }
-            Parts::Miniature => Ok((Some(miniature::config(part).into()), "miniature".into())),
-        }
-    }
-
-    fn required_config(&self, part: Component) -> Result<(String, PathBuf)> {
-        let (text, path) = self.config(part)?;
-        let text =
-            text.ok_or_else(|| Error::weights(&path, "has no JSON file with its sizes beside it"))?;
-        Ok((text, path))
     }
 }
 

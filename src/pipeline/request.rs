@@ -304,13 +304,13 @@ mod tests {
         seconds: 5,
     };
 
-    fn job(request: Request) -> Job {
-        resolve(&request, DEFAULTS, None).unwrap()
+    fn job(request: &Request) -> Job {
+        resolve(request, DEFAULTS, None).unwrap()
     }
 
     #[test]
     fn the_published_presets_have_their_grids() {
-        let p1080 = job(Request {
+        let p1080 = job(&Request {
             size: Some(Size::P1080),
             ..Request::default()
         });
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn replaced_numbers_are_reported() {
-        let job = job(Request {
+        let job = job(&Request {
             size: Some(Size::Exact(480, 272)),
             seconds: Some(30),
             ..Request::default()

@@ -18,7 +18,7 @@ const TILE: usize = 128;
 /// Decodes `latent` `[L, latent channels]` to a wave `[hop * L, wave channels]` at 51 200 Hz.
 ///
 /// # Errors
-/// Weights that are missing or of another shape, too little memory, the device, or a cancel.
+/// Weights that are missing or of another shape, too little memory, the device, or [`Error::Interrupted`].
 ///
 /// # Panics
 /// If `latent` is empty or has another number of channels.
@@ -47,7 +47,7 @@ pub fn encode_voice(
     weights: &Weights,
     config: &Config,
     mono: &[f32],
-    noise: Option<&[f32]>,
+    mut noise: Option<&[f32]>,
 ) -> Result<Tensor> {
     if mono.len() < config.hop {
         let problem = format!(
@@ -58,7 +58,6 @@ pub fn encode_voice(
         return Err(Error::input("voice track", problem));
     }
     let channels = config.latent_channels;
-    let mut noise = noise;
     if let Some(noise) = noise {
         assert_eq!(
             noise.len(),
@@ -225,4 +224,125 @@ fn tiles(count: usize, most: usize, context: usize) -> (usize, Vec<Tile>) {
         },
     };
     (length, (0..number).map(tile).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cpu::Cpu,
+        executor::wants,
+        model::audio_vae::Stages,
+        plan::Plan,
+        weights::{Network, Synthetic, synthetic},
+    };
+
+    /// The published depth at tiny widths and with small strides, so that tiles can be few latents.
+    fn config() -> Config {
+        let stages = Stages {
+            widths: vec![4, 4, 8, 8],
+            strides: vec![2, 4, 8],
+        };
+        Config {
+            latent_channels: 6,
+            wave_channels: 2,
+            hop: 64,
+            encoder: stages.clone(),
+            decoder: stages,
+        }
+    }
+
+    fn weights(plan: &Plan) -> Weights {
+        let source = Synthetic::new(Network::AudioVae, &wants(plan), 7).unwrap();
+        Weights::new(Box::new(source))
+    }
+
+    fn numbers(count: usize) -> Vec<f32> {
+        let key = synthetic::key("input", 7);
+        let rule = synthetic::Rule::Uniform {
+            offset: 0.0,
+            scale: 1.0,
+            dtype: crate::DType::F32,
+        };
+        (0..count as u64).map(|i| rule.value(key, i)).collect()
+    }
+
+    #[test]
+    fn tiles_cover_every_latent_once_with_its_context() {
+        for (count, most, context) in [(5, 8, 2), (8, 8, 2), (9, 8, 2), (251, 128, 10), (40, 1, 3)]
+        {
+            let (length, tiles) = tiles(count, most, context);
+            let mut next = 0;
+            for Tile { start, keep } in &tiles {
+                assert_eq!(keep.start, next, "{count} {most} {context}");
+                next = keep.end;
+                let end = start + length;
+                assert!(end <= count && keep.start >= *start && keep.end <= end);
+                assert!(*start == 0 || keep.start >= start + context);
+                assert!(end == count || keep.end + context <= end);
+            }
+            assert_eq!(next, count);
+            assert!(length <= most.max(2 * context + 1));
+        }
+        assert_eq!(tiles(251, 128, 10).0, 97);
+    }
+
+    #[test]
+    fn decoding_in_tiles_gives_the_same_bits() {
+        let config = config();
+        let weights = weights(&audio_vae::decode(&config, 1).0);
+        let context = Context::new(&Cpu);
+        let latent = Tensor::from_f32([61, 6], &numbers(61 * 6));
+        let decode = |most| decode_tiled(&context, &weights, &config, &latent, most).unwrap();
+        let whole = decode(61);
+        assert_eq!(whole.shape(), &[61 * 64, 2].into());
+        for most in [1, 40] {
+            assert_eq!(decode(most).to_f32(), whole.to_f32(), "tiles of {most}");
+        }
+    }
+
+    #[test]
+    fn encoding_in_tiles_gives_the_same_bits() {
+        let config = config();
+        let weights = weights(&audio_vae::encode(&config, 64).0);
+        let context = Context::new(&Cpu);
+        for samples in [61 * 64, 61 * 64 + 63] {
+            let wave = numbers(2 * samples);
+            let encode = |most| {
+                let mut encoder = Encoder::new(&context, &weights, &config, samples, most).unwrap();
+                encoder.encode(&wave).unwrap()
+            };
+            let whole = encode(61);
+            assert_eq!(whole.0.len(), 61 * 6);
+            for most in [1, 40] {
+                assert_eq!(encode(most), whole, "{samples} samples in tiles of {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn noise_moves_a_latent_by_its_deviation_and_short_tracks_are_refused() {
+        let config = config();
+        let weights = weights(&audio_vae::encode(&config, 64).0);
+        let context = Context::new(&Cpu);
+        let mono = numbers(64 * 3 + 5);
+        let encode = |mono: &[f32], noise: Option<Vec<f32>>| {
+            encode_voice(&context, &weights, &config, mono, noise.as_deref())
+        };
+        let count = noise_len(&config, mono.len());
+        assert_eq!(count, 3 * 6);
+        let mean = encode(&mono, None).unwrap();
+        assert_eq!(mean.shape(), &[3, 6].into());
+        let still = encode(&mono, Some(vec![0.0; count])).unwrap();
+        assert_eq!(still.to_f32(), mean.to_f32());
+        let moved = encode(&mono, Some(vec![1.0; count])).unwrap();
+        let above = moved
+            .to_f32()
+            .iter()
+            .zip(mean.to_f32().iter())
+            .all(|(a, b)| a > b);
+        assert!(above);
+        let error = encode(&mono[..63], None).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+    }
 }

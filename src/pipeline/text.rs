@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// No tokens, or one that the embedding does not have; weights that are missing or of another shape, too little
-/// memory, the device, or a cancel.
+/// memory, the device, or [`Error::Interrupted`].
 pub fn encode_prompt(
     context: &Context<'_>,
     weights: &Weights,

@@ -11,6 +11,23 @@ pub struct Window {
     pub keys: Vec<Range<usize>>,
 }
 
+impl Window {
+    /// Queries that see the union of `keys`, ascending; ranges that touch become one, empty ones none.
+    pub fn new(queries: Range<usize>, keys: impl IntoIterator<Item = Range<usize>>) -> Self {
+        let mut merged: Vec<Range<usize>> = Vec::new();
+        for range in keys.into_iter().filter(|range| !range.is_empty()) {
+            match merged.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => merged.push(range),
+            }
+        }
+        Self {
+            queries,
+            keys: merged,
+        }
+    }
+}
+
 /// How a norm's learned weight enters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gain {

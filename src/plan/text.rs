@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Op, Plan, Window};
+use super::{Conv3d, Op, Plan, Window};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,14 +57,12 @@ impl fmt::Display for Op {
                 softcap,
                 windows,
             } => {
+                let windows = describe(windows);
                 write!(
                     f,
-                    "{name}{{heads: {heads}/{kv_heads}, scale: {scale}, {}",
-                    describe(windows)
+                    "{name}{{heads: {heads}/{kv_heads}, scale: {scale}, {windows}"
                 )?;
-                if let Some(cap) = softcap {
-                    write!(f, ", softcap: {cap}")?;
-                }
+                softcap.map_or(Ok(()), |cap| write!(f, ", softcap: {cap}"))?;
                 f.write_str("}")
             }
             Self::Clamp { low, high } => write!(f, "{name}{{{low}..{high}}}"),
@@ -76,19 +74,7 @@ impl fmt::Display for Op {
                     grid.frames, grid.height, grid.width
                 )
             }
-            Self::Conv3d(conv) => {
-                write!(
-                    f,
-                    "{name}{{stride: {:?}, before: {:?}, after: {:?}",
-                    conv.stride, conv.before, conv.after
-                )?;
-                write!(
-                    f,
-                    ", edge: {:?}{}}}",
-                    conv.time_edge,
-                    if conv.depthwise { ", depthwise" } else { "" }
-                )
-            }
+            Self::Conv3d(conv) => write_conv3d(f, name, conv),
             Self::Conv1d(conv) => {
                 write!(
                     f,
@@ -106,6 +92,21 @@ impl fmt::Display for Op {
             _ => f.write_str(name),
         }
     }
+}
+
+fn write_conv3d(f: &mut fmt::Formatter<'_>, name: &str, conv: &Conv3d) -> fmt::Result {
+    let Conv3d {
+        stride,
+        before,
+        after,
+        time_edge,
+        depthwise,
+    } = conv;
+    write!(
+        f,
+        "{name}{{stride: {stride:?}, before: {before:?}, after: {after:?}, edge: {time_edge:?}"
+    )?;
+    f.write_str(if *depthwise { ", depthwise}" } else { "}" })
 }
 
 fn describe(windows: &[Window]) -> String {

@@ -1,10 +1,17 @@
-//! Golden cases for the integration tests: the copies in `tests/golden`, and the whole sets beside the crate where
-//! there are any.
+//! Golden cases for the integration tests, from the copies in `tests/golden` and from the whole sets beside the crate
+//! where there are any; and plans recorded as text in `tests/plans`.
 
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "every test uses a part of it; a failed unwrap is a failed test; what ran is said"
+)]
 use std::{path::PathBuf, time::Instant};
 
 use gallop::{
     executor::Executor,
+    plan::Plan,
     testing::{
         Verdict,
         golden::{Case, Suite, run},
@@ -62,4 +69,25 @@ pub(crate) fn replay(suite: &str, kinds: &[&str], executor: &dyn Executor) {
     }
     assert!(ran > 0, "no case of {kinds:?} is here");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Compares the text of `plan` with `tests/plans/NAME.txt`; with `UPDATE=1` writes it there.
+pub(crate) fn snapshot(name: &str, plan: &Plan) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join(format!("tests/plans/{name}.txt"));
+    let text = plan.to_string();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = text.lines().zip(recorded.lines()).position(|(a, b)| a != b);
+    let line = differs.unwrap_or(text.lines().count().min(recorded.lines().count()));
+    assert!(
+        text == recorded,
+        "{name} differs from {} at line {}; UPDATE=1 records it:\n  is  {}\n  was {}",
+        path.display(),
+        line + 1,
+        text.lines().nth(line).unwrap_or_default(),
+        recorded.lines().nth(line).unwrap_or_default()
+    );
 }

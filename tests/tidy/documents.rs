@@ -138,7 +138,7 @@ pub(crate) fn commands(readme: &str) -> Vec<(usize, &str)> {
             "```sh" => inside = true,
             fence if fence.starts_with("```") => inside = false,
             command if inside && !command.is_empty() && !command.starts_with('#') => {
-                found.push((index + 1, command))
+                found.push((index + 1, command));
             }
             _ => {}
         }

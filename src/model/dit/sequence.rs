@@ -129,39 +129,21 @@ impl Sequence {
 
     /// Every token sees every token.
     pub fn full(&self) -> Vec<Window> {
-        let keys = std::iter::once(0..self.len()).collect();
-        vec![Window {
-            queries: 0..self.len(),
-            keys,
-        }]
+        vec![Window::new(0..self.len(), [0..self.len()])]
     }
 
     /// A video token sees the frames at most `reach` away, and all audio and text; audio and text see everything.
     pub fn local(&self, reach: usize) -> Vec<Window> {
         let (frames, per_frame) = (self.grid.frames, self.grid.tokens_per_frame());
         let rest = self.grid.tokens()..self.len();
-        let mut windows: Vec<Window> = (0..frames)
-            .map(|t| {
-                let near =
-                    t.saturating_sub(reach) * per_frame..(t + reach + 1).min(frames) * per_frame;
-                let keys = if near.end == rest.start {
-                    vec![near.start..rest.end]
-                } else {
-                    vec![near, rest.clone()]
-                };
-                let keys = keys.into_iter().filter(|range| !range.is_empty()).collect();
-                Window {
-                    queries: t * per_frame..(t + 1) * per_frame,
-                    keys,
-                }
-            })
-            .collect();
+        let of_frame = |t: usize| {
+            let near = t.saturating_sub(reach)..(t + reach + 1).min(frames);
+            let near = near.start * per_frame..near.end * per_frame;
+            Window::new(t * per_frame..(t + 1) * per_frame, [near, rest.clone()])
+        };
+        let mut windows: Vec<Window> = (0..frames).map(of_frame).collect();
         if !rest.is_empty() {
-            let keys = std::iter::once(0..self.len()).collect();
-            windows.push(Window {
-                queries: rest,
-                keys,
-            });
+            windows.push(Window::new(rest.clone(), [0..self.len()]));
         }
         windows
     }
@@ -209,23 +191,19 @@ mod tests {
             audio: 2,
             text: 3,
         };
-        assert!(
-            sequence
-                .local(2)
-                .iter()
-                .all(|w| w.keys == vec![0..sequence.len()])
-        );
-        let narrow = sequence.local(1);
-        assert_eq!(narrow[0].keys, vec![0..8, 12..17]);
-        assert_eq!(narrow[1].keys, vec![0..17]);
-        assert_eq!(narrow[2].keys, vec![4..17]);
+        let count = sequence.len();
+        let full = |queries| Window::new(queries, [0..count]);
         assert_eq!(
-            narrow[3],
-            Window {
-                queries: 12..17,
-                keys: vec![0..17]
-            }
+            sequence.local(2),
+            [full(0..4), full(4..8), full(8..12), full(12..17)]
         );
+        let narrow = [
+            Window::new(0..4, [0..8, 12..17]),
+            full(4..8),
+            Window::new(8..12, [4..17]),
+            full(12..17),
+        ];
+        assert_eq!(sequence.local(1), narrow);
     }
 
     #[test]

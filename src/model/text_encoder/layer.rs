@@ -111,22 +111,19 @@ mod tests {
     #[test]
     fn a_sliding_token_sees_less_than_the_window_on_both_sides() {
         let all = |tokens: usize| {
+            let whole = 0..tokens;
             vec![Window {
-                queries: 0..tokens,
-                keys: vec![0..tokens],
+                queries: whole.clone(),
+                keys: vec![whole],
             }]
         };
         assert_eq!(windows(5, Reach::Full, 2), all(5));
         assert_eq!(windows(8, Reach::Sliding, 8), all(8));
         assert_eq!(windows(3, Reach::Sliding, usize::MAX), all(3));
         let windows = windows(29, Reach::Sliding, 8);
-        let seen = |query: usize| {
-            let window = windows.iter().find(|w| w.queries.contains(&query)).unwrap();
-            window.keys.clone()
-        };
-        assert_eq!(seen(0), [0..8]);
-        assert_eq!(seen(7), [0..15]);
-        assert_eq!(seen(14), [7..22]);
-        assert_eq!(seen(28), [21..29]);
+        for (query, seen) in [(0, 0..8), (7, 0..15), (14, 7..22), (28, 21..29)] {
+            let window = windows.iter().find(|w| w.queries.contains(&query));
+            assert_eq!(window.unwrap().keys, vec![seen], "query {query}");
+        }
     }
 }

@@ -244,10 +244,10 @@ impl Run<'_, '_> {
     }
 
     /// Compares the latents a step is given, its velocities, and the latents it leaves.
-    fn watch(&mut self, pass: &str, moment: Moment<'_>, image: Option<&Tensor>) -> Result<()> {
+    fn watch(&mut self, pass: &str, mut moment: Moment<'_>, image: Option<&Tensor>) -> Result<()> {
         let label = format!("step.{pass}{}", moment.step);
         if moment.after {
-            return self.after(&label, moment, image);
+            return self.after(&label, &mut moment, image);
         }
         for (name, buf) in [
             ("x_in", moment.ports.video.latent),
@@ -274,7 +274,12 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn after(&mut self, label: &str, moment: Moment<'_>, image: Option<&Tensor>) -> Result<()> {
+    fn after(
+        &mut self,
+        label: &str,
+        moment: &mut Moment<'_>,
+        image: Option<&Tensor>,
+    ) -> Result<()> {
         let updates = [
             ("video", Some(&moment.ports.video)),
             ("audio", moment.ports.audio.as_ref()),

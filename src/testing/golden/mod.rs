@@ -9,6 +9,7 @@ mod case;
 mod dit;
 mod embedded;
 mod end_to_end;
+mod media;
 mod ops;
 mod sampler;
 mod text_encoder;
@@ -42,6 +43,12 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "wan22.encode" => video_vae::wan_encode(case, executor),
         "wan22.decode" => video_vae::wan_decode(case, executor),
         "text_encoder" => text_encoder::encode(case, executor),
+        "audio.resample_441_512" => media::resample(case),
+        "audio.merge_windows" => media::merge(case),
+        "audio.pcm16" => media::to_pcm16(case),
+        "image.preprocess" => media::preprocess_image(case),
+        "video.to_u8" => media::video_to_u8(case),
+        "video.rescale" => media::rescale_video(case),
         "tokenizer" => tokenizer::own_vocabulary(case),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),

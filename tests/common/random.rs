@@ -1,0 +1,35 @@
+//! Seeded random numbers, and cases made from them. `CASES=10000 cargo test` makes a night of it.
+
+use std::{env, ops::Range};
+
+/// SplitMix64.
+pub(crate) struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A whole number of `range`.
+    pub(crate) fn within(&mut self, range: Range<usize>) -> usize {
+        range.start + (self.next() % range.len() as u64) as usize
+    }
+
+    /// `count` numbers, evenly between -1 and 1.
+    pub(crate) fn values(&mut self, count: usize) -> Vec<f32> {
+        let unit = |bits: u64| (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        (0..count).map(|_| unit(self.next())).collect()
+    }
+}
+
+/// Calls `case` with one seed after the other; the last seed printed is the one that failed.
+pub(crate) fn each_case(count: usize, mut case: impl FnMut(&mut Random)) {
+    let cases = env::var("CASES").ok().and_then(|n| n.parse().ok());
+    for seed in 0..cases.unwrap_or(count as u64) {
+        println!("seed {seed}");
+        case(&mut Random(seed));
+    }
+}

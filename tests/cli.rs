@@ -276,6 +276,14 @@ fn an_existing_file_is_replaced_only_with_force() {
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(&fs::read(scratch.0.join("out.mp4")).unwrap()[4..8], b"ftyp");
     assert_eq!(scratch.names(), ["out.mp4"]);
+
+    // The same holds for what the name of the clip does not say.
+    scratch.write("raw.wav", "mine");
+    for more in [["--encoder", "none"], ["--save-latents", "raw.wav"]] {
+        let run = scratch.run(&[&["generate", "x", "-o", "raw.mp4"][..], &SMALL, &more].concat());
+        assert!(run.code == 6 && run.err.contains("raw.wav"), "{run:?}");
+    }
+    assert_eq!(fs::read(scratch.0.join("raw.wav")).unwrap(), b"mine");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
         model::network_of,
         networks::{Sizes, published_json},
     },
-    weights::{Component, Synthetic, Variant, Want, manifest},
+    weights::{Component, Info, Source, Synthetic, Variant, manifest},
 };
 
 /// Largest file of a checkpoint that is written in shards, bytes.
@@ -88,14 +88,42 @@ struct Item {
     part: Component,
     /// Folder of its weights, relative to the output.
     folder: &'static str,
-    wants: Vec<Want>,
-    seed: u64,
+    weights: Synthetic,
+    /// What is stored of each tensor.
+    infos: Vec<Info>,
 }
 
 impl Item {
+    fn new(part: Component, folder: &'static str, sizes: &Sizes, seed: u64) -> Result<Self> {
+        let weights = Synthetic::new(network_of(part), &sizes.wants(), seed)?;
+        let infos = weights
+            .names()
+            .iter()
+            .filter_map(|name| weights.info(name))
+            .collect();
+        Ok(Self {
+            part,
+            folder,
+            weights,
+            infos,
+        })
+    }
+
+    fn parameters(&self) -> usize {
+        self.infos.iter().map(|info| info.shape.count()).sum()
+    }
+
     fn bytes(&self) -> u64 {
-        let bytes = |want: &Want| (want.shape.count() * want.dtype.size()) as u64;
-        self.wants.iter().map(bytes).sum()
+        let bytes = |info: &Info| (info.shape.count() * info.dtype.size()) as u64;
+        self.infos.iter().map(bytes).sum()
+    }
+
+    /// Where its weights go.
+    fn folder_in(&self, root: &Path) -> PathBuf {
+        match self.folder {
+            "" => root.to_path_buf(),
+            folder => root.join(folder),
+        }
     }
 }
 
@@ -111,14 +139,14 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         None => all(arguments)?,
     };
     for item in &items {
-        let parameters: usize = item.wants.iter().map(|want| want.shape.count()).sum();
-        let folder = arguments.output.join(item.folder);
         terminal::print(&format!(
-            "{:12} {:4} tensors, {parameters:>14} parameters, {:>9}  {}\n",
+            "{:12} {:4} tensors, {:>14} parameters, {:>9}  {}
+",
             item.part.key(),
-            item.wants.len(),
+            item.infos.len(),
+            item.parameters(),
             human_bytes(item.bytes()),
-            folder.display()
+            item.folder_in(&arguments.output).display()
         ))?;
     }
     if arguments.dry_run {
@@ -153,12 +181,7 @@ fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)
             (Sizes::parse(part, &text, path)?, Some(text))
         }
     };
-    let item = Item {
-        part,
-        folder: "",
-        wants: sizes.wants(),
-        seed: arguments.seed,
-    };
+    let item = Item::new(part, "", &sizes, arguments.seed)?;
     let name = match part {
         Component::TurboVae => "TurboV3-Wan22-TinyShallow_7_7.json",
         Component::AudioVae => "model_config.json",
@@ -195,12 +218,7 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
         };
         let (folder, config) = place(part);
         let seed = arguments.seed.wrapping_add(miniature::seed(part));
-        items.push(Item {
-            part,
-            folder,
-            wants: sizes.wants(),
-            seed,
-        });
+        items.push(Item::new(part, folder, &sizes, seed)?);
         let text = if is_miniature {
             Some(miniature::config(part))
         } else {
@@ -251,15 +269,14 @@ fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
         .then(|| progress::bar("writing", total, BYTES));
     let mut before = 0;
     for item in items {
-        let synthetic = Synthetic::new(network_of(item.part), &item.wants, item.seed)?;
-        let folder = folder.join(item.folder);
+        let folder = item.folder_in(folder);
         let mut report = |done, _total| {
             if let Some(bar) = &bar {
                 bar.set_position(before + done);
             }
             !cancel.is_cancelled()
         };
-        synthetic.write(&folder, SHARD_BYTES, &mut report)?;
+        item.weights.write(&folder, SHARD_BYTES, &mut report)?;
         before += item.bytes();
         if item.part == Component::WanVae && items.len() > 1 {
             let named = folder.join("Wan2.2_VAE.safetensors");

@@ -48,6 +48,16 @@ pub enum Encoder {
     Raw,
 }
 
+impl Encoder {
+    /// The files it writes for a clip at `path`.
+    pub fn files(&self, path: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Embedded | Self::X264 { .. } => vec![path.to_path_buf()],
+            Self::Raw => raw::EXTENSIONS.map(|end| path.with_extension(end)).to_vec(),
+        }
+    }
+}
+
 /// The matrix from RGB to YCbCr, and its tag in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Color {

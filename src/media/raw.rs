@@ -9,15 +9,18 @@ use super::{
     wav::write_wav,
 };
 
+/// Endings of the files: frames, sound, description.
+pub(super) const EXTENSIONS: [&str; 3] = ["rgb", "wav", "json"];
+
 pub(super) fn write(
     job: &Job<'_>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    let name = |extension: &str| job.path.with_extension(extension);
+    let [frames, sound, description] = EXTENSIONS.map(|end| job.path.with_extension(end));
     let mut finished = Vec::new();
 
-    let mut pictures = AtomicFile::create(&name("rgb"))?;
+    let mut pictures = AtomicFile::create(&frames)?;
     for (i, frame) in job.pictures.chunks_exact(job.frame_bytes()).enumerate() {
         if cancel() {
             return Err(Error::Interrupted);
@@ -25,18 +28,17 @@ pub(super) fn write(
         pictures.write(frame)?;
         progress(i + 1, job.frames);
     }
-    finished.push((pictures, name("rgb")));
+    finished.push((pictures, frames));
 
     if !job.audio.is_empty() {
-        let path = name("wav");
-        let mut sound = AtomicFile::create(&path)?;
-        write_wav(&mut sound, &path, job.audio, 2)?;
-        finished.push((sound, path));
+        let mut file = AtomicFile::create(&sound)?;
+        write_wav(&mut file, &sound, job.audio, 2)?;
+        finished.push((file, sound));
     }
 
-    let mut description = AtomicFile::create(&name("json"))?;
-    description.write(describe_streams(job).as_bytes())?;
-    finished.push((description, name("json")));
+    let mut file = AtomicFile::create(&description)?;
+    file.write(describe_streams(job).as_bytes())?;
+    finished.push((file, description));
 
     if cancel() {
         return Err(Error::Interrupted);

@@ -1,7 +1,7 @@
 //! The whole story: a request becomes a file.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -65,10 +65,7 @@ pub fn generate(
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    check_output(output)?;
-    if let Some(path) = &request.save_latents {
-        media::AtomicFile::create(path)?;
-    }
+    check_output(output, request.save_latents.as_deref())?;
     let mut run = Run {
         context,
         model,
@@ -318,14 +315,16 @@ impl Run<'_> {
 }
 
 /// Refuses early, before minutes of work, what the end would refuse.
-fn check_output(output: &Output) -> Result<()> {
-    if output.path.exists() && !output.force {
-        return Err(Error::output(
-            &output.path,
-            "exists; use --force to replace it",
-        ));
+fn check_output(output: &Output, latents: Option<&Path>) -> Result<()> {
+    let mut paths = output.encode.encoder.files(&output.path);
+    paths.extend(latents.map(Path::to_path_buf));
+    for path in paths {
+        if path.exists() && !output.force {
+            return Err(Error::output(path, "exists; use --force to replace it"));
+        }
+        media::AtomicFile::create(&path)?;
     }
-    media::AtomicFile::create(&output.path).map(drop)
+    Ok(())
 }
 
 /// SHA-256 of the latents' bytes, hexadecimal.

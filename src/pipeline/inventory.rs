@@ -106,7 +106,14 @@ fn check(folder: &Folder, part: Component) -> Result<()> {
     if part == Component::Tokenizer {
         return Tokenizer::open(folder.tokenizer()?).map(drop);
     }
-    let wants = Sizes::of(folder, part)?.wants();
+    let mut sizes = Sizes::of(folder, part)?;
+    if let (Sizes::Dit(config), Component::Dit(variant)) = (&mut sizes, part) {
+        config.local_attn_layers = folder.properties(variant).local_layers;
+        config
+            .validate()
+            .map_err(|problem| Error::weights(folder.dir(), problem))?;
+    }
+    let wants = sizes.wants();
     let weights = open(folder, part)?;
     weights.check(&wants)?;
     weights.check_nothing_left(&wants)

@@ -174,7 +174,7 @@ struct Layers {
     fixed: u64,
     /// Copied in every run.
     streamed: u64,
-    /// Two slots of the largest layer.
+    /// Two slots of the largest layer, or all layers if they are smaller.
     slots: u64,
 }
 
@@ -207,7 +207,7 @@ fn layers(plan: &Plan, format: WeightFormat) -> Layers {
     Layers {
         fixed: all - streamed - on_host,
         streamed,
-        slots: 2 * segments.iter().copied().max().unwrap_or(0),
+        slots: streamed.min(2 * segments.iter().copied().max().unwrap_or(0)),
     }
 }
 

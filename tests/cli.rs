@@ -1,0 +1,719 @@
+//! The program itself: what it prints where, its exit codes, and what it leaves behind. Every test runs the binary in
+//! a folder of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a panic is a failed test"
+)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// A folder that goes away with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(test: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}"));
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gallop"));
+        command
+            .args(arguments)
+            .current_dir(&self.0)
+            .stdin(Stdio::null());
+        command
+            .env_remove("GALLOP_MODEL")
+            .env_remove("GALLOP_DEVICE");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        Run::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// Names in the folder, hidden ones included.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.0.join(name), bytes).unwrap();
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// What a run printed and how it ended.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// Ends like Ctrl-C in a terminal, by the shell's own `kill`.
+fn interrupt(child: &Child) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{what} did not happen"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const SMALL: [&str; 6] = ["--size", "64x64", "--seconds", "1", "--seed", "5"];
+
+#[test]
+fn help_lists_exit_codes_and_every_subcommand_has_examples() {
+    let scratch = Scratch::new("help");
+    let help = scratch.run(&["--help"]);
+    assert_eq!(help.code, 0);
+    for code in [
+        "0  done",
+        "1  verify",
+        "2  usage",
+        "3  input",
+        "4  model",
+        "5  device",
+        "6  output",
+        "130",
+    ] {
+        assert!(help.out.contains(code), "{code}: {}", help.out);
+    }
+    for name in [
+        "generate",
+        "verify",
+        "plan",
+        "inspect",
+        "doctor",
+        "synth",
+        "completions",
+        "man",
+    ] {
+        let help = scratch.run(&[name, "--help"]);
+        assert!(
+            help.code == 0 && help.out.contains("Example"),
+            "{name}: {help:?}"
+        );
+    }
+    let help = scratch.run(&["generate", "--help"]);
+    assert!(help.out.contains("GALLOP_MODEL") && help.out.contains("GALLOP_DEVICE"));
+    assert_eq!(
+        scratch.run(&["--version"]).out,
+        format!("gallop {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn usage_errors_are_2_and_name_the_nearest_option() {
+    let scratch = Scratch::new("usage");
+    let run = scratch.run(&["generate", "--secnods", "3"]);
+    assert!(run.code == 2 && run.err.contains("--seconds"), "{run:?}");
+    for arguments in [
+        &["generate", "--size", "480p", "x"][..],
+        &["generate", "--size", "12x", "x"],
+        &["generate", "--size", "8x8", "x"],
+        &["generate", "--seconds", "0", "x"],
+        &["generate", "--seconds", "soon", "x"],
+        &["generate", "--seed", "9223372036854775808", "x"],
+        &["generate", "--seed", "-1", "x"],
+        &["generate", "--steps", "0", "x"],
+        &["generate", "--quality", "11", "x"],
+        &["generate", "--hold-audio", "x"],
+        &["generate", "--prompt-file", "a", "x"],
+        &["generate", "--device", "gpu", "x"],
+        &["plan", "--gpu", "h300"],
+        &["plan", "--gpu-memory", "nan"],
+        &["plan", "--gpu-tflops", "0"],
+        &["plan", "--size", "256p", "--text", "sr"],
+        &["plan", "--json", "--text", "base"],
+        &["synth", "--config", "some.json", "-o", "out"],
+        &["verify", "--filter", "nothing-has-this-name"],
+        &["completions", "tcl"],
+        &["unknown"],
+        &[],
+    ] {
+        let run = scratch.run(arguments);
+        assert_eq!(run.code, 2, "{arguments:?}: {run:?}");
+        assert!(
+            run.out.is_empty() && !run.err.is_empty(),
+            "{arguments:?}: {run:?}"
+        );
+    }
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}
+
+#[test]
+fn every_kind_of_error_has_its_code_and_leaves_nothing() {
+    let scratch = Scratch::new("codes");
+    scratch.write("latin1.txt", b"caf\xe9");
+    scratch.write("file", "");
+    let before = scratch.names();
+    for (code, arguments) in [
+        (3, &["generate", ""][..]),
+        (3, &["generate", "  \n"]),
+        (3, &["generate", "--prompt-file", "none.txt"]),
+        (3, &["generate", "--prompt-file", "latin1.txt"]),
+        (3, &["generate", "x", "--image", "none.png"]),
+        (3, &["generate", "x", "--audio", "file"]),
+        (3, &["generate", "x", "--text-features", "none.safetensors"]),
+        (3, &["verify", "none"]),
+        (3, &["verify", "."]),
+        (3, &["verify", "--tokenizer", "none.json"]),
+        (
+            3,
+            &[
+                "synth",
+                "--network",
+                "dit",
+                "--config",
+                "none.json",
+                "-o",
+                "out",
+            ],
+        ),
+        (4, &["generate", "x", "--model", "none"]),
+        (4, &["generate", "x", "--model", "."]),
+        (4, &["inspect", "none"]),
+        (4, &["inspect", "file"]),
+        (4, &["plan", "--model", "none"]),
+        (5, &["generate", "x", "--device", "cuda:4096"]),
+        (5, &["verify", "--device", "cuda:4096"]),
+        (6, &["generate", "x", "-o", "none/out.mp4"]),
+        (6, &["generate", "x", "-o", "file/out.mp4"]),
+        (6, &["generate", "x", "-o", "."]),
+        (
+            6,
+            &[
+                "generate",
+                "x",
+                "--save-latents",
+                "none/latents.safetensors",
+            ],
+        ),
+        (6, &["synth", "-o", "none/out"]),
+        (6, &["synth", "-o", "."]),
+    ] {
+        let run = scratch.run(arguments);
+        assert_eq!(run.code, code, "{arguments:?}: {run:?}");
+        let errors = run
+            .err
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .count();
+        assert_eq!(errors, 1, "{arguments:?}: {run:?}");
+    }
+    assert_eq!(scratch.names(), before);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_folder_that_takes_no_files_is_an_output_error() {
+    let scratch = Scratch::new("read-only");
+    // A folder that nobody can write to, whoever runs the test.
+    let run = scratch.run(&["generate", "x", "-o", "/proc/out.mp4"]);
+    assert!(
+        run.code == 6 && run.err.contains("/proc/out.mp4"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_with_force() {
+    let scratch = Scratch::new("force");
+    scratch.write("out.mp4", "mine");
+    let mut arguments = vec!["generate", "x", "--quiet"];
+    arguments.extend(SMALL);
+    let run = scratch.run(&arguments);
+    assert!(run.code == 6 && run.err.contains("--force"), "{run:?}");
+    assert_eq!(fs::read(scratch.0.join("out.mp4")).unwrap(), b"mine");
+    arguments.push("--force");
+    let run = scratch.run(&arguments);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(&fs::read(scratch.0.join("out.mp4")).unwrap()[4..8], b"ftyp");
+    assert_eq!(scratch.names(), ["out.mp4"]);
+
+    // The same holds for what the name of the clip does not say.
+    scratch.write("raw.wav", "mine");
+    for more in [["--encoder", "none"], ["--save-latents", "raw.wav"]] {
+        let run = scratch.run(&[&["generate", "x", "-o", "raw.mp4"][..], &SMALL, &more].concat());
+        assert!(run.code == 6 && run.err.contains("raw.wav"), "{run:?}");
+    }
+    assert_eq!(fs::read(scratch.0.join("raw.wav")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_clip_is_one_line_and_the_rest_goes_to_standard_error() {
+    let scratch = Scratch::new("streams");
+    let mut arguments = vec!["generate"];
+    arguments.extend(SMALL);
+    let loud = scratch.run(&[&arguments[..], &["-o", "a.mp4"]].concat());
+    assert_eq!(loud.code, 0, "{loud:?}");
+    assert!(
+        loud.out.starts_with("a.mp4  64x64  ") && loud.out.contains("seed 5"),
+        "{loud:?}"
+    );
+    assert_eq!(loud.out.lines().count(), 1);
+    for word in [
+        "untrained",
+        "built-in",
+        "base ",
+        "decode video",
+        "mux",
+        "seed",
+        "sha256",
+        "openh264",
+    ] {
+        assert!(loud.err.contains(word), "{word}: {}", loud.err);
+    }
+    let quiet = scratch.run(&[&arguments[..], &["-o", "b.mp4", "--quiet"]].concat());
+    assert!(
+        quiet.code == 0 && quiet.err.is_empty() && quiet.out.lines().count() == 1,
+        "{quiet:?}"
+    );
+
+    let json = scratch.run(&[&arguments[..], &["-o", "c.mp4", "--json"]].concat());
+    assert!(json.code == 0 && json.err.is_empty(), "{json:?}");
+    let report = json.json();
+    assert_eq!(report["seed"], 5);
+    assert_eq!(
+        (&report["width"], &report["height"]),
+        (&64.into(), &64.into())
+    );
+    assert_eq!(report["trained"], false);
+    assert!(report["timings"]["base"].as_f64().unwrap() > 0.0);
+    assert!(report["warnings"].as_array().unwrap().len() > 1, "{report}");
+    assert_eq!(report["files"][0]["path"], "c.mp4");
+    let hash = report["files"][0]["sha256"].as_str().unwrap();
+    assert!(
+        loud.err.contains(hash),
+        "another file from the same seed: {hash}, {}",
+        loud.err
+    );
+}
+
+#[test]
+fn one_seed_gives_one_file_with_any_number_of_threads() {
+    let scratch = Scratch::new("threads");
+    for threads in ["1", "2"] {
+        let name = format!("{threads}.mp4");
+        let mut command = scratch.command(&["generate", "x", "--quiet", "-o", &name]);
+        let output = command
+            .args(SMALL)
+            .env("RAYON_NUM_THREADS", threads)
+            .output()
+            .unwrap();
+        assert_eq!(Run::of(&output).code, 0, "{output:?}");
+    }
+    let read = |name| fs::read(scratch.0.join(name)).unwrap();
+    assert!(read("1.mp4") == read("2.mp4"));
+}
+
+#[test]
+fn an_interrupted_clip_leaves_nothing() {
+    let scratch = Scratch::new("interrupt");
+    let mut command = scratch.command(&["generate", "x", "--size", "448x256", "--seconds", "10"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    // The text stage has its line when the base pass begins.
+    let mut line = String::new();
+    while !line.starts_with("text") {
+        line.clear();
+        assert!(
+            err.read_line(&mut line).unwrap() > 0,
+            "the clip ended too early"
+        );
+    }
+    interrupt(&child);
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).unwrap();
+    let run = Run::of(&child.wait_with_output().unwrap());
+    assert!(run.code == 130 && run.out.is_empty(), "{run:?}");
+    assert!(rest.contains("error: interrupted"), "{rest}");
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}
+
+#[test]
+fn verify_replays_what_is_in_the_program() {
+    let scratch = Scratch::new("verify");
+    let all = scratch.run(&["verify"]);
+    assert!(
+        all.code == 0 && all.out.contains("23 passed, 0 failed, on cpu"),
+        "{all:?}"
+    );
+
+    let some = scratch.run(&["verify", "--filter", "sampler", "--json"]);
+    assert!(some.code == 0 && some.err.is_empty(), "{some:?}");
+    let report = some.json();
+    assert_eq!(
+        (&report["passed"], &report["failed"]),
+        (&5.into(), &0.into())
+    );
+    let case = &report["cases"][0];
+    assert_eq!(
+        (case["suite"].as_str(), case["verdict"].as_str()),
+        (Some("dit"), Some("ok"))
+    );
+    let check = &case["checks"][0];
+    assert!(
+        check["error"].as_f64().unwrap() <= check["allowed"].as_f64().unwrap(),
+        "{check}"
+    );
+    assert!(check["worst"]["index"].is_u64(), "{check}");
+}
+
+#[test]
+fn what_verify_cannot_run_is_a_failure() {
+    let scratch = Scratch::new("broken");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dit");
+    let index: Value =
+        serde_json::from_slice(&fs::read(golden.join("index.json")).unwrap()).unwrap();
+    let whole = index["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["name"] == "sampler_ddim8")
+        .unwrap();
+    let file = fs::read(golden.join("sampler_ddim8.safetensors")).unwrap();
+    scratch.write("whole.safetensors", &file);
+    scratch.write("cut.safetensors", &file[..file.len() - 100]);
+    let mut changed = file;
+    let end = changed.len();
+    changed[end - 2] ^= 0x40;
+    scratch.write("changed.safetensors", &changed);
+    let case = |name: &str, kind: &str| {
+        let mut case = whole.clone();
+        case["name"] = name.into();
+        case["kind"] = kind.into();
+        case["file"] = format!("{name}.safetensors").into();
+        case
+    };
+    let mut cases = vec![
+        case("whole", "sampler_ddim"),
+        case("cut", "sampler_ddim"),
+        case("changed", "sampler_ddim"),
+        case("absent", "sampler_ddim"),
+        case("strange", "sampler_of_tomorrow"),
+        case("vocabulary", "tokenizer_real_vocabulary"),
+    ];
+    let write = |cases: &[Value]| {
+        scratch.write(
+            "index.json",
+            serde_json::json!({ "cases": cases }).to_string(),
+        );
+    };
+    write(&cases);
+    let run = scratch.run(&["verify", ".", "--json"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let report = run.json();
+    let verdicts: Vec<&str> = report["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        verdicts,
+        ["ok", "fail", "fail", "fail", "fail", "not run"],
+        "{report:#}"
+    );
+    assert!(run.err.contains("4 of 5 cases failed"), "{run:?}");
+
+    // What is not run does not count.
+    cases.drain(1..5);
+    write(&cases);
+    let run = scratch.run(&["verify", "."]);
+    assert!(
+        run.code == 0 && run.out.contains("1 passed, 0 failed, 1 not run"),
+        "{run:?}"
+    );
+    // With a file it does.
+    scratch.write("tokenizer.json", "{}");
+    assert_eq!(
+        scratch
+            .run(&["verify", ".", "--tokenizer", "tokenizer.json"])
+            .code,
+        1
+    );
+}
+
+#[test]
+fn plan_gives_the_published_numbers() {
+    let scratch = Scratch::new("plan");
+    let run = scratch.run(&["plan", "--size", "1080p", "--json"]);
+    assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
+    let plan = run.json();
+    let stage = |name: &str| {
+        let stages = plan["stages"].as_array().unwrap();
+        stages
+            .iter()
+            .find(|stage| stage["stage"] == name)
+            .unwrap()
+            .clone()
+    };
+    let sr = stage("super-resolution");
+    assert_eq!(sr["tokens"][0]["video"], 65_280);
+    assert_eq!(sr["tokens"][0]["all"], 65_726);
+    assert!(
+        (sr["flops"].as_f64().unwrap() / 5.0 / 3.828e15 - 1.0).abs() < 0.005,
+        "{sr}"
+    );
+    assert_eq!(stage("base")["runs"], 8);
+    assert_eq!(
+        (&plan["fits"], &plan["residency"]),
+        (&true.into(), &"staged".into())
+    );
+    assert!(plan["assumptions"].as_str().unwrap().contains('%'));
+
+    let small = scratch.run(&["plan", "--gpu-memory", "2"]);
+    assert!(
+        small.code == 0 && small.out.contains("does not fit"),
+        "{small:?}"
+    );
+    let off_grid = scratch.run(&["plan", "--size", "480x272"]);
+    assert!(off_grid.err.contains("480x256"), "{off_grid:?}");
+    for stage in ["text", "base", "decode", "audio"] {
+        let text = scratch.run(&["plan", "--model", "miniature", "--text", stage]);
+        assert!(
+            text.code == 0 && text.out.lines().count() > 20,
+            "{stage}: {text:?}"
+        );
+    }
+}
+
+#[test]
+fn inspect_says_what_is_missing_and_where_it_is_published() {
+    let scratch = Scratch::new("inspect");
+    fs::create_dir(scratch.0.join("empty")).unwrap();
+    let run = scratch.run(&["inspect", "empty"]);
+    assert_eq!(run.code, 4, "{run:?}");
+    for text in [
+        "GAIR/daVinci-MagiHuman",
+        "google/t5gemma-9b-9b-ul2",
+        "accepting its licence",
+        "1080p, base",
+    ] {
+        assert!(run.out.contains(text), "{text}: {}", run.out);
+    }
+    let report = scratch.run(&["inspect", "empty", "--json"]).json();
+    let parts = report["parts"].as_array().unwrap();
+    assert!(
+        parts.len() == 9 && parts.iter().all(|part| part["state"] == "missing"),
+        "{report}"
+    );
+    assert!(parts.iter().any(|part| part["gated"] == true), "{report}");
+}
+
+#[test]
+fn synth_makes_a_folder_that_inspect_and_generate_take() {
+    let scratch = Scratch::new("synth");
+    let dry = scratch.run(&["synth", "-o", "model", "--dry-run"]);
+    assert!(
+        dry.code == 0 && dry.out.lines().count() == 8 && scratch.names().is_empty(),
+        "{dry:?}"
+    );
+    let run = scratch.run(&["synth", "-o", "model"]);
+    assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
+    assert_eq!(scratch.names(), ["model"]);
+    let run = scratch.run(&["inspect", "model"]);
+    assert!(run.code == 0 && !run.out.contains("missing"), "{run:?}");
+    let run = scratch.run(&["synth", "-o", "model"]);
+    assert!(run.code == 6 && run.err.contains("empty folder"), "{run:?}");
+
+    // The folder holds the miniature's own numbers, so both make the same file.
+    for (name, model) in [
+        ("folder.mp4", &["--model", "model"][..]),
+        ("built-in.mp4", &[]),
+    ] {
+        let arguments = [&["generate", "x", "-o", name][..], &SMALL, model].concat();
+        let run = scratch.run(&arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+    }
+    let read = |name| fs::read(scratch.0.join(name)).unwrap();
+    assert!(read("folder.mp4") == read("built-in.mp4"));
+
+    // Without one network some sizes remain; a damaged one is told from a missing one.
+    fs::remove_dir_all(scratch.0.join("model/distill")).unwrap();
+    let run = scratch.run(&["inspect", "model"]);
+    assert_eq!(run.code, 4, "the manifest names what is not there: {run:?}");
+    fs::remove_file(scratch.0.join("model/gallop.json")).unwrap();
+    let base = scratch.0.join("model/turbo_vae/model.safetensors");
+    let bytes = fs::read(&base).unwrap();
+    fs::write(&base, &bytes[..bytes.len() / 2]).unwrap();
+    let run = scratch.run(&["inspect", "model"]);
+    assert!(
+        run.code == 4 && run.out.contains("damaged") && run.out.contains("missing"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn synth_writes_one_network_of_any_sizes() {
+    let scratch = Scratch::new("synth-one");
+    let dry = scratch.run(&[
+        "synth",
+        "--network",
+        "dit",
+        "--config",
+        "released",
+        "-o",
+        "dit",
+        "--dry-run",
+    ]);
+    assert!(
+        dry.code == 0 && dry.out.contains("15299419152 parameters"),
+        "{dry:?}"
+    );
+    let config = r#"{"num_layers": 1, "hidden_size": 128, "head_dim": 128, "num_heads_q": 1, "num_heads_kv": 1,
+        "video_in_channels": 192, "audio_in_channels": 64, "text_in_channels": 8, "mm_layers": [],
+        "gelu7_layers": [], "local_attn_layers": [], "post_norm_layers": [], "enable_attn_gating": true}"#;
+    scratch.write("tiny.json", config);
+    let run = scratch.run(&[
+        "synth",
+        "--network",
+        "dit",
+        "--config",
+        "tiny.json",
+        "--seed",
+        "7",
+        "-o",
+        "dit",
+    ]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let mut names: Vec<_> = fs::read_dir(scratch.0.join("dit"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.safetensors"]);
+    scratch.write("bad.json", r#"{"num_layers": 1}"#);
+    let run = scratch.run(&[
+        "synth",
+        "--network",
+        "dit",
+        "--config",
+        "bad.json",
+        "-o",
+        "bad",
+    ]);
+    assert!(run.code == 4 && run.err.contains("bad.json"), "{run:?}");
+}
+
+#[test]
+fn an_interrupted_synth_leaves_nothing() {
+    let scratch = Scratch::new("synth-interrupt");
+    let mut command = scratch.command(&[
+        "synth",
+        "--network",
+        "dit",
+        "--config",
+        "released",
+        "-o",
+        "dit",
+    ]);
+    let child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("writing", || !scratch.names().is_empty());
+    interrupt(&child);
+    let run = Run::of(&child.wait_with_output().unwrap());
+    assert!(run.code == 130, "{run:?}");
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}
+
+#[test]
+fn doctor_completions_and_man_answer() {
+    let scratch = Scratch::new("answers");
+    let run = scratch.run(&["doctor", "--json"]);
+    assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
+    let findings = run.json();
+    let names: Vec<&str> = findings["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "version", "cpu", "vectors", "memory", "gpu", "kernels", "ffmpeg", "model"
+        ]
+    );
+    assert_eq!(scratch.run(&["doctor"]).out.lines().count(), names.len());
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = scratch.run(&["completions", shell]);
+        assert!(
+            run.code == 0 && run.out.contains("save-latents"),
+            "{shell}: {run:?}"
+        );
+    }
+    let man = scratch.run(&["man"]);
+    assert!(
+        man.code == 0 && man.out.starts_with(".ie") && man.out.contains("hold\\-audio"),
+        "{man:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let scratch = Scratch::new("pipe");
+    let mut command = scratch.command(&["completions", "zsh"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let run = Run::of(&child.wait_with_output().unwrap());
+    assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
+}

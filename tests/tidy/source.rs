@@ -33,6 +33,8 @@ pub(crate) struct Source {
     pub(crate) code: String,
     /// Lines without unit tests.
     pub(crate) lines: usize,
+    /// Those of them with code: neither blank nor only a comment. What budgets count.
+    pub(crate) code_lines: usize,
 }
 
 impl Source {
@@ -46,11 +48,18 @@ impl Source {
         } else {
             text.lines().count() - tests
         };
+        let has_code = |line: &&str| !line.trim().is_empty();
+        let code_lines = if all_tests {
+            0
+        } else {
+            code.lines().filter(has_code).count()
+        };
         Self {
             file,
             text,
             code,
             lines,
+            code_lines,
         }
     }
 }
@@ -261,6 +270,8 @@ fn after() {}"##;
     assert_eq!(source.code.lines().count(), text.lines().count());
     assert_eq!(source.lines, 8 - 4);
     assert_eq!(Source::new("src/plan/tests.rs", "fn a() {}\n").lines, 0);
+    let sparse = "//! Head.\n\nfn a() {\n    // Why.\n    b();\n}\n";
+    assert_eq!(Source::new("src/a.rs", sparse).code_lines, 3);
     let words: Vec<&str> = tokens("a::b<'c> {").iter().map(|t| t.text).collect();
     assert_eq!(words, ["a", "::", "b", "<", "'", "c", ">", "{"]);
 }

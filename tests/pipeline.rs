@@ -9,16 +9,17 @@ use std::{
 };
 
 use gallop::{
-    Error, Tensor,
+    DType, Error, Tensor,
     cpu::Cpu,
-    executor::Cancel,
+    executor::{Cancel, Executor, Prepare},
     media::{self, EncodeOptions},
     pipeline::{
         Context, Model, Output, Progress, Report, Stage, generate,
         image::encode_image,
         request::{BaseVariant, Request, Size, VideoDecoder},
     },
-    weights::{Info, Safetensors, Source, Writer},
+    plan::{Builder, Dense},
+    weights::{Info, Safetensors, Source, Weights, Writer},
 };
 
 /// A folder of its own for each test, removed at the end.
@@ -372,6 +373,68 @@ fn inputs_that_cannot_be_used_are_input_errors() {
         assert_eq!(error.exit_code(), 3, "{error}");
     }
     assert_eq!(dir.names(), ["bad.bin"]);
+}
+
+#[test]
+fn prompts_of_every_kind_become_clips_or_input_errors() {
+    let dir = Folder::new("prompts");
+    let prompts = [
+        "A woman says \"Guten Morgen, wie geht es?\" and \"Ça va très bien.\"",
+        "一 个 女 人 说 早 上 好 。 一 個 女 人 講 早 晨 。",
+        "お は よ う ご ざ い ま す 。 안 녕 하 세 요 .",
+        "👩🏽‍🚀 rides a 🐎 \u{1f1ea}\u{1f1fa} at dawn",
+        "a NUL \0 in the middle, a tab \t and \r\n an end of line",
+        "<bos><eos><pad> literal tokens",
+    ];
+    for (index, prompt) in prompts.iter().enumerate() {
+        let request = Request {
+            prompt: (*prompt).into(),
+            size: Some(Size::Exact(32, 32)),
+            ..request()
+        };
+        make(&request, dir.path(&format!("{index}.mp4")));
+    }
+    let start = std::time::Instant::now();
+    let endless = Request {
+        prompt: "sand ".repeat(200_000),
+        ..request()
+    };
+    let error = try_make(&endless, dir.path("endless.mp4")).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert!(start.elapsed().as_secs() < 10);
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_named_before_anything_runs() {
+    let dir = Folder::new("nan");
+    let path = dir.path("model.safetensors");
+    for (value, is_good) in [(1.0, true), (f32::NAN, false), (f32::INFINITY, false)] {
+        let tensor = Tensor::from_f32([2, 2], &[0.5, 0.5, 0.5, value]);
+        let info = Info {
+            shape: tensor.shape().clone(),
+            dtype: tensor.dtype(),
+        };
+        let mut writer = Writer::create(&path, [("layer.weight", &info)]).unwrap();
+        writer.write(tensor.bytes()).unwrap();
+        writer.finish().unwrap();
+        let mut p = Builder::new();
+        let x = p.input("x", [1, 2], DType::F32);
+        let dense = Dense {
+            rows: 2,
+            bias: false,
+            weight: DType::F32,
+            out: DType::F32,
+        };
+        let y = p.linear("layer", x, &[1], dense);
+        p.output(y);
+        let weights = Weights::new(Box::new(Safetensors::open(&path).unwrap()));
+        let prepared = Cpu.prepare(&p.finish(), &weights, &Prepare::default());
+        assert_eq!(prepared.is_ok(), is_good);
+        if let Err(error) = prepared {
+            assert_eq!(error.exit_code(), 4);
+            assert!(error.to_string().contains("`layer.weight`"), "{error}");
+        }
+    }
 }
 
 #[test]

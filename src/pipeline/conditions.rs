@@ -74,13 +74,17 @@ pub fn text(
         .negative_prompt
         .as_deref()
         .unwrap_or(prompt::NEGATIVE_PROMPT);
-    let prompts = [Some(request.prompt.as_str()), is_guided.then_some(negative)];
+    let prompts = [
+        Some(("prompt", request.prompt.as_str())),
+        is_guided.then_some(("negative prompt", negative)),
+    ];
     let total = prompts.iter().flatten().count();
     progress.report(Stage::Text, 0, total);
     let mut features = Vec::new();
-    for (done, text) in prompts.into_iter().flatten().enumerate() {
+    for (done, (field, text)) in prompts.into_iter().flatten().enumerate() {
         let ids = tokenizer.encode(text);
-        if let Some(notice) = prompt::cut_notice(ids.len()) {
+        prompt::check_length(field, ids.len())?;
+        if let Some(notice) = prompt::cut_notice(field, ids.len()) {
             progress.notice(&notice);
         }
         features.push(encode_prompt(

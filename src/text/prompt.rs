@@ -14,6 +14,10 @@ use crate::{Error, Result};
 /// the ids first gives other features.
 pub const MAX_TOKENS: usize = 640;
 
+/// Longest prompt that is encoded, tokens: the positions that the text encoder was made for. Attention grows with the
+/// square, so a file given by mistake must not keep the machine busy for hours.
+pub const MAX_ENCODED_TOKENS: usize = 8192;
+
 /// A paragraph with fewer words gets advice.
 const FEW_WORDS: usize = 100;
 
@@ -81,11 +85,25 @@ pub fn advice(prompt: &str) -> Option<String> {
     (!hints.is_empty()).then(|| format!("the prompt {}", hints.join("; it ")))
 }
 
-/// What is said about a prompt of `tokens` ids if the model cannot use them all.
-pub fn cut_notice(tokens: usize) -> Option<String> {
+/// Refuses a prompt of `tokens` ids that is too long to encode; `field` is what the message calls it.
+///
+/// # Errors
+/// [`Error::Input`] with both numbers.
+pub fn check_length(field: &str, tokens: usize) -> Result<()> {
+    if tokens <= MAX_ENCODED_TOKENS {
+        return Ok(());
+    }
+    let problem = format!(
+        "must have at most {MAX_ENCODED_TOKENS} tokens, of which the first {MAX_TOKENS} count; found {tokens}"
+    );
+    Err(Error::input(field, problem))
+}
+
+/// What is said about a prompt of `tokens` ids, called `field`, if the model cannot use them all.
+pub fn cut_notice(field: &str, tokens: usize) -> Option<String> {
     (tokens > MAX_TOKENS).then(|| {
         format!(
-            "the prompt has {tokens} tokens; the model uses the features of the first {MAX_TOKENS}"
+            "the {field} has {tokens} tokens; the model uses the features of the first {MAX_TOKENS}"
         )
     })
 }
@@ -183,9 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn endless_prompts_are_refused_with_both_numbers() {
+        assert!(check_length("prompt", MAX_ENCODED_TOKENS).is_ok());
+        let error = check_length("prompt", 300_000).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        assert!(error.to_string().contains("300000") && error.to_string().contains("8192"));
+    }
+
+    #[test]
     fn long_prompts_are_announced() {
-        assert_eq!(cut_notice(MAX_TOKENS), None);
-        let line = cut_notice(700).unwrap();
+        assert_eq!(cut_notice("prompt", MAX_TOKENS), None);
+        let line = cut_notice("prompt", 700).unwrap();
         assert!(line.contains("700") && line.contains("640"), "{line}");
     }
 

@@ -1,7 +1,7 @@
 //! The command line: the only module that prints and that reads the environment.
 //!
 //! Results go to standard output, everything else to standard error. [`run`] is the whole program: arguments in,
-//! exit code out. One file per subcommand holds its arguments and its `run`; [`args`] lists them.
+//! exit code out. One file per subcommand holds its arguments and its `run`; `args.rs` lists them.
 
 mod args;
 mod doctor;

@@ -23,6 +23,12 @@ pub trait Executor: Send + Sync {
     /// Its name as `--device` takes it.
     fn name(&self) -> String;
 
+    /// Refuses a plan that cannot fit, with numbers, before anything is opened or allocated.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    fn check(&self, plan: &Plan) -> Result<()>;
+
     /// Checks every weight the plan names, then makes the plan ready to run.
     ///
     /// # Errors

@@ -161,6 +161,10 @@ impl Executor for Counting {
         "counting".into()
     }
 
+    fn check(&self, plan: &Plan) -> Result<()> {
+        Cpu.check(plan)
+    }
+
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Cpu.prepare(plan, weights, how)

@@ -12,7 +12,7 @@ use gallop::{
     DType, Error, Tensor,
     cpu::Cpu,
     executor::{Cancel, Executor, Prepare},
-    media::{self, EncodeOptions},
+    media::{self, EncodeOptions, Encoder},
     pipeline::{
         Context, Model, Output, Progress, Report, Stage, generate,
         image::encode_image,
@@ -402,6 +402,28 @@ fn prompts_of_every_kind_become_clips_or_input_errors() {
     let error = try_make(&endless, dir.path("endless.mp4")).unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
     assert!(start.elapsed().as_secs() < 10);
+}
+
+#[test]
+fn what_would_fail_late_fails_early() {
+    let dir = Folder::new("early");
+    let start = std::time::Instant::now();
+    // One token cannot be stretched by the second pass.
+    let one_token = Request {
+        prompt: "x".into(),
+        size: Some(Size::P540),
+        ..request()
+    };
+    let error = try_make(&one_token, dir.path("clip.mp4")).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    let mut missing = output(dir.path("clip.mp4"));
+    let ffmpeg = dir.path("no-ffmpeg");
+    missing.encode.encoder = Encoder::X264 { ffmpeg };
+    let (context, model, listener) = (Context::new(&Cpu), Model::miniature(), Listener::default());
+    let error = generate(&context, &model, &request(), &missing, &listener).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    assert!(start.elapsed().as_secs() < 2, "it worked first");
+    assert!(dir.names().is_empty());
 }
 
 #[test]

@@ -25,9 +25,13 @@ impl Executor for Cpu {
         "cpu".into()
     }
 
+    fn check(&self, plan: &Plan) -> Result<()> {
+        memory::check(plan)
+    }
+
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         weights.check(&executor::wants(plan))?;
-        memory::check(plan)?;
+        self.check(plan)?;
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             how.cancel.check()?;

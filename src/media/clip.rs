@@ -49,6 +49,17 @@ pub enum Encoder {
 }
 
 impl Encoder {
+    /// Whether it can start at all.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if it needs a program that is not there.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::X264 { ffmpeg } => external::check(ffmpeg),
+            Self::Embedded | Self::Raw => Ok(()),
+        }
+    }
+
     /// The files it writes for a clip at `path`.
     pub fn files(&self, path: &Path) -> Vec<PathBuf> {
         match self {

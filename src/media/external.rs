@@ -29,6 +29,18 @@ const POLL: Duration = Duration::from_millis(20);
 /// How much of ffmpeg's complaint is shown.
 const COMPLAINT_BYTES: usize = 400;
 
+/// Starts the program once, so that a clip is not made in vain.
+pub(super) fn check(ffmpeg: &Path) -> Result<()> {
+    Command::new(ffmpeg)
+        .arg("-version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map(drop)
+        .map_err(|e| not_started(ffmpeg, &e))
+}
+
 pub(super) fn write(
     job: &Job<'_>,
     ffmpeg: &Path,
@@ -117,7 +129,7 @@ fn not_started(ffmpeg: &Path, error: &io::Error) -> Error {
     Error::request(
         "--encoder",
         format!(
-            "x264 needs the ffmpeg program; `{}` could not be started ({error}), install it or use the embedded encoder",
+            "x264 needs the ffmpeg program; `{}` could not be started ({error}); install it or use the embedded encoder",
             ffmpeg.display()
         ),
     )

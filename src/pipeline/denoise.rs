@@ -200,20 +200,40 @@ pub struct Moment<'a> {
 }
 
 fn pass(network: &Network, start: &Start, sampling: &Sampling) -> Pass {
-    let history = if sampling.method.draws_noise() {
+    let text = start.text.iter().map(|text| text.shape()[0]).collect();
+    let sizes = (grid_of(&start.video), start.audio.shape()[0], text);
+    let has_image = start.image.is_some();
+    pass_of(
+        network,
+        sizes,
+        sampling.method,
+        sampling.updates_audio,
+        has_image,
+    )
+}
+
+/// A pass of `network` over a latent grid, audio tokens and the text tokens of each condition.
+pub(super) fn pass_of(
+    network: &Network,
+    (grid, audio, text): (Grid, usize, Vec<usize>),
+    method: Method,
+    updates_audio: bool,
+    has_image: bool,
+) -> Pass {
+    let history = if method.draws_noise() {
         History::Noise
     } else {
         History::Multistep
     };
     Pass {
         config: network.config.clone(),
-        grid: grid_of(&start.video),
-        audio: start.audio.shape()[0],
-        text: start.text.iter().map(|text| text.shape()[0]).collect(),
+        grid,
+        audio,
+        text,
         reach: network.reach,
         history,
-        updates_audio: sampling.updates_audio,
-        has_image: start.image.is_some(),
+        updates_audio,
+        has_image,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     decode::{decode_video, decode_wan},
     denoise::{Guidance, Latents, Moment, Sampling, Start, denoise, seeded},
     image::encode_image,
+    preflight,
     request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
     upscale::{Upscaling, upscale},
@@ -90,6 +91,7 @@ pub fn generate(
     let conditions = run.timed(Stage::Text, |run| {
         conditions::text(run.context, run.model, run.request, run.progress)
     })?;
+    preflight::check(context, model, request, &job, &conditions)?;
     let images = run.images(&job)?;
     let voice = voice.map(|samples| run.voice(samples, &job)).transpose()?;
     let base = run.timed(Stage::Base, |run| {
@@ -316,6 +318,7 @@ impl Run<'_> {
 
 /// Refuses early, before minutes of work, what the end would refuse.
 fn check_output(output: &Output, latents: Option<&Path>) -> Result<()> {
+    output.encode.encoder.check()?;
     let mut paths = output.encode.encoder.files(&output.path);
     paths.extend(latents.map(Path::to_path_buf));
     for path in paths {

@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod miniature;
 pub mod model;
 pub mod networks;
+pub mod preflight;
 pub mod request;
 pub mod sound;
 pub mod text;

@@ -127,6 +127,16 @@ impl Sequence {
         Ok(table)
     }
 
+    /// Whether all tokens can be placed.
+    ///
+    /// # Errors
+    /// As [`Sequence::rope_table`].
+    pub fn check(&self, style: Coordinates) -> Result<(), String> {
+        let rest = &self.coordinates(style)[self.video_rows().end..];
+        rest.iter()
+            .try_for_each(|row| angles(row, &[0.0; 16]).map(drop))
+    }
+
     /// Every token sees every token.
     pub fn full(&self) -> Vec<Window> {
         vec![Window::new(0..self.len(), [0..self.len()])]

@@ -1,0 +1,112 @@
+//! What would fail after minutes of work is looked for before it: tokens that cannot be placed, passes and decoder
+//! calls that do not fit into memory.
+
+use super::{
+    Context, Model,
+    conditions::Conditions,
+    denoise::pass_of,
+    request::{BaseVariant, Job, Request, VideoDecoder},
+};
+use crate::{
+    Error, Result,
+    model::{
+        dit::{self, Sequence},
+        video_vae::{self, Chunks, turbo, turbo::CallShape, wan_decoder},
+    },
+    plan::Grid,
+    sampler::Method,
+    weights::Variant,
+};
+
+/// Checks every pass and the decoder of `job`.
+///
+/// # Errors
+/// [`Error::Input`] for a prompt that a pass cannot take, [`Error::Memory`] for what does not fit, and what opening
+/// the parts brings.
+pub fn check(
+    context: &Context<'_>,
+    model: &Model,
+    request: &Request,
+    job: &Job,
+    conditions: &Conditions,
+) -> Result<()> {
+    let is_guided = request.variant == BaseVariant::Base;
+    let method = if is_guided {
+        Method::UniPc
+    } else {
+        Method::Renoise
+    };
+    let of = |is_guided| -> Result<Vec<usize>> {
+        let features = conditions.for_pass(is_guided)?;
+        Ok(features.iter().map(|text| text.shape()[0]).collect())
+    };
+    let base = (request.variant.network(), job.base, method, of(is_guided)?);
+    let sr = job
+        .sr
+        .map(|(variant, grid)| Ok((variant.network(), grid, Method::UniPc, of(false)?)));
+    for (variant, grid, method, text) in [Some(base), sr.transpose()?].into_iter().flatten() {
+        check_pass(
+            context,
+            model,
+            (variant, grid),
+            job.audio_tokens,
+            (method, text),
+        )?;
+    }
+    check_decoder(context, model, request.decoder, job.grid())
+}
+
+fn check_pass(
+    context: &Context<'_>,
+    model: &Model,
+    (variant, grid): (Variant, Grid),
+    audio: usize,
+    (method, text): (Method, Vec<usize>),
+) -> Result<()> {
+    let network = model.network(variant)?;
+    for &text in &text {
+        let sequence = Sequence { grid, audio, text };
+        let placed = sequence.check(network.coordinates);
+        placed.map_err(|problem| Error::input("prompt", problem))?;
+    }
+    let pass = pass_of(&network, (grid, audio, text), method, true, false);
+    context
+        .executor
+        .check(&context.precise(dit::denoise(&pass).0))
+}
+
+fn check_decoder(
+    context: &Context<'_>,
+    model: &Model,
+    decoder: VideoDecoder,
+    grid: Grid,
+) -> Result<()> {
+    let precision = video_vae::Precision::BF16;
+    let Grid {
+        frames,
+        height,
+        width,
+    } = grid;
+    let plan = match decoder {
+        VideoDecoder::Turbo => {
+            let config = model.turbo()?.config;
+            let calls = Chunks::new(&config, frames).calls;
+            let longest = calls
+                .iter()
+                .max_by_key(|call| call.latents.len())
+                .expect("a clip has a call");
+            let frames = longest.latents.len();
+            let shape = CallShape {
+                frames,
+                height,
+                width,
+                first: longest.first,
+            };
+            turbo::decoder_call(&config, precision, shape).0
+        }
+        VideoDecoder::Wan => {
+            wan_decoder::decode(&model.wan()?.config, precision, frames, height, width).0
+        }
+    };
+    context.executor.check(&context.precise(plan))
+}

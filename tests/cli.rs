@@ -128,6 +128,7 @@ fn help_lists_exit_codes_and_every_subcommand_has_examples() {
         "generate",
         "verify",
         "plan",
+        "bench",
         "inspect",
         "doctor",
         "synth",
@@ -527,6 +528,37 @@ fn plan_gives_the_published_numbers() {
             "{stage}: {text:?}"
         );
     }
+}
+
+#[test]
+fn bench_times_every_step_of_a_stage() {
+    let scratch = Scratch::new("bench");
+    let arguments = [
+        "bench",
+        "--stage",
+        "base",
+        "--size",
+        "64x64",
+        "--seconds",
+        "1",
+        "--runs",
+        "2",
+        "--json",
+    ];
+    let report = scratch.run(&arguments).json();
+    let call = &report["calls"][0];
+    assert_eq!(call["runs_per_clip"], 8);
+    assert_eq!(call["run_seconds"].as_array().unwrap().len(), 2);
+    let of = |key: &str| -> f64 {
+        let ops = call["ops"].as_array().unwrap();
+        ops.iter().map(|op| op[key].as_f64().unwrap()).sum()
+    };
+    assert_eq!(of("flops"), call["flops"].as_f64().unwrap());
+    assert!(of("seconds") > 0.0);
+    let table = scratch.run(&["bench", "--stage", "audio", "--seconds", "1", "--runs", "1"]);
+    assert!(table.code == 0 && table.out.contains("snake"), "{table:?}");
+    assert_eq!(scratch.run(&["bench", "--stage", "sr"]).code, 2);
+    assert_eq!(scratch.run(&["bench", "--model", "none"]).code, 4);
 }
 
 #[test]

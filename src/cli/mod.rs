@@ -4,6 +4,7 @@
 //! exit code out. One file per subcommand holds its arguments and its `run`; `args.rs` lists them.
 
 mod args;
+mod bench;
 mod doctor;
 mod generate;
 mod inspect;
@@ -41,7 +42,7 @@ fn dispatch(command: Command) -> Result<()> {
     let cancel = Cancel::default();
     if matches!(
         command,
-        Command::Generate(_) | Command::Synth(_) | Command::Verify(_)
+        Command::Generate(_) | Command::Synth(_) | Command::Verify(_) | Command::Bench(_)
     ) {
         stop_on_interrupt(&cancel)?;
     }
@@ -49,6 +50,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Generate(arguments) => generate::run(*arguments, cancel),
         Command::Verify(arguments) => verify::run(&arguments, &cancel),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments, cancel),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments, &cancel),

@@ -37,9 +37,14 @@ Without --model the published 15B model is planned. Times are estimates; the las
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// Folder with a model, or `miniature` [default: the published model]
-    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
-    model: Option<PathBuf>,
+    /// Sizes of the networks: a folder with a model, `miniature`, or the published ones
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "GALLOP_MODEL",
+        default_value = "published"
+    )]
+    model: NetworksChoice,
     /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's, 1080p for the published one]
     #[arg(long, value_parser = str::parse::<Size>)]
     size: Option<Size>,
@@ -89,8 +94,36 @@ enum Weights {
     Fp8,
 }
 
+/// Whose sizes: a name or a folder.
+#[derive(Clone, Debug)]
+pub(super) enum NetworksChoice {
+    Published,
+    Miniature,
+    Folder(PathBuf),
+}
+
+impl From<String> for NetworksChoice {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "published" => Self::Published,
+            "miniature" => Self::Miniature,
+            _ => Self::Folder(text.into()),
+        }
+    }
+}
+
+impl NetworksChoice {
+    pub(super) fn open(&self) -> Result<Networks> {
+        match self {
+            Self::Published => Ok(Networks::published()),
+            Self::Miniature => Ok(Networks::miniature()),
+            Self::Folder(dir) => Networks::of(&folder::find(dir)?),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum StageChoice {
+pub(super) enum StageChoice {
     /// Prompt to features
     Text,
     /// One step of the base pass
@@ -104,7 +137,7 @@ enum StageChoice {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let networks = networks(arguments)?;
+    let networks = arguments.model.open()?;
     let request = Request {
         size: arguments.size,
         seconds: arguments.seconds,
@@ -139,14 +172,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn networks(arguments: &Arguments) -> Result<Networks> {
-    match &arguments.model {
-        None => Ok(Networks::published()),
-        Some(dir) if dir.as_os_str() == "miniature" => Ok(Networks::miniature()),
-        Some(dir) => Networks::of(&folder::find(dir)?),
-    }
-}
-
 /// The named GPU with the numbers given in its place.
 fn gpu(arguments: &Arguments) -> Result<Gpu> {
     let mut gpu = Gpu::named(&arguments.gpu).expect("clap accepts no other name");
@@ -173,22 +198,25 @@ fn gpu(arguments: &Arguments) -> Result<Gpu> {
     Ok(gpu)
 }
 
+impl StageChoice {
+    /// The work of this stage.
+    pub(super) fn find(self, work: &[Work]) -> Result<&Work> {
+        let stage = match self {
+            Self::Text => Stage::Text,
+            Self::Base => Stage::Base,
+            Self::Sr => Stage::SuperResolution,
+            Self::Decode => Stage::DecodeVideo,
+            Self::Audio => Stage::DecodeAudio,
+        };
+        work.iter().find(|work| work.stage == stage).ok_or_else(|| {
+            let problem = "needs a size with super-resolution; use --size 540p or 1080p";
+            Error::request("stage sr", problem)
+        })
+    }
+}
+
 fn print_plan(work: &[Work], choice: StageChoice) -> Result<()> {
-    let stage = match choice {
-        StageChoice::Text => Stage::Text,
-        StageChoice::Base => Stage::Base,
-        StageChoice::Sr => Stage::SuperResolution,
-        StageChoice::Decode => Stage::DecodeVideo,
-        StageChoice::Audio => Stage::DecodeAudio,
-    };
-    let found = work.iter().find(|work| work.stage == stage);
-    let Some(call) = found.and_then(|work| work.calls.first()) else {
-        return Err(Error::request(
-            "--text sr",
-            "needs a size with super-resolution; use --size 540p or 1080p",
-        ));
-    };
-    terminal::print(&call.plan.to_string())
+    terminal::print(&choice.find(work)?.calls[0].plan.to_string())
 }
 
 fn text(networks: &Networks, job: &Job, estimate: &Estimate) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: holds an executor and never asks which; each stage is a function from tensors to tensors.
 
+pub mod bench;
 pub mod conditions;
 pub mod decode;
 pub mod denoise;

@@ -1,0 +1,137 @@
+//! Timings of a stage's plans with synthetic weights and seeded inputs: what a stage costs on a device, op by op,
+//! without a checkpoint.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Context,
+    estimate::{Call, Work},
+    model::network_of,
+};
+use crate::{
+    DType, Result, Tensor,
+    executor::{Prepare, Program, wants},
+    plan::{Cost, Plan, Role},
+    sampler::noise,
+    weights::{Synthetic, Weights},
+};
+
+/// Seed of weights and inputs; times do not depend on it, results do.
+const SEED: u64 = 0;
+
+/// Times of one op, summed over all steps that use it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpTime {
+    /// Steps of one run.
+    pub steps: usize,
+    /// Work of one run.
+    pub cost: Cost,
+    /// Time of one run.
+    pub time: Duration,
+}
+
+/// Times of one plan.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Runs of the plan that a clip takes.
+    pub runs_per_clip: usize,
+    /// From the checkpoint to a program that can run.
+    pub prepare: Duration,
+    /// Each measured run, shortest first; one run before them was not measured.
+    pub runs: Vec<Duration>,
+    /// Work of one run.
+    pub cost: Cost,
+    /// By op, in the measured runs.
+    pub ops: BTreeMap<&'static str, OpTime>,
+}
+
+impl Timing {
+    /// The middle one of the measured runs.
+    pub fn median(&self) -> Duration {
+        self.runs[self.runs.len() / 2]
+    }
+}
+
+/// Runs each plan of `work` once and then `runs` times more.
+///
+/// # Errors
+/// The executor's, [`crate::Error::Interrupted`].
+///
+/// # Panics
+/// If `runs` is 0.
+pub fn bench(context: &Context<'_>, work: &Work, runs: usize) -> Result<Vec<Timing>> {
+    assert!(runs > 0, "nothing to measure");
+    work.calls
+        .iter()
+        .map(|call| time(context, work, call, runs))
+        .collect()
+}
+
+fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<Timing> {
+    context.executor.check(&call.plan)?;
+    let source = Synthetic::new(network_of(work.part), &wants(&call.plan), SEED)?;
+    let weights = Weights::new(Box::new(source));
+    let how = Prepare {
+        cancel: context.cancel.clone(),
+        ..Prepare::default()
+    };
+    let start = Instant::now();
+    let mut program = context.executor.prepare(&call.plan, &weights, &how)?;
+    let prepare = start.elapsed();
+    fill(&call.plan, &mut *program)?;
+    let mut times = Vec::with_capacity(runs);
+    once(&call.plan, &mut *program)?;
+    let before = program.report();
+    for _ in 0..runs {
+        let start = Instant::now();
+        once(&call.plan, &mut *program)?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    let mut ops: BTreeMap<&'static str, OpTime> = BTreeMap::new();
+    for (step, earlier) in program.report().steps.iter().zip(&before.steps) {
+        let op = ops.entry(step.op).or_default();
+        op.steps += 1;
+        op.cost = [op.cost, step.cost].into_iter().sum();
+        op.time += (step.time - earlier.time) / u32::try_from(runs).unwrap_or(u32::MAX);
+    }
+    let cost = call.plan.total_cost();
+    Ok(Timing {
+        runs_per_clip: call.runs,
+        prepare,
+        runs: times,
+        cost,
+        ops,
+    })
+}
+
+/// A run, up to the moment when its outputs can be read.
+fn once(plan: &Plan, program: &mut dyn Program) -> Result<()> {
+    program.run()?;
+    let output = plan
+        .handles()
+        .find(|&buf| plan.spec(buf).role == Role::Output);
+    output.map_or(Ok(()), |buf| program.read(buf).map(drop))
+}
+
+/// Normal numbers in every float input and state; id 0 in every table of ids.
+fn fill(plan: &Plan, program: &mut dyn Program) -> Result<()> {
+    for buf in plan.handles() {
+        let spec = plan.spec(buf);
+        if !matches!(spec.role, Role::Input | Role::State) || spec.part.is_some() {
+            continue;
+        }
+        let value = match spec.dtype {
+            DType::F32 | DType::Bf16 | DType::F16 => Tensor::from_f32(
+                spec.shape.clone(),
+                &noise::normal(SEED, &spec.label, spec.shape.count()),
+            ),
+            DType::U8 | DType::I16 | DType::I32 => Tensor::zeros(spec.shape.clone(), spec.dtype),
+        };
+        program.write(buf, &value)?;
+    }
+    Ok(())
+}

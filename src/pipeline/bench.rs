@@ -14,7 +14,7 @@ use super::{
 use crate::{
     DType, Result, Tensor,
     executor::{Prepare, Program, wants},
-    plan::{Cost, Plan, Role},
+    plan::{Buf, Cost, Plan, Role},
     sampler::noise,
     weights::{Synthetic, Weights},
 };
@@ -72,8 +72,7 @@ pub fn bench(context: &Context<'_>, work: &Work, runs: usize) -> Result<Vec<Timi
 
 fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<Timing> {
     context.executor.check(&call.plan)?;
-    let source = Synthetic::new(network_of(work.part), &wants(&call.plan), SEED)?;
-    let weights = Weights::new(Box::new(source));
+    let weights = weights(work, &call.plan)?;
     let how = Prepare {
         cancel: context.cancel.clone(),
         ..Prepare::default()
@@ -81,7 +80,9 @@ fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<
     let start = Instant::now();
     let mut program = context.executor.prepare(&call.plan, &weights, &how)?;
     let prepare = start.elapsed();
-    fill(&call.plan, &mut *program)?;
+    for (buf, value) in inputs(&call.plan) {
+        program.write(buf, &value)?;
+    }
     let mut times = Vec::with_capacity(runs);
     once(&call.plan, &mut *program)?;
     let before = program.report();
@@ -117,21 +118,34 @@ fn once(plan: &Plan, program: &mut dyn Program) -> Result<()> {
     output.map_or(Ok(()), |buf| program.read(buf).map(drop))
 }
 
-/// Normal numbers in every float input and state; id 0 in every table of ids.
-fn fill(plan: &Plan, program: &mut dyn Program) -> Result<()> {
-    for buf in plan.handles() {
+/// Synthetic weights for a plan of `work`.
+///
+/// # Errors
+/// If the plan names a tensor that the network does not have, a mistake of ours.
+pub fn weights(work: &Work, plan: &Plan) -> Result<Weights> {
+    let source = Synthetic::new(network_of(work.part), &wants(plan), SEED)?;
+    Ok(Weights::new(Box::new(source)))
+}
+
+/// Values for every input and state: normal numbers for floats, id 0 in tables of ids.
+pub fn inputs(plan: &Plan) -> Vec<(Buf, Tensor)> {
+    let is_ours = |buf: &Buf| {
+        let spec = plan.spec(*buf);
+        matches!(spec.role, Role::Input | Role::State) && spec.part.is_none()
+    };
+    let value = |buf: Buf| {
         let spec = plan.spec(buf);
-        if !matches!(spec.role, Role::Input | Role::State) || spec.part.is_some() {
-            continue;
+        let shape = spec.shape.clone();
+        match spec.dtype {
+            DType::F32 | DType::Bf16 | DType::F16 => {
+                let count = shape.count();
+                Tensor::from_f32(shape, &noise::normal(SEED, &spec.label, count))
+            }
+            DType::U8 | DType::I16 | DType::I32 => Tensor::zeros(shape, spec.dtype),
         }
-        let value = match spec.dtype {
-            DType::F32 | DType::Bf16 | DType::F16 => Tensor::from_f32(
-                spec.shape.clone(),
-                &noise::normal(SEED, &spec.label, spec.shape.count()),
-            ),
-            DType::U8 | DType::I16 | DType::I32 => Tensor::zeros(spec.shape.clone(), spec.dtype),
-        };
-        program.write(buf, &value)?;
-    }
-    Ok(())
+    };
+    plan.handles()
+        .filter(is_ours)
+        .map(|buf| (buf, value(buf)))
+        .collect()
 }

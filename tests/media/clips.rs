@@ -477,7 +477,7 @@ proptest! {
         (width, height) in (0_usize..70_000, 0_usize..70_000),
         gop_frames in 0_usize..40,
         (sps_bytes, config_bytes) in (0_usize..80, 0_usize..80),
-        samples in 0_usize..220_000,
+        samples in prop_oneof![20 => 0_usize..220_000, 1 => Just(usize::MAX)],
         has_sound in any::<bool>(),
     ) {
         let bytes = vec![7_u8; 400];
@@ -508,6 +508,7 @@ proptest! {
             if has_sound {
                 let found: Vec<usize> = tracks[1].samples.iter().map(Vec::len).collect();
                 prop_assert_eq!(found, sound_sizes);
+                prop_assert_eq!(tracks[1].edit.0 as usize, samples);
             }
         }
     }

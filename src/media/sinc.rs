@@ -56,12 +56,13 @@ struct Filter {
 
 impl Filter {
     fn new(from_rate: u32, to_rate: u32) -> Self {
+        let peak = bessel_i0(BETA);
         let value = |i: usize| {
             let x = i as f64 / STEPS as f64;
             let angle = PI * CUTOFF * x;
             let sinc = if i == 0 { 1.0 } else { angle.sin() / angle };
             let inside = (x / LOBES as f64).powi(2);
-            CUTOFF * sinc * bessel_i0(BETA * (1.0 - inside).max(0.0).sqrt()) / bessel_i0(BETA)
+            CUTOFF * sinc * bessel_i0(BETA * (1.0 - inside).max(0.0).sqrt()) / peak
         };
         let mut table: Vec<f64> = (0..=LOBES * STEPS).map(value).collect();
         table.push(0.0);

@@ -103,9 +103,14 @@ fn bessel_i0(x: f64) -> f64 {
     let quarter = x * x / 4.0;
     let mut term = 1.0;
     let mut sum = 1.0;
+    // Once a term no longer changes the sum, no later one does: each is smaller than the one before.
     for k in 1..60 {
         term *= quarter / f64::from(k * k);
+        let before = sum;
         sum += term;
+        if sum == before {
+            break;
+        }
     }
     sum
 }

@@ -1,5 +1,5 @@
-//! What the host parts reach: conversions and hashes in GB/s, matrix products in GFLOP/s, one small plan on the CPU
-//! executor. `cargo bench --bench host` prints time and rate; a filter picks one.
+//! What the host parts reach: conversions and hashes in GB/s, matrix products in GFLOP/s, small plans on the CPU
+//! executor, clips written in frames per second. `cargo bench --bench host` prints time and rate; a filter picks one.
 
 #![allow(
     missing_docs,
@@ -9,14 +9,17 @@
 #[path = "../tests/common/named.rs"]
 mod named;
 
-use std::{hint::black_box, time::Duration};
+use std::{env, fs, hint::black_box, process, time::Duration};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use gallop::{
     DType, Tensor,
     cpu::{Cpu, Matrix, gemm},
     executor::{Executor, Prepare},
-    plan::{Builder, Dense, Norm, Op, Plan, Window},
+    media::{Clip, EncodeOptions, FPS, SAMPLES_PER_FRAME, write_clip},
+    plan::{Builder, Conv3d, Dense, Edge, Kernel3d, Norm, Op, Plan, Window},
     weights::Weights,
 };
 use named::Named;
@@ -127,30 +130,99 @@ fn small_plan() -> Plan {
     p.finish()
 }
 
-fn plans(c: &mut Criterion) {
-    let plan = small_plan();
-    let tensor = |spec: &gallop::plan::Spec| {
-        let scaled: Vec<f32> = values(spec.shape.count())
-            .iter()
-            .map(|v| v / 16.0)
-            .collect();
-        Tensor::from_f32(spec.shape.clone(), &scaled).cast(spec.dtype)
+/// One causal convolution as the video autoencoder has them, 64 channels on 5 frames of 32x32.
+fn convolution() -> Plan {
+    let mut p = Builder::new();
+    let x = p.input("x", [5, 32, 32, 64], DType::Bf16);
+    let kernel = Kernel3d {
+        shape: &[64, 64, 3, 3, 3],
+        conv: Conv3d::same([3; 3], 2, 0, Edge::Zero),
+        weight: DType::Bf16,
+        out: DType::Bf16,
     };
-    let named = plan.weights().map(|buf| plan.spec(buf));
-    let named = named.map(|spec| (spec.label.clone(), tensor(spec)));
-    let weights = Weights::new(Box::new(Named(named.collect())));
-    let mut program = Cpu
-        .prepare(&plan, &weights, &Prepare::default())
-        .expect("weights made for the plan");
-    let x = plan.find("x").expect("the plan's input");
-    program
-        .write(x, &tensor(plan.spec(x)))
-        .expect("a tensor made for the buffer");
+    let y = p.conv3d("conv", x, kernel);
+    p.output(y);
+    p.finish()
+}
+
+fn plans(c: &mut Criterion) {
     let mut group = c.benchmark_group("plan");
-    group.throughput(Throughput::Elements(plan.total_cost().flops as u64));
-    group.bench_function("four_layers", |b| {
-        b.iter(|| program.run().expect("nobody interrupts"));
-    });
+    for (name, plan) in [("four_layers", small_plan()), ("conv3d", convolution())] {
+        let tensor = |spec: &gallop::plan::Spec| {
+            let scaled: Vec<f32> = values(spec.shape.count())
+                .iter()
+                .map(|v| v / 16.0)
+                .collect();
+            Tensor::from_f32(spec.shape.clone(), &scaled).cast(spec.dtype)
+        };
+        let named = plan.weights().map(|buf| plan.spec(buf));
+        let named = named.map(|spec| (spec.label.clone(), tensor(spec)));
+        let weights = Weights::new(Box::new(Named(named.collect())));
+        let mut program = Cpu
+            .prepare(&plan, &weights, &Prepare::default())
+            .expect("weights made for the plan");
+        let x = plan.find("x").expect("the plan's input");
+        program
+            .write(x, &tensor(plan.spec(x)))
+            .expect("a tensor made for the buffer");
+        group.throughput(Throughput::Elements(plan.total_cost().flops as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| program.run().expect("nobody interrupts"));
+        });
+    }
+    group.finish();
+}
+
+/// A second of a slanted gradient that moves two pixels a frame, under noise of 16 levels.
+fn pictures(width: usize, height: usize) -> Vec<u8> {
+    let mut noise = 1_u32;
+    let mut level = |t: usize, y: usize, x: usize| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((x + y + 2 * t) / 8 % 224) as u8 + (noise >> 28) as u8
+    };
+    let mut rgb = Vec::with_capacity(3 * FPS * width * height);
+    for t in 0..FPS {
+        for y in 0..height {
+            for x in 0..width {
+                rgb.extend([level(t, y, x), level(t, x, y), level(t, y, 2 * x)]);
+            }
+        }
+    }
+    rgb
+}
+
+/// The embedded encoder at its default quality, with sound. One second is one group of pictures, so one thread; longer
+/// clips use more.
+fn clips(c: &mut Criterion) {
+    let mut group = c.benchmark_group("write_clip");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    // An element is a frame: criterion's elem/s are frames per second.
+    group.throughput(Throughput::Elements(FPS as u64));
+    let path = env::temp_dir().join(format!("gallop-bench-{}.mp4", process::id()));
+    let audio = values(2 * FPS * SAMPLES_PER_FRAME);
+    for (width, height) in [(448, 256), (1920, 1088)] {
+        let frames = pictures(width, height);
+        let clip = Clip {
+            width,
+            height,
+            frames: &frames,
+            audio: &audio,
+        };
+        let size = BenchmarkId::from_parameter(format!("{width}x{height}"));
+        group.bench_function(size, |b| {
+            b.iter(|| {
+                write_clip(
+                    &path,
+                    &clip,
+                    &EncodeOptions::default(),
+                    &mut |_, _| {},
+                    &|| false,
+                )
+                .expect("the temporary folder can be written")
+            });
+        });
+    }
+    drop(fs::remove_file(&path));
     group.finish();
 }
 
@@ -160,6 +232,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = conversions, hashes, products, plans
+    targets = conversions, hashes, products, plans, clips
 }
 criterion_main!(host);

@@ -136,6 +136,14 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     {
         return Err(animated(u64::from(animation.num_frames)));
     }
+    // The decoder checks that it is not too long, and takes the rest on trust.
+    let palette_bytes = info.palette.as_ref().map_or(0, |palette| palette.len());
+    if !palette_bytes.is_multiple_of(3) {
+        return Err(damaged(
+            "PNG",
+            format_args!("{palette_bytes} bytes of palette"),
+        ));
+    }
     let size = reader
         .output_buffer_size()
         .ok_or_else(|| damaged("PNG", "size overflows"))?;

@@ -132,7 +132,7 @@ fn check_audio(audio: &AudioTrack<'_>) -> Result<()> {
     }
     check_samples("audio", &audio.frames, AAC_FRAME)?;
     let coded = audio.frames.len() * AAC_FRAME;
-    if audio.samples == 0 || audio.samples + AAC_DELAY > coded {
+    if audio.samples == 0 || audio.samples > coded.saturating_sub(AAC_DELAY) {
         return Err(refuse(format!(
             "{} audio samples after a delay of {AAC_DELAY} do not fit the {coded} coded ones",
             audio.samples

@@ -56,12 +56,13 @@ struct Filter {
 
 impl Filter {
     fn new(from_rate: u32, to_rate: u32) -> Self {
+        let peak = bessel_i0(BETA);
         let value = |i: usize| {
             let x = i as f64 / STEPS as f64;
             let angle = PI * CUTOFF * x;
             let sinc = if i == 0 { 1.0 } else { angle.sin() / angle };
             let inside = (x / LOBES as f64).powi(2);
-            CUTOFF * sinc * bessel_i0(BETA * (1.0 - inside).max(0.0).sqrt()) / bessel_i0(BETA)
+            CUTOFF * sinc * bessel_i0(BETA * (1.0 - inside).max(0.0).sqrt()) / peak
         };
         let mut table: Vec<f64> = (0..=LOBES * STEPS).map(value).collect();
         table.push(0.0);
@@ -102,9 +103,14 @@ fn bessel_i0(x: f64) -> f64 {
     let quarter = x * x / 4.0;
     let mut term = 1.0;
     let mut sum = 1.0;
+    // Once a term no longer changes the sum, no later one does: each is smaller than the one before.
     for k in 1..60 {
         term *= quarter / f64::from(k * k);
+        let before = sum;
         sum += term;
+        if sum == before {
+            break;
+        }
     }
     sum
 }

@@ -60,12 +60,12 @@ fn directory(bytes: &[u8]) -> Result<(usize, usize, usize)> {
     const NOT_ZIP: &str =
         "is not a torch zip file, or is cut off; files of torch before 1.6 must be saved again";
     // The end record is followed by a comment of at most 65535 bytes.
-    let first = bytes.len().saturating_sub(END_BYTES + 0xffff);
-    let end = (first..=bytes.len().saturating_sub(END_BYTES))
+    let last = bytes.len().checked_sub(END_BYTES).ok_or(NOT_ZIP)?;
+    let end = (last.saturating_sub(0xffff)..=last)
         .rev()
         .find(|&at| {
             has(bytes, at, END_SIGNATURE)
-                && field(bytes, at + 20, 2).ok() == Some((bytes.len() - at - END_BYTES) as u64)
+                && field(bytes, at + 20, 2).ok() == Some((last - at) as u64)
         })
         .ok_or(NOT_ZIP)?;
     let locator = end

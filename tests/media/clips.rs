@@ -466,6 +466,36 @@ fn raw_output_says_what_it_is() {
     );
 }
 
+#[test]
+fn sound_that_the_coded_frames_do_not_hold_is_refused() {
+    let video = VideoTrack {
+        width: 32,
+        height: 32,
+        sps: &[7; 4],
+        pps: &[7; 4],
+        frames: vec![&[7]],
+        gop_frames: 1,
+        color: Color::Bt709,
+    };
+    // Of three frames, the first only primes the decoder.
+    for (samples, fits) in [
+        (0, false),
+        (1, true),
+        (2048, true),
+        (2049, false),
+        (usize::MAX - 1023, false),
+        (usize::MAX, false),
+    ] {
+        let audio = AudioTrack {
+            config: &[7; 2],
+            frames: vec![&[7]; 3],
+            samples,
+        };
+        let written = write_mp4(&video, Some(&audio), &mut |_| Ok(()));
+        assert_eq!(written.is_ok(), fits, "{samples} samples");
+    }
+}
+
 proptest! {
     #![proptest_config(config(256))]
 
@@ -508,6 +538,7 @@ proptest! {
             if has_sound {
                 let found: Vec<usize> = tracks[1].samples.iter().map(Vec::len).collect();
                 prop_assert_eq!(found, sound_sizes);
+                prop_assert_eq!(tracks[1].edit.0 as usize, samples);
             }
         }
     }

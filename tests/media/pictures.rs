@@ -230,6 +230,27 @@ fn huge_webp() -> Vec<u8> {
 }
 
 #[test]
+fn a_png_palette_is_whole_colours_and_at_most_256() {
+    for (palette_bytes, fits) in [
+        (3, true),
+        (4, false),
+        (49, false),
+        (768, true),
+        (771, false),
+    ] {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_palette(vec![9; palette_bytes]);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[0, 0]).unwrap();
+        writer.finish().unwrap();
+        let decoded = decode_image(&bytes, "palette.png");
+        assert_eq!(decoded.is_ok(), fits, "{palette_bytes} bytes");
+    }
+}
+
+#[test]
 fn hostile_pictures_get_one_sentence_with_the_name() {
     let whole = rgb_png(
         16,

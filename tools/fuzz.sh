@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes what reads foreign bytes: tools/fuzz.sh [SECONDS_EACH] [TARGET...], by default 60 s of every target of
 # tests/fuzz. Needs a stable toolchain and a C++ compiler. Stops at the first input that panics, takes 2 GiB or 20 s,
-# prints it and says how to repeat it. Inputs that reach new code are kept in target/fuzz/corpus, for the next run.
+# prints it and says how to repeat it. The order of inputs follows from FUZZ_SEED (1 unless set), so that a short run
+# on a clean clone is the beginning of a long one. Inputs that reach new code are kept in target/fuzz/corpus, for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,7 +56,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus" "$found"
     echo "== $target"
     # shellcheck disable=SC2046
-    if ! RUST_BACKTRACE=0 "$program" "$corpus" $(seeds "$target") -max_total_time="$seconds" -max_len=16384 -timeout=20 \
+    if ! RUST_BACKTRACE=0 "$program" "$corpus" $(seeds "$target") -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -max_len=16384 -timeout=20 \
         -rss_limit_mb=2048 -dict=tests/fuzz/words.dict -artifact_prefix="$found/" >"$found/log" 2>&1; then
         tail -n 40 "$found/log" >&2
         for input in "$found"/{crash,timeout,oom}-*; do

@@ -1,11 +1,17 @@
-//! Compiles each `kernels/*.cu` to a cubin and writes `cubins.rs`, which `src/cuda/cubins.rs` includes. Without an
-//! nvcc the build is CPU only and says so once; the GPU of this machine is never asked anything.
+//! Reads the signatures of each `kernels/*.cu` and writes `stubs.rs`, which `src/cuda/kernels.rs` includes; compiles
+//! each to a cubin and writes `cubins.rs`, which `src/cuda/cubins.rs` includes. Without an nvcc there are stubs but no
+//! cubins: the build is CPU only and says so once. The GPU of this machine is never asked anything.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Child, Command},
 };
+
+#[path = "src/cuda/signature.rs"]
+mod signature;
+#[path = "src/cuda/stubs.rs"]
+mod stubs;
 
 /// What the kernels are written for; the `a` is needed for wgmma and setmaxnreg.
 const ARCH: &str = "sm_90a";
@@ -17,22 +23,29 @@ const TOOLKITS: [&str; 4] = [
     "CUDA_ROOT",
     "CUDA_TOOLKIT_ROOT_DIR",
 ];
-const FLAGS: &str =
-    "-std=c++17 -O3 -lineinfo -cubin -Werror all-warnings -Xptxas -v,-warn-spills,-Werror";
+/// nvcc's options but for the architecture, shared with the scripts in `tools/`.
+const FLAGS: &str = "kernels/nvcc.flags";
 
 fn main() {
     let switches = ["GALLOP_NVCC", "GALLOP_NO_CUDA", "GALLOP_CUDA_ARCH"];
     for name in switches.iter().chain(&TOOLKITS) {
         println!("cargo:rerun-if-env-changed={name}");
     }
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=kernels");
+    for path in [
+        "build.rs",
+        "kernels",
+        "src/cuda/signature.rs",
+        "src/cuda/stubs.rs",
+    ] {
+        println!("cargo:rerun-if-changed={path}");
+    }
     // A watched path that does not exist would make every build run this again: who installs a first toolkit
     // touches `build.rs` as well.
     if Path::new(".cuda/READY").exists() {
         println!("cargo:rerun-if-changed=.cuda/READY");
     }
-    let mut sources = kernels();
+    let mut sources = kernel_files("cu");
+    fs::write(output(Path::new("stubs"), "rs"), read(&sources)).expect("OUT_DIR can be written");
     let note = match build(&sources) {
         Ok(note) => note,
         Err(why) => {
@@ -55,6 +68,26 @@ fn main() {
     fs::write(output(Path::new("cubins"), "rs"), table).expect("OUT_DIR can be written");
 }
 
+/// The Rust side of the kernels' signatures; a kernel that cannot be read stops the build.
+fn read(sources: &[PathBuf]) -> String {
+    let text = |path: &Path| {
+        fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    let headers = kernel_files("cuh");
+    let known: Vec<_> = headers
+        .iter()
+        .flat_map(|path| signature::header_constants(&text(path)))
+        .collect();
+    let read = |path: &PathBuf| {
+        let source = signature::parse(&text(path), &known);
+        (
+            stem(path).to_string(),
+            source.unwrap_or_else(|why| panic!("{}: {why}", path.display())),
+        )
+    };
+    stubs::stubs(&sources.iter().map(read).collect::<Vec<_>>())
+}
+
 /// Compiles everything and says what was built, or why nothing was; kernels that do not compile stop the build.
 fn build(sources: &[PathBuf]) -> Result<String, String> {
     if sources.is_empty() {
@@ -64,7 +97,7 @@ fn build(sources: &[PathBuf]) -> Result<String, String> {
         return Err(" (GALLOP_NO_CUDA=1)".into());
     }
     let (nvcc, note) = find_nvcc().map_err(|why| {
-        println!("cargo:warning=no GPU kernels: {why}; set GALLOP_NVCC to an nvcc and build again");
+        println!("cargo:warning=no GPU kernels: {why}; run tools/setup.sh cuda or set GALLOP_NVCC, and build again");
         format!(" ({why})")
     })?;
     let arch = variable("GALLOP_CUDA_ARCH").unwrap_or_else(|| ARCH.into());
@@ -134,7 +167,7 @@ fn compile(nvcc: &Path, arch: &str, source: &Path) -> Child {
     let mut command = tool.get_compiler().to_command();
     let log = fs::File::create(output(source, "txt")).expect("OUT_DIR can be written");
     command
-        .args(FLAGS.split(' '))
+        .args(["--options-file", FLAGS])
         .arg(format!(
             "-gencode=arch={},code={arch}",
             arch.replace("sm_", "compute_")
@@ -165,11 +198,11 @@ fn problem(mut child: Child, source: &Path) -> Option<String> {
     (!clean).then(|| format!("{} ({status}):\n{shown}", source.display()))
 }
 
-fn kernels() -> Vec<PathBuf> {
+fn kernel_files(extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir("kernels").expect("the folder kernels/ is part of the source");
     let paths = entries.map(|entry| entry.expect("an entry of kernels/").path());
     let mut sources: Vec<PathBuf> = paths
-        .filter(|p| p.extension().is_some_and(|e| e == "cu"))
+        .filter(|p| p.extension().is_some_and(|e| e == extension))
         .collect();
     sources.sort();
     sources

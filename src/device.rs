@@ -1,14 +1,17 @@
 //! From the name of a device to its executor: the only file that names `cpu` and `cuda`.
 
+use std::{path::Path, sync::Arc};
+
 use crate::{Error, Result, cpu::Cpu, cuda, executor::Executor};
 
 pub use cuda::{Gpu, build_note};
 
-/// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`.
+/// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`. `kernels` is a folder whose cubins a GPU runs instead
+/// of those that were compiled in.
 ///
 /// # Errors
 /// [`Error::Request`] for any other name, [`Error::Device`] if a GPU is asked for that cannot be used.
-pub fn open(name: &str) -> Result<Box<dyn Executor>> {
+pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
     if matches!(name, "auto" | "cpu") {
         return Ok(Box::new(Cpu));
     }
@@ -21,10 +24,20 @@ pub fn open(name: &str) -> Result<Box<dyn Executor>> {
             format!("must be auto, cpu or cuda:N; given `{name}`"),
         )
     })?;
-    Err(Error::device(format!(
-        "{name} cannot be used: {}; use --device cpu",
-        obstacle(ordinal)
-    )))
+    let driver = cuda::Driver::open(ordinal, kernels);
+    driver
+        .map(|driver| Box::new(cuda::Cuda::new(Arc::new(driver))) as Box<dyn Executor>)
+        .map_err(|error| unusable(name, error))
+}
+
+/// The error of a GPU that was asked for, with the way out.
+fn unusable(name: &str, error: Error) -> Error {
+    const WAY_OUT: &str = "; use --device cpu";
+    let Error::Device { problem } = error else {
+        return error;
+    };
+    let problem = problem.strip_suffix(WAY_OUT).unwrap_or(&problem);
+    Error::device(format!("{name} cannot be used: {problem}{WAY_OUT}"))
 }
 
 /// The first GPU, or why there is none.
@@ -36,39 +49,19 @@ pub fn gpu() -> std::result::Result<Gpu, String> {
     first.ok_or_else(|| "the NVIDIA driver offers no GPU".into())
 }
 
-/// What stands between this build and GPU `ordinal`.
-fn obstacle(ordinal: usize) -> String {
-    let gpus = match cuda::gpus() {
-        Ok(gpus) => gpus,
-        Err(why) => return why,
-    };
-    match gpus.get(ordinal) {
-        None => format!(
-            "there are {} GPUs, counted from 0, so the last is cuda:{}",
-            gpus.len(),
-            gpus.len() - 1
-        ),
-        Some(gpu) => format!(
-            "{} is there, but this program cannot run on it ({})",
-            gpu.name,
-            build_note()
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_open_the_cpu_or_say_what_to_do() {
-        assert_eq!(open("auto").unwrap().name(), "cpu");
-        assert_eq!(open("cpu").unwrap().name(), "cpu");
+        assert_eq!(open("auto", None).unwrap().name(), "cpu");
+        assert_eq!(open("cpu", None).unwrap().name(), "cpu");
         for bad in ["gpu", "cuda", "cuda:", "cuda:-1", ""] {
-            let error = open(bad).err().unwrap();
+            let error = open(bad, None).err().unwrap();
             assert_eq!(error.exit_code(), 2, "{bad}: {error}");
         }
-        let error = open("cuda:4096").err().unwrap();
+        let error = open("cuda:4096", None).err().unwrap();
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().ends_with("use --device cpu"), "{error}");
         assert!(!build_note().is_empty());

@@ -20,13 +20,13 @@ use crate::{
 
 /// Runs plans on one device.
 pub trait Executor: Send + Sync {
-    /// Its name as `--device` takes it.
+    /// Its name for messages and reports.
     fn name(&self) -> String;
 
     /// Refuses a plan that cannot fit, with numbers, before anything is opened or allocated.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`]; [`Error::Device`] for an op that the device cannot run.
     fn check(&self, plan: &Plan) -> Result<()>;
 
     /// Checks every weight the plan names, then makes the plan ready to run.
@@ -34,6 +34,12 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// Weights that are missing, of another shape or type, or not finite; too little memory; the device.
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>>;
+
+    /// Whether it also runs plans whose activations are not rounded ([`Plan::in_f32`]). Where matrix products take
+    /// bf16 alone it does not, and is judged by the rounded plans.
+    fn runs_unrounded(&self) -> bool {
+        true
+    }
 }
 
 /// The tensor that `buf`, a weight of `plan`, asks for.
@@ -77,13 +83,35 @@ pub trait Program: Send {
     fn report(&self) -> Report;
 }
 
-/// How to prepare a plan.
-#[derive(Clone, Default)]
+/// How to prepare a plan. The last four are for devices that launch kernels; the CPU does as `fuse: false`,
+/// `profile: true` ask, and is never ahead of itself.
+#[derive(Clone)]
 pub struct Prepare {
     /// Keep every buffer readable after a run, not only outputs.
     pub taps: bool,
-    /// Looked at between steps.
+    /// Looked at between steps, or between segments.
     pub cancel: Cancel,
+    /// Run consecutive steps as one kernel where there is one for them.
+    pub fuse: bool,
+    /// Record the launches once and replay them, where the device can.
+    pub graph: bool,
+    /// Measure the time of every step; launches one by one.
+    pub profile: bool,
+    /// Wait for every step, so that a failure names its op; launches one by one.
+    pub sync: bool,
+}
+
+impl Default for Prepare {
+    fn default() -> Self {
+        Self {
+            taps: false,
+            cancel: Cancel::default(),
+            fuse: true,
+            graph: true,
+            profile: false,
+            sync: false,
+        }
+    }
 }
 
 /// A flag that stops long work; clones share it.
@@ -130,6 +158,8 @@ pub struct StepReport {
     pub label: String,
     /// Name of the op.
     pub op: &'static str,
+    /// The kernels that ran it; of steps that ran as one, the last has them and the time. Empty on the CPU.
+    pub kernels: Vec<&'static str>,
     /// Work of one run.
     pub cost: Cost,
     /// Time over all runs.

@@ -17,6 +17,8 @@ mod snapshot;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use std::ops::Range;
+
 use gallop::{
     DType::{Bf16, F32},
     Tensor,
@@ -166,6 +168,43 @@ fn no_two_live_buffers_overlap_in_the_arena() {
             );
             assert!(places.last().is_some_and(|last| last.1 <= arena.bytes));
         }
+    });
+}
+
+#[test]
+fn what_a_group_of_steps_touches_overlaps_nothing_and_what_is_not_written_has_no_place() {
+    each_case(200, |random| {
+        let plan = random_plan(random);
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        while groups
+            .last()
+            .is_none_or(|last| last.end < plan.steps().len())
+        {
+            let start = groups.last().map_or(0, |last| last.end);
+            groups.push(start..(start + random.within(1..4)).min(plan.steps().len()));
+        }
+        let scratch = |buf: &Buf| plan.spec(*buf).role == Role::Scratch;
+        let unwritten = plan.steps().first().map(|step| plan.root(step.writes));
+        let unwritten: Vec<Buf> = unwritten.into_iter().filter(scratch).collect();
+        let arena = plan.arena_of_groups(&groups, &unwritten);
+        for group in &groups {
+            let alive = |buf: &Buf| group.clone().any(|step| is_alive(&plan, *buf, step));
+            let alive = plan.handles().filter(alive);
+            let mut places: Vec<(usize, usize)> = alive
+                .filter(|buf| !unwritten.contains(buf))
+                .map(|buf| {
+                    let offset = arena.offsets[buf.index()].expect("a live buffer has a place");
+                    (offset, offset + plan.spec(buf).bytes())
+                })
+                .collect();
+            places.sort_unstable();
+            assert!(
+                places.windows(2).all(|pair| pair[0].1 <= pair[1].0),
+                "steps {group:?}: {places:?}\n{plan}"
+            );
+        }
+        let has_no_place = |buf: &Buf| arena.offsets[buf.index()].is_none();
+        assert!(unwritten.iter().all(has_no_place));
     });
 }
 

@@ -13,6 +13,7 @@ part() {
 }
 
 part format cargo fmt --check
+part format cargo fmt --check --manifest-path tools/gen-bindings/Cargo.toml
 part format cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 part lints cargo clippy --release --all-targets --locked -- -D warnings
 if [ "${1:-all}" = fast ]; then

@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{bench, doctor, generate, inspect, plan, synth, terminal, verify};
+use super::{bench, compare, doctor, generate, inspect, plan, synth, terminal, verify};
 use crate::{Error, Result};
 
 const AFTER_HELP: &str = "\
@@ -42,6 +42,8 @@ pub(super) enum Command {
     Verify(verify::Arguments),
     /// Say what a clip would take: tokens, memory, time; runs nothing
     Plan(plan::Arguments),
+    /// Compare a stage on a device with the CPU, op by op
+    Compare(compare::Arguments),
     /// Time a stage on a device, op by op, with synthetic weights
     Bench(bench::Arguments),
     /// Say what a model folder holds, lacks and suffices for

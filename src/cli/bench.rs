@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         steps: None,
         decoder: VideoDecoder::Turbo,
     };
-    let executor = device::open(&arguments.device)?;
+    let executor = super::open_device(&arguments.device)?;
     let context = Context {
         executor: &*executor,
         cancel,

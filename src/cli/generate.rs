@@ -12,7 +12,7 @@ use super::{
     report, terminal,
 };
 use crate::{
-    Error, Result, device,
+    Error, Result,
     executor::Cancel,
     pipeline::{
         self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
@@ -183,7 +183,7 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         Some(dir) => Model::open(dir)?,
         None => Model::miniature(),
     };
-    let executor = device::open(&arguments.device)?;
+    let executor = super::open_device(&arguments.device)?;
     let context = Context {
         executor: &*executor,
         cancel,

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod compare;
 mod doctor;
 mod generate;
 mod inspect;
@@ -15,11 +16,14 @@ mod synth;
 mod terminal;
 mod verify;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser;
 
-use crate::{Error, Result, executor::Cancel};
+use crate::{
+    Error, Result, device,
+    executor::{Cancel, Executor},
+};
 use args::{Arguments, Command};
 
 /// Runs the program with `arguments`, the program's name first.
@@ -51,12 +55,20 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Verify(arguments) => verify::run(&arguments, &cancel),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, cancel),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments, &cancel),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man(),
     }
+}
+
+/// The executor called `name`. `GALLOP_KERNEL_DIR` names a folder whose cubins a GPU runs instead of those that were
+/// compiled in.
+fn open_device(name: &str) -> Result<Box<dyn Executor>> {
+    let kernels = std::env::var_os("GALLOP_KERNEL_DIR").filter(|folder| !folder.is_empty());
+    device::open(name, kernels.as_deref().map(Path::new))
 }
 
 /// The first Ctrl-C asks the work to stop and clean up, the second ends the program at once.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::terminal;
 use crate::{
-    Error, Result, device,
+    Error, Result,
     executor::{Cancel, Executor},
     testing::{
         Check, Verdict,
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,
     };
-    let executor = device::open(&arguments.device)?;
+    let executor = super::open_device(&arguments.device)?;
     let tokenizer = arguments.tokenizer.as_deref().map(read).transpose()?;
     let mut rows = Vec::new();
     for suite in &suites {

@@ -119,6 +119,7 @@ impl Program for CpuProgram {
         let steps = steps.map(|(index, (step, &time))| StepReport {
             label: self.plan.spec(step.writes).label.clone(),
             op: step.op.name(),
+            kernels: Vec::new(),
             cost: self.plan.cost(index),
             time,
         });

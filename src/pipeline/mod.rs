@@ -74,8 +74,8 @@ impl<'a> Context<'a> {
     /// The executor's.
     pub fn prepare(&self, plan: Plan, weights: &Weights) -> Result<Box<dyn Program>> {
         let how = Prepare {
-            taps: false,
             cancel: self.cancel.clone(),
+            ..Prepare::default()
         };
         self.executor.prepare(&self.precise(plan), weights, &how)
     }

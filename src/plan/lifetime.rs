@@ -1,6 +1,8 @@
 //! Where buffers can lie in one arena: scratch buffers whose lives do not overlap share memory.
 
-use super::{Plan, Role};
+use std::ops::Range;
+
+use super::{Buf, Plan, Role};
 
 /// Alignment of every buffer, bytes: what tensor maps and vector loads ask for, with room.
 const ALIGNMENT: usize = 256;
@@ -8,7 +10,8 @@ const ALIGNMENT: usize = 256;
 /// Offsets of a plan's buffers in one allocation.
 #[derive(Clone, Debug)]
 pub struct Arena {
-    /// Offset in bytes of each whole, non-weight buffer, by [`super::Buf::index`].
+    /// Offset in bytes of each whole, non-weight buffer, by [`super::Buf::index`]; none for scratch that no step
+    /// touches.
     pub offsets: Vec<Option<usize>>,
     /// Size of the allocation in bytes.
     pub bytes: usize,
@@ -31,7 +34,7 @@ impl Plan {
     /// For each whole buffer, the last step that reads or writes it; parts count as their whole. `None` for
     /// buffers that live beyond a run.
     pub fn last_uses(&self) -> Vec<Option<usize>> {
-        self.lives()
+        self.lives(|step| step)
             .into_iter()
             .map(|life| life.map(|l| l.last))
             .collect()
@@ -40,17 +43,35 @@ impl Plan {
     /// Places every input, state, output and scratch buffer, the largest first, each at the lowest offset that
     /// is free for its whole life.
     pub fn arena(&self) -> Arena {
+        self.place(self.lives(|step| step))
+    }
+
+    /// The same where the steps of each group run as one: all that a group touches lives for the whole group, and
+    /// `unwritten` buffers get no place. The groups are in order and cover all steps.
+    pub fn arena_of_groups(&self, groups: &[Range<usize>], unwritten: &[Buf]) -> Arena {
+        let mut lives = self.lives(|step| groups.partition_point(|group| group.end <= step));
+        for buf in unwritten {
+            lives[buf.index()] = None;
+        }
+        self.place(lives)
+    }
+
+    /// Places what lives beyond a run, and scratch that has a life.
+    fn place(&self, lives: Vec<Option<Life>>) -> Arena {
         let whole_run = Life {
             first: 0,
             last: usize::MAX,
         };
-        let lives = self.lives();
         let mut order: Vec<(usize, Life)> = self
             .buffers()
             .iter()
+            .zip(lives)
             .enumerate()
-            .filter(|(_, spec)| spec.part.is_none() && spec.role != Role::Weight)
-            .map(|(index, _)| (index, lives[index].unwrap_or(whole_run)))
+            .filter(|(_, (spec, _))| spec.part.is_none() && spec.role != Role::Weight)
+            .filter_map(|(index, (spec, life))| {
+                let kept = (spec.role != Role::Scratch).then_some(whole_run);
+                Some((index, life.or(kept)?))
+            })
             .collect();
         order.sort_by_key(|&(index, _)| std::cmp::Reverse(self.buffers()[index].bytes()));
 
@@ -80,7 +101,8 @@ impl Plan {
             .sum()
     }
 
-    fn lives(&self) -> Vec<Option<Life>> {
+    /// First and last use of scratch buffers, in units of `time(step)`.
+    fn lives(&self, time: impl Fn(usize) -> usize) -> Vec<Option<Life>> {
         let mut lives: Vec<Option<Life>> = vec![None; self.buffers().len()];
         for (index, step) in self.steps().iter().enumerate() {
             for &buf in step.reads.iter().chain([&step.writes]) {
@@ -88,11 +110,12 @@ impl Plan {
                 if self.spec(root).role != Role::Scratch {
                     continue;
                 }
+                let now = time(index);
                 let life = lives[root.index()].get_or_insert(Life {
-                    first: index,
-                    last: index,
+                    first: now,
+                    last: now,
                 });
-                life.last = index;
+                life.last = now;
             }
         }
         lives

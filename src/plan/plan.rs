@@ -89,8 +89,23 @@ impl Plan {
         plan
     }
 
-    /// Step `index` alone: what it reads becomes input (weights stay weights), what it writes output. Handles
-    /// stay valid.
+    /// The same plan with `bufs` readable after a run: scratch among them becomes output.
+    #[must_use]
+    pub fn keeping(&self, bufs: impl IntoIterator<Item = Buf>) -> Self {
+        let mut plan = self.clone();
+        for buf in bufs {
+            let root = self.root(buf);
+            for (spec, buf) in plan.buffers.iter_mut().zip(self.handles()) {
+                if self.root(buf) == root && spec.role == Role::Scratch {
+                    spec.role = Role::Output;
+                }
+            }
+        }
+        plan
+    }
+
+    /// Step `index` alone: what it reads becomes input (its weights stay weights), what it writes output, and what it
+    /// does both with state. Handles stay valid.
     ///
     /// # Panics
     /// If there is no such step.
@@ -106,11 +121,12 @@ impl Plan {
         let written = self.root(step.writes);
         for buf in self.handles() {
             let spec = &mut plan.buffers[buf.index()];
-            if spec.role == Role::Weight {
+            if spec.role == Role::Weight && used.contains(&buf) {
                 continue;
             }
             spec.role = match (used.contains(&buf), buf == written) {
-                (_, true) => Role::Output,
+                (true, true) => Role::State,
+                (false, true) => Role::Output,
                 (true, false) => Role::Input,
                 (false, false) => Role::Scratch,
             };

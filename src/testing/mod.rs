@@ -1,6 +1,9 @@
-//! Shared by tests, benches and `gallop verify`: golden cases and how they are judged.
+//! Shared by tests, benches and `gallop verify`: golden cases and how they are judged, and cases of kernels.
 
+pub mod cases;
+mod compare;
 pub mod golden;
 mod judge;
 
+pub use compare::compare;
 pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};

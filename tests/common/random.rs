@@ -6,6 +6,11 @@ use std::{env, ops::Range};
 pub(crate) struct Random(u64);
 
 impl Random {
+    /// The numbers of one seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,6 +35,6 @@ pub(crate) fn each_case(count: usize, mut case: impl FnMut(&mut Random)) {
     let cases = env::var("CASES").ok().and_then(|n| n.parse().ok());
     for seed in 0..cases.unwrap_or(count as u64) {
         println!("seed {seed}");
-        case(&mut Random(seed));
+        case(&mut Random::new(seed));
     }
 }

@@ -50,7 +50,8 @@ pub(crate) fn run(plan: &Plan, tensors: &Tensors, taps: bool) -> Box<dyn Program
     let mut program = Cpu.prepare(plan, &weights, &how).unwrap();
     for buf in plan.handles() {
         let spec = plan.spec(buf);
-        if spec.role == Role::Input && spec.part.is_none() && tensors.contains_key(&spec.label) {
+        let writable = matches!(spec.role, Role::Input | Role::State);
+        if writable && spec.part.is_none() && tensors.contains_key(&spec.label) {
             program.write(buf, &tensors[&spec.label]).unwrap();
         }
     }

@@ -37,13 +37,21 @@ const PATHS: [(Precision, &str, &str); 3] = [
     (Precision::BF16, "bf16", "ref64"),
 ];
 
+/// Those that the executor runs.
+fn paths(executor: &dyn Executor) -> impl Iterator<Item = (Precision, &'static str, &'static str)> {
+    let all = executor.runs_unrounded();
+    PATHS
+        .into_iter()
+        .filter(move |(precision, ..)| all || precision.activations == DType::Bf16)
+}
+
 /// `turbo_vaed.decode`: `z` `[1, 48, T, h, w]` to `[1, 3, 4T - 3, 16h, 16w]`, in the configuration's calls.
 pub(super) fn turbo_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (turbo_config(case)?, case.tensors()?);
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
     let chunks = Chunks::new(&config, z.shape()[1]);
     let mut checks = Vec::new();
-    for (precision, path, reference) in PATHS {
+    for (precision, path, reference) in paths(executor) {
         let mut frames = Vec::new();
         for call in &chunks.calls {
             let shape = call_shape(&z, call.latents.len(), call.first);
@@ -66,7 +74,7 @@ pub(super) fn turbo_call(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
     let mut checks = Vec::new();
     for (name, first) in [("first", true), ("later", false)] {
-        for (precision, path, reference) in PATHS {
+        for (precision, path, reference) in paths(executor) {
             let frames = z.shape()[1];
             let shape = call_shape(&z, frames, first);
             let (plan, ports) = turbo::decoder_call(&config, precision, shape);
@@ -102,7 +110,7 @@ pub(super) fn wan_encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec
         .collect();
     let pixels = Tensor::from_f32([frames, height, width, 3], &pixels);
     let mut checks = Vec::new();
-    for (precision, path, reference) in PATHS {
+    for (precision, path, reference) in paths(executor) {
         let (plan, ports) = wan_encoder::encode(&config, precision, frames, height, width);
         let mut program = prepared(case, executor, &plan, true)?;
         let mu = replayed(&mut *program, ports.input, &pixels, ports.output)?;
@@ -127,7 +135,7 @@ pub(super) fn wan_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
     let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
     let mut checks = Vec::new();
-    for (precision, path, reference) in PATHS {
+    for (precision, path, reference) in paths(executor) {
         let (plan, ports) = wan_decoder::decode(&config, precision, frames, height, width);
         let mut program = prepared(case, executor, &plan, true)?;
         let u = statistics::denormalised(&z, 0..frames);

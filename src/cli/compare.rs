@@ -1,0 +1,152 @@
+//! `gallop compare`: a stage op by op on a device and on the CPU, each step on the same inputs.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    generate::Variant,
+    plan::{NetworksChoice, StageChoice},
+    terminal,
+};
+use crate::{
+    Error, Result,
+    pipeline::{
+        bench,
+        estimate::{Scenario, Work, stages},
+        request::{Request, Size, VideoDecoder, resolve},
+    },
+    testing::{Check, Verdict, compare},
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop compare --device cuda:0
+  gallop compare --device cuda:0 --stage decode --size 64x64 --seconds 1 --all
+  gallop compare --device cuda:0 --stage sr --size 512x480 --seconds 1 --json
+
+Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step may be off by twice
+what rounding alone costs on the CPU, and must point the same way. Weights are synthetic and inputs seeded. The exit
+code is 1 if a step is off by more.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Sizes of the networks: a folder with a model, `published`, or the miniature
+    #[arg(long, value_name = "DIR", default_value = "miniature")]
+    model: NetworksChoice,
+    /// What to compare
+    #[arg(long, value_enum, default_value_t = StageChoice::Base)]
+    stage: StageChoice,
+    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
+    #[arg(long, value_parser = str::parse::<Size>)]
+    size: Option<Size>,
+    /// Length of the clip, 1 to 10 [default: the model's]
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Network of the base pass
+    #[arg(long, value_enum, default_value_t = Variant::Distill)]
+    variant: Variant,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    text_tokens: u16,
+    /// The device that is compared with the CPU
+    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
+    device: String,
+    /// List every step, not only the worst of each op and those that are off
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let networks = arguments.model.open()?;
+    let request = Request {
+        size: arguments.size,
+        seconds: arguments.seconds,
+        seed: Some(0),
+        variant: arguments.variant.into(),
+        ..Request::default()
+    };
+    let job = resolve(&request, networks.defaults, None)?;
+    let scenario = Scenario {
+        text_tokens: arguments.text_tokens.into(),
+        variant: request.variant,
+        steps: None,
+        decoder: VideoDecoder::Turbo,
+    };
+    let executor = super::open_device(&arguments.device)?;
+    let work = stages(&networks, &job, &scenario);
+    let work = arguments.stage.find(&work)?;
+    let mut checks = Vec::new();
+    for call in &work.calls {
+        let weights = bench::weights(work, &call.plan)?;
+        let inputs = bench::inputs(&call.plan);
+        checks.extend(compare(&call.plan, &weights, &inputs, &*executor)?);
+    }
+    if arguments.json {
+        terminal::print_json(&document(work, &executor.name(), &checks))?;
+    } else {
+        terminal::print(&text(work, &executor.name(), &checks, arguments.all))?;
+    }
+    let failed = checks
+        .iter()
+        .filter(|check| check.verdict() == Verdict::Fail)
+        .count();
+    if failed == 0 {
+        return Ok(());
+    }
+    let problem = format!(
+        "{failed} of {} comparisons are off by more than allowed",
+        checks.len()
+    );
+    Err(Error::Failed { problem })
+}
+
+/// One line per check: all of them, or those that fail and the worst of each op.
+fn text(work: &Work, device: &str, checks: &[Check], all: bool) -> String {
+    let op_of = |check: &Check| check.what.split(' ').next().unwrap_or_default().to_string();
+    let is_worst = |check: &Check| {
+        let same = checks.iter().filter(|other| op_of(other) == op_of(check));
+        same.map(Check::ratio).fold(0.0, f64::max) <= check.ratio()
+    };
+    let mut text = format!(
+        "{} of {}, {device} against cpu\n",
+        work.stage.name(),
+        work.part.key()
+    );
+    let mut seen = std::collections::BTreeSet::new();
+    for check in checks {
+        let is_off = check.verdict() == Verdict::Fail;
+        if !(all || is_off || (is_worst(check) && seen.insert(op_of(check)))) {
+            continue;
+        }
+        let verdict = if is_off { "OFF" } else { "ok" };
+        text.push_str(&format!(
+            "{verdict:4} {:60} error {:.2e}, allowed {:.2e}",
+            check.what, check.error, check.allowed
+        ));
+        match check.worst.as_ref().filter(|_| is_off) {
+            Some(worst) => text.push_str(&format!(
+                ", worst [{}] {} for {}\n",
+                worst.index, worst.got, worst.want
+            )),
+            None => text.push('\n'),
+        }
+    }
+    text
+}
+
+fn document(work: &Work, device: &str, checks: &[Check]) -> Value {
+    let checks: Vec<Value> = checks
+        .iter()
+        .map(|check| {
+            json!({
+                "what": check.what, "error": check.error, "allowed": check.allowed,
+                "ok": check.verdict() == Verdict::Pass,
+            })
+        })
+        .collect();
+    json!({ "stage": work.stage.name(), "network": work.part.key(), "device": device, "checks": checks })
+}

@@ -1,0 +1,99 @@
+//! The table of consecutive steps that one kernel runs.
+//!
+//! The plan, the CPU and the names of buffers know nothing of it: a row applies where the kernel leaves out nothing
+//! that anybody else would read, and switching the table off is a test.
+
+use std::ops::Range;
+
+use super::{
+    launch,
+    lower::{Site, Sound},
+};
+use crate::{
+    Result,
+    plan::{Buf, Op, Plan, Role, Step},
+};
+
+/// Consecutive steps that one kernel runs.
+pub(super) struct Fusion {
+    /// How many steps.
+    length: usize,
+    /// Whether these are the ops.
+    is: fn(&[&Op]) -> bool,
+    /// The steps whose results the kernel writes as well as the last one's.
+    keeps: &'static [usize],
+    /// The launches; none if the kernel does not do these shapes or types.
+    pub(super) launch: fn(&mut Site<'_>) -> Result<Option<Vec<Sound>>>,
+}
+
+/// Longest first.
+const FUSED: &[Fusion] = &[
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Add, Op::RmsNorm { .. }]),
+        keeps: &[0],
+        launch: launch::add_rms_norm::fused,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::RmsNorm { .. }, Op::Rope { .. }]),
+        keeps: &[],
+        launch: launch::norm_rope::fused,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Attention { .. }, Op::SigmoidGate]),
+        keeps: &[],
+        launch: launch::attention::fused,
+    },
+];
+
+impl Fusion {
+    /// The results among those of `steps` that are not written.
+    pub(super) fn unwritten(&self, steps: &[Step]) -> Vec<Buf> {
+        let swallowed = (0..self.length - 1).filter(|index| !self.keeps.contains(index));
+        swallowed.map(|index| steps[index].writes).collect()
+    }
+
+    /// Whether each step reads the result of the one before it, as its first argument, and nobody but that step
+    /// reads what is not written.
+    fn applies(&self, plan: &Plan, readers: &[usize], steps: &[Step]) -> bool {
+        let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
+        let chained = steps.windows(2).all(|pair| {
+            pair[1]
+                .reads
+                .iter()
+                .filter(|&&b| b == pair[0].writes)
+                .count()
+                == 1
+                && pair[1].reads[0] == pair[0].writes
+        });
+        let hidden = |buf: &Buf| {
+            let spec = plan.spec(*buf);
+            spec.role == Role::Scratch && spec.part.is_none() && readers[buf.index()] == 1
+        };
+        (self.is)(&ops) && chained && self.unwritten(steps).iter().all(hidden)
+    }
+}
+
+/// How many steps read each buffer, whole or in part, by [`Buf::index`] of the whole.
+pub(super) fn readers(plan: &Plan) -> Vec<usize> {
+    let mut counts = vec![0; plan.buffers().len()];
+    for &buf in plan.steps().iter().flat_map(|step| &step.reads) {
+        counts[plan.root(buf).index()] += 1;
+    }
+    counts
+}
+
+/// The rows that apply to the steps from `at` on, and to which of them.
+pub(super) fn rows_at<'a>(
+    plan: &'a Plan,
+    readers: &'a [usize],
+    at: usize,
+) -> impl Iterator<Item = (Range<usize>, &'static Fusion)> + 'a {
+    FUSED.iter().filter_map(move |row| {
+        let steps = at..at + row.length;
+        let fits = row.applies(plan, readers, plan.steps().get(steps.clone())?);
+        fits.then_some((steps, row))
+    })
+}

@@ -1,0 +1,70 @@
+//! `activation.cu`: element by element, bf16.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, chunk_blocks, int};
+use crate::{
+    DType::Bf16,
+    Result,
+    cuda::{
+        kernels::activation::{
+            ClampBf16, Gelu7Bf16, GeluTanhBf16, MulBf16, ReluBf16, SiluBf16, Swiglu7Bf16, THREADS,
+        },
+        lower::Site,
+    },
+    plan::Op,
+};
+
+/// Op::SwiGlu7, Op::Gelu7, Op::GeluTanh, Op::Silu, Op::Relu, Op::Clamp, Op::Mul.
+pub(in crate::cuda) fn activation(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let (u, y) = (site.read(0), site.write());
+    if (u.dtype, y.dtype) != (Bf16, Bf16) {
+        return Err(site.types());
+    }
+    site.check_aligned(&[u, y])?;
+    let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident $(, $name:ident)*) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                u: u.dev(),
+                rows: int(y.rows)?,
+                cols: int(y.cols)?,
+                u_pitch: int(u.pitch)?,
+                y_pitch: int(y.pitch)?,
+                $($name,)*
+            };
+            // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match &site.steps[0].op {
+        Op::SwiGlu7 => launch!(Swiglu7Bf16),
+        Op::Gelu7 => launch!(Gelu7Bf16),
+        Op::GeluTanh => launch!(GeluTanhBf16),
+        Op::Silu => launch!(SiluBf16),
+        Op::Relu => launch!(ReluBf16),
+        &Op::Clamp { low, high } => launch!(ClampBf16, low, high),
+        _ => mul(site, grid),
+    }
+}
+
+fn mul(site: &Site<'_>, grid: [u32; 3]) -> Result<Vec<Sound>> {
+    let (u, z, y) = (site.read(0), site.read(1), site.write());
+    if z.dtype != Bf16 {
+        return Err(site.types());
+    }
+    site.check_aligned(&[z])?;
+    let entry = MulBf16 {
+        y: y.dev_mut(),
+        u: u.dev(),
+        z: z.dev(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        u_pitch: int(u.pitch)?,
+        z_pitch: int(z.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    // SAFETY: all three have the same rows and columns; the grid covers y.
+    unsafe { site.launch(&entry, grid, 0) }
+}

@@ -1,0 +1,98 @@
+//! `attention_plain.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, blocks, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        kernels::attention_plain::{AttentionPlainBf16, AttentionPlainF32, HEAD_MAX, ROWS},
+        lower::Site,
+    },
+    plan::{Op, Window},
+};
+
+/// Op::Attention of heads of any multiple of 8 columns over any windows, all of one type.
+pub(in crate::cuda) fn attention(site: &mut Site<'_>) -> Result<Vec<Sound>> {
+    let Op::Attention {
+        heads,
+        kv_heads,
+        scale,
+        softcap,
+        windows,
+    } = &site.steps[0].op
+    else {
+        panic!("attention is lowered here");
+    };
+    let [q, k, v] = [0, 1, 2].map(|i| site.read(i));
+    let y = site.write();
+    if [q, k, v].iter().any(|view| view.dtype != y.dtype) {
+        return Err(site.types());
+    }
+    site.check_aligned(&[q, k, v, y])?;
+    let head = q.cols / heads;
+    if !head.is_multiple_of(8) || head > HEAD_MAX {
+        return Err(site.refusal("heads must be a multiple of 8 columns, at most 1024"));
+    }
+    let (ends, ranges) = tables(windows)?;
+    let (ends, ranges) = (site.table(&ends), site.table(&ranges));
+    let grid = [blocks(q.rows.div_ceil(ROWS))?, blocks(*heads)?, 1];
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                q: q.dev(),
+                k: k.dev(),
+                v: v.dev(),
+                ends,
+                ranges,
+                rows: int(q.rows)?,
+                head: int(head)?,
+                sharing: int(heads / kv_heads)?,
+                q_pitch: int(q.pitch)?,
+                k_pitch: int(k.pitch)?,
+                v_pitch: int(v.pitch)?,
+                y_pitch: int(y.pitch)?,
+                scale: *scale,
+                softcap: softcap.unwrap_or(0.0),
+            };
+            // SAFETY: q and y have the same rows and `heads * head` columns, k and v the same rows and
+            // `kv_heads * head` columns; the tables have an end for each row of q and name rows of k; the grid has a
+            // warp for each row of each head.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match y.dtype {
+        Bf16 => launch!(AttentionPlainBf16),
+        F32 => launch!(AttentionPlainF32),
+        _ => Err(site.types()),
+    }
+}
+
+/// For each query where its ranges of keys end, and the ranges: first key, and behind the last.
+fn tables(windows: &[Window]) -> Result<(Vec<i32>, Vec<i32>)> {
+    let (mut ends, mut ranges) = (Vec::new(), Vec::new());
+    for window in windows {
+        for _ in window.queries.clone() {
+            for keys in &window.keys {
+                ranges.extend([int(keys.start)?, int(keys.end)?]);
+            }
+            ends.push(int(ranges.len() / 2)?);
+        }
+    }
+    Ok((ends, ranges))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_has_its_ranges() {
+        let windows = [Window::new(0..2, [0..3, 5..9]), Window::new(2..3, [4..5])];
+        let (ends, ranges) = tables(&windows).unwrap();
+        assert_eq!(ends, [2, 4, 5]);
+        assert_eq!(ranges, [0, 3, 5, 9, 0, 3, 5, 9, 4, 5]);
+    }
+}

@@ -1,0 +1,73 @@
+//! `channel.cu`: maps of each channel.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, chunk_blocks, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        kernels::channel::{
+            AffineBf16Bf16, AffineBf16F32, AffineF32Bf16, AffineF32F32, SnakeF32, THREADS,
+        },
+        lower::Site,
+    },
+};
+
+/// Op::Snake in f32.
+pub(in crate::cuda) fn snake(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let [x, alpha, beta] = [0, 1, 2].map(|i| site.read(i));
+    let y = site.write();
+    let vectors = [alpha, beta].iter().all(|v| (v.rows, v.dtype) == (1, F32));
+    if !vectors || (x.dtype, y.dtype) != (F32, F32) {
+        return Err(site.types());
+    }
+    site.check_aligned(&[x, alpha, beta, y])?;
+    let entry = SnakeF32 {
+        y: y.dev_mut(),
+        x: x.dev(),
+        alpha: alpha.dev(),
+        beta: beta.dev(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        x_pitch: int(x.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
+    // SAFETY: x and y have the same rows and columns, alpha and beta an element for each column; the grid covers y.
+    unsafe { site.launch(&entry, grid, 0) }
+}
+
+/// Op::Affine with f32 vectors.
+pub(in crate::cuda) fn affine(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let [x, a, b] = [0, 1, 2].map(|i| site.read(i));
+    let y = site.write();
+    if [a, b].iter().any(|v| (v.rows, v.dtype) != (1, F32)) {
+        return Err(site.types());
+    }
+    site.check_aligned(&[x, a, b, y])?;
+    let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                x: x.dev(),
+                a: a.dev(),
+                b: b.dev(),
+                rows: int(y.rows)?,
+                cols: int(y.cols)?,
+                x_pitch: int(x.pitch)?,
+                y_pitch: int(y.pitch)?,
+            };
+            // SAFETY: x and y have the same rows and columns, a and b an element for each column; the grid covers y.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match (x.dtype, y.dtype) {
+        (F32, F32) => launch!(AffineF32F32),
+        (F32, Bf16) => launch!(AffineF32Bf16),
+        (Bf16, F32) => launch!(AffineBf16F32),
+        (Bf16, Bf16) => launch!(AffineBf16Bf16),
+        _ => Err(site.types()),
+    }
+}

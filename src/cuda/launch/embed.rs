@@ -1,0 +1,45 @@
+//! `embed.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, chunk_blocks, int};
+use crate::{
+    DType::{Bf16, F32, I32},
+    Result,
+    cuda::{
+        kernels::embed::{EmbedBf16, EmbedF32, THREADS},
+        lower::Site,
+    },
+};
+
+/// Op::Embed; the ids are the text's, which the tokenizer keeps inside the table.
+pub(in crate::cuda) fn embed(site: &Site<'_>, scale: f32) -> Result<Vec<Sound>> {
+    let (ids, w, y) = (site.read(0), site.read(1), site.write());
+    site.check_aligned(&[w, y])?;
+    if (ids.dtype, w.dtype) != (I32, Bf16) || ids.rows != 1 {
+        return Err(site.types());
+    }
+    let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                ids: ids.dev(),
+                w: w.dev(),
+                rows: int(y.rows)?,
+                cols: int(y.cols)?,
+                w_pitch: int(w.pitch)?,
+                y_pitch: int(y.pitch)?,
+                scale,
+            };
+            // SAFETY: there are as many ids, in one row, as y has rows, and w has the columns of y; the program's caller
+            // gives ids of the table, as the CPU asks too; the grid covers y.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match y.dtype {
+        Bf16 => launch!(EmbedBf16),
+        F32 => launch!(EmbedF32),
+        _ => Err(site.types()),
+    }
+}

@@ -1,0 +1,40 @@
+//! `gate.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, chunk_blocks, int};
+use crate::{
+    DType::Bf16,
+    Result,
+    cuda::{
+        kernels::gate::{SigmoidGateBf16, THREADS},
+        lower::Site,
+    },
+};
+
+/// Op::SigmoidGate.
+pub(in crate::cuda) fn sigmoid_gate(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let (x, gate, y) = (site.read(0), site.read(1), site.write());
+    let head = x.cols / gate.cols;
+    if !head.is_multiple_of(8) {
+        return Err(site.refusal("a head must be a multiple of 8 columns"));
+    }
+    if [x, gate, y].iter().any(|view| view.dtype != Bf16) {
+        return Err(site.types());
+    }
+    site.check_aligned(&[x, y])?;
+    let entry = SigmoidGateBf16 {
+        y: y.dev_mut(),
+        x: x.dev(),
+        gate: gate.dev(),
+        rows: int(x.rows)?,
+        cols: int(x.cols)?,
+        head: int(head)?,
+        x_pitch: int(x.pitch)?,
+        gate_pitch: int(gate.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    let grid = chunk_blocks(x.rows, x.cols, THREADS)?;
+    // SAFETY: x and y have the same rows and columns, `gate` as many rows and a column for each head; the grid covers x.
+    unsafe { site.launch(&entry, grid, 0) }
+}

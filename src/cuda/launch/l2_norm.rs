@@ -1,0 +1,47 @@
+//! `l2_norm.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, blocks, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        kernels::l2_norm::{L2NormBf16, L2NormF32, ROWS},
+        lower::Site,
+    },
+};
+
+/// Op::L2Norm, all of one type.
+pub(in crate::cuda) fn l2_norm(site: &Site<'_>, eps: f32) -> Result<Vec<Sound>> {
+    let (x, w, y) = (site.read(0), site.read(1), site.write());
+    if (x.dtype, w.dtype) != (y.dtype, y.dtype) {
+        return Err(site.types());
+    }
+    site.check_aligned(&[x, y])?;
+    let w_step = site.step_of(w)?;
+    let grid = [blocks(y.rows.div_ceil(ROWS))?, 1, 1];
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                x: x.dev(),
+                w: w.dev(),
+                rows: int(y.rows)?,
+                cols: int(y.cols)?,
+                w_step: int(w_step)?,
+                x_pitch: int(x.pitch)?,
+                y_pitch: int(y.pitch)?,
+                eps,
+            };
+            // SAFETY: x and y have the same rows and columns, and w an element for each column, `w_step` apart; the
+            // grid has a warp for each row.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match y.dtype {
+        Bf16 => launch!(L2NormBf16),
+        F32 => launch!(L2NormF32),
+        _ => Err(site.types()),
+    }
+}

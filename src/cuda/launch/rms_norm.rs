@@ -1,0 +1,91 @@
+//! `rms_norm.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, blocks, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        arguments::Dev,
+        kernels::rms_norm::{
+            HEAD_COLS, ROW_COLS, RmsNormHeadsBf16, RmsNormHeadsBf16F32, RmsNormHeadsF32,
+            RmsNormRowsBf16, RmsNormRowsBf16Bf16Bf16, RmsNormRowsBf16F32, RmsNormRowsF32,
+            RmsNormRowsF32F32, THREADS,
+        },
+        lower::Site,
+    },
+    plan::Op,
+};
+
+/// Op::RmsNorm: whole rows by a block each, heads by a warp each.
+pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
+    let Op::RmsNorm {
+        eps, width, ends, ..
+    } = &site.steps[0].op
+    else {
+        panic!("a norm is lowered here");
+    };
+    let (x, y) = (site.read(0), site.write());
+    let (eps, width, runs) = (*eps, *width, x.cols / width);
+    let by_warps = runs > 1 && width <= HEAD_COLS && (x.dtype, y.dtype) != (F32, F32);
+    if !width.is_multiple_of(8) || width > ROW_COLS {
+        return Err(site.refusal("runs must be a multiple of 8 columns, at most 6144"));
+    }
+    site.check_aligned(&[x, y])?;
+    let weight = site.steps[0].reads.get(1);
+    let short = weight.map(|&w| site.view(w)).filter(|w| w.dtype == Bf16);
+    let gains = match weight {
+        Some(_) if short.is_none() => site.gains(weight, ends.len(), width)?,
+        _ => Dev::new(0),
+    };
+    let groups = ends.len();
+    let ends = site.ends(ends)?;
+    let count = x.rows * runs;
+    let grid = if by_warps {
+        count.div_ceil(THREADS / 32)
+    } else {
+        count
+    };
+    int(count)?;
+    let grid = [blocks(grid)?, 1, 1];
+    macro_rules! launch {
+        ($entry:ident) => {
+            launch!($entry, gains)
+        };
+        ($entry:ident, $w:expr) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                x: x.dev(),
+                w: $w,
+                ends,
+                rows: int(x.rows)?,
+                runs: int(runs)?,
+                cols: int(width)?,
+                x_pitch: int(x.pitch)?,
+                y_pitch: int(y.pitch)?,
+                eps,
+            };
+            // SAFETY: x and y have the same rows and `runs * width` columns; w is null or has a row of `width` for
+            // each of the groups that `ends` lists, and the last of these ends with the rows; the grid covers all runs.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    if let Some(w) = short {
+        let fits = runs == 1 && (w.rows, w.cols) == (1, groups * width);
+        return match (fits, x.dtype, y.dtype) {
+            (true, Bf16, Bf16) => launch!(RmsNormRowsBf16Bf16Bf16, w.dev()),
+            _ => Err(site.types()),
+        };
+    }
+    match (by_warps, x.dtype, y.dtype) {
+        (false, Bf16, Bf16) => launch!(RmsNormRowsBf16),
+        (false, F32, Bf16) => launch!(RmsNormRowsF32),
+        (false, Bf16, F32) => launch!(RmsNormRowsBf16F32),
+        (false, F32, F32) => launch!(RmsNormRowsF32F32),
+        (true, Bf16, Bf16) => launch!(RmsNormHeadsBf16),
+        (true, F32, Bf16) => launch!(RmsNormHeadsF32),
+        (true, Bf16, F32) => launch!(RmsNormHeadsBf16F32),
+        _ => Err(site.types()),
+    }
+}

@@ -1,0 +1,52 @@
+//! `rope.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, chunk_blocks, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        kernels::rope::{RopeBf16, RopeBf16Bf16, RopeF32, THREADS},
+        lower::Site,
+    },
+};
+
+/// Op::Rope with `heads` in a row.
+pub(in crate::cuda) fn rope(site: &mut Site<'_>, heads: usize) -> Result<Vec<Sound>> {
+    let (x, table, y) = (site.read(0), site.read(1), site.write());
+    let (head, half) = (x.cols / heads, table.cols / 2);
+    if !head.is_multiple_of(8) || !half.is_multiple_of(8) || table.cols != 2 * half {
+        return Err(site.refusal("heads and half of the table must be multiples of 8 columns"));
+    }
+    site.check_aligned(&[x, table, y])?;
+    if y.dtype != Bf16 {
+        return Err(site.types());
+    }
+    let grid = chunk_blocks(x.rows, x.cols, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                x: x.dev(),
+                table: table.dev(),
+                rows: int(x.rows)?,
+                heads: int(heads)?,
+                head: int(head)?,
+                half: int(half)?,
+                x_pitch: int(x.pitch)?,
+                y_pitch: int(y.pitch)?,
+                table_pitch: int(table.pitch)?,
+            };
+            // SAFETY: x and y have the same rows of `heads * head` columns and the table as many rows of `2 half`, at
+            // most a head; y is another buffer than x, which is read up to this step; the grid covers x.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match (x.dtype, table.dtype) {
+        (F32, F32) => launch!(RopeF32),
+        (Bf16, F32) => launch!(RopeBf16),
+        (Bf16, Bf16) => launch!(RopeBf16Bf16),
+        _ => Err(site.types()),
+    }
+}

@@ -1,0 +1,36 @@
+//! `weight_norm.cu`.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, blocks, int};
+use crate::{
+    DType::F32,
+    Result,
+    cuda::{kernels::weight_norm::WeightNormF32, lower::Site},
+};
+
+/// Op::WeightNorm in f32.
+pub(in crate::cuda) fn weight_norm(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let (v, g, w) = (site.read(0), site.read(1), site.write());
+    if [v, g, w].iter().any(|view| view.dtype != F32) {
+        return Err(site.types());
+    }
+    if v.pitch != w.pitch {
+        return Err(site.refusal("the result must be a buffer of its own"));
+    }
+    let outer = g.rows * g.cols;
+    let inner = v.rows / outer;
+    int(inner * v.cols)?;
+    let entry = WeightNormF32 {
+        w: w.dev_mut(),
+        v: v.dev(),
+        g: g.dev(),
+        inner: int(inner)?,
+        cols: int(v.cols)?,
+        pitch: int(v.pitch)?,
+        g_step: int(site.step_of(g)?)?,
+    };
+    // SAFETY: v and w have the same rows, columns and pitch, `inner` rows for each element of g, which are `g_step`
+    // apart; the grid has a block for each of these.
+    unsafe { site.launch(&entry, [blocks(outer)?, 1, 1], 0) }
+}

@@ -1,0 +1,381 @@
+//! One op, or the ops that one kernel does at once, as a plan: what kernels are tested and timed on.
+//!
+//! [`TESTS`] lie on both sides of every edge of the row kernels, with tails in every dimension; [`BENCHES`] are the
+//! sizes of the 1080p pass. Truth is the plan itself on [`crate::cpu::Cpu`].
+
+use crate::{
+    DType::{self, Bf16, F32, I32},
+    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan},
+};
+
+/// Added to mean squares.
+pub const EPS: f32 = 1e-6;
+/// Factor on the rows of a table, the root of the text encoder's width.
+pub const EMBED_SCALE: f32 = 62.0;
+/// Columns of a head whose norm and rotation are one kernel, and the angles of its row.
+const HEAD: usize = 128;
+const ANGLES: usize = 48;
+
+/// What is computed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RowOp {
+    /// Norm of runs of `width` columns with a weight per group of rows.
+    RmsNorm {
+        /// Type of x.
+        x: DType,
+        /// Type of the result.
+        y: DType,
+        /// Columns normalised together.
+        width: usize,
+    },
+    /// [`RowOp::RmsNorm`] over heads of 128 columns in f32, then [`RowOp::Rope`] to bf16.
+    NormRope,
+    /// Rotation of heads of `head` columns by `half` angles.
+    Rope {
+        /// Type of x.
+        x: DType,
+        /// Columns of a head.
+        head: usize,
+        /// Angles of a row.
+        half: usize,
+    },
+    /// x times the logistic function of a gate per head of `head` columns.
+    SigmoidGate {
+        /// Columns of a head.
+        head: usize,
+    },
+    /// [`Op::SwiGlu7`] in bf16.
+    SwiGlu7,
+    /// [`Op::Gelu7`] in bf16.
+    Gelu7,
+    /// [`Op::GeluTanh`] in bf16.
+    GeluTanh,
+    /// [`Op::Silu`] in bf16.
+    Silu,
+    /// [`Op::Relu`] in bf16.
+    Relu,
+    /// Product of two bf16.
+    Mul,
+    /// Sum of two types: f32, unless both are bf16.
+    Add(DType, DType),
+    /// A f32 and another type added, and the norm of the rows of the sum in bf16.
+    AddRmsNorm(DType),
+    /// Weighted sum of `inputs` buffers, a factor for each and each of `groups` shares of the rows.
+    Combine {
+        /// Buffers added.
+        inputs: usize,
+        /// Equal shares of the rows.
+        groups: usize,
+    },
+    /// From one type to another.
+    Copy(DType, DType),
+    /// Latent to tokens.
+    Patchify(Grid),
+    /// Tokens to latent.
+    Unpatchify(Grid),
+    /// Rows of a bf16 table of `vocabulary` rows.
+    Embed {
+        /// Rows of the table.
+        vocabulary: usize,
+        /// Type of the result.
+        y: DType,
+    },
+    /// f32 product over `k`.
+    Linear {
+        /// Columns of x.
+        k: usize,
+        /// Whether there is a bias.
+        bias: bool,
+    },
+}
+
+/// An op at a size.
+#[derive(Clone, Copy, Debug)]
+pub struct RowCase {
+    /// What is computed.
+    pub op: RowOp,
+    /// Where the groups of rows end; the last is the number of rows.
+    pub ends: &'static [usize],
+    /// Columns of the result.
+    pub cols: usize,
+    /// Columns in front of and behind every matrix in its rows; a multiple of 8.
+    pub margin: usize,
+}
+
+impl RowCase {
+    /// Rows of the result.
+    pub fn rows(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The plan, and what it writes.
+    pub fn plan(&self) -> (Plan, Vec<Buf>) {
+        let mut p = Builder::new();
+        let made = self.emit(&mut p);
+        let plan = p.finish();
+        (plan, made)
+    }
+
+    fn emit(&self, p: &mut Builder) -> Vec<Buf> {
+        let (rows, cols) = (self.rows(), self.cols);
+        let one = match self.op {
+            RowOp::RmsNorm { x, y, width } => {
+                let x = self.input(p, "x", cols, x);
+                self.at(p, y).rms_norm("norm", x, self.ends, norm(width, y))
+            }
+            RowOp::NormRope => {
+                let x = self.input(p, "x", cols, Bf16);
+                let table = p.input("table", [rows, 2 * ANGLES], F32);
+                let normed = p.rms_norm("norm", x, self.ends, norm(HEAD, F32));
+                self.at(p, Bf16).rope("y", normed, table, cols / HEAD, Bf16)
+            }
+            RowOp::Rope { x, head, half } => {
+                let x = self.input(p, "x", cols, x);
+                let table = self.input(p, "table", 2 * half, F32);
+                self.at(p, Bf16).rope("y", x, table, cols / head, Bf16)
+            }
+            RowOp::SigmoidGate { head } => {
+                let x = self.input(p, "x", cols, Bf16);
+                let gate = self.input(p, "gate", cols / head, Bf16);
+                self.at(p, Bf16).sigmoid_gate("y", x, gate, Bf16)
+            }
+            RowOp::SwiGlu7 => {
+                let u = self.input(p, "u", 2 * cols, Bf16);
+                self.at(p, Bf16).swiglu7("y", u, Bf16)
+            }
+            RowOp::Gelu7 => self.map(p, Op::Gelu7, [Bf16; 2]),
+            RowOp::GeluTanh => self.map(p, Op::GeluTanh, [Bf16; 2]),
+            RowOp::Silu => self.map(p, Op::Silu, [Bf16; 2]),
+            RowOp::Relu => self.map(p, Op::Relu, [Bf16; 2]),
+            RowOp::Copy(x, y) => self.map(p, Op::Copy, [x, y]),
+            RowOp::Mul => {
+                let [u, z] = ["u", "z"].map(|name| self.input(p, name, cols, Bf16));
+                self.at(p, Bf16).mul("y", u, z, Bf16)
+            }
+            RowOp::Add(x, z) => {
+                let out = if x == z { x } else { F32 };
+                let (x, z) = (self.input(p, "x", cols, x), self.input(p, "z", cols, z));
+                self.at(p, out).add("y", x, z, out)
+            }
+            RowOp::AddRmsNorm(z) => return self.add_rms_norm(p, z),
+            RowOp::Combine { inputs, groups } => return vec![self.combine(p, inputs, groups)],
+            RowOp::Patchify(grid) => {
+                let x = p.input("x", [cols / 4, grid.positions()], F32);
+                self.at(p, F32).patchify("y", x, grid)
+            }
+            RowOp::Unpatchify(grid) => {
+                let x = p.input("x", [grid.tokens(), 4 * rows], F32);
+                self.at(p, F32).unpatchify("y", x, grid)
+            }
+            RowOp::Embed { vocabulary, y } => {
+                let ids = p.input("ids", [rows], I32);
+                self.at(p, y)
+                    .embed("table", ids, [vocabulary, cols], EMBED_SCALE, y)
+            }
+            RowOp::Linear { k, bias } => {
+                let x = self.input(p, "x", k, F32);
+                let dense = Dense {
+                    rows: cols,
+                    bias,
+                    weight: F32,
+                    out: F32,
+                };
+                self.at(p, F32).linear("linear", x, self.ends, dense)
+            }
+        };
+        vec![one]
+    }
+
+    /// Columns of an input that is wider by the margins.
+    fn input(&self, p: &mut Builder, name: &str, cols: usize, dtype: DType) -> Buf {
+        let whole = p.input(name, [self.rows(), cols + 2 * self.margin], dtype);
+        p.cols(whole, self.margin..self.margin + cols)
+    }
+
+    /// The next op writes between the margins of an output.
+    fn at<'p>(&self, p: &'p mut Builder, dtype: DType) -> &'p mut Builder {
+        let whole = p.assemble("out", [self.rows(), self.cols + 2 * self.margin], dtype);
+        p.output(whole);
+        let part = p.cols(whole, self.margin..self.margin + self.cols);
+        p.at(part)
+    }
+
+    fn map(&self, p: &mut Builder, op: Op, [x, y]: [DType; 2]) -> Buf {
+        let x = self.input(p, "x", self.cols, x);
+        self.at(p, y).map("y", op, x, y)
+    }
+
+    fn add_rms_norm(&self, p: &mut Builder, z: DType) -> Vec<Buf> {
+        let shape = [self.rows(), self.cols];
+        let (x, z) = (p.input("x", shape, F32), p.input("z", shape, z));
+        let sum = p.add("sum", x, z, F32);
+        let normed = p.rms_norm("norm", sum, self.ends, norm(self.cols, Bf16));
+        p.output(sum);
+        p.output(normed);
+        vec![sum, normed]
+    }
+
+    fn combine(&self, p: &mut Builder, inputs: usize, groups: usize) -> Buf {
+        let factors = p.input("c", [inputs, groups], F32);
+        let shape = [self.rows(), self.cols];
+        let xs: Vec<Buf> = (0..inputs)
+            .map(|i| p.input(&format!("x{i}"), shape, F32))
+            .collect();
+        let y = p.combine("y", factors, &xs);
+        p.output(y);
+        y
+    }
+}
+
+fn norm(width: usize, out: DType) -> Norm {
+    Norm {
+        width,
+        eps: EPS,
+        weight: Some(F32),
+        out,
+    }
+}
+
+const fn test(op: RowOp, ends: &'static [usize], cols: usize) -> RowCase {
+    RowCase {
+        op,
+        ends,
+        cols,
+        margin: 8,
+    }
+}
+
+const fn bench(op: RowOp, ends: &'static [usize], cols: usize) -> RowCase {
+    RowCase {
+        op,
+        ends,
+        cols,
+        margin: 0,
+    }
+}
+
+const fn rms_norm(x: DType, y: DType, width: usize) -> RowOp {
+    RowOp::RmsNorm { x, y, width }
+}
+
+const fn rope(x: DType, head: usize, half: usize) -> RowOp {
+    RowOp::Rope { x, head, half }
+}
+
+const fn combine(inputs: usize, groups: usize) -> RowOp {
+    RowOp::Combine { inputs, groups }
+}
+
+const fn embed(vocabulary: usize, y: DType) -> RowOp {
+    RowOp::Embed { vocabulary, y }
+}
+
+const fn linear(k: usize, bias: bool) -> RowOp {
+    RowOp::Linear { k, bias }
+}
+
+const fn grid(frames: usize, height: usize, width: usize) -> Grid {
+    Grid {
+        frames,
+        height,
+        width,
+    }
+}
+
+/// Sizes on both sides of every edge: a block's elements, eight columns, a group of rows, a tile.
+pub const TESTS: &[RowCase] = &[
+    test(rms_norm(Bf16, F32, 8), &[1, 3], 8),
+    test(rms_norm(Bf16, F32, 2056), &[2, 2, 5], 2056),
+    test(rms_norm(F32, F32, 2048), &[5], 2048),
+    test(rms_norm(F32, F32, 6144), &[1, 2, 3], 6144),
+    test(rms_norm(Bf16, F32, 128), &[4, 7], 5 * 128),
+    test(rms_norm(Bf16, F32, 768), &[3], 3 * 768),
+    test(RowOp::NormRope, &[1], 128),
+    test(RowOp::NormRope, &[3, 3, 7], 5 * 128),
+    test(RowOp::NormRope, &[8], 8 * 128),
+    test(rope(F32, 128, 48), &[7], 5 * 128),
+    test(rope(Bf16, 128, 48), &[1], 3 * 128),
+    test(rope(Bf16, 24, 8), &[37], 3 * 24),
+    test(rope(F32, 16, 8), &[9], 16),
+    test(RowOp::SigmoidGate { head: 128 }, &[13], 5 * 128),
+    test(RowOp::SigmoidGate { head: 8 }, &[2], 24),
+    test(RowOp::SwiGlu7, &[5], 1),
+    test(RowOp::SwiGlu7, &[3], 4),
+    test(RowOp::SwiGlu7, &[7], 85),
+    test(RowOp::SwiGlu7, &[2], 2052),
+    test(RowOp::Gelu7, &[3], 1),
+    test(RowOp::Gelu7, &[7], 2043),
+    test(RowOp::GeluTanh, &[7], 93),
+    test(RowOp::Silu, &[5], 517),
+    test(RowOp::Relu, &[5], 517),
+    test(RowOp::Mul, &[5], 517),
+    test(RowOp::Mul, &[1], 8),
+    test(RowOp::Add(F32, Bf16), &[5], 517),
+    test(RowOp::Add(F32, F32), &[3], 7),
+    test(RowOp::Add(Bf16, Bf16), &[9], 264),
+    test(RowOp::AddRmsNorm(Bf16), &[1], 8),
+    test(RowOp::AddRmsNorm(Bf16), &[2, 2, 5], 2056),
+    test(RowOp::AddRmsNorm(F32), &[3, 4], 5120),
+    test(RowOp::AddRmsNorm(F32), &[2], 6144),
+    test(combine(2, 1), &[7], 5),
+    test(combine(5, 1), &[48], 72),
+    test(combine(2, 9), &[27], 192),
+    test(combine(3, 3), &[33], 237),
+    test(combine(1, 2), &[2], 2048),
+    test(RowOp::Copy(F32, F32), &[48], 72),
+    test(RowOp::Copy(F32, Bf16), &[7], 301),
+    test(RowOp::Copy(Bf16, F32), &[7], 301),
+    test(RowOp::Copy(Bf16, Bf16), &[1], 3),
+    test(RowOp::Patchify(grid(3, 4, 6)), &[18], 192),
+    test(RowOp::Patchify(grid(2, 2, 34)), &[34], 20),
+    test(RowOp::Patchify(grid(1, 2, 2)), &[1], 4),
+    test(RowOp::Unpatchify(grid(3, 4, 6)), &[48], 72),
+    test(RowOp::Unpatchify(grid(2, 2, 34)), &[5], 136),
+    test(RowOp::Unpatchify(grid(1, 2, 2)), &[1], 4),
+    test(embed(11, Bf16), &[7], 261),
+    test(embed(3, F32), &[5], 8),
+    test(linear(1, false), &[1], 1),
+    test(linear(16, true), &[128], 64),
+    test(linear(17, true), &[129], 65),
+    test(linear(192, true), &[70, 70, 199], 70),
+    test(linear(64, false), &[3, 140], 192),
+    test(linear(331, false), &[127], 63),
+];
+
+/// 32 latent frames of 2040 tokens, 128 rows of sound and 640 of text.
+const ALL: &[usize] = &[66_048];
+const MODALITIES: &[usize] = &[65_280, 65_408, 66_048];
+const VIDEO: &[usize] = &[65_280];
+const LATENT: Grid = grid(32, 68, 120);
+
+/// Sizes of the 1080p pass.
+pub const BENCHES: &[RowCase] = &[
+    bench(rms_norm(Bf16, F32, 5120), ALL, 5120),
+    bench(rms_norm(F32, F32, 5120), ALL, 5120),
+    bench(RowOp::NormRope, MODALITIES, 5120),
+    bench(rope(F32, 128, 48), ALL, 5120),
+    bench(RowOp::SigmoidGate { head: 128 }, ALL, 5120),
+    bench(RowOp::SwiGlu7, ALL, 13_652),
+    bench(RowOp::Gelu7, ALL, 20_480),
+    bench(RowOp::Add(F32, Bf16), ALL, 5120),
+    bench(RowOp::AddRmsNorm(Bf16), MODALITIES, 5120),
+    bench(combine(5, 1), &[48], 261_120),
+    bench(RowOp::Copy(F32, F32), &[48], 261_120),
+    bench(RowOp::Patchify(LATENT), VIDEO, 192),
+    bench(RowOp::Unpatchify(LATENT), &[48], 261_120),
+    bench(linear(192, true), VIDEO, 5120),
+    bench(linear(5120, false), VIDEO, 192),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_a_plan() {
+        for case in TESTS.iter().chain(BENCHES) {
+            let (plan, outputs) = case.plan();
+            assert!(!plan.steps().is_empty() && !outputs.is_empty(), "{case:?}");
+        }
+    }
+}

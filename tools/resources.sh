@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Writes kernels/resources.txt: what each entry point takes and what its main loop consists of, from the machine code.
+# With --check it compares instead. Either way it refuses machine code that is not what the source means: local
+# memory, mma of older GPUs, and sources that use wgmma, bulk copies or register moves without the instructions.
+# Needs the pinned compiler of tools/setup.sh cuda, because another one gives other figures; no GPU.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+table=kernels/resources.txt
+bin=.cuda/nvidia/cu13/bin
+if [ ! -x "$bin/cuobjdump" ]; then
+    echo "no $bin/cuobjdump: run tools/setup.sh cuda" >&2
+    exit 1
+fi
+# cuobjdump looks for nvdisasm there.
+PATH=$PWD/$bin:$PATH
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+GALLOP_NVCC=$PWD/$bin/nvcc GALLOP_CUDA_ARCH=sm_90a tools/cubins.sh "$work"
+
+# wants SOURCE CODE WORD INSTRUCTION: a source that calls WORD must have INSTRUCTION in its machine code.
+wants() {
+    if grep -Eq "$3" "$1" && ! grep -Eq "[[:space:]]$4" "$2"; then
+        echo "$1 uses $3, but its machine code has no $4" >&2
+        exit 1
+    fi
+}
+
+{
+    echo "# Made by tools/resources.sh. Registers of a thread, bytes of static shared and of local memory, then instructions of"
+    echo "# the main loop (where there is wgmma) or of the whole function, in all and by kind."
+    printf '# %-14s %-28s %4s %7s %6s %5s %6s' file 'entry point' regs shared local part all
+    printf ' %7s' gmma tma mufu float convert integer uniform shared global sync branch
+    echo
+} >"$work/table"
+for source in kernels/*.cu; do
+    [ -e "$source" ] || continue
+    name=$(basename "$source" .cu)
+    cuobjdump -res-usage "$work/$name.cubin" >"$work/usage" 2>&1
+    cuobjdump -sass "$work/$name.cubin" >"$work/sass"
+    if bad=$(grep -Em 1 '[[:space:]](LDL|STL|HMMA|IMMA|QMMA)[. ]' "$work/sass"); then
+        printf '%s: local memory or mma of older GPUs:\n%s\n' "$source" "$bad" >&2
+        exit 1
+    fi
+    wants "$source" "$work/sass" 'wgmma_m64n[0-9]+k16' 'HGMMA'
+    wants "$source" "$work/sass" 'wgmma_m64n[0-9]+k32' '[QI]GMMA'
+    wants "$source" "$work/sass" 'tma_load' 'UTMALDG'
+    wants "$source" "$work/sass" 'tma_store' 'UTMASTG'
+    wants "$source" "$work/sass" 'register_alloc' 'USETMAXREG'
+    wants "$source" "$work/sass" 'stmatrix' 'STSM'
+    awk -v file="$name" -f tools/resources.awk "$work/usage" "$work/sass" | sort >>"$work/table"
+done
+
+if [ "${1:-}" != --check ]; then
+    cp "$work/table" "$table"
+elif diff -u "$table" "$work/table"; then
+    echo "$table is what the kernels take"
+else
+    echo "$table has changed: look at the difference, then run tools/resources.sh" >&2
+    exit 1
+fi

@@ -129,6 +129,7 @@ fn help_lists_exit_codes_and_every_subcommand_has_examples() {
         "verify",
         "plan",
         "bench",
+        "compare",
         "inspect",
         "doctor",
         "synth",
@@ -559,6 +560,27 @@ fn bench_times_every_step_of_a_stage() {
     assert!(table.code == 0 && table.out.contains("snake"), "{table:?}");
     assert_eq!(scratch.run(&["bench", "--stage", "sr"]).code, 2);
     assert_eq!(scratch.run(&["bench", "--model", "none"]).code, 4);
+}
+
+#[test]
+fn compare_judges_every_step_of_a_stage() {
+    let scratch = Scratch::new("compare");
+    let arguments = [
+        "compare",
+        "--device",
+        "cpu",
+        "--size",
+        "64x64",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    let run = scratch.run(&arguments);
+    assert_eq!(run.code, 0, "{run:?}");
+    let report = run.json();
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.len() > 100 && checks.iter().all(|check| check["ok"] == true));
+    assert_eq!(scratch.run(&["compare", "--stage", "sr"]).code, 2);
 }
 
 #[test]

@@ -4,8 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    generate::Variant,
-    plan::{NetworksChoice, StageChoice},
+    stage::StageArguments,
     terminal::{self, human_seconds},
 };
 use crate::{
@@ -14,8 +13,7 @@ use crate::{
     pipeline::{
         Context, Precision,
         bench::{Timing, bench},
-        estimate::{Scenario, Work, stages},
-        request::{Request, Size, VideoDecoder, resolve},
+        estimate::Work,
     },
 };
 
@@ -30,24 +28,8 @@ Weights are synthetic and inputs seeded, so no checkpoint is needed. A run befor
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// Sizes of the networks: a folder with a model, `published`, or the miniature
-    #[arg(long, value_name = "DIR", default_value = "miniature")]
-    model: NetworksChoice,
-    /// What to time
-    #[arg(long, value_enum, default_value_t = StageChoice::Base)]
-    stage: StageChoice,
-    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
-    #[arg(long, value_parser = str::parse::<Size>)]
-    size: Option<Size>,
-    /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long)]
-    seconds: Option<u32>,
-    /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = Variant::Distill)]
-    variant: Variant,
-    /// Tokens of the prompt
-    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
-    text_tokens: u16,
+    #[command(flatten)]
+    stage: StageArguments,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -60,41 +42,25 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
-    let networks = arguments.model.open()?;
-    let request = Request {
-        size: arguments.size,
-        seconds: arguments.seconds,
-        seed: Some(0),
-        variant: arguments.variant.into(),
-        ..Request::default()
-    };
-    let job = resolve(&request, networks.defaults, None)?;
-    let scenario = Scenario {
-        text_tokens: arguments.text_tokens.into(),
-        variant: request.variant,
-        steps: None,
-        decoder: VideoDecoder::Turbo,
-    };
+    let (model, job, work) = arguments.stage.work()?;
     let executor = super::open_device(&arguments.device)?;
     let context = Context {
         executor: &*executor,
         cancel,
         precision: Precision::default(),
     };
-    let work = stages(&networks, &job, &scenario);
-    let work = arguments.stage.find(&work)?;
-    let timings = bench(&context, work, arguments.runs.into())?;
+    let timings = bench(&context, &work, arguments.runs.into())?;
     let (width, height) = job.pixels();
     let title = format!(
         "{} on {}: {} of {}, {width}x{height}, {} frames",
         work.stage.name(),
         executor.name(),
         work.part.key(),
-        networks.name,
+        model,
         job.frames()
     );
     if arguments.json {
-        return terminal::print_json(&document(&title, work, &timings));
+        return terminal::print_json(&document(&title, &work, &timings));
     }
     terminal::print(&text(&title, &timings))
 }

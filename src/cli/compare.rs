@@ -3,18 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    generate::Variant,
-    plan::{NetworksChoice, StageChoice},
-    terminal,
-};
+use super::{stage::StageArguments, terminal};
 use crate::{
     Error, Result,
-    pipeline::{
-        bench,
-        estimate::{Scenario, Work, stages},
-        request::{Request, Size, VideoDecoder, resolve},
-    },
+    pipeline::{bench, estimate::Work},
     testing::{Check, Verdict, compare},
 };
 
@@ -31,24 +23,8 @@ code is 1 if a step is off by more.";
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// Sizes of the networks: a folder with a model, `published`, or the miniature
-    #[arg(long, value_name = "DIR", default_value = "miniature")]
-    model: NetworksChoice,
-    /// What to compare
-    #[arg(long, value_enum, default_value_t = StageChoice::Base)]
-    stage: StageChoice,
-    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
-    #[arg(long, value_parser = str::parse::<Size>)]
-    size: Option<Size>,
-    /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long)]
-    seconds: Option<u32>,
-    /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = Variant::Distill)]
-    variant: Variant,
-    /// Tokens of the prompt
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=8192))]
-    text_tokens: u16,
+    #[command(flatten)]
+    stage: StageArguments,
     /// The device that is compared with the CPU
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
     device: String,
@@ -61,34 +37,18 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let networks = arguments.model.open()?;
-    let request = Request {
-        size: arguments.size,
-        seconds: arguments.seconds,
-        seed: Some(0),
-        variant: arguments.variant.into(),
-        ..Request::default()
-    };
-    let job = resolve(&request, networks.defaults, None)?;
-    let scenario = Scenario {
-        text_tokens: arguments.text_tokens.into(),
-        variant: request.variant,
-        steps: None,
-        decoder: VideoDecoder::Turbo,
-    };
+    let (_, _, work) = arguments.stage.work()?;
     let executor = super::open_device(&arguments.device)?;
-    let work = stages(&networks, &job, &scenario);
-    let work = arguments.stage.find(&work)?;
     let mut checks = Vec::new();
     for call in &work.calls {
-        let weights = bench::weights(work, &call.plan)?;
+        let weights = bench::weights(&work, &call.plan)?;
         let inputs = bench::inputs(&call.plan);
         checks.extend(compare(&call.plan, &weights, &inputs, &*executor)?);
     }
     if arguments.json {
-        terminal::print_json(&document(work, &executor.name(), &checks))?;
+        terminal::print_json(&document(&work, &executor.name(), &checks))?;
     } else {
-        terminal::print(&text(work, &executor.name(), &checks, arguments.all))?;
+        terminal::print(&text(&work, &executor.name(), &checks, arguments.all))?;
     }
     let failed = checks
         .iter()

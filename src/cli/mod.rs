@@ -12,6 +12,7 @@ mod inspect;
 mod plan;
 mod progress;
 mod report;
+mod stage;
 mod synth;
 mod terminal;
 mod verify;

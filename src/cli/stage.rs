@@ -1,0 +1,63 @@
+//! Which stage of which model, for the subcommands that look at one stage: `bench` and `compare`.
+
+use clap::Args;
+
+use super::{
+    generate::Variant,
+    plan::{NetworksChoice, StageChoice},
+};
+use crate::{
+    Result,
+    pipeline::{
+        estimate::{Scenario, Work, stages},
+        request::{Job, Request, Size, VideoDecoder, resolve},
+    },
+};
+
+#[derive(Args, Debug)]
+pub(super) struct StageArguments {
+    /// Sizes of the networks: a folder with a model, `published`, or the miniature
+    #[arg(long, value_name = "DIR", default_value = "miniature")]
+    model: NetworksChoice,
+    /// The stage
+    #[arg(long, value_enum, default_value_t = StageChoice::Base)]
+    stage: StageChoice,
+    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
+    #[arg(long, value_parser = str::parse::<Size>)]
+    size: Option<Size>,
+    /// Length of the clip, 1 to 10 [default: the model's]
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Network of the base pass
+    #[arg(long, value_enum, default_value_t = Variant::Distill)]
+    variant: Variant,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    text_tokens: u16,
+}
+
+impl StageArguments {
+    /// The model's name, the job, and the chosen stage's work.
+    pub(super) fn work(&self) -> Result<(String, Job, Work)> {
+        let networks = self.model.open()?;
+        let request = Request {
+            size: self.size,
+            seconds: self.seconds,
+            seed: Some(0),
+            variant: self.variant.into(),
+            ..Request::default()
+        };
+        let job = resolve(&request, networks.defaults, None)?;
+        let scenario = Scenario {
+            text_tokens: self.text_tokens.into(),
+            variant: request.variant,
+            steps: None,
+            decoder: VideoDecoder::Turbo,
+        };
+        let mut all = stages(&networks, &job, &scenario);
+        let stage = self.stage.find(&all)?.stage;
+        let index = all.iter().position(|work| work.stage == stage);
+        let work = all.swap_remove(index.expect("it was found"));
+        Ok((networks.name, job, work))
+    }
+}

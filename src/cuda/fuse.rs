@@ -46,6 +46,18 @@ const FUSED: &[Fusion] = &[
         keeps: &[],
         launch: launch::attention::fused,
     },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Conv3d(_), Op::Add]),
+        keeps: &[],
+        launch: launch::conv3d::added,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::UpsampleNearest, Op::Conv3d(_)]),
+        keeps: &[],
+        launch: launch::conv3d::doubled,
+    },
 ];
 
 impl Fusion {

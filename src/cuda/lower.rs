@@ -159,6 +159,13 @@ impl Site<'_> {
         Dev::new(self.tables.add(bytemuck::cast_slice(values)))
     }
 
+    /// Address of `bytes` for what these launches hand to one another; those of the next unit use them again.
+    pub(super) fn workspace(&mut self, bytes: usize) -> u64 {
+        self.tables.ask_for_workspace(bytes);
+        let Context { layout, bases, .. } = *self.context;
+        layout.workspace(bases.unwrap_or(Bases::NOWHERE))
+    }
+
     /// A launch of `entry` on a grid.
     ///
     /// # Errors

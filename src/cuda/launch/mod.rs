@@ -12,6 +12,7 @@ pub(super) mod attention_plain;
 pub(super) mod channel;
 pub(super) mod combine;
 pub(super) mod conv;
+pub(super) mod conv3d;
 pub(super) mod copy;
 pub(super) mod depthwise;
 pub(super) mod embed;
@@ -68,7 +69,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         Op::Snake => channel::snake(site),
         Op::Affine => channel::affine(site),
         Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(site, *conv),
-        Op::Conv3d(conv) => conv::conv3d(site, *conv),
+        Op::Conv3d(conv) => conv3d::conv3d(site, *conv),
         Op::Conv1d(conv) => conv::conv1d(site, *conv),
         Op::ConvTranspose1d { stride } => conv::conv_transpose1d(site, *stride),
         Op::WeightNorm => weight_norm::weight_norm(site),

@@ -8,8 +8,6 @@
     reason = "a test stops at the first surprise and says what it ran; the emulator is a C library"
 )]
 
-#[path = "kernels/conv3d.rs"]
-mod conv3d;
 mod emulate;
 #[path = "kernels/find.rs"]
 mod find;

@@ -50,12 +50,17 @@ pub(crate) struct Prepared {
 impl Case {
     /// With as much padding as keeps the size.
     pub(crate) fn same(x: [usize; 4], outputs: usize, kernel: [usize; 3], edge: Edge) -> Self {
-        let [frames, ..] = kernel;
+        let before = kernel.map(|extent| extent / 2);
+        let conv = Conv3d {
+            before,
+            after: [0, 1, 2].map(|axis| kernel[axis] - 1 - before[axis]),
+            ..Conv3d::same(kernel, 0, 0, edge)
+        };
         Self {
             x,
             outputs,
             kernel,
-            conv: Conv3d::same(kernel, frames / 2, frames - 1 - frames / 2, edge),
+            conv,
             beside: Beside::Nothing,
         }
     }

@@ -14,6 +14,8 @@
 #[path = "kernels/conv3d.rs"]
 mod conv3d;
 mod emulate;
+#[path = "kernels/execute.rs"]
+mod execute;
 #[path = "kernels/find.rs"]
 mod find;
 #[path = "kernels/judge.rs"]
@@ -22,6 +24,8 @@ mod judge;
 mod mistakes;
 #[path = "common/named.rs"]
 mod named;
+#[path = "kernels/norm_silu.rs"]
+mod norm_silu;
 #[path = "common/random.rs"]
 mod random;
 #[path = "common/run.rs"]

@@ -48,6 +48,17 @@ const FUSED: &[Fusion] = &[
     },
     Fusion {
         length: 2,
+        is: |ops| {
+            matches!(
+                ops,
+                [Op::RmsNorm { .. }, Op::Silu | Op::Relu] | [Op::L2Norm { .. }, Op::Silu]
+            )
+        },
+        keeps: &[],
+        launch: launch::norm_silu::fused,
+    },
+    Fusion {
+        length: 2,
         is: |ops| matches!(ops, [Op::Conv3d(_), Op::Add]),
         keeps: &[],
         launch: launch::conv3d::added,

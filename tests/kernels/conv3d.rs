@@ -1,22 +1,17 @@
 //! `kernels/conv3d.cu`, launched as the executor launches it: tails in every dimension, both ends of time, and what is
 //! done on the way.
 
-use std::sync::Arc;
-
 use gallop::{
     DType::Bf16,
     Tensor,
-    cuda::Cuda,
-    executor::{Executor, Prepare},
     plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Plan},
-    weights::Weights,
 };
 
 use crate::{
     SEEDS,
-    emulate::{Emulator, Run, device::Emulated, each_run},
+    emulate::{Emulator, Run, each_run},
+    execute::execute,
     judge::expected,
-    named::Named,
     random::Random,
     run::{Tensors, random_tensors, run},
 };
@@ -136,21 +131,9 @@ impl Case {
 impl Prepared {
     /// The result by kernels of `emulator`.
     fn launch(&self, emulator: &Emulator, run: Run) -> Result<Tensor, String> {
-        let device = Emulated::new(run.policy, run.seed).with_kernels(emulator.clone());
-        let weights = Weights::new(Box::new(Named(self.tensors.clone())));
-        let how = Prepare::default();
-        let program = Cuda::new(Arc::new(device)).prepare(&self.plan, &weights, &how);
-        let mut program = program.map_err(|e| e.to_string())?;
-        for label in ["x", "r"] {
-            if let Some(buf) = self.plan.find(label) {
-                program.write(buf, &self.tensors[label]).unwrap();
-            }
-        }
-        program.run().map_err(|e| e.to_string())?;
-        let steps = program.report().steps;
-        let kernels: Vec<_> = steps.into_iter().flat_map(|step| step.kernels).collect();
+        let (got, kernels) = execute(&self.plan, self.y, &self.tensors, emulator, run)?;
         assert_eq!(kernels, self.kernels);
-        program.read(self.y).map_err(|e| e.to_string())
+        Ok(got)
     }
 
     /// Whether the result has the bits of `want`.

@@ -21,6 +21,7 @@ pub(super) mod gemm_bf16;
 pub(super) mod l2_norm;
 pub(super) mod linear_f32;
 pub(super) mod norm_rope;
+pub(super) mod norm_silu;
 pub(super) mod patch;
 pub(super) mod pixels;
 pub(super) mod rms_norm;

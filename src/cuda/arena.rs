@@ -119,6 +119,16 @@ impl Layout {
         self.weights[buf.index()].expect("weights that steps read have a place")
     }
 
+    /// Whether `buf` lies anywhere: what its kernel does not write does not.
+    pub(super) fn has_place(&self, plan: &Plan, buf: Buf) -> bool {
+        let root = plan.root(buf);
+        let places = match plan.spec(root).role {
+            Role::Weight => &self.weights,
+            Role::Input | Role::State | Role::Scratch | Role::Output => &self.arena.offsets,
+        };
+        places[root.index()].is_some()
+    }
+
     /// The bytes of the whole buffer `buf` in the arena.
     ///
     /// # Panics

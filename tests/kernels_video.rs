@@ -11,6 +11,8 @@
     reason = "a test stops at the first surprise and says what it ran; the emulator is a C library"
 )]
 
+#[path = "kernels/bytes.rs"]
+mod bytes;
 #[path = "kernels/conv3d.rs"]
 mod conv3d;
 mod emulate;

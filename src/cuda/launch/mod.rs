@@ -78,6 +78,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         | Op::PixelShuffle(_)
         | Op::PixelUnshuffle(_)
         | Op::FrameShuffle
+        | Op::Bytes
         | Op::AverageDown { .. }
         | Op::DuplicateUp { .. } => pixels::pixels(site),
     }
@@ -99,6 +100,10 @@ impl Element for bf16 {
 
 impl Element for i32 {
     const DTYPE: DType = DType::I32;
+}
+
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
 }
 
 impl View {

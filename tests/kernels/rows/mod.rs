@@ -3,6 +3,7 @@
 mod arena;
 mod launch;
 mod mistakes;
+mod quantize;
 mod truth;
 
 use gallop::{

@@ -24,6 +24,7 @@ pub(super) mod patch;
 pub(super) mod pixels;
 pub(super) mod rms_norm;
 pub(super) mod rope;
+pub(super) mod synthetic;
 pub(super) mod weight_norm;
 
 use half::bf16;

@@ -4,6 +4,7 @@ mod arena;
 mod launch;
 mod mistakes;
 mod quantize;
+mod synthetic;
 mod truth;
 
 use gallop::{

@@ -261,7 +261,7 @@ fn quantised(
     to.read()
 }
 
-fn equal(got: (Vec<u8>, Vec<u32>), want: (Vec<u8>, Vec<u32>), cols: usize) -> Result<(), String> {
+fn equal(got: &(Vec<u8>, Vec<u32>), want: &(Vec<u8>, Vec<u32>), cols: usize) -> Result<(), String> {
     same(&got.0, &want.0, cols)?;
     if got.1 == want.1 {
         return Ok(());
@@ -302,7 +302,7 @@ fn a_norm_and_its_8_bits_are_those_of_two_kernels() {
                 args.push(Arg::Float(EPS));
                 let kernel = format!("rms_norm_quantize_{dtype}");
                 run(&kernel, x.rows, THREADS, order, &args)?;
-                equal(to.read()?, want, cols)
+                equal(&to.read()?, &want, cols)
             });
         }
     }
@@ -340,7 +340,7 @@ fn a_sum_its_norm_and_8_bits_are_those_of_two_kernels() {
                 args.push(Arg::Float(EPS));
                 let kernel = format!("add_rms_norm_quantize_{dtype}");
                 run(&kernel, x.rows, THREADS, order, &args)?;
-                equal(to.read()?, want, cols)?;
+                equal(&to.read()?, &want, cols)?;
                 same(&sums[1].bytes()?, &sums[0].bytes()?, 4 * pitch(cols))
             });
         }

@@ -50,7 +50,7 @@ pub struct Want {
     pub name: String,
     /// Extents, outermost first.
     pub shape: Shape,
-    /// Element type as used, f32 or bf16; a bf16 weight may be stored as f32.
+    /// Element type as used, f32, bf16 or E4m3; a bf16 weight may be stored as f32.
     pub dtype: DType,
 }
 
@@ -220,7 +220,7 @@ impl Weights {
         let is_float = matches!(stored, DType::F32 | DType::Bf16 | DType::F16);
         used == stored
             || (used == DType::Bf16 && stored == DType::F32)
-            || (self.accepts_any_float && is_float)
+            || (self.accepts_any_float && is_float && used != DType::E4m3)
     }
 }
 
@@ -327,7 +327,8 @@ pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
-/// Row-major index of the first NaN or infinity: the first element whose exponent bits are all ones.
+/// Row-major index of the first NaN or infinity: the first element whose exponent bits are all ones; of E4m3, which
+/// has no infinity, all bits but the sign.
 fn first_not_finite(tensor: &Tensor) -> Option<usize> {
     let bytes = tensor.bytes();
     match tensor.dtype() {
@@ -336,6 +337,7 @@ fn first_not_finite(tensor: &Tensor) -> Option<usize> {
         }),
         DType::Bf16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
         DType::F16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+        DType::E4m3 => first(bytes, |[b]| b & 0x7f == 0x7f),
         DType::U8 | DType::I16 | DType::I32 => None,
     }
 }

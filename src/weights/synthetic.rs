@@ -270,7 +270,7 @@ fn generate(rule: Rule, key: u64, range: Range<usize>) -> Vec<u64> {
             range.start,
             |i| rule.value(key, i),
         ),
-        DType::F16 | DType::U8 | DType::I16 | DType::I32 => {
+        DType::F16 | DType::E4m3 | DType::U8 | DType::I16 | DType::I32 => {
             unreachable!("rules store f32 and bf16, not {dtype}")
         }
     }

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     DType, Error, Result,
-    plan::{Buf, Op},
+    plan::{Buf, Op, Scaling},
 };
 
 /// The launches of a single step.
@@ -46,8 +46,16 @@ use crate::{
 pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     let op = &site.steps[0].op;
     match op {
-        Op::Linear { ends } if site.read(1).dtype == DType::Bf16 => gemm_bf16::linear(site, ends),
-        Op::Linear { ends } => linear_f32::linear(site, ends),
+        Op::Linear {
+            scaling: Scaling::Rows | Scaling::Fixed(_),
+            ..
+        }
+        | Op::RowScale
+        | Op::Quantize { .. } => Err(site.types()),
+        Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
+            gemm_bf16::linear(site, ends)
+        }
+        Op::Linear { ends, .. } => linear_f32::linear(site, ends),
         Op::RmsNorm { .. } => rms_norm::rms_norm(site),
         Op::Rope { heads } => rope::rope(site, *heads),
         Op::Attention { .. } => attention::attention(site),

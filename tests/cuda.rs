@@ -249,6 +249,47 @@ fn every_case_of_the_row_kernels_is_within_the_cost_of_rounding() {
 }
 
 #[test]
+fn what_ends_in_8_bits_is_one_kernel_and_the_same_bits_as_several() {
+    let mut names = Vec::new();
+    for (seed, case) in TESTS.iter().enumerate() {
+        let (plan, outputs) = case.plan();
+        if plan.steps().len() == 1 || plan.spec(*outputs.last().unwrap()).dtype == Bf16 {
+            continue;
+        }
+        let given = given(&plan, seed as u64);
+        let results = [true, false].map(|fuse| {
+            let how = Prepare {
+                fuse,
+                ..Prepare::default()
+            };
+            let device = Arc::new(Emulated::new(Policy::Random, seed as u64));
+            let mut program = run_on(&device, &plan, &how, &given, 1);
+            let read = |&buf: &Buf| program.read(buf).unwrap().to_f32().into_owned();
+            let values: Vec<Vec<f32>> = outputs.iter().map(read).collect();
+            (values, kernels(&*program))
+        });
+        let [(fused, together), (unfused, apart)] = results;
+        assert_eq!(apart.len(), plan.steps().len(), "{case:?}");
+        assert_eq!(fused, unfused, "{case:?}");
+        let [name] = together[..] else {
+            panic!("{case:?}: {together:?}");
+        };
+        names.push(name);
+    }
+    let want = [
+        "row_scale_quantize_bf16",
+        "row_scale_quantize_wide_f32",
+        "rms_norm_quantize_f32",
+        "rms_norm_quantize_bf16",
+        "add_rms_norm_quantize_bf16",
+        "add_rms_norm_quantize_f32",
+        "swiglu7_e4m3",
+        "gelu7_e4m3",
+    ];
+    assert_eq!(names, want);
+}
+
+#[test]
 fn fused_or_not_recorded_or_not_two_steps_give_the_same_latents() {
     let plan = step();
     let given = given(&plan, 2);

@@ -5,7 +5,7 @@ use gallop::{DType, Tensor, tensor::round_bf16};
 
 use super::SEEDS;
 use crate::{
-    emulate::{Arg, Emulator, Launch, Memory, Run, each_run},
+    emulate::{Arg, Edit, Emulator, Launch, Memory, Run, each_run, runs},
     random::Random,
 };
 
@@ -15,6 +15,8 @@ const WIDE_THREADS: usize = 1024;
 const ROW_COLS: usize = 6144;
 const EPS: f32 = 1e-6;
 const POISON: u8 = 0xff;
+/// Behind each row that a kernel reads: larger than all its numbers.
+const PADDING: u8 = 0x7e;
 /// Elements from scale to scale.
 const SCALE_PITCH: usize = 8;
 
@@ -44,7 +46,7 @@ fn row_scale(row: &[f32]) -> f32 {
     }
 }
 
-/// A matrix in memory, not a number behind each row.
+/// A matrix in memory.
 struct Matrix {
     dtype: DType,
     rows: usize,
@@ -69,7 +71,7 @@ impl Matrix {
     fn of(dtype: DType, rows: usize, cols: usize, values: &[f32]) -> Self {
         let tensor = Tensor::from_f32([rows, cols], values).cast(dtype);
         let (row_bytes, pitch_bytes) = (cols * dtype.size(), pitch(cols) * dtype.size());
-        let mut bytes = vec![POISON; rows * pitch_bytes];
+        let mut bytes = vec![PADDING; rows * pitch_bytes];
         for (to, from) in bytes
             .chunks_exact_mut(pitch_bytes)
             .zip(tensor.bytes().chunks_exact(row_bytes))
@@ -170,12 +172,24 @@ fn same(got: &[u8], want: &[u8], cols: usize) -> Result<(), String> {
     }
 }
 
-fn run(kernel: &str, grid: usize, threads: usize, run: Run, args: &[Arg]) -> Result<(), String> {
-    Emulator::load().launch(kernel, &Launch::new(grid, threads as u32), run, args)
+fn run(
+    emulator: &Emulator,
+    kernel: &str,
+    [grid, threads]: [usize; 2],
+    order: Run,
+    args: &[Arg],
+) -> Result<(), String> {
+    emulator.launch(kernel, &Launch::new(grid, threads as u32), order, args)
 }
 
 /// Launches the kernel for rows of x; without `quantised` only the scales are made.
-fn row_scale_quantize(x: &Matrix, to: &Rows, quantised: bool, order: Run) -> Result<(), String> {
+fn row_scale_quantize(
+    emulator: &Emulator,
+    x: &Matrix,
+    to: &Rows,
+    quantised: bool,
+    order: Run,
+) -> Result<(), String> {
     let [q, scales] = to.at();
     let q = if quantised { q } else { Arg::Pointer(0) };
     let mut args = vec![q, scales, x.at()];
@@ -185,27 +199,46 @@ fn row_scale_quantize(x: &Matrix, to: &Rows, quantised: bool, order: Run) -> Res
         false => ("", THREADS),
     };
     let kernel = format!("row_scale_quantize{wide}_{}", x.dtype);
-    run(&kernel, x.rows, threads, order, &args)
+    run(emulator, &kernel, [x.rows, threads], order, &args)
+}
+
+/// Rows of x, and what they become.
+struct Scaled {
+    x: Matrix,
+    q: Vec<u8>,
+    scales: Vec<f32>,
+}
+
+impl Scaled {
+    fn random(dtype: DType, cols: usize) -> Self {
+        let x = Matrix::random(dtype, 5, cols, &mut Random::new(cols as u64));
+        let scales = x.scales();
+        let q = x.values.iter().enumerate();
+        let q = q.map(|(i, v)| to_e4m3(v * (1.0 / scales[i / cols])));
+        Self {
+            q: q.collect(),
+            scales,
+            x,
+        }
+    }
+
+    fn check(&self, emulator: &Emulator, order: Run) -> Result<(), String> {
+        let Self { x, q, scales } = self;
+        let to = Rows::unwritten(x.rows, x.cols);
+        row_scale_quantize(emulator, x, &to, true, order)?;
+        to.check(q, scales)?;
+        let to = Rows::unwritten(x.rows, x.cols);
+        row_scale_quantize(emulator, x, &to, false, order)?;
+        to.check(&vec![POISON; q.len()], scales)
+    }
 }
 
 #[test]
 fn rows_become_8_bits_and_a_scale() {
     for dtype in [DType::Bf16, DType::F32] {
         for cols in [1, 8, 13, 2047, 2056, 5120, 6141, 6145, 13_652, 24_576] {
-            let x = Matrix::random(dtype, 5, cols, &mut Random::new(cols as u64));
-            let scales = x.scales();
-            let q = x.values.iter().enumerate();
-            let q: Vec<u8> = q
-                .map(|(i, v)| to_e4m3(v * (1.0 / scales[i / cols])))
-                .collect();
-            each_run(SEEDS, |order| {
-                let to = Rows::unwritten(x.rows, cols);
-                row_scale_quantize(&x, &to, true, order)?;
-                to.check(&q, &scales)?;
-                let to = Rows::unwritten(x.rows, cols);
-                row_scale_quantize(&x, &to, false, order)?;
-                to.check(&vec![POISON; q.len()], &scales)
-            });
+            let scaled = Scaled::random(dtype, cols);
+            each_run(SEEDS, |order| scaled.check(Emulator::load(), order));
         }
     }
 }
@@ -234,7 +267,8 @@ fn elements_become_8_bits_by_scales_or_a_factor() {
                     args.extend(sizes.map(Arg::int));
                     args.push(Arg::Float(factor.unwrap_or(f32::NAN)));
                     let blocks = (x.rows * cols.div_ceil(8)).div_ceil(THREADS);
-                    run(&format!("quantize_{dtype}"), blocks, THREADS, order, &args)?;
+                    let kernel = format!("quantize_{dtype}");
+                    run(Emulator::load(), &kernel, [blocks, THREADS], order, &args)?;
                     same(&strip(&to.q.bytes()?, pitch(cols), cols)?, &q, cols)
                 });
             }
@@ -257,7 +291,7 @@ fn quantised(
     let y = Matrix::of(DType::Bf16, rows, cols, &vec![f32::NAN; rows * cols]);
     norm(y.at())?;
     let to = Rows::unwritten(rows, cols);
-    row_scale_quantize(&y, &to, true, order)?;
+    row_scale_quantize(Emulator::load(), &y, &to, true, order)?;
     to.read()
 }
 
@@ -269,43 +303,78 @@ fn equal(got: &(Vec<u8>, Vec<u32>), want: &(Vec<u8>, Vec<u32>), cols: usize) -> 
     Err(format!("scales {:x?}, expected {:x?}", got.1, want.1))
 }
 
+/// Whether the norm of rows in 8 bits is that of the kernels of [`Emulator::load`], one after the other.
+fn check_norm(emulator: &Emulator, dtype: DType, cols: usize, order: Run) -> Result<(), String> {
+    let mut random = Random::new(cols as u64);
+    let x = Matrix::random(dtype, 5, cols, &mut random);
+    let [w, ends] = gains(cols, &mut random);
+    let from = [&x.memory, &w, &ends].map(|memory| Arg::Pointer(memory.address()));
+    let want = quantised([x.rows, cols], order, |y| {
+        let mut args = vec![y];
+        args.extend(from);
+        args.extend([x.rows, 1, cols, pitch(cols), pitch(cols)].map(Arg::int));
+        args.push(Arg::Float(EPS));
+        let kernel = format!("rms_norm_rows_{dtype}");
+        run(Emulator::load(), &kernel, [x.rows, THREADS], order, &args)
+    })?;
+    let to = Rows::unwritten(x.rows, cols);
+    let mut args = to.at().to_vec();
+    args.extend(from);
+    args.extend([cols, pitch(cols), pitch(cols), SCALE_PITCH].map(Arg::int));
+    args.push(Arg::Float(EPS));
+    let kernel = format!("rms_norm_quantize_{dtype}");
+    run(emulator, &kernel, [x.rows, THREADS], order, &args)?;
+    equal(&to.read()?, &want, cols)
+}
+
 #[test]
 fn a_norm_and_its_8_bits_are_those_of_two_kernels() {
     for dtype in [DType::Bf16, DType::F32] {
         for cols in [8, 2056, 5120, 6144] {
-            let mut random = Random::new(cols as u64);
-            let x = Matrix::random(dtype, 5, cols, &mut random);
-            let [w, ends] = gains(cols, &mut random).map(|memory| memory);
-            let from = [
-                x.at(),
-                Arg::Pointer(w.address()),
-                Arg::Pointer(ends.address()),
-            ];
             each_run(SEEDS, |order| {
-                let want = quantised([x.rows, cols], order, |y| {
-                    let mut args = vec![y];
-                    args.extend(from);
-                    args.extend([x.rows, 1, cols, pitch(cols), pitch(cols)].map(Arg::int));
-                    args.push(Arg::Float(EPS));
-                    run(
-                        &format!("rms_norm_rows_{dtype}"),
-                        x.rows,
-                        THREADS,
-                        order,
-                        &args,
-                    )
-                })?;
-                let to = Rows::unwritten(x.rows, cols);
-                let mut args = to.at().to_vec();
-                args.extend(from);
-                args.extend([cols, pitch(cols), pitch(cols), SCALE_PITCH].map(Arg::int));
-                args.push(Arg::Float(EPS));
-                let kernel = format!("rms_norm_quantize_{dtype}");
-                run(&kernel, x.rows, THREADS, order, &args)?;
-                equal(&to.read()?, &want, cols)
+                check_norm(Emulator::load(), dtype, cols, order)
             });
         }
     }
+}
+
+#[test]
+fn mistakes_are_found() {
+    let edit = |file, find, replace| Edit {
+        file,
+        find,
+        replace,
+    };
+    for edit in [
+        edit("quantize.cuh", "fabsf(v)", "v"),
+        edit("quantize.cuh", "largest > 0.0f ?", "true ?"),
+        edit(
+            "quantize.cu",
+            "if (col + k >= cols) chunk[i].v[k] = 0.0f;",
+            "",
+        ),
+        edit("common.cuh", "if (i < count) store_one(", "store_one("),
+        edit("common.cuh", "__syncthreads();", ""),
+    ] {
+        let emulator = Emulator::load_edited("quantize.cu", &[edit]);
+        let scaled = [2047, 13_652].map(|cols| Scaled::random(DType::Bf16, cols));
+        let fails = |order| {
+            scaled
+                .iter()
+                .any(|case| case.check(&emulator, order).is_err())
+        };
+        assert!(
+            runs(SEEDS).into_iter().any(fails),
+            "nothing fails with {edit:?}"
+        );
+    }
+    let edit = edit("rms_norm.cu", "round_row<THREADS>(chunk, cols);", "");
+    let emulator = Emulator::load_edited("rms_norm.cu", &[edit]);
+    let fails = |order| check_norm(&emulator, DType::F32, 2056, order).is_err();
+    assert!(
+        runs(SEEDS).into_iter().all(fails),
+        "nothing fails with {edit:?}"
+    );
 }
 
 #[test]
@@ -324,13 +393,8 @@ fn a_sum_its_norm_and_8_bits_are_those_of_two_kernels() {
                     args.extend(from);
                     args.extend([cols, pitch(cols)].map(Arg::int));
                     args.push(Arg::Float(EPS));
-                    run(
-                        &format!("add_rms_norm_{dtype}"),
-                        x.rows,
-                        THREADS,
-                        order,
-                        &args,
-                    )
+                    let kernel = format!("add_rms_norm_{dtype}");
+                    run(Emulator::load(), &kernel, [x.rows, THREADS], order, &args)
                 })?;
                 let to = Rows::unwritten(x.rows, cols);
                 let mut args = to.at().to_vec();
@@ -339,7 +403,7 @@ fn a_sum_its_norm_and_8_bits_are_those_of_two_kernels() {
                 args.extend([cols, pitch(cols), pitch(cols), SCALE_PITCH].map(Arg::int));
                 args.push(Arg::Float(EPS));
                 let kernel = format!("add_rms_norm_quantize_{dtype}");
-                run(&kernel, x.rows, THREADS, order, &args)?;
+                run(Emulator::load(), &kernel, [x.rows, THREADS], order, &args)?;
                 equal(&to.read()?, &want, cols)?;
                 same(&sums[1].bytes()?, &sums[0].bytes()?, 4 * pitch(cols))
             });
@@ -361,7 +425,8 @@ fn an_activation_and_its_8_bits_are_those_of_two_kernels() {
                     let mut args = vec![Arg::Pointer(to.address()), u.at()];
                     args.extend([rows, cols, pitch(u.cols), pitch(cols)].map(Arg::int));
                     args.extend(factor.map(Arg::Float));
-                    run(&format!("{op}_{dtype}"), blocks, THREADS, order, &args)
+                    let kernel = format!("{op}_{dtype}");
+                    run(Emulator::load(), &kernel, [blocks, THREADS], order, &args)
                 };
                 let y = Memory::poisoned(rows * pitch(cols) * 2);
                 call(&y, "bf16", None)?;

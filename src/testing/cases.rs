@@ -433,6 +433,7 @@ pub const TESTS: &[RowCase] = &[
     test(linear(192, true), &[70, 70, 199], 70),
     test(linear(64, false), &[3, 140], 192),
     test(linear(331, false), &[127], 63),
+    test(linear(5123, true), &[3], 2),
 ];
 
 /// 32 latent frames of 2040 tokens, 128 rows of sound and 640 of text.

@@ -28,7 +28,7 @@ use gallop::{
     cuda::Cuda,
     executor::{Cancel, Executor, Prepare, Program},
     model::dit::{self, Config, History, Pass},
-    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan, Role, Spec, Window},
+    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan, Role, Scale, Spec, Window},
     testing::{Verdict, cases::TESTS, compare, golden, relative_l2},
     weights::Weights,
 };
@@ -287,6 +287,32 @@ fn what_ends_in_8_bits_is_one_kernel_and_the_same_bits_as_several() {
         "gelu7_e4m3",
     ];
     assert_eq!(names, want);
+}
+
+#[test]
+fn a_norm_that_somebody_else_reads_is_stored_beside_its_8_bits() {
+    let mut p = Builder::new();
+    let x = p.input("x", [3, 64], F32);
+    let norm = Norm {
+        width: 64,
+        eps: 1e-6,
+        weight: Some(F32),
+        out: Bf16,
+    };
+    let normed = p.rms_norm("norm", x, &[3], norm);
+    let scales = p.row_scale("scale", normed);
+    let q = p.quantize("q", normed, Scale::Rows(scales));
+    let copy = p.map("copy", Op::Copy, normed, F32);
+    [scales, q, copy].map(|buf| p.output(buf));
+    let plan = p.finish();
+    let device = Arc::new(Emulated::new(Policy::Eager, 0));
+    let program = run_on(&device, &plan, &Prepare::default(), &given(&plan, 5), 1);
+    let want = [
+        "rms_norm_rows_f32",
+        "row_scale_quantize_bf16",
+        "copy_bf16_f32",
+    ];
+    assert_eq!(kernels(&*program), want);
 }
 
 #[test]

@@ -24,15 +24,17 @@ pub(super) mod norm_rope;
 pub(super) mod norm_silu;
 pub(super) mod patch;
 pub(super) mod pixels;
+pub(super) mod quantize;
 pub(super) mod rms_norm;
 pub(super) mod rope;
+pub(super) mod synthetic;
 pub(super) mod weight_norm;
 
 use half::bf16;
 
 use super::{
     arena::View,
-    arguments::{Dev, DevMut},
+    arguments::{Dev, DevMut, E4m3},
     lower::{Site, Sound, blocks},
 };
 use crate::{
@@ -50,9 +52,9 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         Op::Linear {
             scaling: Scaling::Rows | Scaling::Fixed(_),
             ..
-        }
-        | Op::RowScale
-        | Op::Quantize { .. } => Err(site.types()),
+        } => Err(site.types()),
+        Op::RowScale => quantize::row_scale(site),
+        Op::Quantize { factor } => quantize::quantize(site, *factor),
         Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
             gemm_bf16::linear(site, ends)
         }
@@ -112,6 +114,10 @@ impl Element for i32 {
 
 impl Element for u8 {
     const DTYPE: DType = DType::U8;
+}
+
+impl Element for E4m3 {
+    const DTYPE: DType = DType::E4m3;
 }
 
 impl View {

@@ -23,11 +23,11 @@ pub trait Executor: Send + Sync {
     /// Its name for messages and reports.
     fn name(&self) -> String;
 
-    /// Refuses a plan that cannot fit, with numbers, before anything is opened or allocated.
+    /// What a plan takes; refuses one that cannot fit, with numbers, before anything is opened or allocated.
     ///
     /// # Errors
     /// [`Error::Memory`]; [`Error::Device`] for an op that the device cannot run.
-    fn check(&self, plan: &Plan) -> Result<()>;
+    fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs>;
 
     /// Checks every weight the plan names, then makes the plan ready to run.
     ///
@@ -83,7 +83,39 @@ pub trait Program: Send {
     fn report(&self) -> Report;
 }
 
-/// How to prepare a plan. The last four are for devices that launch kernels; the CPU does as `fuse: false`,
+/// Bytes that a plan takes on a device, as its executor places it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// Weights when all of them stay.
+    pub weights: u64,
+    /// Weights when layers are streamed: those outside of layers, and two slots of the largest layer.
+    pub streamed_weights: u64,
+    /// Inputs, outputs, states and everything in between.
+    pub values: u64,
+    /// Lists that kernels read.
+    pub tables: u64,
+}
+
+impl Needs {
+    /// All of it, with these bytes of weights.
+    pub fn with(&self, weights: u64) -> u64 {
+        weights + self.values + self.tables
+    }
+}
+
+/// Where the weights are while a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Residency {
+    /// Resident if they fit, else streamed.
+    #[default]
+    Auto,
+    /// All of them on the device.
+    Resident,
+    /// Layers are copied from the host's memory in every run, each while the one before is computed.
+    Streamed,
+}
+
+/// How to prepare a plan. The last five are for devices that launch kernels; the CPU does as `fuse: false`,
 /// `profile: true` ask, and is never ahead of itself.
 #[derive(Clone)]
 pub struct Prepare {
@@ -99,6 +131,8 @@ pub struct Prepare {
     pub profile: bool,
     /// Wait for every step, so that a failure names its op; launches one by one.
     pub sync: bool,
+    /// Where the weights are.
+    pub weights: Residency,
 }
 
 impl Default for Prepare {
@@ -110,6 +144,7 @@ impl Default for Prepare {
             graph: true,
             profile: false,
             sync: false,
+            weights: Residency::Auto,
         }
     }
 }

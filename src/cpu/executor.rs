@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result, Tensor,
-    executor::{self, Cancel, Executor, Prepare, Program, Report, StepReport},
+    executor::{self, Cancel, Executor, Needs, Prepare, Program, Report, StepReport},
     plan::{Buf, Op, Part, Plan, Role, Step},
     weights::{Weights, check_finite},
 };
@@ -25,13 +25,13 @@ impl Executor for Cpu {
         "cpu".into()
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
+    fn check(&self, plan: &Plan, _: &Prepare) -> Result<Needs> {
         memory::check(plan)
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         weights.check(&executor::wants(plan))?;
-        self.check(plan)?;
+        self.check(plan, how)?;
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             how.cancel.check()?;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     DType, Result, Tensor,
-    executor::{Prepare, Program, wants},
+    executor::{Program, wants},
     plan::{Buf, Cost, Plan, Role},
     sampler::noise,
     weights::{Synthetic, Weights},
@@ -71,12 +71,9 @@ pub fn bench(context: &Context<'_>, work: &Work, runs: usize) -> Result<Vec<Timi
 }
 
 fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<Timing> {
-    context.executor.check(&call.plan)?;
+    let how = context.how();
+    context.executor.check(&call.plan, &how)?;
     let weights = weights(work, &call.plan)?;
-    let how = Prepare {
-        cancel: context.cancel.clone(),
-        ..Prepare::default()
-    };
     let start = Instant::now();
     let mut program = context.executor.prepare(&call.plan, &weights, &how)?;
     let prepare = start.elapsed();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -156,7 +157,8 @@ impl Weights {
     /// # Errors
     /// As [`Weights::load`].
     pub fn first_not_finite(&self, want: &Want) -> Result<Option<usize>> {
-        Ok(first_not_finite(&self.load(want)?))
+        let tensor = self.load(want)?;
+        Ok(first_not_finite(&tensor, 0..tensor.count()))
     }
 
     /// The file that holds `name`, or that should hold it; for messages.
@@ -294,7 +296,7 @@ impl Source for Selected {
 /// # Errors
 /// Names the file, the tensor and the row-major index of the first such element.
 pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
-    match first_not_finite(tensor) {
+    match first_not_finite(tensor, 0..tensor.count()) {
         None => Ok(()),
         Some(index) => {
             let problem = format!(
@@ -307,9 +309,16 @@ pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
-/// Row-major index of the first NaN or infinity: the first element whose exponent bits are all ones.
-fn first_not_finite(tensor: &Tensor) -> Option<usize> {
-    let bytes = tensor.bytes();
+/// Whether elements `range` (row-major) hold no NaN and no infinity.
+pub fn is_finite(tensor: &Tensor, range: Range<usize>) -> bool {
+    first_not_finite(tensor, range).is_none()
+}
+
+/// Row-major index, from the start of `range`, of the first NaN or infinity: the first element whose exponent bits are
+/// all ones.
+fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
+    let size = tensor.dtype().size();
+    let bytes = &tensor.bytes()[range.start * size..range.end * size];
     match tensor.dtype() {
         DType::F32 => first(bytes, |b| {
             u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{Error, Result, cpu::Cpu, cuda, executor::Executor};
 
-pub use cuda::{Gpu, build_note};
+pub use cuda::{Gpu, build_note, needs};
 
 /// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`. `kernels` is a folder whose cubins a GPU runs instead
 /// of those that were compiled in.

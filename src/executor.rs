@@ -90,6 +90,8 @@ pub struct Needs {
     pub weights: u64,
     /// Weights when layers are streamed: those outside of layers, and two slots of the largest layer.
     pub streamed_weights: u64,
+    /// Weights that are copied in every run when layers are streamed.
+    pub copied: u64,
     /// Inputs, outputs, states and everything in between.
     pub values: u64,
     /// Lists that kernels read.

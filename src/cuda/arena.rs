@@ -118,6 +118,12 @@ impl Layout {
         self.weight_bytes
     }
 
+    /// Bytes of weights that are copied in every run; two layers keep their slots.
+    pub(super) fn copied_bytes(&self) -> usize {
+        let blocks = self.streamed.iter().filter(|_| self.streamed.len() > 2);
+        blocks.map(|(_, block)| block.range.len()).sum()
+    }
+
     /// The weights that stay.
     pub(super) fn fixed(&self) -> &Block {
         &self.fixed

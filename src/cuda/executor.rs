@@ -152,6 +152,7 @@ impl Placement {
         Needs {
             weights: self.resident.weight_bytes() as u64,
             streamed_weights: self.streamed.weight_bytes() as u64,
+            copied: self.streamed.copied_bytes() as u64,
             values: self.resident.arena_bytes() as u64,
             tables: self.table_bytes as u64,
         }

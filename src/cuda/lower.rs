@@ -120,11 +120,24 @@ pub(super) fn lower(context: &Context<'_>) -> Result<(Vec<Unit>, Tables)> {
     let readers = fuse::readers(context.plan);
     let mut at = 0;
     while at < context.plan.steps().len() {
-        let unit = next_unit(context, &readers, at, &mut tables)?;
+        let unit = next_unit(context, &readers, at, &mut tables);
+        let unit = unit.map_err(|error| located(context.plan, at, error))?;
         at = unit.steps.end;
         units.push(unit);
     }
     Ok((units, tables))
+}
+
+/// The error with the op and label of step `at`, unless it names them.
+fn located(plan: &Plan, at: usize, error: Error) -> Error {
+    let step = &plan.steps()[at];
+    let (op, label) = (step.op.name(), &plan.spec(step.writes).label);
+    match error {
+        Error::Device { problem } if !problem.contains(label.as_str()) => {
+            Error::device(format!("{op} at {label}: {problem}"))
+        }
+        error => error,
+    }
 }
 
 fn next_unit(
@@ -261,8 +274,11 @@ impl Site<'_> {
 /// # Errors
 /// [`Error::Device`] beyond 2147483647.
 pub(super) fn int(size: usize) -> Result<i32> {
-    i32::try_from(size)
-        .map_err(|_| Error::device(format!("a size of {size} is more than kernels count to")))
+    i32::try_from(size).map_err(|_| {
+        Error::device(format!(
+            "a size of {size} is more than kernels count to; take a smaller --size"
+        ))
+    })
 }
 
 /// A number of blocks.

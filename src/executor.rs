@@ -5,6 +5,7 @@
 //! Errors are only what the caller cannot foresee: memory, files, the device, an interruption.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -184,21 +185,39 @@ impl Cancel {
 pub struct Report {
     /// Completed runs.
     pub runs: usize,
-    /// One entry per step of the plan.
-    pub steps: Vec<StepReport>,
+    /// In order; together they cover every step of the plan.
+    pub units: Vec<UnitReport>,
 }
 
-/// What one step of a plan did.
+/// What steps that ran as one did: one step, or more where a kernel does them together.
 #[derive(Clone, Debug)]
-pub struct StepReport {
-    /// Label of the result.
+pub struct UnitReport {
+    /// Which steps of the plan.
+    pub steps: Range<usize>,
+    /// Label of the last one's result.
     pub label: String,
-    /// Name of the op.
-    pub op: &'static str,
-    /// The kernels that ran it; of steps that ran as one, the last has them and the time. Empty on the CPU.
+    /// Names of the ops, joined by `+`.
+    pub op: String,
+    /// The kernels that ran; empty on the CPU.
     pub kernels: Vec<&'static str>,
-    /// Work of one run.
+    /// Work of one run; what a step hands to another of the unit is not counted.
     pub cost: Cost,
-    /// Time over all runs.
-    pub time: Duration,
+    /// Of each run, where it was measured.
+    pub times: Vec<Duration>,
+}
+
+impl UnitReport {
+    /// A unit of `plan` that has not run.
+    pub fn new(plan: &Plan, steps: Range<usize>, unwritten: &[Buf]) -> Self {
+        let of = &plan.steps()[steps.clone()];
+        let ops: Vec<&str> = of.iter().map(|step| step.op.name()).collect();
+        Self {
+            label: plan.spec(of[of.len() - 1].writes).label.clone(),
+            op: ops.join("+"),
+            kernels: Vec::new(),
+            cost: plan.cost_of_unit(steps.clone(), unwritten),
+            times: Vec::new(),
+            steps,
+        }
+    }
 }

@@ -21,7 +21,10 @@ mod random;
 #[path = "cuda/residency.rs"]
 mod residency;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gallop::{
     DType::{Bf16, F32, I32},
@@ -30,7 +33,7 @@ use gallop::{
     cuda::Cuda,
     executor::{Cancel, Executor, Needs, Prepare, Program, Residency},
     model::dit::{self, Config, History, Pass},
-    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan, Role, Spec, Window},
+    plan::{Buf, Builder, Cost, Dense, Grid, Norm, Op, Plan, Role, Spec, Window},
     testing::{Verdict, cases::TESTS, compare, golden, relative_l2},
     weights::Weights,
 };
@@ -211,9 +214,9 @@ fn run_on(
 fn kernels(program: &dyn Program) -> Vec<&'static str> {
     program
         .report()
-        .steps
+        .units
         .into_iter()
-        .flat_map(|step| step.kernels)
+        .flat_map(|unit| unit.kernels)
         .collect()
 }
 
@@ -564,12 +567,20 @@ fn a_cancel_stops_the_run_and_the_profile_has_a_time_for_every_launch() {
     let device = Arc::new(Emulated::new(Policy::Lazy, 0));
     let mut program = run_on(&device, &plan, &how, &given, 2);
     let report = program.report();
-    assert_eq!((report.runs, report.steps.len()), (2, plan.steps().len()));
-    for step in &report.steps {
+    assert_eq!(report.runs, 2);
+    let mut end = 0;
+    for unit in &report.units {
+        assert_eq!(unit.steps.start, end);
+        end = unit.steps.end;
         // The emulator's clock says a millisecond for everything.
-        let expected = if step.kernels.is_empty() { 0 } else { 2 };
-        assert_eq!(step.time.as_millis(), expected, "{}", step.label);
+        assert_eq!(unit.times, [Duration::from_millis(1); 2], "{}", unit.label);
+        let is_fused = unit.steps.len() > 1;
+        assert_eq!(unit.op.contains('+'), is_fused, "{}", unit.op);
+        let apart: Cost = unit.steps.clone().map(|step| plan.cost(step)).sum();
+        assert_eq!(unit.cost.flops, apart.flops);
+        assert_eq!(unit.cost.bytes() < apart.bytes(), is_fused, "{}", unit.op);
     }
+    assert_eq!(end, plan.steps().len());
     cancel.cancel();
     assert!(matches!(program.run(), Err(Error::Interrupted)));
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Error, Result, Tensor,
-    executor::{Prepare, Program, Report, StepReport},
+    executor::{Prepare, Program, Report, UnitReport},
     plan::{Buf, Plan, Role},
     weights::Weights,
 };
@@ -58,7 +58,8 @@ pub(super) struct CudaProgram {
     marks: Option<Vec<Event>>,
     /// Behind the stretches of even and odd number.
     waited: [Event; 2],
-    times: Vec<Duration>,
+    /// Of each unit in each run, if they are measured.
+    times: Vec<Vec<Duration>>,
     runs: usize,
 }
 
@@ -76,7 +77,7 @@ impl CudaProgram {
         let stream = Stream::new(&*device, &placed.plan, ring)?;
         let mut program = Self {
             marks: how.profile.then(|| marks.collect()).transpose()?,
-            times: vec![Duration::ZERO; placed.plan.steps().len()],
+            times: vec![Vec::new(); units.len()],
             waited: [device.event()?, device.event()?],
             stretches: group(&placed, units),
             stream,
@@ -187,11 +188,11 @@ impl CudaProgram {
         let Some(marks) = &self.marks else {
             return Ok(());
         };
-        let units = self.stretches.iter().flat_map(|stretch| &stretch.units);
-        for (unit, pair) in units.zip(marks.windows(2)) {
+        for (times, pair) in self.times.iter_mut().zip(marks.windows(2)) {
             let milliseconds = self.placed.device.elapsed_ms(&pair[0], &pair[1])?;
-            self.times[unit.steps.end - 1] +=
-                Duration::from_secs_f64(f64::from(milliseconds).max(0.0) / 1e3);
+            times.push(Duration::from_secs_f64(
+                f64::from(milliseconds).max(0.0) / 1e3,
+            ));
         }
         Ok(())
     }
@@ -258,25 +259,19 @@ impl Program for CudaProgram {
     }
 
     fn report(&self) -> Report {
-        let mut kernels = vec![Vec::new(); self.placed.plan.steps().len()];
-        for unit in self.stretches.iter().flat_map(|stretch| &stretch.units) {
-            let names = unit
-                .launches
-                .iter()
-                .map(|sound| sound.launch().kernel().name);
-            kernels[unit.steps.end - 1] = names.collect();
-        }
-        let steps = self.placed.plan.steps().iter().zip(kernels).enumerate();
-        let steps = steps.map(|(index, (step, kernels))| StepReport {
-            label: self.placed.plan.spec(step.writes).label.clone(),
-            op: step.op.name(),
-            kernels,
-            cost: self.placed.plan.cost(index),
-            time: self.times[index],
+        let plan = &self.placed.plan;
+        let units = self.stretches.iter().flat_map(|stretch| &stretch.units);
+        let units = units.zip(&self.times).map(|(unit, times)| {
+            let launches = unit.launches.iter();
+            UnitReport {
+                kernels: launches.map(|sound| sound.launch().kernel().name).collect(),
+                times: times.clone(),
+                ..UnitReport::new(plan, unit.steps.clone(), &unit.unwritten)
+            }
         });
         Report {
             runs: self.runs,
-            steps: steps.collect(),
+            units: units.collect(),
         }
     }
 }

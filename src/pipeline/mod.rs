@@ -14,6 +14,7 @@ pub mod miniature;
 pub mod model;
 pub mod networks;
 pub mod preflight;
+pub mod profile;
 pub mod request;
 pub mod sound;
 pub mod text;

@@ -8,7 +8,7 @@ use super::{
     activation,
     arg::{Arg, Source, View},
     attention::{Heads, attention},
-    conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, rope,
+    conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, quantize, rope,
 };
 use crate::{
     Result, Tensor,
@@ -208,7 +208,10 @@ fn view_of<'a>(plan: &Plan, buf: Buf, values: &'a [f32]) -> View<'a> {
 fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
     let result = &plan.spec(step.writes).shape;
     match &step.op {
-        Op::Linear { ends } => linear::linear(args, ends),
+        Op::Linear { ends, scaling } => linear::linear(args, ends, *scaling),
+        Op::RowScale => quantize::row_scale(args),
+        Op::Quantize { factor: None } => quantize::by_rows(args),
+        &Op::Quantize { factor: Some(by) } => elementwise::map(args, move |x| x * by),
         Op::RmsNorm {
             eps,
             width,

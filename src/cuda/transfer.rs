@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::device::{Device, Memory};
-use crate::{DType, Result, Tensor, plan::Spec};
+use crate::{DType, Result, Tensor, plan::Spec, tensor::e4m3_from_f32};
 
 /// The most bytes that are laid out on the host at a time.
 const CHUNK_BYTES: usize = 32 << 20;
@@ -65,6 +65,7 @@ fn encode(dtype: DType, values: &[f32], to: &mut [u8]) {
         DType::F32 => put(values, to, f32::to_le_bytes),
         DType::Bf16 => put(values, to, |v| bf16::from_f32(v).to_le_bytes()),
         DType::F16 => put(values, to, |v| f16::from_f32(v).to_le_bytes()),
+        DType::E4m3 => put(values, to, |v| [e4m3_from_f32(v)]),
         DType::U8 => put(values, to, |v| (v as u8).to_le_bytes()),
         DType::I16 => put(values, to, |v| (v as i16).to_le_bytes()),
         DType::I32 => put(values, to, |v| (v as i32).to_le_bytes()),

@@ -141,7 +141,7 @@ pub fn inputs(plan: &Plan) -> Vec<(Buf, Tensor)> {
         let spec = plan.spec(buf);
         let shape = spec.shape.clone();
         match spec.dtype {
-            DType::F32 | DType::Bf16 | DType::F16 => {
+            DType::F32 | DType::Bf16 | DType::F16 | DType::E4m3 => {
                 let count = shape.count();
                 Tensor::from_f32(shape, &noise::normal(SEED, &spec.label, count))
             }

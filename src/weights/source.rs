@@ -9,6 +9,7 @@ use std::{
 
 use rayon::prelude::*;
 
+use super::rules::Rule;
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
@@ -36,6 +37,11 @@ pub trait Source: Send + Sync {
 
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
+
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+        None
+    }
 }
 
 /// A tensor that a model asks for.
@@ -45,7 +51,7 @@ pub struct Want {
     pub name: String,
     /// Extents, outermost first.
     pub shape: Shape,
-    /// Element type as used, f32 or bf16; a bf16 weight may be stored as f32.
+    /// Element type as used, f32, bf16 or E4m3; a bf16 weight may be stored as f32.
     pub dtype: DType,
 }
 
@@ -152,6 +158,16 @@ impl Weights {
         ))
     }
 
+    /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
+    /// to the rule's type.
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
+        self.check_one(want)?;
+        Ok(self.source.rule(&want.name))
+    }
+
     /// Row-major index of the tensor's first NaN or infinity.
     ///
     /// # Errors
@@ -206,7 +222,7 @@ impl Weights {
         let is_float = matches!(stored, DType::F32 | DType::Bf16 | DType::F16);
         used == stored
             || (used == DType::Bf16 && stored == DType::F32)
-            || (self.accepts_any_float && is_float)
+            || (self.accepts_any_float && is_float && used != DType::E4m3)
     }
 }
 
@@ -289,6 +305,10 @@ impl Source for Selected {
         self.source
             .path(self.names.get(name).map_or(name, String::as_str))
     }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
+    }
 }
 
 /// Checks that a tensor holds no NaN and no infinity.
@@ -315,7 +335,7 @@ pub fn is_finite(tensor: &Tensor, range: Range<usize>) -> bool {
 }
 
 /// Row-major index, from the start of `range`, of the first NaN or infinity: the first element whose exponent bits are
-/// all ones.
+/// all ones; of E4m3, which has no infinity, all bits but the sign.
 fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
     let size = tensor.dtype().size();
     let bytes = &tensor.bytes()[range.start * size..range.end * size];
@@ -325,6 +345,7 @@ fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
         }),
         DType::Bf16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
         DType::F16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+        DType::E4m3 => first(bytes, |[b]| b & 0x7f == 0x7f),
         DType::U8 | DType::I16 | DType::I32 => None,
     }
 }

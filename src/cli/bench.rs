@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     device::DeviceArguments,
+    precision::PrecisionArgument,
     profile,
     stage::StageArguments,
     terminal::{self, human_seconds},
@@ -23,6 +24,7 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop bench --stage base
   gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
+  gallop bench --stage base --precision fp8
   gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
 
 Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up.";
@@ -32,6 +34,8 @@ Weights are synthetic and inputs seeded, so no checkpoint is needed. A run befor
 pub(super) struct Arguments {
     #[command(flatten)]
     stage: StageArguments,
+    #[command(flatten)]
+    precision: PrecisionArgument,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -43,7 +47,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
-    let (model, job, work) = arguments.stage.work()?;
+    let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
     let executor = arguments.device.open(!arguments.json)?;
     let context = Context {
         executor: &executor,
@@ -57,11 +61,12 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     arguments.device.finish(&executor)?;
     let (width, height) = job.pixels();
     let title = format!(
-        "{} on {}: {} of {}, {width}x{height}, {} frames",
+        "{} on {}: {} of {}, precision {}, {width}x{height}, {} frames",
         work.stage.name(),
         executor.name(),
         work.part.key(),
         model,
+        arguments.precision.formats,
         job.frames()
     );
     if arguments.json {

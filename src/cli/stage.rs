@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Result,
     pipeline::{
+        Formats,
         estimate::{Scenario, Work, stages},
         request::{Job, Request, Size, VideoDecoder, resolve},
     },
@@ -37,8 +38,8 @@ pub(super) struct StageArguments {
 }
 
 impl StageArguments {
-    /// The model's name, the job, and the chosen stage's work.
-    pub(super) fn work(&self) -> Result<(String, Job, Work)> {
+    /// The model's name, the job, and the chosen stage's work with products as `formats` says.
+    pub(super) fn work(&self, formats: &Formats) -> Result<(String, Job, Work)> {
         let networks = self.model.open()?;
         let request = Request {
             size: self.size,
@@ -53,8 +54,9 @@ impl StageArguments {
             variant: request.variant,
             steps: None,
             decoder: VideoDecoder::Turbo,
+            formats: formats.clone(),
         };
-        let mut all = stages(&networks, &job, &scenario);
+        let mut all = stages(&networks, &job, &scenario)?;
         let stage = self.stage.find(&all)?.stage;
         let index = all.iter().position(|work| work.stage == stage);
         let work = all.swap_remove(index.expect("it was found"));

@@ -200,7 +200,7 @@ impl Run<'_> {
     ) -> Result<Latents> {
         let variant = self.request.variant.network();
         let properties = self.model.properties(variant);
-        let network = self.model.network(variant)?;
+        let network = self.model.network(variant, &self.request.formats)?;
         let draw = seeded(job.seed);
         let is_voiced = voice.is_some();
         let audio_shape = [job.audio_tokens, network.config.audio_in_channels];
@@ -233,7 +233,9 @@ impl Run<'_> {
         (base, image): (&Latents, Option<Tensor>),
     ) -> Result<Latents> {
         let properties = self.model.properties(variant.network());
-        let network = self.model.network(variant.network())?;
+        let network = self
+            .model
+            .network(variant.network(), &self.request.formats)?;
         let upscaling = Upscaling {
             target: (grid.height, grid.width),
             steps: properties.steps,

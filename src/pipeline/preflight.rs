@@ -5,6 +5,7 @@ use super::{
     Context, Model,
     conditions::Conditions,
     denoise::pass_of,
+    formats::{Formats, quantized},
     request::{BaseVariant, Job, Request, VideoDecoder},
 };
 use crate::{
@@ -47,7 +48,7 @@ pub fn check(
     for (variant, grid, method, text) in [Some(base), sr.transpose()?].into_iter().flatten() {
         check_pass(
             context,
-            model,
+            (model, &request.formats),
             (variant, grid),
             job.audio_tokens,
             (method, text),
@@ -58,19 +59,20 @@ pub fn check(
 
 fn check_pass(
     context: &Context<'_>,
-    model: &Model,
+    (model, formats): (&Model, &Formats),
     (variant, grid): (Variant, Grid),
     audio: usize,
     (method, text): (Method, Vec<usize>),
 ) -> Result<()> {
-    let network = model.network(variant)?;
+    let network = model.network(variant, formats)?;
     for &text in &text {
         let sequence = Sequence { grid, audio, text };
         let placed = sequence.check(network.coordinates);
         placed.map_err(|problem| Error::input("prompt", problem))?;
     }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
-    let plan = context.precise(dit::denoise(&pass).0);
+    let plan = quantized(dit::denoise(&pass).0, &network.eight_bit);
+    let plan = context.precise(plan);
     context.executor.check(&plan, &context.how()).map(drop)
 }
 

@@ -12,6 +12,9 @@ use crate::{
     weights::Weights,
 };
 
+/// Ending of the checks of a direction.
+pub const DIRECTION: &str = ", direction";
+
 /// How far `1 - 2 <x, y> / (|x|^2 + |y|^2)` may be from zero; catches a wrong scale that hides in the largest error.
 const DISSIMILARITY: f64 = 1e-5;
 
@@ -115,7 +118,7 @@ fn judge(plan: &Plan, step: &Step, values: [std::borrow::Cow<'_, [f32]>; 3]) -> 
     let allowed = 2.0 * max_abs(&near, &want) + ulp;
     let error = Check::max_abs(&what, &got, &want, allowed);
     let direction = Check {
-        what: format!("{what}, direction"),
+        what: what + DIRECTION,
         error: dissimilarity(&got, &want),
         allowed: DISSIMILARITY,
         worst: error.worst.clone(),

@@ -1,7 +1,7 @@
 //! Tensors by name, and the check that all of them are what the model wants.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +9,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::rules::Rule;
+use super::{quantized::Quantized, rules::Rule};
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
@@ -19,6 +19,13 @@ pub struct Info {
     pub shape: Shape,
     /// Element type in the file.
     pub dtype: DType,
+}
+
+impl Info {
+    /// Bytes of the tensor.
+    pub fn bytes(&self) -> u64 {
+        (self.shape.count() * self.dtype.size()) as u64
+    }
 }
 
 /// Tensors by name.
@@ -41,6 +48,16 @@ pub trait Source: Send + Sync {
     /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
     fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
         None
+    }
+
+    /// What `name` is rounded from as it is loaded, for devices that would rather do that themselves: of `X.weight` and
+    /// of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be rounded to bf16 first. Not looked at for
+    /// NaN and infinity. `None` where `name` is stored as it is.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    fn unquantized(&self, _name: &str) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 }
 
@@ -94,6 +111,13 @@ impl Weights {
     #[must_use]
     pub fn allowing_more_rows(mut self, name: impl Into<String>) -> Self {
         self.may_have_more_rows.push(name.into());
+        self
+    }
+
+    /// The same with `layers` in 8 bits, see [`Quantized`].
+    #[must_use]
+    pub fn in_eight_bits(mut self, layers: BTreeSet<String>) -> Self {
+        self.source = Box::new(Quantized::new(self.source, layers));
         self
     }
 
@@ -166,6 +190,15 @@ impl Weights {
     pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
         self.check_one(want)?;
         Ok(self.source.rule(&want.name))
+    }
+
+    /// The tensor that the wanted one is rounded from as it is loaded, if it is: [`Source::unquantized`].
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub fn unquantized(&self, want: &Want) -> Result<Option<Tensor>> {
+        self.check_one(want)?;
+        self.source.unquantized(&want.name)
     }
 
     /// Row-major index of the tensor's first NaN or infinity.
@@ -308,6 +341,11 @@ impl Source for Selected {
 
     fn rule(&self, name: &str) -> Option<(u64, Rule)> {
         self.source.rule(self.names.get(name)?)
+    }
+
+    fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
+        self.source
+            .unquantized(self.names.get(name).map_or(name, String::as_str))
     }
 }
 

@@ -5,6 +5,8 @@
 use std::time::Instant;
 
 use gallop::{
+    Result,
+    device::needs,
     pipeline::{
         Formats, Stage,
         estimate::{Estimate, Gpu, Residency, Scenario, estimate, stages},
@@ -31,7 +33,7 @@ fn published(size: Size, formats: &str, gpu: &str) -> Estimate {
         formats: formats.parse().unwrap(),
     };
     let work = stages(&networks, &job, &scenario).unwrap();
-    estimate(&work, &Gpu::named(gpu).unwrap())
+    estimate(&work, &Gpu::named(gpu).unwrap(), &needs).unwrap()
 }
 
 /// `value` within 0.5 % of `table`.
@@ -126,16 +128,7 @@ fn what_does_not_fit_is_staged_then_streamed_then_refused() {
     assert_eq!(how(Size::P256, "fp8", "rtx4090"), Some(Residency::Staged));
     let mut small = Gpu::named("rtx4090").unwrap();
     small.memory_bytes = 2 << 30;
-    let networks = Networks::published();
-    let job = resolve(&Request::default(), networks.defaults, None).unwrap();
-    let scenario = Scenario {
-        text_tokens: 320,
-        variant: BaseVariant::Base,
-        steps: Some(3),
-        decoder: VideoDecoder::Wan,
-        formats: Formats::default(),
-    };
-    let estimate = estimate(&stages(&networks, &job, &scenario).unwrap(), &small);
+    let estimate = guided(Size::P256, &small).unwrap();
     assert_eq!(estimate.residency, None);
     let base = estimate
         .stages
@@ -143,4 +136,51 @@ fn what_does_not_fit_is_staged_then_streamed_then_refused() {
         .find(|s| s.stage == Stage::Base)
         .unwrap();
     assert_eq!((base.runs, base.tokens.len()), (3, 2));
+}
+
+/// Three guided steps and the full decoder.
+fn guided(size: Size, gpu: &Gpu) -> Result<Estimate> {
+    let networks = Networks::published();
+    let request = Request {
+        size: Some(size),
+        ..Request::default()
+    };
+    let job = resolve(&request, networks.defaults, None)?;
+    let scenario = Scenario {
+        text_tokens: 320,
+        variant: BaseVariant::Base,
+        steps: Some(3),
+        decoder: VideoDecoder::Wan,
+        formats: Formats::default(),
+    };
+    let work = stages(&networks, &job, &scenario)?;
+    estimate(&work, gpu, &needs)
+}
+
+#[test]
+fn what_no_kernel_can_run_is_named() {
+    let error = guided(Size::P1080, &Gpu::named("h200").unwrap()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains(" at ") && text.contains("more than kernels count to"),
+        "{text}"
+    );
+    assert_eq!(error.exit_code(), 5);
+}
+
+#[test]
+fn the_published_preset_fits_gpus_of_80_and_48_gigabytes() {
+    for (weights, gigabytes) in [("bf16", 80), ("fp8", 48)] {
+        let estimate = published(Size::P1080, weights, "h100");
+        let staged = estimate.peak_bytes(Residency::Staged);
+        println!("{weights}: {:.1} GB", staged as f64 / 1e9);
+        // The driver, the kernels and the graphs have the rest.
+        assert!(
+            staged + (2 << 30) < gigabytes * 1_000_000_000,
+            "{estimate:#?}"
+        );
+    }
+    // Streamed, both fit the smallest GPU that is named here.
+    let estimate = published(Size::P1080, "bf16", "rtx4090");
+    assert_eq!(estimate.residency, Some(Residency::Streamed));
 }

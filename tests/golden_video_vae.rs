@@ -15,7 +15,7 @@ use std::{
 use gallop::{
     Error, Result, Tensor,
     cpu::Cpu,
-    executor::{Executor, Prepare, Program, wants},
+    executor::{Executor, Needs, Prepare, Program, wants},
     media::to_u8,
     model::video_vae::{
         Call, Chunks, Precision, TurboConfig, WanConfig, statistics,
@@ -176,8 +176,8 @@ impl Executor for Counting {
         "counting".into()
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
-        Cpu.check(plan)
+    fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs> {
+        Cpu.check(plan, how)
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {

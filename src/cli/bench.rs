@@ -4,13 +4,15 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
+    device::DeviceArguments,
     precision::PrecisionArgument,
+    profile,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
 use crate::{
     Result, device,
-    executor::Cancel,
+    executor::{Cancel, Executor},
     pipeline::{
         Context, Precision,
         bench::{Timing, bench},
@@ -37,9 +39,8 @@ pub(super) struct Arguments {
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
-    /// auto, cpu or cuda:N
-    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -47,13 +48,17 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let executor = super::open_device(&arguments.device)?;
+    let executor = arguments.device.open(!arguments.json)?;
     let context = Context {
-        executor: &*executor,
+        executor: &executor,
         cancel,
         precision: Precision::default(),
     };
+    if let Some(profile) = executor.profile() {
+        profile.enter(work.stage);
+    }
     let timings = bench(&context, &work, arguments.runs.into())?;
+    arguments.device.finish(&executor)?;
     let (width, height) = job.pixels();
     let title = format!(
         "{} on {}: {} of {}, precision {}, {width}x{height}, {} frames",
@@ -83,25 +88,8 @@ fn text(title: &str, timings: &[Timing]) -> String {
             timing.cost.flops / 1e9,
             timing.cost.flops / 1e9 / seconds
         ));
-        text.push_str(&format!(
-            "{:18} {:>5} {:>11} {:>6} {:>9} {:>9} {:>8}\n",
-            "op", "steps", "time", "share", "GFLOP", "GFLOP/s", "GB/s"
-        ));
-        let mut ops: Vec<_> = timing.ops.iter().collect();
-        ops.sort_by_key(|(_, op)| std::cmp::Reverse(op.time));
-        for (name, op) in ops {
-            let time = op.time.as_secs_f64();
-            let rate = |amount: f64| if time > 0.0 { amount / 1e9 / time } else { 0.0 };
-            text.push_str(&format!(
-                "{name:18} {:>5} {:>8.2} ms {:>4.0} % {:>9.2} {:>9.1} {:>8.1}\n",
-                op.steps,
-                time * 1e3,
-                100.0 * time / seconds,
-                op.cost.flops / 1e9,
-                rate(op.cost.flops),
-                rate(op.cost.bytes())
-            ));
-        }
+        text.push_str(&profile::table(&timing.ops));
+        text.push('\n');
     }
     text
 }
@@ -110,16 +98,6 @@ fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
     let calls: Vec<Value> = timings
         .iter()
         .map(|timing| {
-            let ops: Vec<Value> = timing
-                .ops
-                .iter()
-                .map(|(name, op)| {
-                    json!({
-                        "op": name, "steps": op.steps, "seconds": op.time.as_secs_f64(),
-                        "flops": op.cost.flops, "bytes": op.cost.bytes(),
-                    })
-                })
-                .collect();
             let runs: Vec<f64> = timing
                 .runs
                 .iter()
@@ -132,7 +110,7 @@ fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
                 "run_seconds": runs,
                 "flops": timing.cost.flops,
                 "bytes": timing.cost.bytes(),
-                "ops": ops,
+                "ops": profile::json(&timing.ops),
             })
         })
         .collect();

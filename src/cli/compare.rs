@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 
 use std::path::PathBuf;
 
-use super::{plot::Plot, precision::PrecisionArgument, stage::StageArguments, terminal};
+use super::{
+    device::DeviceArguments, plot::Plot, precision::PrecisionArgument, stage::StageArguments,
+    terminal,
+};
 use crate::{
     Error, Result,
+    executor::Executor,
     pipeline::{Formats, bench, estimate::Work},
     testing::{Check, DIRECTION, Verdict, between, compare},
 };
@@ -38,9 +42,8 @@ pub(super) struct Arguments {
     /// Compare two precisions with each other instead, layer by layer: --precision with these rules
     #[arg(long, value_name = "RULES")]
     against: Option<Formats>,
-    /// The device that is compared with the CPU, or that runs both precisions
-    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// List every step, not only the worst of each op and those that are off
     #[arg(long)]
     all: bool,
@@ -62,13 +65,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 /// The device with the CPU, op by op.
 fn devices(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let executor = super::open_device(&arguments.device)?;
+    let executor = arguments.device.open(!arguments.json)?;
     let mut checks = Vec::new();
     for call in &work.calls {
         let weights = bench::weights(&work, &call.plan)?;
         let inputs = bench::inputs(&call.plan);
-        checks.extend(compare(&call.plan, &weights, &inputs, &*executor)?);
+        checks.extend(compare(&call.plan, &weights, &inputs, &executor)?);
     }
+    arguments.device.finish(&executor)?;
     if arguments.json {
         terminal::print_json(&document(&work, &executor.name(), &checks))?;
     } else {
@@ -107,7 +111,7 @@ fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
     let formats = &arguments.precision.formats;
     let (_, _, work) = arguments.stage.work(formats)?;
     let (_, _, other) = arguments.stage.work(against)?;
-    let executor = super::open_device(&arguments.device)?;
+    let executor = arguments.device.open(!arguments.json)?;
     let mut layers = Vec::new();
     for (call, other) in work.calls.iter().zip(&other.calls) {
         if call.plan.to_string() == other.plan.to_string() {
@@ -123,8 +127,9 @@ fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
             bench::weights(&work, plans[1])?,
         ];
         let inputs = bench::inputs(plans[1]);
-        layers.extend(between(plans, weights.each_ref(), &inputs, &*executor)?);
+        layers.extend(between(plans, weights.each_ref(), &inputs, &executor)?);
     }
+    arguments.device.finish(&executor)?;
     let what = format!("{formats} against {against} on {}", executor.name());
     let title = title(&work, &what);
     if let Some(path) = &arguments.plot {

@@ -50,6 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         memory(),
         gpu(),
         kernels(),
+        chosen(),
         ffmpeg(),
         model(arguments),
     ];
@@ -135,6 +136,16 @@ fn gpu() -> Finding {
 
 fn kernels() -> Finding {
     Finding::new("kernels", device::build_note(), None)
+}
+
+/// What `--device auto` takes.
+fn chosen() -> Finding {
+    match super::open_device("auto") {
+        Ok((executor, which)) => {
+            Finding::new("device", which.unwrap_or_else(|| executor.name()), None)
+        }
+        Err(error) => Finding::new("device", error.to_string(), None),
+    }
 }
 
 fn ffmpeg() -> Finding {

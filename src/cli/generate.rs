@@ -8,6 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    device::DeviceArguments,
     precision::PrecisionArgument,
     progress::{Bars, Silent},
     report, terminal,
@@ -17,6 +18,7 @@ use crate::{
     executor::Cancel,
     pipeline::{
         self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
+        profile::Heard,
         request::{BaseVariant, Request, Size, VideoDecoder},
     },
 };
@@ -98,9 +100,8 @@ pub(super) struct Arguments {
     decoder: Decoder,
     #[command(flatten)]
     precision: PrecisionArgument,
-    /// auto, cpu or cuda:N
-    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Where to write the clip
     #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
     output: PathBuf,
@@ -187,16 +188,16 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         Some(dir) => Model::open(dir)?,
         None => Model::miniature(),
     };
-    let executor = super::open_device(&arguments.device)?;
+    let (json, is_quiet) = (arguments.json, arguments.quiet);
+    let executor = arguments.device.open(!(is_quiet || json))?;
     let context = Context {
-        executor: &*executor,
+        executor: &executor,
         cancel,
         precision: Precision::default(),
     };
-    let (json, is_quiet) = (arguments.json, arguments.quiet);
     let output = arguments.output();
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
-    let request = arguments.request()?;
+    let (request, device) = arguments.request()?;
     let bars = Bars::new();
     let silent = Silent::new();
     let progress: &dyn Progress = if is_quiet || json { &silent } else { &bars };
@@ -209,9 +210,14 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
              trained model",
         );
     }
-    let made = pipeline::generate(&context, &model, &request, &output, progress);
+    let heard = executor
+        .profile()
+        .map(|profile| Heard::new(progress, profile));
+    let heard: &dyn Progress = heard.as_ref().map_or(progress, |heard| heard);
+    let made = pipeline::generate(&context, &model, &request, &output, heard);
     bars.finish();
     let made = made?;
+    device.finish(&executor)?;
     let outcome = report::Outcome {
         report: &made,
         is_trained: !model.is_miniature(),
@@ -256,13 +262,13 @@ impl Arguments {
         }
     }
 
-    fn request(self) -> Result<Request> {
+    fn request(self) -> Result<(Request, DeviceArguments)> {
         let prompt = match (self.prompt, &self.prompt_file) {
             (Some(prompt), _) => prompt,
             (None, Some(path)) => read_prompt(path)?,
             (None, None) => DEFAULT_PROMPT.into(),
         };
-        Ok(Request {
+        let request = Request {
             prompt,
             negative_prompt: self.negative_prompt,
             size: self.size,
@@ -278,7 +284,8 @@ impl Arguments {
             decoder: self.decoder.into(),
             formats: self.precision.formats,
             save_latents: self.save_latents,
-        })
+        };
+        Ok((request, self.device))
     }
 }
 

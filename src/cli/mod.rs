@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod compare;
+mod device;
 mod doctor;
 mod generate;
 mod inspect;
@@ -13,6 +14,7 @@ mod pack;
 mod plan;
 mod plot;
 mod precision;
+mod profile;
 mod progress;
 mod report;
 mod stage;
@@ -26,7 +28,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use clap::Parser;
 
 use crate::{
-    Error, Result, device,
+    Error, Result, device as open,
     executor::{Cancel, Executor},
 };
 use args::{Arguments, Command};
@@ -74,11 +76,16 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// The executor called `name`. `GALLOP_KERNEL_DIR` names a folder whose cubins a GPU runs instead of those that were
-/// compiled in.
-fn open_device(name: &str) -> Result<Box<dyn Executor>> {
+/// The executor called `name`, and for `auto` which that is and why. `GALLOP_KERNEL_DIR` names a folder whose cubins a
+/// GPU runs instead of those that were compiled in.
+fn open_device(name: &str) -> Result<(Box<dyn Executor>, Option<String>)> {
     let kernels = std::env::var_os("GALLOP_KERNEL_DIR").filter(|folder| !folder.is_empty());
-    device::open(name, kernels.as_deref().map(Path::new))
+    let kernels = kernels.as_deref().map(Path::new);
+    if name == "auto" {
+        let (executor, which) = open::choose(kernels);
+        return Ok((executor, Some(which)));
+    }
+    Ok((open::open(name, kernels)?, None))
 }
 
 /// The first Ctrl-C asks the work to stop and clean up, the second ends the program at once.

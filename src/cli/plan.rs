@@ -11,7 +11,7 @@ use super::{
     terminal::{self, human_seconds},
 };
 use crate::{
-    Error, Result,
+    Error, Result, device,
     error::human_bytes,
     pipeline::{
         Formats, Stage,
@@ -150,7 +150,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(choice) = arguments.text {
         return print_plan(&work, choice);
     }
-    let estimate = estimate(&work, &gpu(arguments)?);
+    let estimate = estimate(&work, &gpu(arguments)?, &device::needs)?;
     let what = (&networks, &job, &scenario.formats);
     if arguments.json {
         terminal::print_json(&json(what, &estimate))

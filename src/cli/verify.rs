@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,
     };
-    let executor = super::open_device(&arguments.device)?;
+    let (executor, _) = super::open_device(&arguments.device)?;
     let tokenizer = arguments.tokenizer.as_deref().map(read).transpose()?;
     let mut rows = Vec::new();
     for suite in &suites {

@@ -1,6 +1,6 @@
 //! Runs a plan step by step: gathers arguments, calls the op's function, rounds at the store.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     DType, Result, Tensor,
-    executor::{self, Cancel, Executor, Prepare, Program, Report, StepReport},
+    executor::{self, Cancel, Executor, Needs, Prepare, Program, Report, UnitReport},
     plan::{Buf, Op, Part, Plan, Role, Step},
     weights::{Weights, check_finite},
 };
@@ -25,13 +25,13 @@ impl Executor for Cpu {
         "cpu".into()
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
+    fn check(&self, plan: &Plan, _: &Prepare) -> Result<Needs> {
         memory::check(plan)
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         weights.check(&executor::wants(plan))?;
-        self.check(plan)?;
+        self.check(plan, how)?;
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             how.cancel.check()?;
@@ -47,7 +47,9 @@ impl Executor for Cpu {
             plan.last_uses()
         };
         Ok(Box::new(CpuProgram {
-            times: vec![Duration::ZERO; plan.steps().len()],
+            units: (0..plan.steps().len())
+                .map(|step| UnitReport::new(plan, step..step + 1, &[]))
+                .collect(),
             runs: 0,
             plan: plan.clone(),
             tensors,
@@ -66,7 +68,7 @@ struct CpuProgram {
     values: Vec<Option<Vec<f32>>>,
     last_uses: Vec<Option<usize>>,
     cancel: Cancel,
-    times: Vec<Duration>,
+    units: Vec<UnitReport>,
     runs: usize,
 }
 
@@ -98,7 +100,7 @@ impl Program for CpuProgram {
             self.cancel.check()?;
             let start = Instant::now();
             self.step(index);
-            self.times[index] += start.elapsed();
+            self.units[index].times.push(start.elapsed());
         }
         self.runs += 1;
         Ok(())
@@ -119,17 +121,9 @@ impl Program for CpuProgram {
     }
 
     fn report(&self) -> Report {
-        let steps = self.plan.steps().iter().zip(&self.times).enumerate();
-        let steps = steps.map(|(index, (step, &time))| StepReport {
-            label: self.plan.spec(step.writes).label.clone(),
-            op: step.op.name(),
-            kernels: Vec::new(),
-            cost: self.plan.cost(index),
-            time,
-        });
         Report {
             runs: self.runs,
-            steps: steps.collect(),
+            units: self.units.clone(),
         }
     }
 }

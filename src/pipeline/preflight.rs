@@ -73,7 +73,8 @@ fn check_pass(
     }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
     let plan = quantized(dit::denoise(&pass).0, &network.eight_bit);
-    context.executor.check(&context.precise(plan))
+    let plan = context.precise(plan);
+    context.executor.check(&plan, &context.how()).map(drop)
 }
 
 fn check_decoder(
@@ -113,5 +114,6 @@ fn check_decoder(
             .0
         }
     };
-    context.executor.check(&context.precise(plan))
+    let plan = context.precise(plan);
+    context.executor.check(&plan, &context.how()).map(drop)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -44,6 +45,11 @@ pub trait Source: Send + Sync {
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
 
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+        None
+    }
+
     /// What `name` is rounded from as it is loaded, for devices that would rather do that themselves: of `X.weight` and
     /// of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be rounded to bf16 first. Not looked at for
     /// NaN and infinity. `None` where `name` is stored as it is.
@@ -52,11 +58,6 @@ pub trait Source: Send + Sync {
     /// As [`Source::load`].
     fn unquantized(&self, _name: &str) -> Result<Option<Tensor>> {
         Ok(None)
-    }
-
-    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
-    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
-        None
     }
 }
 
@@ -181,15 +182,6 @@ impl Weights {
         ))
     }
 
-    /// The tensor that the wanted one is rounded from as it is loaded, if it is: [`Source::unquantized`].
-    ///
-    /// # Errors
-    /// As [`Weights::load`].
-    pub fn unquantized(&self, want: &Want) -> Result<Option<Tensor>> {
-        self.check_one(want)?;
-        self.source.unquantized(&want.name)
-    }
-
     /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
     /// to the rule's type.
     ///
@@ -200,12 +192,22 @@ impl Weights {
         Ok(self.source.rule(&want.name))
     }
 
+    /// The tensor that the wanted one is rounded from as it is loaded, if it is: [`Source::unquantized`].
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub fn unquantized(&self, want: &Want) -> Result<Option<Tensor>> {
+        self.check_one(want)?;
+        self.source.unquantized(&want.name)
+    }
+
     /// Row-major index of the tensor's first NaN or infinity.
     ///
     /// # Errors
     /// As [`Weights::load`].
     pub fn first_not_finite(&self, want: &Want) -> Result<Option<usize>> {
-        Ok(first_not_finite(&self.load(want)?))
+        let tensor = self.load(want)?;
+        Ok(first_not_finite(&tensor, 0..tensor.count()))
     }
 
     /// The file that holds `name`, or that should hold it; for messages.
@@ -337,13 +339,13 @@ impl Source for Selected {
             .path(self.names.get(name).map_or(name, String::as_str))
     }
 
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
+    }
+
     fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
         self.source
             .unquantized(self.names.get(name).map_or(name, String::as_str))
-    }
-
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        self.source.rule(self.names.get(name)?)
     }
 }
 
@@ -352,7 +354,7 @@ impl Source for Selected {
 /// # Errors
 /// Names the file, the tensor and the row-major index of the first such element.
 pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
-    match first_not_finite(tensor) {
+    match first_not_finite(tensor, 0..tensor.count()) {
         None => Ok(()),
         Some(index) => {
             let problem = format!(
@@ -365,10 +367,16 @@ pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
-/// Row-major index of the first NaN or infinity: the first element whose exponent bits are all ones; of E4m3, which
-/// has no infinity, all bits but the sign.
-fn first_not_finite(tensor: &Tensor) -> Option<usize> {
-    let bytes = tensor.bytes();
+/// Whether elements `range` (row-major) hold no NaN and no infinity.
+pub fn is_finite(tensor: &Tensor, range: Range<usize>) -> bool {
+    first_not_finite(tensor, range).is_none()
+}
+
+/// Row-major index, from the start of `range`, of the first NaN or infinity: the first element whose exponent bits are
+/// all ones; of E4m3, which has no infinity, all bits but the sign.
+fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
+    let size = tensor.dtype().size();
+    let bytes = &tensor.bytes()[range.start * size..range.end * size];
     match tensor.dtype() {
         DType::F32 => first(bytes, |b| {
             u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000

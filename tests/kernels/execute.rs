@@ -34,8 +34,8 @@ pub(crate) fn execute(
         }
     }
     program.run().map_err(|e| e.to_string())?;
-    let steps = program.report().steps;
-    let kernels = steps.into_iter().flat_map(|step| step.kernels).collect();
+    let units = program.report().units;
+    let kernels = units.into_iter().flat_map(|unit| unit.kernels).collect();
     let got = program.read(y).map_err(|e| e.to_string())?;
     Ok((got, kernels))
 }

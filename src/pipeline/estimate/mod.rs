@@ -1,7 +1,7 @@
 //! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
 //!
-//! Loads no weights and runs nothing. Times are estimates; [`Estimate::assumptions`] says what they rest on. Read
-//! [`estimate`] first.
+//! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates, and
+//! [`Estimate::assumptions`] says what they rest on. Read [`estimate`] first.
 
 mod gpu;
 mod stages;
@@ -10,11 +10,7 @@ pub use gpu::Gpu;
 pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
 
 use super::Stage;
-use crate::{
-    DType,
-    plan::{Op, Plan, Spec},
-    weights::Component,
-};
+use crate::{DType, Result, executor::Needs, plan::Plan, weights::Component};
 
 /// Kept free on the GPU for the driver's context and what others use, bytes.
 const RESERVED_BYTES: u64 = 1 << 30;
@@ -84,9 +80,17 @@ pub struct Estimate {
     pub residency: Option<Residency>,
 }
 
-/// What `work` takes on `gpu`.
-pub fn estimate(work: &[Work], gpu: &Gpu) -> Estimate {
-    let stages = work.iter().map(|work| stage(work, gpu)).collect();
+/// What `work` takes on `gpu`, whose executor says by `needs` what it would allocate for a plan.
+///
+/// # Errors
+/// Those of `needs`: an op that the executor cannot run.
+pub fn estimate(
+    work: &[Work],
+    gpu: &Gpu,
+    needs: &dyn Fn(&Plan) -> Result<Needs>,
+) -> Result<Estimate> {
+    let stages = work.iter().map(|work| stage(work, gpu, needs));
+    let stages = stages.collect::<Result<_>>()?;
     let specs = |call: &Call| {
         call.plan
             .buffers()
@@ -102,7 +106,7 @@ pub fn estimate(work: &[Work], gpu: &Gpu) -> Estimate {
     let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
     let fits = |how: &Residency| estimate.peak_bytes(*how) <= usable;
     estimate.residency = Residency::ALL.into_iter().find(fits);
-    estimate
+    Ok(estimate)
 }
 
 impl Estimate {
@@ -143,7 +147,7 @@ impl Estimate {
     }
 }
 
-fn stage(work: &Work, gpu: &Gpu) -> StageEstimate {
+fn stage(work: &Work, gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Result<StageEstimate> {
     let mut all = StageEstimate {
         stage: work.stage,
         part: work.part,
@@ -160,75 +164,17 @@ fn stage(work: &Work, gpu: &Gpu) -> StageEstimate {
     for Call { plan, runs } in &work.calls {
         let times = *runs as f64;
         let cost = plan.total_cost();
-        let layers = layers(plan);
+        let needs = needs(plan)?;
         let seconds = gpu::seconds(plan, gpu);
-        let copied = layers.streamed as f64 / gpu.link;
+        let copied = needs.copied as f64 / gpu.link;
         all.runs += runs;
         all.flops += times * cost.flops;
         all.bytes += times * cost.bytes();
-        all.arena_bytes = all.arena_bytes.max(plan.arena().bytes as u64);
-        all.weight_bytes = all.weight_bytes.max(layers.fixed + layers.streamed);
-        all.streamed_weight_bytes = all.streamed_weight_bytes.max(layers.fixed + layers.slots);
+        all.arena_bytes = all.arena_bytes.max(needs.with(0));
+        all.weight_bytes = all.weight_bytes.max(needs.weights);
+        all.streamed_weight_bytes = all.streamed_weight_bytes.max(needs.streamed_weights);
         all.resident_seconds += times * seconds;
         all.streamed_seconds += times * seconds.max(copied);
     }
-    all
-}
-
-/// Weights of a plan by where they are when layers are streamed.
-struct Layers {
-    /// On the GPU all the time: outside of every layer.
-    fixed: u64,
-    /// Copied in every run.
-    streamed: u64,
-    /// Two slots of the largest layer, or all layers if they are smaller.
-    slots: u64,
-}
-
-fn layers(plan: &Plan) -> Layers {
-    let bytes = |label: &str| -> u64 {
-        let within = |name: &str| {
-            name.strip_prefix(label)
-                .is_some_and(|rest| rest.starts_with('.'))
-        };
-        plan.weights()
-            .map(|buf| plan.spec(buf))
-            .filter(|spec| spec.part.is_none() && within(&spec.label))
-            .map(spec_bytes)
-            .sum()
-    };
-    let segments: Vec<u64> = plan
-        .segments()
-        .iter()
-        .map(|segment| bytes(&segment.label))
-        .collect();
-    let all: u64 = plan
-        .weights()
-        .map(|buf| plan.spec(buf))
-        .filter(|spec| spec.part.is_none())
-        .map(spec_bytes)
-        .sum();
-    let streamed: u64 = segments.iter().sum();
-    // Rows of the embedding are picked on the host.
-    let on_host: u64 = tables(plan);
-    Layers {
-        fixed: all - streamed - on_host,
-        streamed,
-        slots: streamed.min(2 * segments.iter().copied().max().unwrap_or(0)),
-    }
-}
-
-fn spec_bytes(spec: &Spec) -> u64 {
-    (spec.shape.count() * spec.dtype.size()) as u64
-}
-
-/// Bytes of the tables that `embed` steps read a few rows of.
-fn tables(plan: &Plan) -> u64 {
-    let embeds = plan
-        .steps()
-        .iter()
-        .filter(|step| matches!(step.op, Op::Embed { .. }));
-    embeds
-        .map(|step| spec_bytes(plan.spec(step.reads[1])))
-        .sum()
+    Ok(all)
 }

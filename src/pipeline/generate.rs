@@ -280,7 +280,7 @@ impl Run<'_> {
                 let mut report =
                     |done, total| self.progress.report(Stage::DecodeVideo, done, total);
                 let mut sink = |chunk: Tensor| {
-                    frames.extend(media::to_u8_channels_last(&chunk.to_f32()));
+                    frames.extend_from_slice(chunk.bytes());
                     Ok(())
                 };
                 decode_video(
@@ -296,7 +296,7 @@ impl Run<'_> {
                 self.progress.report(Stage::DecodeVideo, 0, 1);
                 let wan = self.model.wan()?;
                 let decoded = decode_wan(self.context, &wan.weights, &wan.config, &latents.video)?;
-                frames.extend(media::to_u8_channels_last(&decoded.to_f32()));
+                frames.extend_from_slice(decoded.bytes());
                 self.progress.report(Stage::DecodeVideo, 1, 1);
             }
         }

@@ -8,7 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::quantized::Quantized;
+use super::{quantized::Quantized, rules::Rule};
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
@@ -52,6 +52,11 @@ pub trait Source: Send + Sync {
     /// As [`Source::load`].
     fn unquantized(&self, _name: &str) -> Result<Option<Tensor>> {
         Ok(None)
+    }
+
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+        None
     }
 }
 
@@ -183,6 +188,16 @@ impl Weights {
     pub fn unquantized(&self, want: &Want) -> Result<Option<Tensor>> {
         self.check_one(want)?;
         self.source.unquantized(&want.name)
+    }
+
+    /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
+    /// to the rule's type.
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
+        self.check_one(want)?;
+        Ok(self.source.rule(&want.name))
     }
 
     /// Row-major index of the tensor's first NaN or infinity.
@@ -325,6 +340,10 @@ impl Source for Selected {
     fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
         self.source
             .unquantized(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
     }
 }
 

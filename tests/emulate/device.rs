@@ -26,6 +26,7 @@ const GUARD_BYTES: usize = 256;
 
 /// The emulator; each launch gets a seed of its own.
 pub(crate) struct Emulated {
+    emulator: Emulator,
     policy: Policy,
     seed: u64,
     /// Bytes that may be allocated in all.
@@ -46,6 +47,7 @@ impl Emulated {
     /// A device whose launches run under `policy`, in orders that follow from `seed`.
     pub(crate) fn new(policy: Policy, seed: u64) -> Self {
         Self {
+            emulator: Emulator::load().clone(),
             policy,
             seed,
             capacity: 1 << 30,
@@ -58,6 +60,11 @@ impl Emulated {
             recording: Mutex::new(None),
             fault: Mutex::new(None),
         }
+    }
+
+    /// The same with other kernels.
+    pub(crate) fn with_kernels(self, emulator: Emulator) -> Self {
+        Self { emulator, ..self }
     }
 
     /// The same with so many bytes of memory.
@@ -106,7 +113,7 @@ impl Emulated {
             policy: self.policy,
         };
         let args: Vec<Arg> = launch.args().iter().map(arg).collect();
-        let outcome = Emulator::load().launch(kernel.name, &sizes, run, &args);
+        let outcome = self.emulator.launch(kernel.name, &sizes, run, &args);
         outcome.map_err(|problem| Error::device(format!("{launch}, {run}: {problem}")))
     }
 
@@ -302,8 +309,8 @@ fn arg(arg: &CrateArg) -> Arg {
     match arg {
         CrateArg::Address(value) => Arg::Pointer(*value),
         CrateArg::Int(value) => Arg::Int(*value),
+        CrateArg::Long(value) => Arg::Long(*value),
         CrateArg::Float(value) => Arg::Float(*value),
-        CrateArg::Long(_) => panic!("no kernel takes 64-bit sizes"),
         CrateArg::Map(map) => {
             let mut words = [0; 16];
             for (word, &bytes) in words.iter_mut().zip(map.0.as_chunks().0) {

@@ -13,7 +13,7 @@ use std::{
     env,
     ffi::{c_char, c_int, c_void},
     fmt,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use libloading::{Library, Symbol};
@@ -80,6 +80,7 @@ impl Launch {
 pub(crate) enum Arg {
     Pointer(u64),
     Int(i32),
+    Long(i64),
     Float(f32),
     Map(TensorMap),
 }
@@ -114,8 +115,9 @@ pub(crate) enum Swizzle {
 }
 
 /// Kernels made runnable.
+#[derive(Clone)]
 pub(crate) struct Emulator {
-    libraries: Vec<Library>,
+    libraries: Vec<Arc<Library>>,
 }
 
 type Entry = unsafe extern "C" fn(*mut *mut c_void);
@@ -272,15 +274,17 @@ pub(crate) fn each_run(seeds: u64, case: impl Fn(Run) -> Result<(), String> + Sy
     );
 }
 
-fn open(path: &std::path::PathBuf) -> Library {
+fn open(path: &std::path::PathBuf) -> Arc<Library> {
     // SAFETY: the library was built from our own sources a moment ago; it has no initialisers beyond libstdc++'s.
-    unsafe { Library::new(path) }.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let library = unsafe { Library::new(path) };
+    Arc::new(library.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
 fn value_pointer(arg: &mut Arg) -> *mut c_void {
     match arg {
         Arg::Pointer(value) => (&raw mut *value).cast(),
         Arg::Int(value) => (&raw mut *value).cast(),
+        Arg::Long(value) => (&raw mut *value).cast(),
         Arg::Float(value) => (&raw mut *value).cast(),
         Arg::Map(value) => (&raw mut *value).cast(),
     }

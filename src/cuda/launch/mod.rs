@@ -12,6 +12,7 @@ pub(super) mod attention_plain;
 pub(super) mod channel;
 pub(super) mod combine;
 pub(super) mod conv;
+pub(super) mod conv3d;
 pub(super) mod copy;
 pub(super) mod depthwise;
 pub(super) mod embed;
@@ -20,17 +21,20 @@ pub(super) mod gemm_bf16;
 pub(super) mod l2_norm;
 pub(super) mod linear_f32;
 pub(super) mod norm_rope;
+pub(super) mod norm_silu;
 pub(super) mod patch;
 pub(super) mod pixels;
+pub(super) mod quantize;
 pub(super) mod rms_norm;
 pub(super) mod rope;
+pub(super) mod synthetic;
 pub(super) mod weight_norm;
 
 use half::bf16;
 
 use super::{
     arena::View,
-    arguments::{Dev, DevMut},
+    arguments::{Dev, DevMut, E4m3},
     lower::{Site, Sound, blocks},
 };
 use crate::{
@@ -48,9 +52,9 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         Op::Linear {
             scaling: Scaling::Rows | Scaling::Fixed(_),
             ..
-        }
-        | Op::RowScale
-        | Op::Quantize { .. } => Err(site.types()),
+        } => Err(site.types()),
+        Op::RowScale => quantize::row_scale(site),
+        Op::Quantize { factor } => quantize::quantize(site, *factor),
         Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
             gemm_bf16::linear(site, ends)
         }
@@ -76,7 +80,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         Op::Snake => channel::snake(site),
         Op::Affine => channel::affine(site),
         Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(site, *conv),
-        Op::Conv3d(conv) => conv::conv3d(site, *conv),
+        Op::Conv3d(conv) => conv3d::conv3d(site, *conv),
         Op::Conv1d(conv) => conv::conv1d(site, *conv),
         Op::ConvTranspose1d { stride } => conv::conv_transpose1d(site, *stride),
         Op::WeightNorm => weight_norm::weight_norm(site),
@@ -84,6 +88,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         | Op::PixelShuffle(_)
         | Op::PixelUnshuffle(_)
         | Op::FrameShuffle
+        | Op::Bytes
         | Op::AverageDown { .. }
         | Op::DuplicateUp { .. } => pixels::pixels(site),
     }
@@ -105,6 +110,14 @@ impl Element for bf16 {
 
 impl Element for i32 {
     const DTYPE: DType = DType::I32;
+}
+
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}
+
+impl Element for E4m3 {
+    const DTYPE: DType = DType::E4m3;
 }
 
 impl View {

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 
-use super::source::{Info, Source, Want, check_finite};
+use super::{
+    rules::Rule,
+    source::{Info, Source, Want, check_finite},
+};
 use crate::{
     DType, Error, Result, Shape, Tensor,
     tensor::{e4m3_from_f32, e4m3_scale, round_bf16},
@@ -171,9 +174,16 @@ impl Source for Quantized {
         }
     }
 
-    fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
         match self.made(name) {
-            Some(part) => self.source.load(&part.weight).map(Some),
+            Some(_) => None,
+            None => self.source.rule(name),
+        }
+    }
+
+    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
+        match self.made(name) {
+            Some(part) => Some((&*self.source, part.weight)),
             None => self.source.unquantized(name),
         }
     }

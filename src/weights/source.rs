@@ -44,14 +44,11 @@ pub trait Source: Send + Sync {
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// What `name` is rounded from as it is loaded, for devices that would rather do that themselves: of `X.weight` and
-    /// of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be rounded to bf16 first. Not looked at for
-    /// NaN and infinity. `None` where `name` is stored as it is.
-    ///
-    /// # Errors
-    /// As [`Source::load`].
-    fn unquantized(&self, _name: &str) -> Result<Option<Tensor>> {
-        Ok(None)
+    /// Where what `name` is rounded from as it is loaded comes from, and its name there, for devices that would rather
+    /// round themselves: of `X.weight` and of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be
+    /// rounded to bf16 first. Nobody has looked for NaN and infinity in it. `None` where `name` is stored as it is.
+    fn unquantized(&self, _name: &str) -> Option<(&dyn Source, String)> {
+        None
     }
 
     /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
@@ -181,13 +178,13 @@ impl Weights {
         ))
     }
 
-    /// The tensor that the wanted one is rounded from as it is loaded, if it is: [`Source::unquantized`].
+    /// What the wanted tensor is rounded from as it is loaded, if it is: [`Source::unquantized`].
     ///
     /// # Errors
-    /// As [`Weights::load`].
-    pub fn unquantized(&self, want: &Want) -> Result<Option<Tensor>> {
+    /// If it is missing or not as wanted.
+    pub fn unquantized(&self, want: &Want) -> Result<Option<(&dyn Source, String)>> {
         self.check_one(want)?;
-        self.source.unquantized(&want.name)
+        Ok(self.source.unquantized(&want.name))
     }
 
     /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
@@ -337,9 +334,8 @@ impl Source for Selected {
             .path(self.names.get(name).map_or(name, String::as_str))
     }
 
-    fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
-        self.source
-            .unquantized(self.names.get(name).map_or(name, String::as_str))
+    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
+        self.source.unquantized(self.names.get(name)?)
     }
 
     fn rule(&self, name: &str) -> Option<(u64, Rule)> {

@@ -70,7 +70,8 @@ fn layers_are_rounded_as_they_are_loaded_and_stored_ones_are_the_same() {
         }
     }
     for want in wants() {
-        let whole = made.unquantized(&want).unwrap().unwrap();
+        let (source, name) = made.unquantized(&want).unwrap().unwrap();
+        let whole = source.load(&name).unwrap();
         assert_eq!((whole.dtype(), whole.bytes()), (DType::Bf16, full.bytes()));
     }
     // Stored as f32 it is rounded to bf16 on the way.
@@ -94,7 +95,7 @@ fn layers_are_rounded_as_they_are_loaded_and_stored_ones_are_the_same() {
 #[test]
 fn damaged_layers_are_refused_by_name() {
     let scratch = Scratch::new("quantized-damaged");
-    let [values, scales] = quantized::quantize(&matrix());
+    let [values, scales] = [quantized::values, quantized::scales].map(|of| of(&matrix()));
     let scale = |third: f32| Tensor::from_f32([1, 3], &[1.0, 2.0, third]);
     let check = |name: &str, tensors: &[(&str, Tensor)]| {
         let weights = weights(&scratch, name, tensors);

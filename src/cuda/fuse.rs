@@ -29,6 +29,27 @@ pub(super) struct Fusion {
 /// Longest first.
 const FUSED: &[Fusion] = &[
     Fusion {
+        length: 3,
+        is: |ops| {
+            matches!(
+                ops,
+                [
+                    Op::Linear { .. },
+                    Op::SwiGlu7 | Op::Gelu7,
+                    Op::Quantize { factor: Some(_) }
+                ]
+            )
+        },
+        keeps: &[],
+        launch: launch::gemm::fused,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Linear { .. }, Op::SwiGlu7 | Op::Gelu7 | Op::Add]),
+        keeps: &[],
+        launch: launch::gemm::fused,
+    },
+    Fusion {
         length: 2,
         is: |ops| matches!(ops, [Op::Add, Op::RmsNorm { .. }]),
         keeps: &[0],
@@ -55,8 +76,8 @@ impl Fusion {
         swallowed.map(|index| steps[index].writes).collect()
     }
 
-    /// Whether each step reads the result of the one before it, as its first argument, and nobody but that step
-    /// reads what is not written.
+    /// Whether each step reads the result of the one before it, as its first argument or as any of a sum's, and
+    /// nobody but that step reads what is not written.
     fn applies(&self, plan: &Plan, readers: &[usize], steps: &[Step]) -> bool {
         let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
         let chained = steps.windows(2).all(|pair| {
@@ -66,7 +87,7 @@ impl Fusion {
                 .filter(|&&b| b == pair[0].writes)
                 .count()
                 == 1
-                && pair[1].reads[0] == pair[0].writes
+                && (pair[1].reads[0] == pair[0].writes || pair[1].op == Op::Add)
         });
         let hidden = |buf: &Buf| {
             let spec = plan.spec(*buf);

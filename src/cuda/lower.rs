@@ -39,6 +39,19 @@ impl Sound {
         Self(launch)
     }
 
+    /// A launch of `entry` on a grid, without dynamic shared memory, for memory that is there already.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a grid that no kernel can have.
+    ///
+    /// # Safety
+    /// As for [`Sound::new`], of the memory that the arguments point into.
+    pub(super) unsafe fn of<E: Entry>(entry: &E, grid: [u32; 3]) -> Result<Self> {
+        let launch = Launch::new(entry, grid, 0)?;
+        // SAFETY: the caller vouches for the arguments.
+        Ok(unsafe { Self::new(launch) })
+    }
+
     /// What to launch.
     pub(super) fn launch(&self) -> &Launch {
         &self.0

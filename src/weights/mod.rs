@@ -26,6 +26,6 @@ pub use folder::{Component, Folder, State, Variant};
 pub use manifest::{Coordinates, Manifest, Properties};
 pub use shards::Safetensors;
 pub use source::{Info, Selected, Source, Want, Weights, check_finite};
-pub use synthetic::{Network, Synthetic};
+pub use synthetic::{Network, Rule, Synthetic};
 pub use torch_zip::TorchFile;
 pub use write::Writer;

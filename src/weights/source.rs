@@ -8,6 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
+use super::rules::Rule;
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
@@ -35,6 +36,11 @@ pub trait Source: Send + Sync {
 
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
+
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+        None
+    }
 }
 
 /// A tensor that a model asks for.
@@ -149,6 +155,16 @@ impl Weights {
             Arc::new(Whole(tensor)),
             0..bytes,
         ))
+    }
+
+    /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
+    /// to the rule's type.
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
+        self.check_one(want)?;
+        Ok(self.source.rule(&want.name))
     }
 
     /// Row-major index of the tensor's first NaN or infinity.
@@ -286,6 +302,10 @@ impl Source for Selected {
     fn path(&self, name: &str) -> PathBuf {
         self.source
             .path(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
     }
 }
 

@@ -213,6 +213,10 @@ impl Source for Synthetic {
     fn path(&self, _name: &str) -> PathBuf {
         PathBuf::from(format!("synthetic weights, seed {}", self.seed))
     }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        Some((self.key(name), self.tensors.get(name)?.1))
+    }
 }
 
 /// Seed of a tensor's numbers.

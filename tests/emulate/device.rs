@@ -302,8 +302,8 @@ fn arg(arg: &CrateArg) -> Arg {
     match arg {
         CrateArg::Address(value) => Arg::Pointer(*value),
         CrateArg::Int(value) => Arg::Int(*value),
+        CrateArg::Long(value) => Arg::Long(*value),
         CrateArg::Float(value) => Arg::Float(*value),
-        CrateArg::Long(_) => panic!("no kernel takes 64-bit sizes"),
         CrateArg::Map(map) => {
             let mut words = [0; 16];
             for (word, &bytes) in words.iter_mut().zip(map.0.as_chunks().0) {

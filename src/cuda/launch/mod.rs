@@ -24,8 +24,10 @@ pub(super) mod linear_f32;
 pub(super) mod norm_rope;
 pub(super) mod patch;
 pub(super) mod pixels;
+pub(super) mod quantize;
 pub(super) mod rms_norm;
 pub(super) mod rope;
+pub(super) mod synthetic;
 pub(super) mod weight_norm;
 
 use half::bf16;
@@ -47,7 +49,8 @@ use crate::{
 pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     let op = &site.steps[0].op;
     match op {
-        Op::RowScale | Op::Quantize { .. } => Err(site.types()),
+        Op::RowScale => quantize::row_scale(site),
+        Op::Quantize { factor } => quantize::quantize(site, *factor),
         Op::Linear { ends, scaling } if *scaling != Scaling::None => {
             gemm_fp8::linear(site, ends, *scaling)
         }

@@ -305,7 +305,9 @@ fn a_norm_that_somebody_else_reads_is_stored_beside_its_8_bits() {
     let scales = p.row_scale("scale", normed);
     let q = p.quantize("q", normed, Scale::Rows(scales));
     let copy = p.map("copy", Op::Copy, normed, F32);
-    [scales, q, copy].map(|buf| p.output(buf));
+    for buf in [scales, q, copy] {
+        p.output(buf);
+    }
     let plan = p.finish();
     let device = Arc::new(Emulated::new(Policy::Eager, 0));
     let program = run_on(&device, &plan, &Prepare::default(), &given(&plan, 5), 1);

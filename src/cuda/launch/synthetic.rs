@@ -10,12 +10,17 @@ use crate::{
         arena::View,
         kernels::synthetic::{SyntheticBf16, SyntheticF32, THREADS},
     },
-    weights::Rule,
+    weights::{Rule, synthetic::key_from},
 };
 
-/// Fills a whole weight by the rule of its tensor, the pitch behind each row with zeros; none if no kernel makes it.
+/// Fills rows of a weight, the tensor's from `row` on, by its key and rule, and the pitch behind each with zeros; none if
+/// no kernel makes it.
 #[expect(dead_code, reason = "for the upload of weights")]
-pub(in crate::cuda) fn fill(to: View, key: u64, rule: Rule) -> Result<Option<Sound>> {
+pub(in crate::cuda) fn fill(
+    to: View,
+    row: usize,
+    (key, rule): (u64, Rule),
+) -> Result<Option<Sound>> {
     let Rule::Uniform {
         offset,
         scale,
@@ -25,6 +30,7 @@ pub(in crate::cuda) fn fill(to: View, key: u64, rule: Rule) -> Result<Option<Sou
         return Ok(None);
     };
     assert!(to.is_aligned(), "weights are aligned");
+    let key = key_from(key, (row * to.cols) as u64);
     let grid = chunk_blocks(to.rows, to.pitch, THREADS)?;
     macro_rules! launch {
         ($entry:ident) => {{

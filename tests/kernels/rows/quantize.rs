@@ -1,7 +1,10 @@
-//! Rows in 8 bits: the kernels that only scale and quantise against the simplest code there is, bit for bit, and those
-//! that do something else in front against that other kernel followed by these.
+//! Rows in 8 bits, bit for bit: the kernels that only scale and quantise against the rounding of `src/tensor`, those that
+//! do something else in front against that other kernel followed by these.
 
-use gallop::{DType, Tensor, tensor::round_bf16};
+use gallop::{
+    DType, Tensor,
+    tensor::{e4m3_from_f32, e4m3_scale},
+};
 
 use super::SEEDS;
 use crate::{
@@ -19,32 +22,6 @@ const POISON: u8 = 0xff;
 const PADDING: u8 = 0x7e;
 /// Elements from scale to scale.
 const SCALE_PITCH: usize = 8;
-
-/// A value of 8 bits.
-fn from_e4m3(code: u8) -> f32 {
-    let (exponent, fraction) = (i32::from(code >> 3 & 15), f32::from(code & 7));
-    let size = match exponent {
-        0 => fraction * 2.0_f32.powi(-9),
-        _ => (8.0 + fraction) * 2.0_f32.powi(exponent - 10),
-    };
-    if code < 128 { size } else { -size }
-}
-
-/// The nearest of 8 bits, the even one of two as near, at most 448.
-fn to_e4m3(value: f32) -> u8 {
-    let size = f64::from(value.abs().min(448.0));
-    let off = |code: &u8| (f64::from(from_e4m3(*code)) - size).abs();
-    let nearest = (0..=0x7e).min_by(|a, b| off(a).total_cmp(&off(b)).then((a % 2).cmp(&(b % 2))));
-    nearest.unwrap() | u8::from(value.is_sign_negative()) << 7
-}
-
-/// Scale of a row.
-fn row_scale(row: &[f32]) -> f32 {
-    match row.iter().fold(0.0, |max: f32, v| max.max(v.abs())) {
-        0.0 => 1.0,
-        largest => largest / 448.0,
-    }
-}
 
 /// A matrix in memory.
 struct Matrix {
@@ -92,7 +69,10 @@ impl Matrix {
     }
 
     fn scales(&self) -> Vec<f32> {
-        self.values.chunks_exact(self.cols).map(row_scale).collect()
+        self.values
+            .chunks_exact(self.cols)
+            .map(e4m3_scale)
+            .collect()
     }
 }
 
@@ -214,7 +194,7 @@ impl Scaled {
         let x = Matrix::random(dtype, 5, cols, &mut Random::new(cols as u64));
         let scales = x.scales();
         let q = x.values.iter().enumerate();
-        let q = q.map(|(i, v)| to_e4m3(v * (1.0 / scales[i / cols])));
+        let q = q.map(|(i, v)| e4m3_from_f32(v * (1.0 / scales[i / cols])));
         Self {
             q: q.collect(),
             scales,
@@ -258,7 +238,7 @@ fn elements_become_8_bits_by_scales_or_a_factor() {
             for factor in [None, Some(64.0)] {
                 let by = |row: usize| factor.unwrap_or(1.0 / given[row]);
                 let q = x.values.iter().enumerate();
-                let q: Vec<u8> = q.map(|(i, v)| to_e4m3(v * by(i / cols))).collect();
+                let q: Vec<u8> = q.map(|(i, v)| e4m3_from_f32(v * by(i / cols))).collect();
                 let from = factor.map_or(given_at.address(), |_| 0);
                 each_run(SEEDS, |order| {
                     let to = Rows::unwritten(x.rows, cols);
@@ -432,23 +412,15 @@ fn an_activation_and_its_8_bits_are_those_of_two_kernels() {
                 call(&y, "bf16", None)?;
                 let y = strip(&y.bytes()?, pitch(cols) * 2, cols * 2)?;
                 let y = Tensor::from_bytes([rows, cols], DType::Bf16, &y);
-                let want: Vec<u8> = y.to_f32().iter().map(|v| to_e4m3(v * factor)).collect();
+                let want: Vec<u8> = y
+                    .to_f32()
+                    .iter()
+                    .map(|v| e4m3_from_f32(v * factor))
+                    .collect();
                 let q = Memory::poisoned(rows * pitch(cols));
                 call(&q, "e4m3", Some(factor))?;
                 same(&strip(&q.bytes()?, pitch(cols), cols)?, &want, cols)
             });
         }
     }
-}
-
-#[test]
-fn the_simplest_rounding_is_that_of_the_format() {
-    for code in (0..=0x7e).chain(0x80..=0xfe) {
-        assert_eq!(to_e4m3(from_e4m3(code)), code);
-    }
-    assert_eq!(
-        [17.0, 19.0, 1e9, -0.001].map(to_e4m3),
-        [0x58, 0x5a, 0x7e, 0x81]
-    );
-    assert_eq!(round_bf16(from_e4m3(0x7e)), 448.0);
 }

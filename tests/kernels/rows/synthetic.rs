@@ -2,11 +2,11 @@
 
 use gallop::{
     DType,
-    weights::{Network, Rule, Selected, Source, Synthetic, Want, Weights},
+    weights::{Network, Rule, Selected, Source, Synthetic, Want, Weights, synthetic::key_from},
 };
 
 use super::SEEDS;
-use crate::emulate::{Arg, Emulator, Launch, Memory, Run, each_run};
+use crate::emulate::{Arg, Emulator, Launch, Memory, Run, each_run, runs};
 
 const THREADS: usize = 256;
 
@@ -87,6 +87,27 @@ fn the_device_makes_the_weights_that_the_host_makes() {
                 Some(at) => Err(format!("{}: byte {at} differs", want.name)),
             }
         });
+    }
+}
+
+#[test]
+fn rows_from_any_on_are_those_of_the_whole() {
+    let want = Want::new("block.layers.0.mlp.down_proj.weight", [9, 24], DType::Bf16);
+    let source = Synthetic::new(Network::Dit, std::slice::from_ref(&want), 3).unwrap();
+    let (key, rule) = source.rule(&want.name).unwrap();
+    let whole = source.load(&want.name).unwrap();
+    for row in [1, 8] {
+        let rest = &whole.bytes()[row * 24 * 2..];
+        let to = Memory::poisoned(rest.len());
+        let order = runs(1)[0];
+        fill(
+            &to,
+            [9 - row, 24, 24],
+            (key_from(key, row as u64 * 24), rule),
+            order,
+        )
+        .unwrap();
+        assert_eq!(to.bytes().unwrap(), rest);
     }
 }
 

@@ -29,6 +29,12 @@ pub(super) struct Fusion {
 /// Longest first.
 const FUSED: &[Fusion] = &[
     Fusion {
+        length: 3,
+        is: |ops| matches!(ops, [Op::Conv3d(_), Op::RmsNorm { .. }, Op::Silu]),
+        keeps: &[],
+        launch: launch::conv3d::normed,
+    },
+    Fusion {
         length: 2,
         is: |ops| matches!(ops, [Op::Add, Op::RmsNorm { .. }]),
         keeps: &[0],

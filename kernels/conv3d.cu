@@ -1,25 +1,30 @@
-// conv3d:  y[t, h, w, o] = b[o] + sum over i and taps (k, l, m) of X(t + k - bt, h + l - bh, w + m - bw, i) w[k, l, m, o, i],
+// conv3d:  y[t, h, w, o] = b[o] + sum over i and taps (k, l, m) of
+//          X(t + k - bt, h + l - bh, w + m - bw, i) w[k, l, m, o, i],
 //          where X is x, zero beyond its edges; with `replicate` its first and last frame go on for ever
 //          With `residual`: bf16(that) + residual[t, h, w, o].
 //          With eps >= 0: silu(bf16(v[o] / sqrt(mean(v^2) + eps))), v = bf16(that), the mean over o
 // pack:    packed[k, l, m, o, i] = w[o, i, k, l, m], the form that conv3d reads
-// doubled: packed[2 p + q, l, m, o, i] = sum of w[o, i, l', m'] over (l' + 1 - p) / 2 = l, (m' + 1 - q) / 2 = m,  p, q, l, m < 2:
-//          convolving with the 3x3 taps w what had its height and width doubled makes, at rows 2h + p and columns 2w + q,
-//          what the 2x2 taps packed[2 p + q] make of what was not, with bh = 1 - p, bw = 1 - q
+// doubled: packed[2 p + q, l, m, o, i] = sum of w[o, i, l', m'] over (l' + 1 - p) / 2 = l, (m' + 1 - q) / 2 = m,
+//          all of p, q, l, m below 2. Of a picture whose height and width were doubled, the 3x3 taps w make at
+//          rows 2h + p and columns 2w + q what the 2x2 taps packed[2 p + q] make of the picture as it was, with
+//          bh = 1 - p and bw = 1 - q
 //
-//   x         [frames, height, width, inputs] bf16, box TILE_K x TILE_W x (TILE_H + kernel_h - 1) x 1, 128-byte swizzle
+//   x         [frames, height, width, inputs] bf16, box TILE_K x TILE_W x (TILE_H + kernel_h - 1) x 1, 128-byte
+//             swizzle
 //   packed    [taps, outputs, inputs] bf16, box TILE_K x TILE_N x 1, 128-byte swizzle; rows `pitch` elements apart,
 //             pitch % 8 == 0; TILE_N is in the name of the entry point
-//   y         [out_frames, out_height, out_width, outputs] bf16, box STORE_COLS x TILE_W x STORE_LINES x 1, 128-byte swizzle
+//   y         [out_frames, out_height, out_width, outputs] bf16, box STORE_COLS x TILE_W x STORE_LINES x 1, 128-byte
+//             swizzle
 //   b         [outputs] bf16, 16-byte aligned; readable up to a multiple of 8
 //   residual  as y, positions residual_pitch elements apart, likewise; or null
-//   w         [outputs, inputs, runs, run] bf16: a run is the taps of a kernel row, runs lie WEIGHT_PITCH elements apart
-//   eps       negative, or there are at most TILE_N outputs and no residual
+//   w         [outputs, inputs, runs, run] bf16: a run is the taps of a kernel row, and runs lie WEIGHT_PITCH elements
+//             apart
+//   eps       negative, or outputs are even and at most TILE_N, and there is no residual
 //   kernel_h  at most LINES; without `replicate` every frame of y sees one of x
 //
-// Any sizes: what a box reads outside of its tensor is zero, and what it would write there is not written. So space is
-// padded by coordinates alone; frames are clamped, or taps that see none are left out. All taps of a column of the kernel
-// read the same box of x, whose lines lie at multiples of the swizzle's pattern.
+// Any sizes: what a box reads outside of its tensor is zero, and what it would write there is not written. So space
+// is padded by coordinates alone; frames are clamped, or taps that see none are left out. All taps of a column of the
+// kernel read the same box of x, whose lines lie at multiples of the swizzle's pattern.
 //
 //   for tile of this block's share: TILE_H x TILE_W positions of a frame, TILE_N outputs
 //       producer warp:   for each k, TILE_K of inputs, m: a box of x to a stage of one ring, and
@@ -30,7 +35,7 @@
 //   launch  conv3d_*: grid (any, at most one block per SM), block THREADS, dynamic shared memory SMEM_BYTES
 //           pack: grid (ceil(outputs * runs * ceil(inputs / 8) / PACK_THREADS)); doubled: the same with one run
 //   bound   tensor cores: 2 positions outputs inputs taps FLOP at 4096 per SM and clock; pack: HBM
-//   math    bf16 products, f32 sums, one rounding at the store, and those in the formulae; sums of `doubled` are rounded
+//   math    bf16 products, f32 sums, one rounding at the store and those of the formulae; sums of `doubled` are rounded
 //   error   within twice the rounding of y to bf16
 
 #include "common.cuh"
@@ -261,7 +266,8 @@ DEVICE void round_sums(const Finish& f, int first, int outputs,
     }
 }
 
-// Replaces the columns of each position, which lie in four lanes, by silu of their norm. Those behind the last are zero.
+// Replaces the columns of each position, which lie in four lanes, by silu of their norm. Those behind the last are
+// zero.
 template <int TILE_N>
 DEVICE void norm_silu(float eps, int outputs, uint32_t (&y)[HALVES][TILE_N / 4]) {
     const auto silu = [](float x) {
@@ -288,7 +294,8 @@ DEVICE void norm_silu(float eps, int outputs, uint32_t (&y)[HALVES][TILE_N / 4])
     }
 }
 
-// Stores a warpgroup's positions, with the residual, through shared memory; what lies beyond the tensor is cut off. A warp has a line of them.
+// Stores a warpgroup's positions, with the residual, through shared memory; what lies beyond the tensor is cut off. A
+// warp has a line of them.
 template <int TILE_N>
 DEVICE void store(Shared& s, int warpgroup, const CUtensorMap& y_map, const Finish& f,
                   const Conv& conv, const Tile& tile, const uint32_t (&y)[HALVES][TILE_N / 4]) {

@@ -33,7 +33,7 @@ pub(in crate::cuda) fn conv3d(site: &mut Site<'_>, geometry: Conv3d) -> Result<V
 /// [Op::Conv3d, Op::Add].
 pub(in crate::cuda) fn added(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
     let residual = site.view(site.steps[1].reads[1]);
-    let fits = residual.dtype == Bf16 && residual.is_aligned() && site.write().dtype == Bf16;
+    let fits = residual.dtype == Bf16 && residual.is_aligned();
     match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
         Some(tiled) if fits => tiled.launch(site, After::Add(residual)).map(Some),
         _ => Ok(None),
@@ -46,10 +46,7 @@ pub(in crate::cuda) fn normed(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>>
     let Op::RmsNorm { eps, width, .. } = norm.op else {
         panic!("a norm is the second step here");
     };
-    let rounds = site.steps[..2]
-        .iter()
-        .all(|step| site.dtype(step.writes) == Bf16);
-    let fits = rounds && norm.reads.len() == 1 && width <= MOST_N;
+    let fits = norm.reads.len() == 1 && width <= MOST_N && width.is_multiple_of(8);
     match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
         Some(tiled) if fits && width == tiled.to[3] => {
             tiled.launch(site, After::NormSilu(eps)).map(Some)
@@ -111,7 +108,12 @@ impl Tiled {
         // Otherwise some frames of y see none of x.
         let sees = conv.time_edge == Edge::Replicate
             || (conv.before[0] < kernel_t && conv.after[0] < kernel_t);
-        let fits = [x, w, b, y].iter().all(|view| view.dtype == Bf16)
+        let rounds = site
+            .steps
+            .iter()
+            .all(|step| site.dtype(step.writes) == Bf16);
+        let fits = [x, w, b].iter().all(|view| view.dtype == Bf16)
+            && rounds
             && [x, b, y].iter().all(|view| view.is_aligned())
             && conv.stride == [1; 3]
             && !conv.depthwise

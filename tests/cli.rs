@@ -43,6 +43,11 @@ impl Scratch {
         Run::of(&self.command(arguments).output().unwrap())
     }
 
+    /// The same with arguments that have no spaces.
+    fn line(&self, line: &str) -> Run {
+        self.run(&line.split(' ').collect::<Vec<_>>())
+    }
+
     /// Names in the folder, hidden ones included.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap();
@@ -645,83 +650,67 @@ fn compare_judges_every_step_of_a_stage() {
     assert_eq!(scratch.run(&["compare", "--stage", "sr"]).code, 2);
 }
 
+const COMPARE: &str = "compare --device cpu --size 64x64 --seconds 1";
+
 #[test]
 fn compare_sets_two_precisions_against_each_other_layer_by_layer() {
     let scratch = Scratch::new("compare-precisions");
-    let small = [
-        "compare",
-        "--device",
-        "cpu",
-        "--size",
-        "64x64",
-        "--seconds",
-        "1",
-    ];
-    let run = |more: &[&str]| scratch.run(&[&small[..], more].concat());
-    let report = run(&[
-        "--precision",
-        "fp8",
-        "--against",
-        "bf16",
-        "--json",
-        "--plot",
-        "a.svg",
-    ]);
+    let report = scratch.line(&format!("{COMPARE} --precision fp8 --against bf16 --json"));
     assert_eq!(report.code, 0, "{report:?}");
     let report = report.json();
     let layers = report["layers"].as_array().unwrap();
     let error = |label: &str| {
         let found = layers.iter().find(|layer| layer["what"] == label);
-        found.unwrap_or_else(|| panic!("{label} in {layers:?}"))["error"]
-            .as_f64()
-            .unwrap()
+        let found = found.unwrap_or_else(|| panic!("{label} in {layers:?}"));
+        found["error"].as_f64().unwrap()
     };
     let [first, last] = [0, 3].map(|n| error(&format!("block.layers.{n}.mlp_residual")));
     assert!(0.0 < first && first < last && last < 1.0, "{layers:?}");
     assert!(error("latent.video") < 1.0 && error("latent.audio") < 1.0);
     // Only the last layer differs.
-    let last = run(&["--precision", "layers.3=fp8", "--against", "bf16"]);
+    let last = scratch.line(&format!(
+        "{COMPARE} --precision layers.3=fp8 --against bf16"
+    ));
     let is_equal = |label: &str| {
         let line = last.out.lines().find(|line| line.starts_with(label));
         line.is_some_and(|line| line.ends_with(" 0.00e0"))
     };
-    assert!(
-        is_equal("block.layers.2") && !is_equal("block.layers.3"),
-        "{last:?}"
-    );
+    let is_right = is_equal("block.layers.2") && !is_equal("block.layers.3");
+    assert!(is_right, "{last:?}");
+    // The numbers of a folder are those of the files, which here are not the ones that are made up otherwise.
+    assert_eq!(scratch.line("synth -o model --seed 9").code, 0);
+    let packed = "pack --model model --network distill --precision layers.3=fp8 -o packed";
+    assert_eq!(scratch.line(packed).code, 0);
+    let of = |rules: &str| scratch.line(&format!("{COMPARE} --against bf16 {rules}"));
+    let files = of("--model model --precision layers.3=fp8");
+    assert!(files.code == 0 && files.out != last.out, "{files:?}");
+    assert_eq!(of("--model packed").code, 2, "bf16 is not there any more");
+    for rules in ["", "--stage decode --precision fp8"] {
+        let run = of(rules.trim());
+        assert!(run.code == 2, "{run:?}");
+    }
+}
 
-    // The same steps on two devices.
-    let steps = run(&["--precision", "fp8", "--plot", "b.svg", "--all"]);
-    assert!(
-        steps.code == 0 && steps.out.contains("row_scale"),
-        "{steps:?}"
-    );
+#[test]
+fn compare_draws_what_it_found() {
+    let scratch = Scratch::new("compare-plot");
+    let layers = scratch.line(&format!(
+        "{COMPARE} --precision fp8 --against bf16 --plot a.svg"
+    ));
+    let steps = scratch.line(&format!("{COMPARE} --precision fp8 --plot b.svg --all"));
+    let is_right = layers.code == 0 && steps.code == 0 && steps.out.contains("row_scale");
+    assert!(is_right, "{layers:?} {steps:?}");
     assert_eq!(scratch.names(), ["a.svg", "b.svg"]);
     let marks = |name| {
         let svg = fs::read_to_string(scratch.0.join(name)).unwrap();
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
         svg.matches("<circle").count()
     };
-    assert_eq!(marks("a.svg"), layers.len());
+    assert_eq!(marks("a.svg"), layers.out.lines().count() - 2);
+    // Each step has its error and its direction.
     assert_eq!(2 * marks("b.svg"), steps.out.lines().count() - 1);
-    for (arguments, code) in [
-        (&["--against", "bf16"][..], 2),
-        (
-            &[
-                "--stage",
-                "decode",
-                "--precision",
-                "fp8",
-                "--against",
-                "bf16",
-            ],
-            2,
-        ),
-        (&["--plot", "missing/a.svg"], 6),
-    ] {
-        let run = run(arguments);
-        assert_eq!(run.code, code, "{run:?}");
-    }
+    let run = scratch.line(&format!("{COMPARE} --plot missing/a.svg"));
+    assert_eq!(run.code, 6, "{run:?}");
 }
 
 #[test]
@@ -801,27 +790,18 @@ fn offset_of(file: &[u8], tensor: &str) -> usize {
 #[test]
 fn a_packed_model_makes_the_same_clip_as_rounding_on_load() {
     let scratch = Scratch::new("pack");
-    assert_eq!(scratch.run(&["synth", "-o", "model"]).code, 0);
+    assert_eq!(scratch.line("synth -o model").code, 0);
     let rules = "fp8,layers.0=bf16";
-    let run = scratch.run(&[
-        "pack",
-        "--model",
-        "model",
-        "--precision",
-        rules,
-        "-o",
-        "packed",
-        "--json",
-    ]);
+    let run = scratch.line(&format!(
+        "pack --model model --precision {rules} -o packed --json"
+    ));
     assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
     let report = run.json();
     let networks = report["networks"].as_array().unwrap();
-    assert_eq!(
-        (networks.len(), networks[0]["eight_bit_layers"].as_u64()),
-        (4, Some(12))
-    );
+    assert_eq!(networks.len(), 4);
+    assert_eq!(networks[0]["eight_bit_layers"], 12);
     assert_eq!(scratch.names(), ["model", "packed"]);
-    let run = scratch.run(&["inspect", "packed"]);
+    let run = scratch.line("inspect packed");
     let is_shown = run.out.contains("12 layers of 8 bits") && !run.out.contains("missing");
     assert!(run.code == 0 && is_shown, "{run:?}");
 
@@ -834,62 +814,37 @@ fn a_packed_model_makes_the_same_clip_as_rounding_on_load() {
     assert!(packed == make("on-load.mp4", &["--model", "model", "--precision", rules]));
     assert!(packed == make("built-in.mp4", &["--precision", rules]));
     assert!(packed != make("bf16.mp4", &["--model", "model"]));
-    let run = scratch.run(&["plan", "--model", "packed", "--text", "base"]);
+    let run = scratch.line("plan --model packed --text base");
     assert!(run.out.contains("quantize{factor: 8}"), "{run:?}");
+}
 
+#[test]
+fn pack_replaces_nothing_that_it_should_not() {
+    let scratch = Scratch::new("pack-replaces");
+    assert_eq!(scratch.line("synth -o model").code, 0);
+    assert_eq!(scratch.line("pack --model model -o packed").code, 0);
     fs::create_dir(scratch.0.join("other")).unwrap();
-    scratch.write("other/diary.txt", "not ours");
-    let refused: [(&[&str], i32, &str); 5] = [
-        (
-            &["pack", "--model", "model", "-o", "packed"],
-            6,
-            "empty folder",
-        ),
-        (
-            &["pack", "--model", "model", "--force", "-o", "other"],
-            6,
-            "gallop.json",
-        ),
-        (
-            &["pack", "--model", "packed", "--force", "-o", "packed"],
-            6,
-            "itself",
-        ),
+    scratch.write("other/diary.txt", "not a model");
+    for (line, code, text) in [
+        ("pack --model model -o packed", 6, "empty folder"),
+        ("pack --model model --force -o other", 6, "gallop.json"),
+        ("pack --model packed --force -o packed", 6, "itself"),
         // Its other parts lie there.
+        ("pack --model packed --force -o model", 6, "itself"),
+        ("pack --model other -o new", 4, "no denoising network"),
         (
-            &["pack", "--model", "packed", "--force", "-o", "model"],
-            6,
-            "itself",
-        ),
-        (
-            &[
-                "generate",
-                "x",
-                "--model",
-                "packed",
-                "--precision",
-                "layers.1-2=bf16",
-            ],
+            "generate x --model packed --precision layers.1-2=bf16",
             2,
-            "block.layers.1.attention.linear_qkv",
+            "block.layers.1.attention",
         ),
-    ];
-    for (arguments, code, text) in refused {
-        let run = scratch.run(arguments);
+    ] {
+        let run = scratch.line(line);
         assert!(run.code == code && run.err.contains(text), "{run:?}");
     }
-    let run = scratch.run(&[
-        "pack",
-        "--model",
-        "model",
-        "--network",
-        "base",
-        "--force",
-        "-o",
-        "packed",
-    ]);
+    assert_eq!(scratch.names(), ["model", "other", "packed"]);
+    let run = scratch.line("pack --model model --network base --force -o packed");
     assert!(run.code == 0 && run.out.contains("16 layers"), "{run:?}");
-    assert_eq!(scratch.run(&["inspect", "packed"]).code, 0);
+    assert_eq!(scratch.line("inspect packed").code, 0);
 }
 
 #[test]

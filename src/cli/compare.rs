@@ -29,7 +29,8 @@ Every step runs alone on the values the CPU has for what it reads, so errors do 
 what rounding alone costs on the CPU, and must point the same way. Weights are synthetic and inputs seeded. The exit
 code is 1 if a step is off by more.
 
-With --against the whole stage runs twice on one device, and what each layer hands on is compared: errors add up. There
+With --against the whole stage runs twice on one device, and what each layer hands on is compared: errors add up. The
+weights of denoising networks are those of the folder that --model names, if it names one; inputs are seeded noise. There
 is no limit, since what a model can bear is the clip's to show.";
 
 #[derive(Args, Debug)]
@@ -110,10 +111,10 @@ fn devices(arguments: &Arguments) -> Result<()> {
 fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
     let formats = &arguments.precision.formats;
     let (_, _, work) = arguments.stage.work(formats)?;
-    let (_, _, other) = arguments.stage.work(against)?;
+    let (_, _, other_work) = arguments.stage.work(against)?;
     let executor = arguments.device.open(!arguments.json)?;
     let mut layers = Vec::new();
-    for (call, other) in work.calls.iter().zip(&other.calls) {
+    for (call, other) in work.calls.iter().zip(&other_work.calls) {
         if call.plan.to_string() == other.plan.to_string() {
             let problem = format!(
                 "must give another plan than --precision {formats} for the stage {}; found {against}",
@@ -122,9 +123,10 @@ fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
             return Err(Error::request("--against", problem));
         }
         let plans = [&call.plan, &other.plan];
+        let of = |work, plan, formats| arguments.stage.weights(work, plan, formats);
         let weights = [
-            bench::weights(&work, plans[0])?,
-            bench::weights(&work, plans[1])?,
+            of(&work, plans[0], formats)?,
+            of(&other_work, plans[1], against)?,
         ];
         let inputs = bench::inputs(plans[1]);
         layers.extend(between(plans, weights.each_ref(), &inputs, &executor)?);

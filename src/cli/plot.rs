@@ -65,14 +65,9 @@ impl Plot<'_> {
         text(LEFT + inside[0] / 2.0, HEIGHT - 14.0, middle, self.x);
         let turned = format!("{middle} transform=\"rotate(-90 18 {0})\"", HEIGHT / 2.0);
         text(18.0, HEIGHT / 2.0, &turned, self.y);
-        for decade in low..=high {
-            let at = y(10.0_f64.powi(decade)) + 4.0;
-            text(
-                LEFT - 8.0,
-                at,
-                "text-anchor=\"end\"",
-                &format!("1e{decade}"),
-            );
+        let ticks = ticks(low, high);
+        for (tick, name) in &ticks {
+            text(LEFT - 8.0, y(*tick) + 4.0, "text-anchor=\"end\"", name);
         }
         for index in (0..count).step_by(count.div_ceil(X_TICKS).max(1)) {
             text(x(index), HEIGHT - BOTTOM + 18.0, middle, &index.to_string());
@@ -91,7 +86,7 @@ impl Plot<'_> {
                 "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{color}\"/>\n"
             ));
         };
-        (low..=high).for_each(|decade| line(y(10.0_f64.powi(decade)), "#ddd"));
+        ticks.iter().for_each(|(tick, _)| line(y(*tick), "#ddd"));
         if let Some((limit, _)) = self.limit {
             line(y(limit), "#b00");
         }
@@ -119,6 +114,21 @@ impl Plot<'_> {
         let low = low.floor() as i32;
         (low, (high.ceil() as i32).max(low + 1))
     }
+}
+
+/// Where lines go across, and their names: at powers of ten, and between few of those at twice and five times them.
+fn ticks(low: i32, high: i32) -> Vec<(f64, String)> {
+    let steps: &[i32] = if high - low > 2 { &[1] } else { &[1, 2, 5] };
+    let all = (low..=high).flat_map(|decade| steps.iter().map(move |step| (*step, decade)));
+    let inside = all.filter(|&(step, decade)| step == 1 || decade < high);
+    inside
+        .map(|(step, decade)| {
+            (
+                f64::from(step) * 10.0_f64.powi(decade),
+                format!("{step}e{decade}"),
+            )
+        })
+        .collect()
 }
 
 fn escape(text: &str) -> String {

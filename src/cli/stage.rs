@@ -9,10 +9,12 @@ use super::{
 use crate::{
     Result,
     pipeline::{
-        Formats,
+        Formats, Model, bench,
         estimate::{Scenario, Work, stages},
         request::{Job, Request, Size, VideoDecoder, resolve},
     },
+    plan::Plan,
+    weights::{Component, Weights},
 };
 
 #[derive(Args, Debug)]
@@ -38,6 +40,16 @@ pub(super) struct StageArguments {
 }
 
 impl StageArguments {
+    /// The weights that `plan`, one of `work`, runs with: of a denoising network in a folder its own, else made up.
+    pub(super) fn weights(&self, work: &Work, plan: &Plan, formats: &Formats) -> Result<Weights> {
+        match (&self.model, work.part) {
+            (NetworksChoice::Folder(dir), Component::Dit(variant)) => {
+                Ok(Model::open(dir)?.network(variant, formats)?.weights)
+            }
+            _ => bench::weights(work, plan),
+        }
+    }
+
     /// The model's name, the job, and the chosen stage's work with products as `formats` says.
     pub(super) fn work(&self, formats: &Formats) -> Result<(String, Job, Work)> {
         let networks = self.model.open()?;

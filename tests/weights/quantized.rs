@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use gallop::{
     DType, Tensor,
-    weights::{Info, Safetensors, Source, Want, Weights, Writer, check_finite, quantized},
+    weights::{Info, Safetensors, Want, Weights, Writer, check_finite, quantized},
 };
 
 use crate::scratch::{Scratch, assert_says, refusal};

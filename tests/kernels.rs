@@ -13,6 +13,8 @@ mod emulate;
 mod find;
 #[path = "kernels/gemm.rs"]
 mod gemm;
+#[path = "kernels/gemm_mistakes.rs"]
+mod gemm_mistakes;
 #[path = "kernels/instructions.rs"]
 mod instructions;
 #[path = "kernels/judge.rs"]

@@ -4,28 +4,10 @@ use gallop::DType;
 
 use crate::{
     find::expect_found,
-    gemm, instructions, multicast,
-    planted::{BOX, CHAIN, GEMM, LANES, MULTICAST, NORM, PRODUCT},
+    instructions, multicast,
+    planted::{BOX, CHAIN, LANES, MULTICAST, NORM, PRODUCT},
     products, rms_norm,
 };
-
-#[test]
-fn every_mistake_in_the_gemm_is_found() {
-    // A ring of four stages gone round three times and more, four boxes to store, and two groups within reach of a
-    // tile, that different blocks compute.
-    let case = gemm::Case {
-        ends: &[100, 228],
-        n: 264,
-        k: 768,
-        out: DType::Bf16,
-        grid: 3,
-    };
-    let (tensors, want) = case.whole_numbers();
-    let product = case.product(&tensors);
-    expect_found("gemm_bf16.cu", GEMM, |emulator, run| {
-        product.check_exactly(emulator, run, &want)
-    });
-}
 
 #[test]
 fn every_mistake_in_the_norm_is_found() {

@@ -16,7 +16,9 @@ pub(super) mod copy;
 pub(super) mod depthwise;
 pub(super) mod embed;
 pub(super) mod gate;
+pub(super) mod gemm;
 pub(super) mod gemm_bf16;
+pub(super) mod gemm_fp8;
 pub(super) mod l2_norm;
 pub(super) mod linear_f32;
 pub(super) mod norm_rope;
@@ -47,12 +49,11 @@ use crate::{
 pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     let op = &site.steps[0].op;
     match op {
-        Op::Linear {
-            scaling: Scaling::Rows | Scaling::Fixed(_),
-            ..
-        } => Err(site.types()),
         Op::RowScale => quantize::row_scale(site),
         Op::Quantize { factor } => quantize::quantize(site, *factor),
+        Op::Linear { ends, scaling } if *scaling != Scaling::None => {
+            gemm_fp8::linear(site, ends, *scaling)
+        }
         Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
             gemm_bf16::linear(site, ends)
         }
@@ -105,12 +106,12 @@ impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
 }
 
-impl Element for i32 {
-    const DTYPE: DType = DType::I32;
-}
-
 impl Element for E4m3 {
     const DTYPE: DType = DType::E4m3;
+}
+
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
 }
 
 impl View {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Alignment of every weight and table, bytes: that of the arena's buffers.
-const ALIGNMENT: usize = 256;
+pub(super) const ALIGNMENT: usize = 256;
 
 /// A buffer, or a rectangle of one, as kernels address it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,27 @@ pub(super) struct View {
     pub(super) pitch: usize,
     /// Type of the elements.
     pub(super) dtype: DType,
+}
+
+impl View {
+    /// Some of its rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        let skipped = rows.start * self.pitch * self.dtype.size();
+        Self {
+            address: self.address + skipped as u64,
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    /// Some of its columns.
+    pub(super) fn cols(self, cols: Range<usize>) -> Self {
+        Self {
+            address: self.address + (cols.start * self.dtype.size()) as u64,
+            cols: cols.len(),
+            ..self
+        }
+    }
 }
 
 /// Where the three allocations start.

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 
-use super::source::{Info, Source, Want, check_finite};
+use super::{
+    rules::Rule,
+    source::{Info, Source, Want, check_finite},
+};
 use crate::{
     DType, Error, Result, Shape, Tensor,
     tensor::{e4m3_from_f32, e4m3_scale, round_bf16},
@@ -176,6 +179,10 @@ impl Source for Quantized {
             Some(part) => self.source.load(&part.weight).map(Some),
             None => self.source.unquantized(name),
         }
+    }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(name)
     }
 }
 

@@ -45,7 +45,8 @@ pub trait Source: Send + Sync {
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself; of one that is
+    /// rounded to 8 bits as it is loaded, of what it is rounded from.
     fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
         None
     }

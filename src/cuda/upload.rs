@@ -102,13 +102,15 @@ impl Origin {
             return stored();
         }
         let want = want(plan, weight);
-        let full = match (weights.rule(&want)?, weights.unquantized(&want)?) {
-            (Some(rule @ (_, Rule::Uniform { .. })), _) => Full::Rule(rule),
-            (_, Some(tensor)) => Full::Stored(Stored {
-                tensor,
-                path: weights.path(&want.name),
+        let Some((source, name)) = weights.unquantized(&want)? else {
+            return stored();
+        };
+        let full = match source.rule(&name) {
+            Some(rule @ (_, Rule::Uniform { .. })) => Full::Rule(rule),
+            _ => Full::Stored(Stored {
+                tensor: source.load(&name)?,
+                path: source.path(&name),
             }),
-            (_, None) => return stored(),
         };
         Ok(if buf == weight {
             Self::Rounded(full, scales)

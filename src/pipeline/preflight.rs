@@ -4,6 +4,7 @@
 use super::{
     Context, Model,
     conditions::Conditions,
+    decode::in_bytes,
     denoise::pass_of,
     formats::{Formats, quantized},
     request::{BaseVariant, Job, Request, VideoDecoder},
@@ -103,10 +104,14 @@ fn check_decoder(
                 width,
                 first: longest.first,
             };
-            turbo::decoder_call(&config, precision, shape).0
+            in_bytes(turbo::decoder_call(&config, precision, shape)).0
         }
         VideoDecoder::Wan => {
-            wan_decoder::decode(&model.wan()?.config, precision, frames, height, width).0
+            let config = model.wan()?.config;
+            in_bytes(wan_decoder::decode(
+                &config, precision, frames, height, width,
+            ))
+            .0
         }
     };
     let plan = context.precise(plan);

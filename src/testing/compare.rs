@@ -195,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn eight_bits_are_those_of_the_cpu() {
+        // Rounded, no value points where it did; what is judged is that all bits are the same.
+        let (want, near) = ([1.04, -3.1, 0.26], [1.0, -3.0, 0.25]);
+        assert_eq!(
+            verdicts(&near, &want, &near, DType::E4m3),
+            [Verdict::Pass; 2]
+        );
+        let off = [1.0, -3.0, 0.281_25];
+        assert_eq!(verdicts(&off, &want, &near, DType::E4m3)[0], Verdict::Fail);
+        assert_eq!(verdicts(&want, &want, &near, DType::E4m3)[0], Verdict::Fail);
+    }
+
+    #[test]
     fn f32_has_no_rounding_to_hide_behind() {
         let want = [1.0, 0.5];
         assert_eq!(

@@ -174,15 +174,18 @@ impl Source for Quantized {
         }
     }
 
-    fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
         match self.made(name) {
-            Some(part) => self.source.load(&part.weight).map(Some),
-            None => self.source.unquantized(name),
+            Some(_) => None,
+            None => self.source.rule(name),
         }
     }
 
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        self.source.rule(name)
+    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
+        match self.made(name) {
+            Some(part) => Some((&*self.source, part.weight)),
+            None => self.source.unquantized(name),
+        }
     }
 }
 

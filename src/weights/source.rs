@@ -45,20 +45,16 @@ pub trait Source: Send + Sync {
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself; of one that is
-    /// rounded to 8 bits as it is loaded, of what it is rounded from.
-    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+    /// Where what `name` is rounded from as it is loaded comes from, and its name there, for devices that would rather
+    /// round themselves: of `X.weight` and of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be
+    /// rounded to bf16 first. Nobody has looked for NaN and infinity in it. `None` where `name` is stored as it is.
+    fn unquantized(&self, _name: &str) -> Option<(&dyn Source, String)> {
         None
     }
 
-    /// What `name` is rounded from as it is loaded, for devices that would rather do that themselves: of `X.weight` and
-    /// of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be rounded to bf16 first. Not looked at for
-    /// NaN and infinity. `None` where `name` is stored as it is.
-    ///
-    /// # Errors
-    /// As [`Source::load`].
-    fn unquantized(&self, _name: &str) -> Result<Option<Tensor>> {
-        Ok(None)
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+        None
     }
 }
 
@@ -183,6 +179,15 @@ impl Weights {
         ))
     }
 
+    /// What the wanted tensor is rounded from as it is loaded, if it is: [`Source::unquantized`].
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn unquantized(&self, want: &Want) -> Result<Option<(&dyn Source, String)>> {
+        self.check_one(want)?;
+        Ok(self.source.unquantized(&want.name))
+    }
+
     /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
     /// to the rule's type.
     ///
@@ -191,15 +196,6 @@ impl Weights {
     pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
         self.check_one(want)?;
         Ok(self.source.rule(&want.name))
-    }
-
-    /// The tensor that the wanted one is rounded from as it is loaded, if it is: [`Source::unquantized`].
-    ///
-    /// # Errors
-    /// As [`Weights::load`].
-    pub fn unquantized(&self, want: &Want) -> Result<Option<Tensor>> {
-        self.check_one(want)?;
-        self.source.unquantized(&want.name)
     }
 
     /// Row-major index of the tensor's first NaN or infinity.
@@ -340,13 +336,12 @@ impl Source for Selected {
             .path(self.names.get(name).map_or(name, String::as_str))
     }
 
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        self.source.rule(self.names.get(name)?)
+    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
+        self.source.unquantized(self.names.get(name)?)
     }
 
-    fn unquantized(&self, name: &str) -> Result<Option<Tensor>> {
-        self.source
-            .unquantized(self.names.get(name).map_or(name, String::as_str))
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
     }
 }
 

@@ -34,6 +34,7 @@ const GUARD_BYTES: usize = 256;
 
 /// The emulator; each launch gets a seed of its own.
 pub(crate) struct Emulated {
+    emulator: Emulator,
     policy: Policy,
     seed: u64,
     /// Bytes that may be allocated in all.
@@ -106,6 +107,7 @@ impl Emulated {
     /// A device whose launches run under `policy`, in orders that follow from `seed`.
     pub(crate) fn new(policy: Policy, seed: u64) -> Self {
         Self {
+            emulator: Emulator::load().clone(),
             policy,
             seed,
             capacity: 1 << 30,
@@ -124,6 +126,11 @@ impl Emulated {
             cancel: Mutex::default(),
             queues: Arc::default(),
         }
+    }
+
+    /// The same with other kernels.
+    pub(crate) fn with_kernels(self, emulator: Emulator) -> Self {
+        Self { emulator, ..self }
     }
 
     /// The same with so many bytes of memory.
@@ -211,7 +218,7 @@ impl Emulated {
             policy: self.policy,
         };
         let args: Vec<Arg> = launch.args().iter().map(arg).collect();
-        let outcome = Emulator::load().launch(kernel.name, &sizes, run, &args);
+        let outcome = self.emulator.launch(kernel.name, &sizes, run, &args);
         outcome.map_err(|problem| Error::device(format!("{launch}, {run}: {problem}")))
     }
 

@@ -70,7 +70,8 @@ fn layers_are_rounded_as_they_are_loaded_and_stored_ones_are_the_same() {
         }
     }
     for want in wants() {
-        let whole = made.unquantized(&want).unwrap().unwrap();
+        let (source, name) = made.unquantized(&want).unwrap().unwrap();
+        let whole = source.load(&name).unwrap();
         assert_eq!((whole.dtype(), whole.bytes()), (DType::Bf16, full.bytes()));
     }
     // Stored as f32 it is rounded to bf16 on the way.

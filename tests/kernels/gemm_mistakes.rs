@@ -1,6 +1,9 @@
 //! The mistakes planted in the products: in what they share, in that of bf16 and in that of 8 bits.
 
-use gallop::{DType::Bf16, plan::Scaling};
+use gallop::{
+    DType::{Bf16, E4m3},
+    plan::Scaling,
+};
 
 use crate::{
     emulate::{Edit, Emulator},
@@ -257,6 +260,39 @@ const FP8: &[Mistake] = &[
     ),
 ];
 
+/// What is made of a product.
+const MADE: &[Mistake] = &[
+    planted(
+        "gemm.cuh",
+        ["activation of the sums themselves", "wrong numbers"],
+        [
+            "        round_pair(a, b);\n        if constexpr (ACT == Act::SWIGLU7)",
+            "        if constexpr (ACT == Act::SWIGLU7)",
+        ],
+    ),
+    planted(
+        "gemm.cuh",
+        [
+            "activation not rounded in front of its 8 bits",
+            "wrong numbers",
+        ],
+        [
+            "            round_pair(a, b);\n            a *= factor;",
+            "            a *= factor;",
+        ],
+    ),
+    planted(
+        "gemm.cuh",
+        ["pieces of a box not swizzled", "wrong numbers"],
+        ["(byte / 16 ^ line % 8) * 16", "byte / 16 * 16"],
+    ),
+    planted(
+        "gemm_fp8.cu",
+        ["scales of the next rows", ""],
+        ["s && row < part.end ? s[", "s ? s[1 + "],
+    ),
+];
+
 /// All products of a tile are summed where only 13 bits are kept.
 const NOT_PROMOTED: [[&str; 2]; 3] = [
     [
@@ -300,6 +336,17 @@ fn every_mistake_in_the_gemm_in_8_bits_is_found() {
     let (tensors, want) = case.whole_numbers();
     let product = case.prepare(&tensors);
     expect_found("gemm_fp8.cu", FP8, |emulator, run| {
+        product.check_exactly(emulator, run, &want)
+    });
+    let case = Case {
+        n: 80,
+        k: 100,
+        then: Then::SwiGlu7(E4m3),
+        ..case
+    };
+    let (tensors, want) = case.whole_numbers();
+    let product = case.prepare(&tensors);
+    expect_found("gemm_fp8.cu", MADE, |emulator, run| {
         product.check_exactly(emulator, run, &want)
     });
     let file = "gemm_fp8.cu";

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Alignment of every weight and table, bytes: that of the arena's buffers.
-const ALIGNMENT: usize = 256;
+pub(super) const ALIGNMENT: usize = 256;
 
 /// A buffer, or a rectangle of one, as kernels address it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,27 @@ pub(super) struct View {
     pub(super) pitch: usize,
     /// Type of the elements.
     pub(super) dtype: DType,
+}
+
+impl View {
+    /// Some of its rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        let skipped = rows.start * self.pitch * self.dtype.size();
+        Self {
+            address: self.address + skipped as u64,
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    /// Some of its columns.
+    pub(super) fn cols(self, cols: Range<usize>) -> Self {
+        Self {
+            address: self.address + (cols.start * self.dtype.size()) as u64,
+            cols: cols.len(),
+            ..self
+        }
+    }
 }
 
 /// Where the three allocations start.
@@ -57,25 +78,20 @@ pub(super) struct Layout {
     arena: Arena,
     /// Offset of each weight by [`Buf::index`].
     weights: Vec<Option<usize>>,
-    /// Bytes behind the arena's buffers.
-    workspace: usize,
     /// Weights that stay.
     fixed: Block,
     /// Weights that only steps of one stretch read, with the number of that stretch: the first, third, ... of them
     /// share one slot of memory, the others a second.
     streamed: Vec<(usize, Block)>,
     weight_bytes: usize,
+    /// Bytes behind the arena's buffers.
+    workspace: usize,
 }
 
 impl Layout {
     /// Lays the weights out in the order that `groups`, the steps that run as one, read them; `streamed` says whether
-    /// those of layers share two slots. Behind the arena lie `workspace` bytes.
-    pub(super) fn new(
-        plan: &Plan,
-        (arena, workspace): (Arena, usize),
-        groups: &[Range<usize>],
-        streamed: bool,
-    ) -> Self {
+    /// those of layers share two slots.
+    pub(super) fn new(plan: &Plan, arena: Arena, groups: &[Range<usize>], streamed: bool) -> Self {
         let stretches = stretches(plan);
         let mut fixed = Vec::new();
         let mut layers = vec![Vec::new(); stretches.len()];
@@ -109,10 +125,18 @@ impl Layout {
         Self {
             arena,
             weights,
-            workspace,
             weight_bytes: fixed.range.end + streamed.len().min(2) * slot,
             fixed,
             streamed,
+            workspace: 0,
+        }
+    }
+
+    /// The same with `bytes` of workspace.
+    pub(super) fn with_workspace(self, bytes: usize) -> Self {
+        Self {
+            workspace: bytes,
+            ..self
         }
     }
 

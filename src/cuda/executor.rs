@@ -131,7 +131,7 @@ fn place(plan: &Plan, target: &Target, fuse: bool) -> Result<Placement> {
     let steps: Vec<Range<usize>> = (0..plan.steps().len()).map(|step| step..step + 1).collect();
     let context = Context {
         plan,
-        layout: &Layout::new(plan, (plan.arena(), 0), &steps, false),
+        layout: &Layout::new(plan, plan.arena(), &steps, false),
         memory: None,
         target,
         fuse,
@@ -139,13 +139,14 @@ fn place(plan: &Plan, target: &Target, fuse: bool) -> Result<Placement> {
     let (units, tables) = lower(&context)?;
     let groups: Vec<_> = units.iter().map(|unit| unit.steps.clone()).collect();
     let unwritten: Vec<Buf> = units.into_iter().flat_map(|unit| unit.unwritten).collect();
-    let values = (
-        plan.arena_of_groups(&groups, &unwritten),
-        tables.workspace(),
-    );
+    let arena = plan.arena_of_groups(&groups, &unwritten);
+    let layout = |streamed| {
+        let layout = Layout::new(plan, arena.clone(), &groups, streamed);
+        layout.with_workspace(tables.workspace())
+    };
     Ok(Placement {
-        resident: Layout::new(plan, values.clone(), &groups, false),
-        streamed: Layout::new(plan, values, &groups, true),
+        resident: layout(false),
+        streamed: layout(true),
         table_bytes: tables.bytes().len(),
     })
 }

@@ -45,15 +45,15 @@ pub trait Source: Send + Sync {
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
-    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
-        None
-    }
-
     /// Where what `name` is rounded from as it is loaded comes from, and its name there, for devices that would rather
     /// round themselves: of `X.weight` and of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be
     /// rounded to bf16 first. Nobody has looked for NaN and infinity in it. `None` where `name` is stored as it is.
     fn unquantized(&self, _name: &str) -> Option<(&dyn Source, String)> {
+        None
+    }
+
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
         None
     }
 }
@@ -336,12 +336,12 @@ impl Source for Selected {
             .path(self.names.get(name).map_or(name, String::as_str))
     }
 
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        self.source.rule(self.names.get(name)?)
-    }
-
     fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
         self.source.unquantized(self.names.get(name)?)
+    }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
     }
 }
 

@@ -109,16 +109,16 @@ impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
 }
 
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}
+
 impl Element for E4m3 {
     const DTYPE: DType = DType::E4m3;
 }
 
 impl Element for i32 {
     const DTYPE: DType = DType::I32;
-}
-
-impl Element for u8 {
-    const DTYPE: DType = DType::U8;
 }
 
 impl View {

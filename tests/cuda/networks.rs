@@ -120,11 +120,10 @@ fn the_fast_video_decoder_is_products_and_little_else() {
         (silus - second, relus),
         "the second activation of a residual block follows its first convolution"
     );
-    // The norm of a shortcut has no activation, and its convolution, not the sum's first argument, is done last.
+    // The norm of a shortcut has no activation; every sum follows a convolution.
     let shortcuts = config.widths.len() - 1;
     assert_eq!(count("rms_norm_heads_bf16"), shortcuts);
-    let sums = fused.iter().filter(|name| name.starts_with("add"));
-    assert_eq!(sums.count(), shortcuts);
+    assert!(!fused.iter().any(|name| name.starts_with("add")));
     assert!(fused.len() < apart.len() && !apart.contains(&"conv3d_bf16"));
 }
 

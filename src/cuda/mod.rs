@@ -7,6 +7,7 @@
 mod arena;
 pub mod arguments;
 pub mod attention_work;
+pub mod conformance;
 mod cubins;
 pub mod cublaslt;
 mod cublaslt_library;

@@ -2,6 +2,7 @@
 
 pub mod cases;
 mod compare;
+pub mod conformance;
 pub mod golden;
 mod judge;
 

@@ -26,8 +26,11 @@ const GUARD_BYTES: usize = 256;
 
 /// The emulator; each launch gets a seed of its own.
 pub(crate) struct Emulated {
+    kernels: &'static Emulator,
     policy: Policy,
     seed: u64,
+    /// Whether 8-bit products are summed as the hardware is reported to.
+    truncates: bool,
     /// Bytes that may be allocated in all.
     capacity: usize,
     /// Whether launches can be recorded; otherwise there are no graphs.
@@ -46,8 +49,10 @@ impl Emulated {
     /// A device whose launches run under `policy`, in orders that follow from `seed`.
     pub(crate) fn new(policy: Policy, seed: u64) -> Self {
         Self {
+            kernels: Emulator::load(),
             policy,
             seed,
+            truncates: false,
             capacity: 1 << 30,
             has_graphs: false,
             failing: None,
@@ -57,6 +62,19 @@ impl Emulated {
             used: Arc::new(AtomicUsize::new(0)),
             recording: Mutex::new(None),
             fault: Mutex::new(None),
+        }
+    }
+
+    /// The same with other kernels.
+    pub(crate) fn with_kernels(self, kernels: &'static Emulator) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// The same with sums of 8-bit products that keep 13 fraction bits.
+    pub(crate) fn truncating(self) -> Self {
+        Self {
+            truncates: true,
+            ..self
         }
     }
 
@@ -98,7 +116,7 @@ impl Emulated {
             block: kernel.threads,
             cluster: kernel.cluster,
             smem: launch.shared_bytes(),
-            truncate: false,
+            truncate: self.truncates,
         };
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let run = Run {
@@ -106,7 +124,7 @@ impl Emulated {
             policy: self.policy,
         };
         let args: Vec<Arg> = launch.args().iter().map(arg).collect();
-        let outcome = Emulator::load().launch(kernel.name, &sizes, run, &args);
+        let outcome = self.kernels.launch(kernel.name, &sizes, run, &args);
         outcome.map_err(|problem| Error::device(format!("{launch}, {run}: {problem}")))
     }
 
@@ -218,7 +236,7 @@ impl Device for Emulated {
         };
         let reversed = |values: &[u64]| values.iter().rev().copied().collect::<Vec<_>>();
         let sides: Vec<u32> = spec.box_sizes.iter().rev().copied().collect();
-        let map = Emulator::load().tensor_map(
+        let map = self.kernels.tensor_map(
             (kind, spec.address),
             &reversed(&spec.sizes),
             &reversed(&spec.strides_bytes),

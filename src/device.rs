@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{Error, Result, cpu::Cpu, cuda, executor::Executor};
 
-pub use cuda::{Gpu, build_note};
+pub use cuda::{Device, Gpu, build_note};
 
 /// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`. `kernels` is a folder whose cubins a GPU runs instead
 /// of those that were compiled in.
@@ -14,6 +14,17 @@ pub use cuda::{Gpu, build_note};
 pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
     if matches!(name, "auto" | "cpu") {
         return Ok(Box::new(Cpu));
+    }
+    Ok(Box::new(cuda::Cuda::new(open_gpu(name, kernels)?)))
+}
+
+/// The GPU `cuda:N`, for what only a GPU can do; `kernels` as for [`open`].
+///
+/// # Errors
+/// As for [`open`]; [`Error::Device`] for the CPU.
+pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<dyn Device>> {
+    if matches!(name, "auto" | "cpu") {
+        return Err(Error::device("this needs a GPU; give --device cuda:N"));
     }
     let ordinal: Option<usize> = name
         .strip_prefix("cuda:")
@@ -26,7 +37,7 @@ pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
     })?;
     let driver = cuda::Driver::open(ordinal, kernels);
     driver
-        .map(|driver| Box::new(cuda::Cuda::new(Arc::new(driver))) as Box<dyn Executor>)
+        .map(|driver| Arc::new(driver) as Arc<dyn Device>)
         .map_err(|error| unusable(name, error))
 }
 

@@ -9,6 +9,7 @@ mod compare;
 mod doctor;
 mod generate;
 mod inspect;
+mod instructions;
 mod plan;
 mod progress;
 mod report;
@@ -17,12 +18,13 @@ mod synth;
 mod terminal;
 mod verify;
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 
 use crate::{
-    Error, Result, device,
+    Error, Result,
+    device::{self, Device},
     executor::{Cancel, Executor},
 };
 use args::{Arguments, Command};
@@ -65,11 +67,20 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// The executor called `name`. `GALLOP_KERNEL_DIR` names a folder whose cubins a GPU runs instead of those that were
-/// compiled in.
+/// The executor called `name`.
 fn open_device(name: &str) -> Result<Box<dyn Executor>> {
-    let kernels = std::env::var_os("GALLOP_KERNEL_DIR").filter(|folder| !folder.is_empty());
-    device::open(name, kernels.as_deref().map(Path::new))
+    device::open(name, kernel_folder().as_deref())
+}
+
+/// The GPU called `name`.
+fn open_gpu(name: &str) -> Result<Arc<dyn Device>> {
+    device::open_gpu(name, kernel_folder().as_deref())
+}
+
+/// A folder whose cubins a GPU runs instead of those that were compiled in.
+fn kernel_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("GALLOP_KERNEL_DIR")?;
+    (!folder.is_empty()).then(|| folder.into())
 }
 
 /// The first Ctrl-C asks the work to stop and clean up, the second ends the program at once.

@@ -16,6 +16,8 @@ mod emulate;
 mod named;
 #[path = "cuda/networks.rs"]
 mod networks;
+#[path = "cuda/products.rs"]
+mod products;
 #[path = "common/random.rs"]
 mod random;
 

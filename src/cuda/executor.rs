@@ -13,7 +13,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     arena::{Bases, Layout, Memories, stretches},
     device::{Device, Event, Graph, Part, Queue},
-    lower::{Context, Unit, lower},
+    lower::{Context, Sound, Unit, lower},
+    products::{Library, choose},
     transfer,
 };
 use crate::{
@@ -27,12 +28,24 @@ use crate::{
 /// A GPU, or what stands in for one.
 pub struct Cuda {
     device: Arc<dyn Device>,
+    library: Option<Library>,
 }
 
 impl Cuda {
     /// Runs plans on `device`.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        Self { device }
+        Self {
+            device,
+            library: None,
+        }
+    }
+
+    /// The same with a library of products.
+    pub fn with_library(self, library: Library) -> Self {
+        Self {
+            library: Some(library),
+            ..self
+        }
     }
 }
 
@@ -42,7 +55,7 @@ impl Executor for Cuda {
     }
 
     fn check(&self, plan: &Plan) -> Result<()> {
-        place(plan, &*self.device, true).map(|_| ())
+        place(plan, self, true).map(|_| ())
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
@@ -52,7 +65,7 @@ impl Executor for Cuda {
         } else {
             plan.clone()
         };
-        let (layout, table_bytes) = place(&plan, &*self.device, how.fuse)?;
+        let (layout, table_bytes) = place(&plan, self, how.fuse)?;
         let memories = allocate(&layout, table_bytes, &*self.device)?;
         let context = Context {
             plan: &plan,
@@ -60,10 +73,16 @@ impl Executor for Cuda {
             bases: Some(memories.bases()),
             device: &*self.device,
             fuse: how.fuse,
+            library: self.library.as_ref(),
         };
-        let (units, tables) = lower(&context)?;
+        let (mut units, tables) = lower(&context)?;
         if table_bytes > 0 {
             self.device.copy_in(&memories.tables, 0, tables.bytes())?;
+        }
+        if let Some(library) = &self.library {
+            let memories = [&memories.arena, &memories.weights];
+            // SAFETY: memory and tables are there, and nothing has been written to the memory yet.
+            unsafe { choose(&mut units, library, &*self.device, &memories) }?;
         }
         let mut program = CudaProgram {
             device: self.device.clone(),
@@ -95,7 +114,8 @@ impl Executor for Cuda {
 }
 
 /// Finds a kernel for everything, then places all values; neither needs memory. Also gives the size of the tables.
-fn place(plan: &Plan, device: &dyn Device, fuse: bool) -> Result<(Layout, usize)> {
+fn place(plan: &Plan, cuda: &Cuda, fuse: bool) -> Result<(Layout, usize)> {
+    let device = &*cuda.device;
     let apart = Layout::new(plan, plan.arena());
     let context = Context {
         plan,
@@ -103,6 +123,7 @@ fn place(plan: &Plan, device: &dyn Device, fuse: bool) -> Result<(Layout, usize)
         bases: None,
         device,
         fuse,
+        library: cuda.library.as_ref(),
     };
     let (units, tables) = lower(&context)?;
     let groups: Vec<_> = units.iter().map(|unit| unit.steps.clone()).collect();
@@ -252,10 +273,7 @@ impl Program for CudaProgram {
     fn report(&self) -> Report {
         let mut kernels = vec![Vec::new(); self.plan.steps().len()];
         for unit in self.stretches.iter().flat_map(|stretch| &stretch.units) {
-            let names = unit
-                .launches
-                .iter()
-                .map(|sound| sound.launch().kernel().name);
+            let names = unit.launches.iter().map(Sound::name);
             kernels[unit.steps.end - 1] = names.collect();
         }
         let steps = self.plan.steps().iter().zip(kernels).enumerate();
@@ -377,9 +395,8 @@ impl Drop for CudaProgram {
 
 fn launch(device: &dyn Device, unit: &Unit) -> Result<()> {
     unit.launches.iter().try_for_each(|sound| {
-        // SAFETY: a `Sound` launch vouches for its arguments if the memory it was lowered for is there; a program's units
-        // were lowered for its own memory, which lives until it is dropped and its queues are empty, and the compute
-        // queue runs one launch after the other.
-        unsafe { device.launch(sound.launch()) }
+        // SAFETY: a program's units were lowered for its own memory, which lives until it is dropped and its queues are
+        // empty, and the compute queue runs one launch after the other.
+        unsafe { sound.queue(device) }
     })
 }

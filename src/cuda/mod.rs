@@ -22,6 +22,7 @@ mod lower;
 #[allow(clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod params;
 mod probe;
+pub mod products;
 #[cfg(test)]
 mod signature;
 #[cfg(test)]

@@ -1,28 +1,59 @@
 //! From the name of a device to its executor: the only file that names `cpu` and `cuda`.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use crate::{Error, Result, cpu::Cpu, cuda, executor::Executor};
+use crate::{
+    Error, Result,
+    cpu::Cpu,
+    cuda::{self, Cuda, cublaslt::CublasLt, products::Library},
+    executor::Executor,
+};
 
-pub use cuda::{Device, Gpu, build_note};
+pub use cuda::{
+    Device, Driver, Gpu, build_note, open_library, products::Choice, search_order as library_files,
+};
 
-/// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`. `kernels` is a folder whose cubins a GPU runs instead
-/// of those that were compiled in.
+/// How a GPU is opened; the CPU needs nothing.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// A folder whose cubins it runs instead of those that were compiled in.
+    pub kernels: Option<PathBuf>,
+    /// Who computes matrix products.
+    pub gemm: Choice,
+    /// Files that may be the library for that.
+    pub library_files: Vec<PathBuf>,
+}
+
+/// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`.
 ///
 /// # Errors
-/// [`Error::Request`] for any other name, [`Error::Device`] if a GPU is asked for that cannot be used.
-pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
+/// [`Error::Request`] for any other name, [`Error::Device`] if a GPU or a library is asked for that cannot be used.
+pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
     if matches!(name, "auto" | "cpu") {
         return Ok(Box::new(Cpu));
     }
-    Ok(Box::new(cuda::Cuda::new(open_gpu(name, kernels)?)))
+    let driver = open_gpu(name, options.kernels.as_deref())?;
+    let executor = Cuda::new(driver.clone());
+    if options.gemm == Choice::Own {
+        return Ok(Box::new(executor));
+    }
+    Ok(Box::new(
+        match CublasLt::open(&driver, &options.library_files) {
+            Ok(library) => executor.with_library(Library::new(Arc::new(library), options.gemm)),
+            Err(_) if options.gemm == Choice::Auto => executor,
+            Err(error) => return Err(error),
+        },
+    ))
 }
 
-/// The GPU `cuda:N`, for what only a GPU can do; `kernels` as for [`open`].
+/// The GPU `cuda:N`, for what only a GPU can do, with `kernels` as in [`Options`].
 ///
 /// # Errors
 /// As for [`open`]; [`Error::Device`] for the CPU.
-pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<dyn Device>> {
+pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
     if matches!(name, "auto" | "cpu") {
         return Err(Error::device("this needs a GPU; give --device cuda:N"));
     }
@@ -35,10 +66,8 @@ pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<dyn Device>> {
             format!("must be auto, cpu or cuda:N; given `{name}`"),
         )
     })?;
-    let driver = cuda::Driver::open(ordinal, kernels);
-    driver
-        .map(|driver| Arc::new(driver) as Arc<dyn Device>)
-        .map_err(|error| unusable(name, error))
+    let driver = Driver::open(ordinal, kernels);
+    driver.map(Arc::new).map_err(|error| unusable(name, error))
 }
 
 /// The error of a GPU that was asked for, with the way out.
@@ -66,13 +95,13 @@ mod tests {
 
     #[test]
     fn names_open_the_cpu_or_say_what_to_do() {
-        assert_eq!(open("auto", None).unwrap().name(), "cpu");
-        assert_eq!(open("cpu", None).unwrap().name(), "cpu");
+        assert_eq!(open("auto", &Options::default()).unwrap().name(), "cpu");
+        assert_eq!(open("cpu", &Options::default()).unwrap().name(), "cpu");
         for bad in ["gpu", "cuda", "cuda:", "cuda:-1", ""] {
-            let error = open(bad, None).err().unwrap();
+            let error = open(bad, &Options::default()).err().unwrap();
             assert_eq!(error.exit_code(), 2, "{bad}: {error}");
         }
-        let error = open("cuda:4096", None).err().unwrap();
+        let error = open("cuda:4096", &Options::default()).err().unwrap();
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().ends_with("use --device cpu"), "{error}");
         assert!(!build_note().is_empty());

@@ -740,7 +740,7 @@ fn doctor_completions_and_man_answer() {
     assert_eq!(
         names,
         [
-            "version", "cpu", "vectors", "memory", "gpu", "kernels", "ffmpeg", "model"
+            "version", "cpu", "vectors", "memory", "gpu", "kernels", "cublaslt", "ffmpeg", "model"
         ]
     );
     assert_eq!(scratch.run(&["doctor"]).out.lines().count(), names.len());

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
+    gemm::GemmArgument,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
@@ -30,6 +31,8 @@ Weights are synthetic and inputs seeded, so no checkpoint is needed. A run befor
 pub(super) struct Arguments {
     #[command(flatten)]
     stage: StageArguments,
+    #[command(flatten)]
+    gemm: GemmArgument,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -43,7 +46,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     let (model, job, work) = arguments.stage.work()?;
-    let executor = super::open_device(&arguments.device)?;
+    let executor = super::open_device_with(&arguments.device, arguments.gemm.gemm)?;
     let context = Context {
         executor: &*executor,
         cancel,
@@ -60,7 +63,8 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         job.frames()
     );
     if arguments.json {
-        return terminal::print_json(&document(&title, &work, &timings));
+        let gemm = arguments.gemm.gemm.name();
+        return terminal::print_json(&document(&title, gemm, &work, &timings));
     }
     terminal::print(&text(&title, &timings))
 }
@@ -101,7 +105,7 @@ fn text(title: &str, timings: &[Timing]) -> String {
     text
 }
 
-fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
+fn document(title: &str, gemm: &str, work: &Work, timings: &[Timing]) -> Value {
     let calls: Vec<Value> = timings
         .iter()
         .map(|timing| {
@@ -111,7 +115,7 @@ fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
                 .map(|(name, op)| {
                     json!({
                         "op": name, "steps": op.steps, "seconds": op.time.as_secs_f64(),
-                        "flops": op.cost.flops, "bytes": op.cost.bytes(),
+                        "flops": op.cost.flops, "bytes": op.cost.bytes(), "kernels": op.kernels,
                     })
                 })
                 .collect();
@@ -135,6 +139,7 @@ fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
         "title": title,
         "stage": work.stage.name(),
         "network": work.part.key(),
+        "gemm": gemm,
         "version": env!("CARGO_PKG_VERSION"),
         "build": device::build_note(),
         "calls": calls,

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{stage::StageArguments, terminal};
+use super::{gemm::GemmArgument, stage::StageArguments, terminal};
 use crate::{
     Error, Result,
     pipeline::{bench, estimate::Work},
@@ -25,6 +25,8 @@ code is 1 if a step is off by more.";
 pub(super) struct Arguments {
     #[command(flatten)]
     stage: StageArguments,
+    #[command(flatten)]
+    gemm: GemmArgument,
     /// The device that is compared with the CPU
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
     device: String,
@@ -38,7 +40,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work()?;
-    let executor = super::open_device(&arguments.device)?;
+    let executor = super::open_device_with(&arguments.device, arguments.gemm.gemm)?;
     let mut checks = Vec::new();
     for call in &work.calls {
         let weights = bench::weights(&work, &call.plan)?;

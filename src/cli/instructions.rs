@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{terminal, verify};
 use crate::{
     Error, Result,
+    device::Device as _,
     executor::Cancel,
     testing::conformance::{self, Case, Kept},
 };

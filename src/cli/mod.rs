@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod compare;
 mod doctor;
+mod gemm;
 mod generate;
 mod inspect;
 mod instructions;
@@ -24,7 +25,7 @@ use clap::Parser;
 
 use crate::{
     Error, Result,
-    device::{self, Device},
+    device::{self, Driver},
     executor::{Cancel, Executor},
 };
 use args::{Arguments, Command};
@@ -67,13 +68,23 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// The executor called `name`.
+/// The executor called `name`; on a GPU our own kernels compute everything.
 fn open_device(name: &str) -> Result<Box<dyn Executor>> {
-    device::open(name, kernel_folder().as_deref())
+    open_device_with(name, gemm::Gemm::Own)
+}
+
+/// The executor called `name`, where `gemm` computes matrix products on a GPU.
+fn open_device_with(name: &str, gemm: gemm::Gemm) -> Result<Box<dyn Executor>> {
+    let options = device::Options {
+        kernels: kernel_folder(),
+        gemm: gemm.into(),
+        library_files: gemm::files(),
+    };
+    device::open(name, &options)
 }
 
 /// The GPU called `name`.
-fn open_gpu(name: &str) -> Result<Arc<dyn Device>> {
+fn open_gpu(name: &str) -> Result<Arc<Driver>> {
     device::open_gpu(name, kernel_folder().as_deref())
 }
 

@@ -45,7 +45,7 @@ pub trait Products: Send + Sync {
     ///
     /// # Errors
     /// [`crate::Error::Device`] with the rule that the sizes or addresses break, or if there is none.
-    fn ways(&self, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>>;
+    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>>;
 }
 
 /// One way to compute a product at its addresses.
@@ -63,8 +63,8 @@ pub trait Way: Send + Sync {
     unsafe fn queue(&self) -> Result<()>;
 }
 
-impl Products for Arc<CublasLt> {
-    fn ways(&self, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
+impl Products for CublasLt {
+    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
         let product = Arc::new(self.product(*gemm, *at)?);
         let way = |algorithm| {
             let (library, product) = (self.clone(), product.clone());
@@ -134,7 +134,7 @@ pub(super) unsafe fn choose(
         let ways = unit
             .products
             .iter()
-            .map(|(gemm, at)| library.products.ways(gemm, at));
+            .map(|(gemm, at)| library.products.clone().ways(gemm, at));
         let Ok(ways) = ways.collect::<Result<Vec<_>>>() else {
             continue;
         };

@@ -23,7 +23,7 @@ use crate::{
 const SEED: u64 = 0;
 
 /// Times of one op, summed over all steps that use it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OpTime {
     /// Steps of one run.
     pub steps: usize,
@@ -31,6 +31,8 @@ pub struct OpTime {
     pub cost: Cost,
     /// Time of one run.
     pub time: Duration,
+    /// Kernels that ran them, and how often in one run; empty on the CPU.
+    pub kernels: BTreeMap<&'static str, usize>,
 }
 
 /// Times of one plan.
@@ -97,6 +99,9 @@ fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<
         let op = ops.entry(step.op).or_default();
         op.steps += 1;
         op.cost = [op.cost, step.cost].into_iter().sum();
+        for &kernel in &step.kernels {
+            *op.kernels.entry(kernel).or_default() += 1;
+        }
         op.time += (step.time - earlier.time) / u32::try_from(runs).unwrap_or(u32::MAX);
     }
     let cost = call.plan.total_cost();

@@ -31,7 +31,7 @@ struct Host {
 }
 
 impl Products for Host {
-    fn ways(&self, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
+    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
         self.described.fetch_add(1, Ordering::Relaxed);
         if self.refuses == Some(gemm.m) {
             return Err(Error::device("refused"));

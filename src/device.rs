@@ -8,7 +8,11 @@ use std::{
 use crate::{
     Error, Result,
     cpu::Cpu,
-    cuda::{self, Cuda, cublaslt::CublasLt, products::Library},
+    cuda::{
+        self, Cuda,
+        cublaslt::CublasLt,
+        products::{Library, Products},
+    },
     executor::Executor,
 };
 
@@ -41,12 +45,20 @@ pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
         return Ok(Box::new(executor));
     }
     Ok(Box::new(
-        match CublasLt::open(&driver, &options.library_files) {
-            Ok(library) => executor.with_library(Library::new(Arc::new(library), options.gemm)),
+        match open_products(&driver, &options.library_files) {
+            Ok(products) => executor.with_library(Library::new(products, options.gemm)),
             Err(_) if options.gemm == Choice::Auto => executor,
             Err(error) => return Err(error),
         },
     ))
+}
+
+/// NVIDIA's library of products on a GPU: the first of `files` that exists, or where the system has it.
+///
+/// # Errors
+/// [`Error::Device`] if there is none that can be used; [`Error::Memory`].
+pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn Products>> {
+    Ok(Arc::new(CublasLt::open(driver, files)?))
 }
 
 /// The GPU `cuda:N`, for what only a GPU can do, with `kernels` as in [`Options`].

@@ -726,6 +726,24 @@ fn an_interrupted_synth_leaves_nothing() {
 }
 
 #[test]
+fn what_needs_a_gpu_says_so_on_the_cpu() {
+    let scratch = Scratch::new("needs-gpu");
+    for arguments in [
+        &["verify", "--instructions", "--device", "cpu"][..],
+        &["bench", "--kernels", "--device", "cpu", "--json"],
+    ] {
+        let run = scratch.run(arguments);
+        assert!(run.code == 5 && run.out.is_empty(), "{run:?}");
+        assert!(
+            run.err.contains("needs a GPU; give --device cuda:N"),
+            "{run:?}"
+        );
+    }
+    let run = scratch.run(&["bench", "--filter", "product"]);
+    assert_eq!(run.code, 2, "{run:?}");
+}
+
+#[test]
 fn doctor_completions_and_man_answer() {
     let scratch = Scratch::new("answers");
     let run = scratch.run(&["doctor", "--json"]);

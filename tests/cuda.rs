@@ -20,6 +20,8 @@ mod networks;
 mod products;
 #[path = "common/random.rs"]
 mod random;
+#[path = "cuda/rates.rs"]
+mod rates;
 
 use std::{sync::Arc, time::Instant};
 

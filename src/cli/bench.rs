@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     gemm::GemmArgument,
+    rates,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
@@ -22,7 +23,8 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop bench --stage base
   gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
-  gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
+  gallop bench --model published --stage sr --size 1080p --device cuda:0 --profile --json
+  gallop bench --kernels --device cuda:0 --filter product/
 
 Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up.";
 
@@ -33,18 +35,31 @@ pub(super) struct Arguments {
     stage: StageArguments,
     #[command(flatten)]
     gemm: GemmArgument,
+    /// Instead of a stage, each kernel of a GPU alone at the sizes of the published model, NVIDIA's library beside ours;
+    /// with --json one line for each
+    #[arg(long)]
+    kernels: bool,
+    /// With --kernels, only cases whose name contains this
+    #[arg(long, value_name = "TEXT", requires = "kernels")]
+    pub(super) filter: Option<String>,
+    /// Time every op of a GPU, whose kernels are then launched one by one
+    #[arg(long)]
+    profile: bool,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     /// auto, cpu or cuda:N
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    pub(super) device: String,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
+    if arguments.kernels {
+        return rates::run(arguments, &cancel);
+    }
     let (model, job, work) = arguments.stage.work()?;
     let executor = super::open_device_with(&arguments.device, arguments.gemm.gemm)?;
     let context = Context {
@@ -52,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         cancel,
         precision: Precision::default(),
     };
-    let timings = bench(&context, &work, arguments.runs.into())?;
+    let timings = bench(&context, &work, arguments.runs.into(), arguments.profile)?;
     let (width, height) = job.pixels();
     let title = format!(
         "{} on {}: {} of {}, {width}x{height}, {} frames",

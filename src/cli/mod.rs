@@ -13,6 +13,7 @@ mod inspect;
 mod instructions;
 mod plan;
 mod progress;
+mod rates;
 mod report;
 mod stage;
 mod synth;

@@ -19,6 +19,7 @@ mod handles;
 pub mod kernels;
 mod launch;
 mod lower;
+pub mod measure;
 #[allow(clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod params;
 mod probe;

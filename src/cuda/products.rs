@@ -241,7 +241,7 @@ pub(super) fn random_bf16(count: usize, seed: u32) -> Vec<bf16> {
     (0..count).map(|_| number()).collect()
 }
 
-/// The middle of a few runs behind one that warms up.
+/// The middle of the times of `runs` runs.
 ///
 /// # Errors
 /// Those of `queue`, or the device's.
@@ -250,6 +250,18 @@ pub(super) fn time_ms(
     runs: usize,
     queue: impl Fn() -> Result<()>,
 ) -> Result<f32> {
+    Ok(times_ms(device, runs, queue)?[runs / 2])
+}
+
+/// The times of `runs` runs behind one that warms up, shortest first.
+///
+/// # Errors
+/// Those of `queue`, or the device's.
+pub(super) fn times_ms(
+    device: &dyn Device,
+    runs: usize,
+    queue: impl Fn() -> Result<()>,
+) -> Result<Vec<f32>> {
     queue()?;
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
@@ -261,5 +273,5 @@ pub(super) fn time_ms(
         times.push(device.elapsed_ms(&marks[0], &marks[1])?);
     }
     times.sort_by(f32::total_cmp);
-    Ok(times[runs / 2])
+    Ok(times)
 }

@@ -57,26 +57,37 @@ impl Timing {
     }
 }
 
-/// Runs each plan of `work` once and then `runs` times more.
+/// Runs each plan of `work` once and then `runs` times more. With `profile` a GPU times every op, too.
 ///
 /// # Errors
 /// The executor's, [`crate::Error::Interrupted`].
 ///
 /// # Panics
 /// If `runs` is 0.
-pub fn bench(context: &Context<'_>, work: &Work, runs: usize) -> Result<Vec<Timing>> {
+pub fn bench(
+    context: &Context<'_>,
+    work: &Work,
+    runs: usize,
+    profile: bool,
+) -> Result<Vec<Timing>> {
     assert!(runs > 0, "nothing to measure");
     work.calls
         .iter()
-        .map(|call| time(context, work, call, runs))
+        .map(|call| time(context, work, call, (runs, profile)))
         .collect()
 }
 
-fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<Timing> {
+fn time(
+    context: &Context<'_>,
+    work: &Work,
+    call: &Call,
+    (runs, profile): (usize, bool),
+) -> Result<Timing> {
     context.executor.check(&call.plan)?;
     let weights = weights(work, &call.plan)?;
     let how = Prepare {
         cancel: context.cancel.clone(),
+        profile,
         ..Prepare::default()
     };
     let start = Instant::now();

@@ -5,6 +5,7 @@ mod compare;
 pub mod conformance;
 pub mod golden;
 mod judge;
+pub mod rates;
 
 pub use compare::compare;
 pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};

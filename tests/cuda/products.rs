@@ -10,7 +10,7 @@ use gallop::{
     Error, Result,
     cuda::{
         Cuda,
-        cublaslt::{Gemm, Operands, Output},
+        cublaslt::{Factors, Gemm, Operands, Output},
         products::{Choice, Library, Products, Way},
     },
     executor::{Executor, Prepare},
@@ -23,7 +23,7 @@ use crate::{emulate::Policy, emulate::device::Emulated, given};
 
 /// Multiplies on the host and counts how often it was asked and how often it did.
 #[derive(Default)]
-struct Host {
+pub(crate) struct Host {
     described: AtomicUsize,
     queued: Arc<AtomicUsize>,
     /// Rows of a product that it refuses.
@@ -33,7 +33,7 @@ struct Host {
 impl Products for Host {
     fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
         self.described.fetch_add(1, Ordering::Relaxed);
-        if self.refuses == Some(gemm.m) {
+        if self.refuses == Some(gemm.m) || gemm.factors != Factors::Bf16 {
             return Err(Error::device("refused"));
         }
         let way = OnHost {

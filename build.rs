@@ -1,6 +1,6 @@
 //! Reads the signatures of each `kernels/*.cu` and writes `stubs.rs`, which `src/cuda/kernels.rs` includes; compiles
 //! each to a cubin and writes `cubins.rs`, which `src/cuda/cubins.rs` includes. Without an nvcc there are stubs but no
-//! cubins: the build is CPU only and says so once. The GPU of this machine is never asked anything.
+//! cubins: the build is CPU only and says so once, or fails with GALLOP_REQUIRE_CUDA=1. The GPU of this machine is never asked anything.
 
 use std::{
     env, fs,
@@ -27,7 +27,12 @@ const TOOLKITS: [&str; 4] = [
 const FLAGS: &str = "kernels/nvcc.flags";
 
 fn main() {
-    let switches = ["GALLOP_NVCC", "GALLOP_NO_CUDA", "GALLOP_CUDA_ARCH"];
+    let switches = [
+        "GALLOP_NVCC",
+        "GALLOP_NO_CUDA",
+        "GALLOP_REQUIRE_CUDA",
+        "GALLOP_CUDA_ARCH",
+    ];
     for name in switches.iter().chain(&TOOLKITS) {
         println!("cargo:rerun-if-env-changed={name}");
     }
@@ -49,6 +54,8 @@ fn main() {
     let note = match build(&sources) {
         Ok(note) => note,
         Err(why) => {
+            let is_required = variable("GALLOP_REQUIRE_CUDA").is_some_and(|value| value == "1");
+            assert!(!is_required, "GALLOP_REQUIRE_CUDA=1, but no kernels{why}");
             sources.clear();
             format!("no kernels{why}: CPU only")
         }

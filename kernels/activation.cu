@@ -6,21 +6,21 @@
 // relu:      y = max(u, 0)
 // clamp:     y = min(max(u, low), high)
 // mul:       y = u z
-// with sigma(v) = 1 / (1 + exp(-v)).
+// with sigma(v) = 1 / (1 + exp(-v)). swiglu7_e4m3 and gelu7_e4m3 have y = e4m3(f v) where v is the above in bf16.
 //
 //   u       [rows, cols] bf16, for swiglu7 [rows, 2 cols], rows u_pitch elements apart, 16-byte
 //           aligned, u_pitch % 8 == 0
 //   z       [rows, cols] bf16, rows z_pitch elements apart, likewise
-//   y       [rows, cols] bf16, rows y_pitch elements apart, likewise; may be u or z, but not for
-//           swiglu7
+//   y       [rows, cols] bf16 or e4m3, rows y_pitch elements apart, likewise (e4m3: 8-byte aligned);
+//           of bf16 it may be u or z, but not for swiglu7
 //   cols    any; rows * ceil(cols / 8) < 2^31
 //
 // One thread per eight columns of y.
 //
 //   launch  grid (ceil(rows * ceil(cols / 8) / THREADS)), block THREADS, no dynamic shared memory
-//   bound   HBM: 4 * rows * cols bytes, swiglu7 and mul 6
-//   math    f32, one rounding at the store
-//   error   within 1 bf16 ulp of src/cpu/activation.rs
+//   bound   HBM: 4 * rows * cols bytes, swiglu7 and mul 6; one less where y is e4m3
+//   math    f32, one rounding at the store; to e4m3 a second one, which saturates
+//   error   within 1 bf16 ulp of src/cpu/activation.rs; e4m3 is that of the bf16, bit for bit
 
 #include "common.cuh"
 
@@ -45,18 +45,31 @@ DEVICE float relu(float u) {
     return fmaxf(u, 0.0f);
 }
 
-template <float (*F)(float)>
-DEVICE void map(bf16* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch) {
+DEVICE void store(bf16* y, const Vec8& value, int count, float) {
+    value.store(y, count);
+}
+
+// What it would be had it been stored in bf16 first.
+DEVICE void store(e4m3* y, Vec8 value, int count, float factor) {
+    UNROLL
+    for (float& v : value.v) v = to_float(to_bf16(v)) * factor;
+    value.store(y, count);
+}
+
+template <float (*F)(float), class Out>
+DEVICE void map(Out* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch,
+                float factor = 1.0f) {
     const Chunk at = Chunk::of_thread(cols);
     if (at.row >= rows) return;
     Vec8 value = Vec8::load(u + at.in(u_pitch));
     UNROLL
     for (float& v : value.v) v = F(v);
-    value.store(y + at.in(y_pitch), at.count);
+    store(y + at.in(y_pitch), value, at.count, factor);
 }
 
-K_KERNEL(THREADS, 1)
-swiglu7_bf16(bf16* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch) {
+template <class Out>
+DEVICE void swiglu7(Out* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch,
+                    float factor = 1.0f) {
     const Chunk at = Chunk::of_thread(cols);
     if (at.row >= rows) return;
     u += int64_t{at.row} * u_pitch + 2 * at.col;
@@ -71,15 +84,32 @@ swiglu7_bf16(bf16* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitc
         const float a = pairs.v[2 * k % Vec8::SIZE], b = pairs.v[2 * k % Vec8::SIZE + 1];
         value.v[k] = gelu7(a) * (fminf(fmaxf(b, -LIMIT), LIMIT) + 1.0f);
     }
-    value.store(y + at.in(y_pitch), at.count);
+    store(y + at.in(y_pitch), value, at.count, factor);
+}
+
+K_KERNEL(THREADS, 1)
+swiglu7_bf16(bf16* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch) {
+    swiglu7(y, u, rows, cols, u_pitch, y_pitch);
 }
 K_EXPORT(swiglu7_bf16)
+
+K_KERNEL(THREADS, 1)
+swiglu7_e4m3(e4m3* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch, float factor) {
+    swiglu7(y, u, rows, cols, u_pitch, y_pitch, factor);
+}
+K_EXPORT(swiglu7_e4m3)
 
 K_KERNEL(THREADS, 1)
 gelu7_bf16(bf16* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch) {
     map<gelu7>(y, u, rows, cols, u_pitch, y_pitch);
 }
 K_EXPORT(gelu7_bf16)
+
+K_KERNEL(THREADS, 1)
+gelu7_e4m3(e4m3* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch, float factor) {
+    map<gelu7>(y, u, rows, cols, u_pitch, y_pitch, factor);
+}
+K_EXPORT(gelu7_e4m3)
 
 K_KERNEL(THREADS, 1)
 gelu_tanh_bf16(bf16* y, const bf16* u, int rows, int cols, int u_pitch, int y_pitch) {

@@ -31,12 +31,6 @@ struct Shared {
     float weight[ROWS][KEYS];
 };
 
-DEVICE float warp_max(float x) {
-    UNROLL
-    for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, lane));
-    return x;
-}
-
 DEVICE float cap(float z, float softcap) {
     return softcap > 0.0f ? softcap * tanhf(z / softcap) : z;
 }

@@ -1,12 +1,13 @@
 // What most kernels share: runs of eight numbers moved by 16-byte instructions, the cutting of rows
-// into them, sums over a warp and a block, and the logistic function.
+// into them, sums and largest values over a warp and a block, and the logistic function.
 #pragma once
 
 #include "hopper.cuh"
 
 constexpr uint32_t ALL_LANES = 0xffffffff;
 
-// Eight numbers, in memory as bf16 or f32 and worked on as f32. Addresses are 16-byte aligned.
+// Eight numbers, in memory as bf16 or f32 and worked on as f32; e4m3 is only written. Addresses are aligned to the
+// eight numbers, or to 16 bytes if that is less.
 struct Vec8 {
     static constexpr int SIZE = 8;
     float v[SIZE];
@@ -39,6 +40,12 @@ struct Vec8 {
         *reinterpret_cast<float4*>(p + 4) = float4{v[4], v[5], v[6], v[7]};
     }
 
+    DEVICE void store(e4m3* p) const {
+        const uint32_t pairs[SIZE / 2] = {pack_e4m3(v[0], v[1]), pack_e4m3(v[2], v[3]),
+                                          pack_e4m3(v[4], v[5]), pack_e4m3(v[6], v[7])};
+        *reinterpret_cast<uint2*>(p) = uint2{pairs[0] | pairs[1] << 16, pairs[2] | pairs[3] << 16};
+    }
+
     // Only the first `count`.
     template <class T>
     DEVICE void store(T* p, int count) const {
@@ -51,10 +58,15 @@ struct Vec8 {
 
     DEVICE static void store_one(bf16* p, float x) { *p = to_bf16(x); }
     DEVICE static void store_one(float* p, float x) { *p = x; }
+    DEVICE static void store_one(e4m3* p, float x) {
+        p->bits = static_cast<uint8_t>(pack_e4m3(x, 0.0f));
+    }
 };
 
 // For templates over both types.
-DEVICE float to_float(float x) { return x; }
+DEVICE float to_float(float x) {
+    return x;
+}
 
 // Eight columns of a row, of which the first `count` exist. Where every element stands alone, each thread has one such
 // chunk, row after row. A matrix begins at a multiple of 8 columns of a buffer whose pitch is a multiple of 8, so that
@@ -95,13 +107,33 @@ DEVICE float warp_sum(float x) {
     return x;
 }
 
-// Every thread gets the sum over the block. Call it at most once per kernel: `parts` is not reused.
-template <int THREADS>
-DEVICE float block_sum(float x) {
+// Every lane gets the largest over its warp.
+DEVICE float warp_max(float x) {
+    UNROLL
+    for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, lane));
+    return x;
+}
+
+// Every thread gets what OF_WARP makes of the block's numbers, to which zero adds nothing. Call it at most once per
+// kernel and OF_WARP: `parts` is not reused.
+template <int THREADS, float (*OF_WARP)(float)>
+DEVICE float of_block(float x) {
     static_assert(THREADS % 32 == 0 && THREADS <= 1024);
     K_SMEM(float[THREADS / 32], parts);
-    x = warp_sum(x);
+    x = OF_WARP(x);
     if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
     __syncthreads();
-    return warp_sum(threadIdx.x % 32 < THREADS / 32 ? parts[threadIdx.x % 32] : 0.0f);
+    return OF_WARP(threadIdx.x % 32 < THREADS / 32 ? parts[threadIdx.x % 32] : 0.0f);
+}
+
+// Every thread gets the sum over the block. At most once per kernel.
+template <int THREADS>
+DEVICE float block_sum(float x) {
+    return of_block<THREADS, warp_sum>(x);
+}
+
+// Every thread gets the largest of the block's numbers, none of which is negative. At most once per kernel.
+template <int THREADS>
+DEVICE float block_max(float x) {
+    return of_block<THREADS, warp_max>(x);
 }

@@ -6,37 +6,38 @@
 //   y       [rows, n] f32, rows y_pitch elements apart, likewise
 //   ends    [groups] i32: group g owns the rows from ends[g - 1] up to ends[g]
 //
-// For the embedders and heads, whose weights are f32 and whose products must be f32 as well.
+// For the embedders and heads, whose weights are f32 and whose products must be f32 as well. A number is the sum of three
+// bf16, x = h + m + l, each the rest of the one before it, rounded: 24 bits. Of the nine products of parts the
+// tensor cores make the six largest; the other three are below 2^-26 of the whole.
 //
+//   the first tile of w to shared memory in parts, that of x to registers
 //   for each TILE_K of k:
 //       the next tiles of x and w to registers
-//       acc[8 rows, 8 cols] += x tile w tile, from shared memory
-//       the next tiles to the other half of shared memory, transposed
+//       partial = x tile w tile^T: l h + m m + h l + m h + h m + h h
+//       the next tile of w to the other half of shared memory, in parts
+//       acc += partial; the next tile of x in parts
 //   store acc + b
 //
 //   launch  grid (ceil(n / TILE_N), sum over groups of ceil(rows of the group / TILE_M)), block
 //           THREADS, no dynamic shared memory
-//   bound   FFMA: 2 rows n k FLOP at 256 per SM and clock
-//   math    f32, k added in ascending order
-//   error   that of k additions in f32: (k + 8) 2^-24 of the sum of the products' magnitudes
+//   bound   tensor cores: 12 rows n k FLOP at 4096 per SM and clock
+//   math    bf16 products summed in f32 over TILE_K columns, the smallest first; these sums in f32
+//   error   that of k additions in f32: (k + 8) 2^-24 of the sum of the products' magnitudes. Numbers
+//           beyond 3.38e38, which bf16 rounds to infinity, make what is not a number
 
 #include "common.cuh"
+#include "wgmma_gen.cuh"
 
 constexpr int TILE_M = 128;
-constexpr int TILE_N = 64;  // divides 192 and 64, the widths of the heads
-constexpr int TILE_K = 16;
-constexpr int THREADS = 128;
-constexpr int LANES_N = 8;  // threads side by side along n; each has 8 x 8 results
-constexpr int QUADS = TILE_K / 4;
-constexpr int LOADS_X = TILE_M * QUADS / THREADS;
-constexpr int LOADS_W = TILE_N * QUADS / THREADS;
-static_assert(TILE_M * TILE_N == THREADS * 64 && TILE_N == 8 * LANES_N);
+constexpr int TILE_N = 64;    // divides 192 and 64, the widths of the heads
+constexpr int TILE_K = 16;    // of one product
+constexpr int THREADS = 256;  // two warpgroups of 64 rows
+constexpr int PARTS = 3;
+static_assert(TILE_M * 2 == THREADS && TILE_N * TILE_K == THREADS * 4);
 
-// Tiles lie transposed, k outermost; four columns more keep rows 16-byte aligned and off each
-// other's banks.
-struct Shared {
-    float x[2][TILE_K][TILE_M + 4];
-    float w[2][TILE_K][TILE_N + 4];
+// Parts of tiles of w, rows of 32 bytes with the 32-byte swizzle.
+struct alignas(1024) Shared {
+    bf16 w[2][PARTS][TILE_N * TILE_K];
 };
 
 // Rows that this block makes: from `first` on, at most up to `end`, where their group ends.
@@ -55,104 +56,130 @@ DEVICE Rows rows_of(const int* ends, int tile) {
     }
 }
 
-// Up to four numbers, zeros behind `count`.
+// Up to four numbers, zeros behind `count`. What lies behind a row up to a multiple of four is read.
 DEVICE float4 load_quad(const float* p, int count) {
-    if (count >= 4) return *reinterpret_cast<const float4*>(p);
-    return float4{count > 0 ? p[0] : 0.0f, count > 1 ? p[1] : 0.0f, count > 2 ? p[2] : 0.0f, 0.0f};
+    if (count <= 0) return float4{0.0f, 0.0f, 0.0f, 0.0f};
+    const float4 quad = *reinterpret_cast<const float4*>(p);
+    return float4{quad.x, count > 1 ? quad.y : 0.0f, count > 2 ? quad.z : 0.0f,
+                  count > 3 ? quad.w : 0.0f};
 }
 
-// A thread's share of a tile of `ROWS` rows and TILE_K columns on its way to shared memory.
-template <int LOADS>
-struct Quads {
-    float4 quad[LOADS];
+// Two numbers in bf16, and what is left of them.
+DEVICE uint32_t split(float& a, float& b) {
+    const uint32_t pair = pack_bf16(a, b);
+    a -= bits_to_float(pair << 16);
+    b -= bits_to_float(pair & 0xffff0000);
+    return pair;
+}
 
-    // Columns from `col` on; what lies beyond row `rows` or column k is zero.
-    DEVICE void load(const float* from, int pitch, int rows, int col, int k) {
-        UNROLL
-        for (int i = 0; i < LOADS; ++i) {
-            const int at = i * THREADS + threadIdx.x, row = at / QUADS, c = col + at % QUADS * 4;
-            quad[i] = load_quad(from + int64_t{row} * pitch + c, row < rows ? k - c : 0);
-        }
-    }
+// Of the sixteen columns of an operand, lane t of four has 2t, 2t + 1, 2t + 8 and 2t + 9. The order of columns does not
+// matter where it is the same for x and w: these are columns 4t to 4t + 3 of memory, one load.
 
-    template <int PITCH>
-    DEVICE void store(float (&to)[TILE_K][PITCH]) const {
-        UNROLL
-        for (int i = 0; i < LOADS; ++i) {
-            const int at = i * THREADS + threadIdx.x, row = at / QUADS, c = at % QUADS * 4;
-            to[c][row] = quad[i].x;
-            to[c + 1][row] = quad[i].y;
-            to[c + 2][row] = quad[i].z;
-            to[c + 3][row] = quad[i].w;
-        }
-    }
-};
-
-// Rows 8 * lane_m and the next seven; columns 4 * lane_n and the next three, and the same half a
-// tile further.
-DEVICE void multiply(const Shared& s, int stage, int lane_m, int lane_n, float (&acc)[8][8]) {
+// The tile of x that this thread's rows `first` and `first` + 8 have a share of, columns from `col` on; what lies beyond
+// row `end` or column k is zero.
+DEVICE void load_x(float4 (&quad)[2], const float* x, int pitch, int first, int end, int col,
+                   int k) {
+    const int c = col + threadIdx.x % 4 * 4;
     UNROLL
-    for (int k = 0; k < TILE_K; ++k) {
-        const Vec8 x = Vec8::load(&s.x[stage][k][8 * lane_m]);
-        const float4 low = *reinterpret_cast<const float4*>(&s.w[stage][k][4 * lane_n]);
-        const float4 high =
-            *reinterpret_cast<const float4*>(&s.w[stage][k][TILE_N / 2 + 4 * lane_n]);
-        const float w[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    for (int half = 0; half < 2; ++half) {
+        const int row = first + 8 * half;
+        quad[half] = load_quad(x + int64_t{row} * pitch + c, row < end ? k - c : 0);
+    }
+}
+
+// The tile as operand A, in parts.
+DEVICE void split_x(uint32_t (&parts)[PARTS][4], float4 (&quad)[2]) {
+    UNROLL
+    for (auto& part : parts) {
         UNROLL
-        for (int i = 0; i < 8; ++i) {
-            UNROLL
-            for (int j = 0; j < 8; ++j) acc[i][j] = fmaf(x.v[i], w[j], acc[i][j]);
+        for (int half = 0; half < 2; ++half) {
+            part[half] = split(quad[half].x, quad[half].y);
+            part[2 + half] = split(quad[half].z, quad[half].w);
         }
     }
 }
 
-// Four neighbours of a row, of which `count` exist.
-DEVICE void store_quad(float* y, const float* acc, const float* bias, int count) {
-    float v[4];
+// Four columns of a row of a tile of w, in parts, to where operand B has them.
+DEVICE void split_w(bf16 (&parts)[PARTS][TILE_N * TILE_K], float4 quad) {
+    const int row = threadIdx.x / 4, turn = row / 4 % 2;
+    // The 32-byte swizzle: 16-byte piece p of row r lies at p ^ (r / 4 % 2).
+    const int at = row * TILE_K + threadIdx.x % 4 * 2;
     UNROLL
-    for (int j = 0; j < 4; ++j) v[j] = acc[j] + (bias && j < count ? bias[j] : 0.0f);
-    if (count >= 4) {
-        *reinterpret_cast<float4*>(y) = float4{v[0], v[1], v[2], v[3]};
-        return;
-    }
-    UNROLL
-    for (int j = 0; j < 3; ++j) {
-        if (j < count) y[j] = v[j];
+    for (auto& part : parts) {
+        *reinterpret_cast<uint32_t*>(part + at + turn * 8) = split(quad.x, quad.y);
+        *reinterpret_cast<uint32_t*>(part + at + (turn ^ 1) * 8) = split(quad.z, quad.w);
     }
 }
 
-K_KERNEL(THREADS, 3)
+// One warpgroup: starts partial = x w^T, the smallest products first.
+DEVICE void multiply(float (&partial)[TILE_N / 2], const uint32_t (&x)[PARTS][4],
+                     const bf16 (&w)[PARTS][TILE_N * TILE_K]) {
+    constexpr int ORDER[6][2] = {{2, 0}, {1, 1}, {0, 2}, {1, 0}, {0, 1}, {0, 0}};
+    constexpr uint32_t GROUP_BYTES = 8 * TILE_K * 2;  // eight rows of a tile
+    wgmma_fence();
+    UNROLL
+    for (int i = 0; i < 6; ++i) {
+        const uint64_t part = wgmma_descriptor(w[ORDER[i][1]], 16, GROUP_BYTES, Swizzle::B32);
+        wgmma_m64n64k16_bf16(partial, x[ORDER[i][0]], part, i);
+    }
+    wgmma_commit();
+}
+
+// Two neighbours of a row, of which `count` exist.
+DEVICE void store_pair(float* y, float a, float b, const float* bias, int count) {
+    if (bias && count > 0) a += bias[0];
+    if (bias && count > 1) b += bias[1];
+    if (count > 1) {
+        *reinterpret_cast<float2*>(y) = float2{a, b};
+    } else if (count > 0) {
+        *y = a;
+    }
+}
+
+K_KERNEL(THREADS, 2)
 linear_f32(float* y, const float* x, const float* w, const float* b, const int* ends, int n, int k,
            int x_pitch, int w_pitch, int y_pitch) {
     K_SMEM(Shared, s);
     const Rows rows = rows_of(ends, blockIdx.y);
-    const int col = blockIdx.x * TILE_N;
-    const int x_rows = rows.end - rows.first, w_rows = n - col;
-    x += int64_t{rows.first} * x_pitch;
+    const int col = blockIdx.x * TILE_N, w_rows = n - col;
+    const int row = rows.first + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
     w += (int64_t{rows.group} * n + col) * w_pitch;
-    const int lane_m = threadIdx.x / LANES_N, lane_n = threadIdx.x % LANES_N;
 
-    Quads<LOADS_X> x_next;
-    Quads<LOADS_W> w_next;
-    float acc[8][8] = {};
+    const int w_row = threadIdx.x / 4, w_col = threadIdx.x % 4 * 4;
+    const auto load_w = [&](int at) {
+        const int c = at + w_col;
+        return load_quad(w + int64_t{w_row} * w_pitch + c, w_row < w_rows ? k - c : 0);
+    };
+
+    float4 x_next[2], w_next = load_w(0);
+    uint32_t x_parts[PARTS][4];
+    float acc[TILE_N / 2] = {}, partial[TILE_N / 2];
+    load_x(x_next, x, x_pitch, row, rows.end, 0, k);
+    split_x(x_parts, x_next);
+    split_w(s.w[0], w_next);
+    wgmma_pin(partial);
     for (int at = 0, stage = 0; at < k; at += TILE_K, stage ^= 1) {
-        x_next.load(x, x_pitch, x_rows, at, k);
-        w_next.load(w, w_pitch, w_rows, at, k);
-        if (at > 0) multiply(s, stage ^ 1, lane_m, lane_n, acc);
-        x_next.store(s.x[stage]);
-        w_next.store(s.w[stage]);
+        fence_proxy_async();
         __syncthreads();
+        load_x(x_next, x, x_pitch, row, rows.end, at + TILE_K, k);
+        w_next = load_w(at + TILE_K);
+        multiply(partial, x_parts, s.w[stage]);
+        split_w(s.w[stage ^ 1], w_next);
+        wgmma_wait<0>();
+        wgmma_pin(partial);
+        UNROLL
+        for (int i = 0; i < TILE_N / 2; ++i) acc[i] += partial[i];
+        split_x(x_parts, x_next);
     }
-    multiply(s, (k - 1) / TILE_K % 2, lane_m, lane_n, acc);
 
     UNROLL
-    for (int i = 0; i < 8; ++i) {
-        const int row = rows.first + 8 * lane_m + i;
-        if (row >= rows.end) break;
+    for (int half = 0; half < 2; ++half) {
+        if (row + 8 * half >= rows.end) break;
+        float* const line = y + int64_t{row + 8 * half} * y_pitch;
         UNROLL
-        for (int half = 0; half < 2; ++half) {
-            const int c = col + half * (TILE_N / 2) + 4 * lane_n;
-            store_quad(y + int64_t{row} * y_pitch + c, acc[i] + 4 * half,
+        for (int j = 0; j < TILE_N / 8; ++j) {
+            const int c = col + 8 * j + threadIdx.x % 4 * 2;
+            store_pair(line + c, acc[4 * j + 2 * half], acc[4 * j + 2 * half + 1],
                        b ? b + int64_t{rows.group} * n + c : nullptr, n - c);
         }
     }

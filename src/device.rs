@@ -17,7 +17,8 @@ use crate::{
 };
 
 pub use cuda::{
-    Device, Driver, Gpu, build_note, open_library, products::Choice, search_order as library_files,
+    Device, Driver, Gpu, build_note, needs, open_library, products::Choice,
+    search_order as library_files,
 };
 
 /// How a GPU is opened; the CPU needs nothing.
@@ -31,34 +32,16 @@ pub struct Options {
     pub library_files: Vec<PathBuf>,
 }
 
-/// The executor that `name` asks for: `auto`, `cpu` or `cuda:N`.
+/// The executor that `name` asks for: `cpu` or `cuda:N`, or `auto` for what [`choose`] takes.
 ///
 /// # Errors
 /// [`Error::Request`] for any other name, [`Error::Device`] if a GPU or a library is asked for that cannot be used.
 pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
-    if matches!(name, "auto" | "cpu") {
-        return Ok(Box::new(Cpu));
+    match name {
+        "auto" => Ok(choose(options).0),
+        "cpu" => Ok(Box::new(Cpu)),
+        _ => executor(open_gpu(name, options.kernels.as_deref())?, options),
     }
-    let driver = open_gpu(name, options.kernels.as_deref())?;
-    let executor = Cuda::new(driver.clone());
-    if options.gemm == Choice::Own {
-        return Ok(Box::new(executor));
-    }
-    Ok(Box::new(
-        match open_products(&driver, &options.library_files) {
-            Ok(products) => executor.with_library(Library::new(products, options.gemm)),
-            Err(_) if options.gemm == Choice::Auto => executor,
-            Err(error) => return Err(error),
-        },
-    ))
-}
-
-/// NVIDIA's library of products on a GPU: the first of `files` that exists, or where the system has it.
-///
-/// # Errors
-/// [`Error::Device`] if there is none that can be used; [`Error::Memory`].
-pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn Products>> {
-    Ok(Arc::new(CublasLt::open(driver, files)?))
 }
 
 /// The GPU `cuda:N`, for what only a GPU can do, with `kernels` as in [`Options`].
@@ -78,18 +61,64 @@ pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
             format!("must be auto, cpu or cuda:N; given `{name}`"),
         )
     })?;
-    let driver = Driver::open(ordinal, kernels);
-    driver.map(Arc::new).map_err(|error| unusable(name, error))
+    let driver = Driver::open(ordinal, kernels).map(Arc::new);
+    driver.map_err(|error| match error {
+        Error::Device { problem } => {
+            let problem = without_way_out(&problem);
+            Error::device(format!("{name} cannot be used: {problem}{WAY_OUT}"))
+        }
+        error => error,
+    })
 }
 
-/// The error of a GPU that was asked for, with the way out.
-fn unusable(name: &str, error: Error) -> Error {
-    const WAY_OUT: &str = "; use --device cpu";
-    let Error::Device { problem } = error else {
-        return error;
+/// The first GPU if it can run the kernels, else the CPU; and a line that says which and why.
+pub fn choose(options: &Options) -> (Box<dyn Executor>, String) {
+    let driver = Driver::open(0, options.kernels.as_deref()).map(Arc::new);
+    choice(driver.and_then(|driver| executor(driver, options)))
+}
+
+fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
+    match gpu {
+        Ok(executor) => {
+            let which = format!("running on {}", executor.name());
+            (executor, which)
+        }
+        Err(error) => {
+            let why = error.to_string();
+            let which = format!("running on the CPU: {}", without_way_out(&why));
+            (Box::new(Cpu), which)
+        }
+    }
+}
+
+fn executor(driver: Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>> {
+    let executor = Cuda::new(driver.clone());
+    if options.gemm == Choice::Own {
+        return Ok(Box::new(executor));
+    }
+    let executor = match open_products(&driver, &options.library_files) {
+        Ok(products) => executor.with_library(Library::new(products, options.gemm)),
+        Err(_) if options.gemm == Choice::Auto => executor,
+        Err(error) => return Err(error),
     };
-    let problem = problem.strip_suffix(WAY_OUT).unwrap_or(&problem);
-    Error::device(format!("{name} cannot be used: {problem}{WAY_OUT}"))
+    Ok(Box::new(executor))
+}
+
+/// NVIDIA's library of products on a GPU: the first of `files` that exists, or where the system has it.
+///
+/// # Errors
+/// [`Error::Device`] if there is none that can be used; [`Error::Memory`].
+pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn Products>> {
+    Ok(Arc::new(CublasLt::open(driver, files)?))
+}
+
+/// How errors of a GPU end.
+const WAY_OUT: &str = "; use --device cpu";
+
+fn without_way_out(problem: &str) -> &str {
+    let ends = [WAY_OUT, ", or use --device cpu"];
+    let found = ends.into_iter().find_map(|end| problem.strip_suffix(end));
+    found.unwrap_or(problem)
 }
 
 /// The first GPU, or why there is none.
@@ -107,7 +136,6 @@ mod tests {
 
     #[test]
     fn names_open_the_cpu_or_say_what_to_do() {
-        assert_eq!(open("auto", &Options::default()).unwrap().name(), "cpu");
         assert_eq!(open("cpu", &Options::default()).unwrap().name(), "cpu");
         for bad in ["gpu", "cuda", "cuda:", "cuda:-1", ""] {
             let error = open(bad, &Options::default()).err().unwrap();
@@ -117,5 +145,22 @@ mod tests {
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().ends_with("use --device cpu"), "{error}");
         assert!(!build_note().is_empty());
+    }
+
+    #[test]
+    fn auto_says_what_it_took_and_why() {
+        let (executor, which) = choice(Err(Error::device(
+            "built without GPU kernels, or use --device cpu",
+        )));
+        assert_eq!(executor.name(), "cpu");
+        assert_eq!(which, "running on the CPU: built without GPU kernels");
+        let (executor, which) = choice(Ok(Box::new(Cpu)));
+        assert_eq!(which, format!("running on {}", executor.name()));
+        let (taken, why) = choose(&Options::default());
+        assert!(why.starts_with("running on ") && why.len() > 15, "{why}");
+        assert_eq!(
+            open("auto", &Options::default()).unwrap().name(),
+            taken.name()
+        );
     }
 }

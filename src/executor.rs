@@ -5,6 +5,7 @@
 //! Errors are only what the caller cannot foresee: memory, files, the device, an interruption.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,11 +24,11 @@ pub trait Executor: Send + Sync {
     /// Its name for messages and reports.
     fn name(&self) -> String;
 
-    /// Refuses a plan that cannot fit, with numbers, before anything is opened or allocated.
+    /// What a plan takes; refuses one that cannot fit, with numbers, before anything is opened or allocated.
     ///
     /// # Errors
     /// [`Error::Memory`]; [`Error::Device`] for an op that the device cannot run.
-    fn check(&self, plan: &Plan) -> Result<()>;
+    fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs>;
 
     /// Checks every weight the plan names, then makes the plan ready to run.
     ///
@@ -83,7 +84,41 @@ pub trait Program: Send {
     fn report(&self) -> Report;
 }
 
-/// How to prepare a plan. The last four are for devices that launch kernels; the CPU does as `fuse: false`,
+/// Bytes that a plan takes on a device, as its executor places it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// Weights when all of them stay.
+    pub weights: u64,
+    /// Weights when layers are streamed: those outside of layers, and two slots of the largest layer.
+    pub streamed_weights: u64,
+    /// Weights that are copied in every run when layers are streamed.
+    pub copied: u64,
+    /// Inputs, outputs, states and everything in between.
+    pub values: u64,
+    /// Lists that kernels read.
+    pub tables: u64,
+}
+
+impl Needs {
+    /// All of it, with these bytes of weights.
+    pub fn with(&self, weights: u64) -> u64 {
+        weights + self.values + self.tables
+    }
+}
+
+/// Where the weights are while a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Residency {
+    /// Resident if they fit, else streamed.
+    #[default]
+    Auto,
+    /// All of them on the device.
+    Resident,
+    /// Layers are copied from the host's memory in every run, each while the one before is computed.
+    Streamed,
+}
+
+/// How to prepare a plan. The last five are for devices that launch kernels; the CPU does as `fuse: false`,
 /// `profile: true` ask, and is never ahead of itself.
 #[derive(Clone)]
 pub struct Prepare {
@@ -99,6 +134,8 @@ pub struct Prepare {
     pub profile: bool,
     /// Wait for every step, so that a failure names its op; launches one by one.
     pub sync: bool,
+    /// Where the weights are.
+    pub weights: Residency,
 }
 
 impl Default for Prepare {
@@ -110,6 +147,7 @@ impl Default for Prepare {
             graph: true,
             profile: false,
             sync: false,
+            weights: Residency::Auto,
         }
     }
 }
@@ -147,21 +185,39 @@ impl Cancel {
 pub struct Report {
     /// Completed runs.
     pub runs: usize,
-    /// One entry per step of the plan.
-    pub steps: Vec<StepReport>,
+    /// In order; together they cover every step of the plan.
+    pub units: Vec<UnitReport>,
 }
 
-/// What one step of a plan did.
+/// What steps that ran as one did: one step, or more where a kernel does them together.
 #[derive(Clone, Debug)]
-pub struct StepReport {
-    /// Label of the result.
+pub struct UnitReport {
+    /// Which steps of the plan.
+    pub steps: Range<usize>,
+    /// Label of the last one's result.
     pub label: String,
-    /// Name of the op.
-    pub op: &'static str,
-    /// The kernels that ran it; of steps that ran as one, the last has them and the time. Empty on the CPU.
+    /// Names of the ops, joined by `+`.
+    pub op: String,
+    /// The kernels that ran; empty on the CPU.
     pub kernels: Vec<&'static str>,
-    /// Work of one run.
+    /// Work of one run; what a step hands to another of the unit is not counted.
     pub cost: Cost,
-    /// Time over all runs.
-    pub time: Duration,
+    /// Of each run, where it was measured.
+    pub times: Vec<Duration>,
+}
+
+impl UnitReport {
+    /// A unit of `plan` that has not run.
+    pub fn new(plan: &Plan, steps: Range<usize>, unwritten: &[Buf]) -> Self {
+        let of = &plan.steps()[steps.clone()];
+        let ops: Vec<&str> = of.iter().map(|step| step.op.name()).collect();
+        Self {
+            label: plan.spec(of[of.len() - 1].writes).label.clone(),
+            op: ops.join("+"),
+            kernels: Vec::new(),
+            cost: plan.cost_of_unit(steps.clone(), unwritten),
+            times: Vec::new(),
+            steps,
+        }
+    }
 }

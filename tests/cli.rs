@@ -555,11 +555,60 @@ fn bench_times_every_step_of_a_stage() {
         ops.iter().map(|op| op[key].as_f64().unwrap()).sum()
     };
     assert_eq!(of("flops"), call["flops"].as_f64().unwrap());
-    assert!(of("seconds") > 0.0);
+    assert!(of("seconds") > 0.0 && of("calls") > 10.0);
     let table = scratch.run(&["bench", "--stage", "audio", "--seconds", "1", "--runs", "1"]);
     assert!(table.code == 0 && table.out.contains("snake"), "{table:?}");
     assert_eq!(scratch.run(&["bench", "--stage", "sr"]).code, 2);
     assert_eq!(scratch.run(&["bench", "--model", "none"]).code, 4);
+}
+
+#[test]
+fn a_profile_covers_every_step_of_every_stage() {
+    let scratch = Scratch::new("profile");
+    let arguments = [
+        "generate",
+        "x",
+        "--size",
+        "64x64",
+        "--seconds",
+        "1",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+        "--profile",
+        "trace.json",
+        "--residency",
+        "streamed",
+        "--no-graph",
+        "--no-fuse",
+    ];
+    let run = scratch.run(&arguments);
+    assert!(run.code == 0 && run.err.contains("GFLOP/s"), "{run:?}");
+    let text = std::fs::read_to_string(scratch.0.join("trace.json")).unwrap();
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    for stage in ["text", "base", "decode video", "decode audio"] {
+        let of_stage: Vec<&Value> = events
+            .iter()
+            .filter(|e| e["ph"] == "X" && e["args"]["stage"] == stage)
+            .collect();
+        let runs = of_stage.iter().map(|e| e["args"]["run"].as_u64().unwrap());
+        assert!(runs.max() >= Some(u64::from(stage == "base")), "{stage}");
+        // Within a run one event begins where the one before it ended, and takes up the next step.
+        for pair in of_stage.windows(2) {
+            let [a, b] = [pair[0], pair[1]].map(|e| &e["args"]);
+            if (pair[0]["tid"] == pair[1]["tid"]) && a["run"] == b["run"] {
+                assert_eq!(a["steps"][1], b["steps"][0], "{stage}");
+                let end = pair[0]["ts"].as_f64().unwrap() + pair[0]["dur"].as_f64().unwrap();
+                assert!((end - pair[1]["ts"].as_f64().unwrap()).abs() < 1e-3);
+            }
+        }
+    }
+    assert_eq!(
+        scratch.run(&["bench", "--profile", "none/trace.json"]).code,
+        6
+    );
 }
 
 #[test]
@@ -758,7 +807,8 @@ fn doctor_completions_and_man_answer() {
     assert_eq!(
         names,
         [
-            "version", "cpu", "vectors", "memory", "gpu", "kernels", "cublaslt", "ffmpeg", "model"
+            "version", "cpu", "vectors", "memory", "gpu", "kernels", "cublaslt", "device",
+            "ffmpeg", "model"
         ]
     );
     assert_eq!(scratch.run(&["doctor"]).out.lines().count(), names.len());

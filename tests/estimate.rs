@@ -5,6 +5,8 @@
 use std::time::Instant;
 
 use gallop::{
+    Result,
+    device::needs,
     pipeline::{
         Stage,
         estimate::{Estimate, Gpu, Residency, Scenario, WeightFormat, estimate, stages},
@@ -30,7 +32,7 @@ fn published(size: Size, weights: WeightFormat, gpu: &str) -> Estimate {
         decoder: VideoDecoder::Turbo,
     };
     let work = stages(&networks, &job, &scenario);
-    estimate(&work, weights, &Gpu::named(gpu).unwrap())
+    estimate(&work, weights, &Gpu::named(gpu).unwrap(), &needs).unwrap()
 }
 
 /// `value` within 0.5 % of `table`.
@@ -134,19 +136,7 @@ fn what_does_not_fit_is_staged_then_streamed_then_refused() {
     );
     let mut small = Gpu::named("rtx4090").unwrap();
     small.memory_bytes = 2 << 30;
-    let networks = Networks::published();
-    let job = resolve(&Request::default(), networks.defaults, None).unwrap();
-    let scenario = Scenario {
-        text_tokens: 320,
-        variant: BaseVariant::Base,
-        steps: Some(3),
-        decoder: VideoDecoder::Wan,
-    };
-    let estimate = estimate(
-        &stages(&networks, &job, &scenario),
-        WeightFormat::Bf16,
-        &small,
-    );
+    let estimate = guided(Size::P256, &small).unwrap();
     assert_eq!(estimate.residency, None);
     let base = estimate
         .stages
@@ -154,4 +144,50 @@ fn what_does_not_fit_is_staged_then_streamed_then_refused() {
         .find(|s| s.stage == Stage::Base)
         .unwrap();
     assert_eq!((base.runs, base.tokens.len()), (3, 2));
+}
+
+/// Three guided steps and the full decoder.
+fn guided(size: Size, gpu: &Gpu) -> Result<Estimate> {
+    let networks = Networks::published();
+    let request = Request {
+        size: Some(size),
+        ..Request::default()
+    };
+    let job = resolve(&request, networks.defaults, None)?;
+    let scenario = Scenario {
+        text_tokens: 320,
+        variant: BaseVariant::Base,
+        steps: Some(3),
+        decoder: VideoDecoder::Wan,
+    };
+    let work = stages(&networks, &job, &scenario);
+    estimate(&work, WeightFormat::Bf16, gpu, &needs)
+}
+
+#[test]
+fn what_no_kernel_can_run_is_named() {
+    let error = guided(Size::P1080, &Gpu::named("h200").unwrap()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains(" at ") && text.contains("more than kernels count to"),
+        "{text}"
+    );
+    assert_eq!(error.exit_code(), 5);
+}
+
+#[test]
+fn the_published_preset_fits_gpus_of_80_and_48_gigabytes() {
+    for (weights, gigabytes) in [(WeightFormat::Bf16, 80), (WeightFormat::Fp8, 48)] {
+        let estimate = published(Size::P1080, weights, "h100");
+        let staged = estimate.peak_bytes(Residency::Staged);
+        println!("{}: {:.1} GB", weights.name(), staged as f64 / 1e9);
+        // The driver, the kernels and the graphs have the rest.
+        assert!(
+            staged + (2 << 30) < gigabytes * 1_000_000_000,
+            "{estimate:#?}"
+        );
+    }
+    // Streamed, both fit the smallest GPU that is named here.
+    let estimate = published(Size::P1080, WeightFormat::Bf16, "rtx4090");
+    assert_eq!(estimate.residency, Some(Residency::Streamed));
 }

@@ -15,7 +15,7 @@ use std::{
 use gallop::{
     Error, Result, Tensor,
     cpu::Cpu,
-    executor::{Executor, Prepare, Program, wants},
+    executor::{Executor, Needs, Prepare, Program, wants},
     model::video_vae::{
         Call, Chunks, Precision, TurboConfig, WanConfig, statistics,
         turbo::{self, CallShape},
@@ -161,8 +161,8 @@ impl Executor for Counting {
         "counting".into()
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
-        Cpu.check(plan)
+    fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs> {
+        Cpu.check(plan, how)
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {

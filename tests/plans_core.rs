@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ops::Range;
 
 use gallop::{
-    DType::{Bf16, F32},
+    DType::{Bf16, E4m3, F32},
     Tensor,
     plan::{
         Buf, Builder, Conv1d, Conv3d, Dense, Edge, Grid, Kernel1d, Kernel3d, Norm, Op, Plan, Role,
@@ -224,10 +224,12 @@ fn a_long_chain_needs_the_memory_of_two_links() {
 }
 
 #[test]
-fn rows_are_padded_to_eight_elements() {
+fn rows_are_padded_to_eight_elements_and_sixteen_bytes() {
     let mut p = Builder::new();
     let x = p.input("x", [3, 13], Bf16);
     assert_eq!((p.spec(x).pitch(), p.spec(x).bytes()), (16, 3 * 16 * 2));
+    let x = p.input("q", [3, 17], E4m3);
+    assert_eq!((p.spec(x).pitch(), p.spec(x).bytes()), (32, 3 * 32));
 }
 
 #[test]

@@ -24,6 +24,12 @@ Exit codes:
     6  output: cannot be written
   130  interrupted; nothing is left behind
 
+Environment:
+  GALLOP_MODEL       --model
+  GALLOP_DEVICE      --device
+  GALLOP_SYNC        1: wait for every step on a GPU, so that an error names the op that failed
+  GALLOP_KERNEL_DIR  a folder with cubins to run instead of those that were compiled in
+
 Results go to standard output, everything else to standard error.";
 
 /// Makes video with sound from a prompt.

@@ -4,14 +4,15 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    gemm::GemmArgument,
-    rates,
+    device::DeviceArguments,
+    gemm::{Gemm, GemmArgument},
+    profile, rates,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
 use crate::{
     Result, device,
-    executor::Cancel,
+    executor::{Cancel, Executor},
     pipeline::{
         Context, Precision,
         bench::{Timing, bench},
@@ -23,7 +24,7 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop bench --stage base
   gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
-  gallop bench --model published --stage sr --size 1080p --device cuda:0 --profile --json
+  gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
   gallop bench --kernels --device cuda:0 --filter product/
 
 Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up.";
@@ -42,15 +43,11 @@ pub(super) struct Arguments {
     /// With --kernels, only cases whose name contains this
     #[arg(long, value_name = "TEXT", requires = "kernels")]
     pub(super) filter: Option<String>,
-    /// Time every op of a GPU, whose kernels are then launched one by one
-    #[arg(long)]
-    profile: bool,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
-    /// auto, cpu or cuda:N
-    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    pub(super) device: String,
+    #[command(flatten)]
+    pub(super) device: DeviceArguments,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -60,14 +57,19 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     if arguments.kernels {
         return rates::run(arguments, &cancel);
     }
+    let gemm = arguments.gemm.gemm;
     let (model, job, work) = arguments.stage.work()?;
-    let executor = super::open_device_with(&arguments.device, arguments.gemm.gemm)?;
+    let executor = arguments.device.open(!arguments.json, gemm)?;
     let context = Context {
-        executor: &*executor,
+        executor: &executor,
         cancel,
         precision: Precision::default(),
     };
-    let timings = bench(&context, &work, arguments.runs.into(), arguments.profile)?;
+    if let Some(profile) = executor.profile() {
+        profile.enter(work.stage);
+    }
+    let timings = bench(&context, &work, arguments.runs.into())?;
+    arguments.device.finish(&executor)?;
     let (width, height) = job.pixels();
     let title = format!(
         "{} on {}: {} of {}, {width}x{height}, {} frames",
@@ -78,8 +80,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         job.frames()
     );
     if arguments.json {
-        let gemm = arguments.gemm.gemm.name();
-        return terminal::print_json(&document(&title, gemm, &work, &timings));
+        return terminal::print_json(&document((&title, gemm), &work, &timings));
     }
     terminal::print(&text(&title, &timings))
 }
@@ -97,43 +98,16 @@ fn text(title: &str, timings: &[Timing]) -> String {
             timing.cost.flops / 1e9,
             timing.cost.flops / 1e9 / seconds
         ));
-        text.push_str(&format!(
-            "{:18} {:>5} {:>11} {:>6} {:>9} {:>9} {:>8}\n",
-            "op", "steps", "time", "share", "GFLOP", "GFLOP/s", "GB/s"
-        ));
-        let mut ops: Vec<_> = timing.ops.iter().collect();
-        ops.sort_by_key(|(_, op)| std::cmp::Reverse(op.time));
-        for (name, op) in ops {
-            let time = op.time.as_secs_f64();
-            let rate = |amount: f64| if time > 0.0 { amount / 1e9 / time } else { 0.0 };
-            text.push_str(&format!(
-                "{name:18} {:>5} {:>8.2} ms {:>4.0} % {:>9.2} {:>9.1} {:>8.1}\n",
-                op.steps,
-                time * 1e3,
-                100.0 * time / seconds,
-                op.cost.flops / 1e9,
-                rate(op.cost.flops),
-                rate(op.cost.bytes())
-            ));
-        }
+        text.push_str(&profile::table(&timing.ops));
+        text.push('\n');
     }
     text
 }
 
-fn document(title: &str, gemm: &str, work: &Work, timings: &[Timing]) -> Value {
+fn document((title, gemm): (&str, Gemm), work: &Work, timings: &[Timing]) -> Value {
     let calls: Vec<Value> = timings
         .iter()
         .map(|timing| {
-            let ops: Vec<Value> = timing
-                .ops
-                .iter()
-                .map(|(name, op)| {
-                    json!({
-                        "op": name, "steps": op.steps, "seconds": op.time.as_secs_f64(),
-                        "flops": op.cost.flops, "bytes": op.cost.bytes(), "kernels": op.kernels,
-                    })
-                })
-                .collect();
             let runs: Vec<f64> = timing
                 .runs
                 .iter()
@@ -146,7 +120,7 @@ fn document(title: &str, gemm: &str, work: &Work, timings: &[Timing]) -> Value {
                 "run_seconds": runs,
                 "flops": timing.cost.flops,
                 "bytes": timing.cost.bytes(),
-                "ops": ops,
+                "ops": profile::json(&timing.ops),
             })
         })
         .collect();
@@ -154,7 +128,7 @@ fn document(title: &str, gemm: &str, work: &Work, timings: &[Timing]) -> Value {
         "title": title,
         "stage": work.stage.name(),
         "network": work.part.key(),
-        "gemm": gemm,
+        "gemm": gemm.name(),
         "version": env!("CARGO_PKG_VERSION"),
         "build": device::build_note(),
         "calls": calls,

@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{gemm::GemmArgument, stage::StageArguments, terminal};
+use super::{device::DeviceArguments, gemm::GemmArgument, stage::StageArguments, terminal};
 use crate::{
     Error, Result,
+    executor::Executor,
     pipeline::{bench, estimate::Work},
     testing::{Check, Verdict, compare},
 };
@@ -27,9 +28,8 @@ pub(super) struct Arguments {
     stage: StageArguments,
     #[command(flatten)]
     gemm: GemmArgument,
-    /// The device that is compared with the CPU
-    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// List every step, not only the worst of each op and those that are off
     #[arg(long)]
     all: bool,
@@ -40,13 +40,16 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work()?;
-    let executor = super::open_device_with(&arguments.device, arguments.gemm.gemm)?;
+    let executor = arguments
+        .device
+        .open(!arguments.json, arguments.gemm.gemm)?;
     let mut checks = Vec::new();
     for call in &work.calls {
         let weights = bench::weights(&work, &call.plan)?;
         let inputs = bench::inputs(&call.plan);
-        checks.extend(compare(&call.plan, &weights, &inputs, &*executor)?);
+        checks.extend(compare(&call.plan, &weights, &inputs, &executor)?);
     }
+    arguments.device.finish(&executor)?;
     if arguments.json {
         terminal::print_json(&document(&work, &executor.name(), &checks))?;
     } else {

@@ -51,6 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         gpu(),
         kernels(),
         library(),
+        chosen(),
         ffmpeg(),
         model(arguments),
     ];
@@ -149,6 +150,16 @@ fn library() -> Finding {
             why.to_string(),
             Some("only --gemm cublaslt and auto of `bench` and `compare` use it"),
         ),
+    }
+}
+
+/// What `--device auto` takes.
+fn chosen() -> Finding {
+    match super::open_device("auto", gemm::Gemm::Own) {
+        Ok((executor, which)) => {
+            Finding::new("device", which.unwrap_or_else(|| executor.name()), None)
+        }
+        Err(error) => Finding::new("device", error.to_string(), None),
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    device::DeviceArguments,
+    gemm::Gemm,
     progress::{Bars, Silent},
     report, terminal,
 };
@@ -16,6 +18,7 @@ use crate::{
     executor::Cancel,
     pipeline::{
         self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
+        profile::Heard,
         request::{BaseVariant, Request, Size, VideoDecoder},
     },
 };
@@ -94,9 +97,8 @@ pub(super) struct Arguments {
     /// Network that makes the frames: the fast one, or the original at full quality
     #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
     decoder: Decoder,
-    /// auto, cpu or cuda:N
-    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Where to write the clip
     #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
     output: PathBuf,
@@ -183,16 +185,16 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         Some(dir) => Model::open(dir)?,
         None => Model::miniature(),
     };
-    let executor = super::open_device(&arguments.device)?;
+    let (json, is_quiet) = (arguments.json, arguments.quiet);
+    let executor = arguments.device.open(!(is_quiet || json), Gemm::Own)?;
     let context = Context {
-        executor: &*executor,
+        executor: &executor,
         cancel,
         precision: Precision::default(),
     };
-    let (json, is_quiet) = (arguments.json, arguments.quiet);
     let output = arguments.output();
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
-    let request = arguments.request()?;
+    let (request, device) = arguments.request()?;
     let bars = Bars::new();
     let silent = Silent::new();
     let progress: &dyn Progress = if is_quiet || json { &silent } else { &bars };
@@ -205,9 +207,14 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
              trained model",
         );
     }
-    let made = pipeline::generate(&context, &model, &request, &output, progress);
+    let heard = executor
+        .profile()
+        .map(|profile| Heard::new(progress, profile));
+    let heard: &dyn Progress = heard.as_ref().map_or(progress, |heard| heard);
+    let made = pipeline::generate(&context, &model, &request, &output, heard);
     bars.finish();
     let made = made?;
+    device.finish(&executor)?;
     let outcome = report::Outcome {
         report: &made,
         is_trained: !model.is_miniature(),
@@ -252,13 +259,13 @@ impl Arguments {
         }
     }
 
-    fn request(self) -> Result<Request> {
+    fn request(self) -> Result<(Request, DeviceArguments)> {
         let prompt = match (self.prompt, &self.prompt_file) {
             (Some(prompt), _) => prompt,
             (None, Some(path)) => read_prompt(path)?,
             (None, None) => DEFAULT_PROMPT.into(),
         };
-        Ok(Request {
+        let request = Request {
             prompt,
             negative_prompt: self.negative_prompt,
             size: self.size,
@@ -273,7 +280,8 @@ impl Arguments {
             softcap: self.softcap,
             decoder: self.decoder.into(),
             save_latents: self.save_latents,
-        })
+        };
+        Ok((request, self.device))
     }
 }
 

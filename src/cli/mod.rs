@@ -6,12 +6,14 @@
 mod args;
 mod bench;
 mod compare;
+mod device;
 mod doctor;
 mod gemm;
 mod generate;
 mod inspect;
 mod instructions;
 mod plan;
+mod profile;
 mod progress;
 mod rates;
 mod report;
@@ -26,10 +28,11 @@ use clap::Parser;
 
 use crate::{
     Error, Result,
-    device::{self, Driver},
+    device::{self as open, Driver},
     executor::{Cancel, Executor},
 };
 use args::{Arguments, Command};
+use gemm::Gemm;
 
 /// Runs the program with `arguments`, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -69,24 +72,23 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// The executor called `name`; on a GPU our own kernels compute everything.
-fn open_device(name: &str) -> Result<Box<dyn Executor>> {
-    open_device_with(name, gemm::Gemm::Own)
-}
-
-/// The executor called `name`, where `gemm` computes matrix products on a GPU.
-fn open_device_with(name: &str, gemm: gemm::Gemm) -> Result<Box<dyn Executor>> {
-    let options = device::Options {
+/// The executor called `name`, where `gemm` computes matrix products on a GPU, and for `auto` which that is and why.
+fn open_device(name: &str, gemm: Gemm) -> Result<(Box<dyn Executor>, Option<String>)> {
+    let options = open::Options {
         kernels: kernel_folder(),
         gemm: gemm.into(),
         library_files: gemm::files(),
     };
-    device::open(name, &options)
+    if name == "auto" {
+        let (executor, which) = open::choose(&options);
+        return Ok((executor, Some(which)));
+    }
+    Ok((open::open(name, &options)?, None))
 }
 
 /// The GPU called `name`.
 fn open_gpu(name: &str) -> Result<Arc<Driver>> {
-    device::open_gpu(name, kernel_folder().as_deref())
+    open::open_gpu(name, kernel_folder().as_deref())
 }
 
 /// A folder whose cubins a GPU runs instead of those that were compiled in.

@@ -10,7 +10,7 @@ use super::{
     terminal::{self, human_seconds},
 };
 use crate::{
-    Error, Result,
+    Error, Result, device,
     error::human_bytes,
     pipeline::{
         Stage,
@@ -164,7 +164,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Weights::Bf16 => WeightFormat::Bf16,
         Weights::Fp8 => WeightFormat::Fp8,
     };
-    let estimate = estimate(&work, format, &gpu(arguments)?);
+    let estimate = estimate(&work, format, &gpu(arguments)?, &device::needs)?;
     if arguments.json {
         terminal::print_json(&json(&networks, &job, &estimate))
     } else {

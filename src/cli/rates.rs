@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
-    let driver = super::open_gpu(&arguments.device)?;
+    let driver = super::open_gpu(&arguments.device.device)?;
     let library = device::open_products(&driver, &gemm::files());
     if !arguments.json {
         let beside = library.as_ref().err().map(ToString::to_string);

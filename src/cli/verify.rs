@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{instructions, terminal};
+use super::{gemm::Gemm, instructions, terminal};
 use crate::{
     Error, Result,
     executor::{Cancel, Executor},
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,
     };
-    let executor = super::open_device(&arguments.device)?;
+    let (executor, _) = super::open_device(&arguments.device, Gemm::Own)?;
     let tokenizer = arguments.tokenizer.as_deref().map(read).transpose()?;
     let mut rows = Vec::new();
     for suite in &suites {

@@ -1,6 +1,6 @@
 //! Runs a plan step by step: gathers arguments, calls the op's function, rounds at the store.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -8,11 +8,11 @@ use super::{
     activation,
     arg::{Arg, Source, View},
     attention::{Heads, attention},
-    conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, rope,
+    conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, quantize, rope,
 };
 use crate::{
     Result, Tensor,
-    executor::{self, Cancel, Executor, Prepare, Program, Report, StepReport},
+    executor::{self, Cancel, Executor, Needs, Prepare, Program, Report, UnitReport},
     plan::{Buf, Op, Part, Plan, Role, Step},
     weights::{Weights, check_finite},
 };
@@ -25,13 +25,13 @@ impl Executor for Cpu {
         "cpu".into()
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
+    fn check(&self, plan: &Plan, _: &Prepare) -> Result<Needs> {
         memory::check(plan)
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         weights.check(&executor::wants(plan))?;
-        self.check(plan)?;
+        self.check(plan, how)?;
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             how.cancel.check()?;
@@ -47,7 +47,9 @@ impl Executor for Cpu {
             plan.last_uses()
         };
         Ok(Box::new(CpuProgram {
-            times: vec![Duration::ZERO; plan.steps().len()],
+            units: (0..plan.steps().len())
+                .map(|step| UnitReport::new(plan, step..step + 1, &[]))
+                .collect(),
             runs: 0,
             plan: plan.clone(),
             tensors,
@@ -66,7 +68,7 @@ struct CpuProgram {
     values: Vec<Option<Vec<f32>>>,
     last_uses: Vec<Option<usize>>,
     cancel: Cancel,
-    times: Vec<Duration>,
+    units: Vec<UnitReport>,
     runs: usize,
 }
 
@@ -98,7 +100,7 @@ impl Program for CpuProgram {
             self.cancel.check()?;
             let start = Instant::now();
             self.step(index);
-            self.times[index] += start.elapsed();
+            self.units[index].times.push(start.elapsed());
         }
         self.runs += 1;
         Ok(())
@@ -115,17 +117,9 @@ impl Program for CpuProgram {
     }
 
     fn report(&self) -> Report {
-        let steps = self.plan.steps().iter().zip(&self.times).enumerate();
-        let steps = steps.map(|(index, (step, &time))| StepReport {
-            label: self.plan.spec(step.writes).label.clone(),
-            op: step.op.name(),
-            kernels: Vec::new(),
-            cost: self.plan.cost(index),
-            time,
-        });
         Report {
             runs: self.runs,
-            steps: steps.collect(),
+            units: self.units.clone(),
         }
     }
 }
@@ -214,7 +208,10 @@ fn view_of<'a>(plan: &Plan, buf: Buf, values: &'a [f32]) -> View<'a> {
 fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
     let result = &plan.spec(step.writes).shape;
     match &step.op {
-        Op::Linear { ends } => linear::linear(args, ends),
+        Op::Linear { ends, scaling } => linear::linear(args, ends, *scaling),
+        Op::RowScale => quantize::row_scale(args),
+        Op::Quantize { factor: None } => quantize::by_rows(args),
+        &Op::Quantize { factor: Some(by) } => elementwise::map(args, move |x| x * by),
         Op::RmsNorm {
             eps,
             width,

@@ -1,4 +1,5 @@
-//! `y[m, n] = sum_k x[m, k] w[n, k] + b[n]`, one block of weight rows per group of rows.
+//! `y[m, n] = sum_k x[m, k] w[n, k] + b[n]`, one block of weight rows per group of rows; of 8-bit arguments the sums
+//! are scaled instead.
 
 use rayon::prelude::*;
 
@@ -6,15 +7,19 @@ use super::{
     arg::{Arg, View},
     gemm::{Matrix, gemm},
 };
+use crate::plan::Scaling;
 
 /// Rows of x and rows of w of one task; fixed, so that cutting never depends on the number of threads.
 const TILE_ROWS: usize = 512;
 const TILE_COLS: usize = 256;
 
-pub(super) fn linear(args: &[Arg<'_>], ends: &[usize]) -> Vec<f32> {
+pub(super) fn linear(args: &[Arg<'_>], ends: &[usize], scaling: Scaling) -> Vec<f32> {
     let (x, w) = (args[0].view(), &args[1]);
     let n = w.shape.rows() / ends.len();
-    let bias = args.get(2).map(Arg::values);
+    let bias = match scaling {
+        Scaling::None => args.get(2).map(Arg::values),
+        Scaling::Rows | Scaling::Fixed(_) => None,
+    };
     let mut y = vec![0.0; x.rows() * n];
     let mut start = 0;
     for (group, &end) in ends.iter().enumerate() {
@@ -33,7 +38,30 @@ pub(super) fn linear(args: &[Arg<'_>], ends: &[usize]) -> Vec<f32> {
         }
         start = end;
     }
+    match scaling {
+        Scaling::None => {}
+        Scaling::Rows => {
+            let (s, ws) = (args[2].values(), args[3].values());
+            scale(&mut y, n, ends, |row| s[row], &ws);
+        }
+        Scaling::Fixed(factor) => scale(&mut y, n, ends, |_| 1.0 / factor, &args[2].values()),
+    }
     y
+}
+
+/// `y[m, n] *= of_row(m) ws[g N + n]`.
+fn scale(
+    y: &mut [f32],
+    n: usize,
+    ends: &[usize],
+    of_row: impl Fn(usize) -> f32 + Sync,
+    ws: &[f32],
+) {
+    y.par_chunks_exact_mut(n).enumerate().for_each(|(row, y)| {
+        let group = ends.partition_point(|&end| end <= row);
+        let (factor, ws) = (of_row(row), &ws[group * n..(group + 1) * n]);
+        y.iter_mut().zip(ws).for_each(|(y, ws)| *y *= factor * ws);
+    });
 }
 
 /// `y = x wᵀ` with the rows of w from `first` on.

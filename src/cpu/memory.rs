@@ -2,12 +2,13 @@
 
 use crate::{
     Error, Result,
+    executor::Needs,
     plan::{Plan, Role},
 };
 
 /// Refuses a plan whose values would not fit into what is free; without knowledge of the system nothing is
-/// refused.
-pub(super) fn check(plan: &Plan) -> Result<()> {
+/// refused. Weights take nothing: their files are mapped.
+pub(super) fn check(plan: &Plan) -> Result<Needs> {
     let need = peak_bytes(plan);
     match available_bytes() {
         Some(have) if need > have => Err(Error::Memory {
@@ -16,7 +17,10 @@ pub(super) fn check(plan: &Plan) -> Result<()> {
             for_what: "activations on the CPU (a smaller --size or fewer --seconds needs less)"
                 .into(),
         }),
-        _ => Ok(()),
+        _ => Ok(Needs {
+            values: need,
+            ..Needs::default()
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ mod memory;
 mod norm;
 mod patch;
 mod pixels;
+mod quantize;
 mod rope;
 
 pub use executor::Cpu;

@@ -1,5 +1,5 @@
 //! Where the buffers of a plan lie on the device: one allocation for activations, from the plan's lifetimes, one for
-//! weights, segment by segment, and one for the tables that kernels read.
+//! weights, those of a layer together, and one for the tables that kernels read.
 
 use std::ops::Range;
 
@@ -45,38 +45,66 @@ impl Bases {
     };
 }
 
+/// Weights that are copied together, to one stretch of bytes.
+pub(super) struct Block {
+    /// In the order they lie, each at a multiple of [`ALIGNMENT`].
+    pub(super) bufs: Vec<Buf>,
+    pub(super) range: Range<usize>,
+}
+
 /// Offsets of everything.
 pub(super) struct Layout {
     arena: Arena,
     /// Offset of each weight by [`Buf::index`].
     weights: Vec<Option<usize>>,
-    /// The weights each stretch of steps reads first, and the bytes they take.
-    stretches: Vec<(Vec<Buf>, Range<usize>)>,
+    /// Weights that stay.
+    fixed: Block,
+    /// Weights that only steps of one stretch read, with the number of that stretch: the first, third, ... of them
+    /// share one slot of memory, the others a second.
+    streamed: Vec<(usize, Block)>,
+    weight_bytes: usize,
 }
 
 impl Layout {
-    /// Lays the weights out stretch by stretch beside the given arena.
-    pub(super) fn new(plan: &Plan, arena: Arena) -> Self {
-        let mut weights: Vec<Option<usize>> = vec![None; plan.buffers().len()];
-        let mut end = 0;
-        let place = |steps: Range<usize>| {
-            let (start, mut first_read) = (end, Vec::new());
-            let reads = plan.steps()[steps].iter().flat_map(|step| &step.reads);
-            let roots = reads.map(|&buf| plan.root(buf));
-            for buf in roots.filter(|&buf| plan.spec(buf).role == Role::Weight) {
-                if weights[buf.index()].is_none() {
-                    weights[buf.index()] = Some(end);
-                    end += plan.spec(buf).bytes().next_multiple_of(ALIGNMENT);
-                    first_read.push(buf);
-                }
+    /// Lays the weights out in the order that `groups`, the steps that run as one, read them; `streamed` says whether
+    /// those of layers share two slots.
+    pub(super) fn new(plan: &Plan, arena: Arena, groups: &[Range<usize>], streamed: bool) -> Self {
+        let stretches = stretches(plan);
+        let mut fixed = Vec::new();
+        let mut layers = vec![Vec::new(); stretches.len()];
+        for (buf, home) in homes(plan, groups, &stretches) {
+            let layer = home.filter(|&home| streamed && is_layer(plan, &stretches[home]));
+            layer.map_or(&mut fixed, |home| &mut layers[home]).push(buf);
+        }
+        let mut weights = vec![None; plan.buffers().len()];
+        let mut place = |bufs: Vec<Buf>, start: usize| {
+            let mut end = start;
+            for buf in &bufs {
+                weights[buf.index()] = Some(end);
+                end += plan.spec(*buf).bytes().next_multiple_of(ALIGNMENT);
             }
-            (first_read, start..end)
+            let range = start..end;
+            Block { bufs, range }
         };
-        let stretches = stretches(plan).into_iter().map(place).collect();
+        let fixed = place(fixed, 0);
+        let size = |bufs: &Vec<Buf>| -> usize {
+            let bytes = bufs.iter().map(|&buf| plan.spec(buf).bytes());
+            bytes.map(|bytes| bytes.next_multiple_of(ALIGNMENT)).sum()
+        };
+        let slot = layers.iter().map(size).max().unwrap_or(0);
+        let layers = layers.into_iter().enumerate();
+        let layers = layers.filter(|(_, bufs)| !bufs.is_empty()).enumerate();
+        let streamed: Vec<(usize, Block)> = layers
+            .map(|(number, (stretch, bufs))| {
+                (stretch, place(bufs, fixed.range.end + number % 2 * slot))
+            })
+            .collect();
         Self {
             arena,
             weights,
-            stretches,
+            weight_bytes: fixed.range.end + streamed.len().min(2) * slot,
+            fixed,
+            streamed,
         }
     }
 
@@ -85,14 +113,26 @@ impl Layout {
         self.arena.bytes
     }
 
-    /// Size of all weights.
+    /// Bytes that the weights take.
     pub(super) fn weight_bytes(&self) -> usize {
-        self.stretches.last().map_or(0, |(_, range)| range.end)
+        self.weight_bytes
     }
 
-    /// The weights that each stretch is the first to read, and where they lie: one block of bytes for each stretch.
-    pub(super) fn weights_by_stretch(&self) -> &[(Vec<Buf>, Range<usize>)] {
-        &self.stretches
+    /// Bytes of weights that are copied in every run; two layers keep their slots.
+    pub(super) fn copied_bytes(&self) -> usize {
+        let blocks = self.streamed.iter().filter(|_| self.streamed.len() > 2);
+        blocks.map(|(_, block)| block.range.len()).sum()
+    }
+
+    /// The weights that stay.
+    pub(super) fn fixed(&self) -> &Block {
+        &self.fixed
+    }
+
+    /// The weights that are copied in every run, each with the number of the stretch of steps that reads them; even
+    /// ones lie in one slot, odd ones in the other.
+    pub(super) fn streamed(&self) -> &[(usize, Block)] {
+        &self.streamed
     }
 
     /// Offset of a weight.
@@ -153,6 +193,42 @@ pub(super) fn stretches(plan: &Plan) -> Vec<Range<usize>> {
     cuts.sort_unstable();
     cuts.dedup();
     cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+/// The stretch that a group of steps belongs to: where it starts.
+pub(super) fn stretch_of(stretches: &[Range<usize>], group: &Range<usize>) -> usize {
+    stretches.partition_point(|steps| steps.end <= group.start)
+}
+
+/// The weights in the order they are read, each with the one stretch whose groups read it, if it is one.
+fn homes(
+    plan: &Plan,
+    groups: &[Range<usize>],
+    stretches: &[Range<usize>],
+) -> Vec<(Buf, Option<usize>)> {
+    let mut homes: Vec<(Buf, Option<usize>)> = Vec::new();
+    let mut position = vec![None; plan.buffers().len()];
+    for group in groups {
+        let home = stretch_of(stretches, group);
+        let reads = plan.steps()[group.clone()]
+            .iter()
+            .flat_map(|step| &step.reads);
+        let roots = reads.map(|&buf| plan.root(buf));
+        for buf in roots.filter(|&buf| plan.spec(buf).role == Role::Weight) {
+            let at = *position[buf.index()].get_or_insert_with(|| {
+                homes.push((buf, Some(home)));
+                homes.len() - 1
+            });
+            homes[at].1 = homes[at].1.filter(|&other| other == home);
+        }
+    }
+    homes
+}
+
+/// Whether a stretch of steps lies in a segment.
+fn is_layer(plan: &Plan, stretch: &Range<usize>) -> bool {
+    let inside = |steps: &Range<usize>| steps.start <= stretch.start && stretch.end <= steps.end;
+    plan.segments().iter().any(|segment| inside(&segment.steps))
 }
 
 /// Constants that kernels read, such as lists of tiles: collected while lowering, copied once.

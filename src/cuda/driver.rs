@@ -457,8 +457,13 @@ mod tests {
         let error = DriverError(sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
         assert_eq!(
             failed("cuLaunchKernel", "rope_bf16 (grid 8192)", error).to_string(),
-            "cuLaunchKernel failed at rope_bf16 (grid 8192): CUDA_ERROR_ILLEGAL_ADDRESS"
+            "cuLaunchKernel failed at rope_bf16 (grid 8192): CUDA_ERROR_ILLEGAL_ADDRESS; a kernel failed: set \
+             GALLOP_SYNC=1 to find the op"
         );
+        let error = DriverError(sys::CUresult::CUDA_ERROR_UNKNOWN);
+        let lost = failed("cuEventSynchronize", "the work before it", error);
+        assert!(lost.to_string().contains("the GPU is lost"), "{lost}");
+        assert_eq!(lost.exit_code(), 5);
         let error = DriverError(sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU);
         assert!(
             failed("cuModuleLoadData", "rope.cubin", error)

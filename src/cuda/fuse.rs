@@ -29,6 +29,28 @@ pub(super) struct Fusion {
 /// Longest first.
 const FUSED: &[Fusion] = &[
     Fusion {
+        length: 4,
+        is: |ops| {
+            matches!(
+                ops,
+                [
+                    Op::Add,
+                    Op::RmsNorm { .. },
+                    Op::RowScale,
+                    Op::Quantize { .. }
+                ]
+            )
+        },
+        keeps: &[0, 2],
+        launch: launch::add_rms_norm::quantized,
+    },
+    Fusion {
+        length: 3,
+        is: |ops| matches!(ops, [Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }]),
+        keeps: &[1],
+        launch: launch::rms_norm::quantized,
+    },
+    Fusion {
         length: 2,
         is: |ops| matches!(ops, [Op::Add, Op::RmsNorm { .. }]),
         keeps: &[0],
@@ -46,6 +68,18 @@ const FUSED: &[Fusion] = &[
         keeps: &[],
         launch: launch::attention::fused,
     },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::RowScale, Op::Quantize { .. }]),
+        keeps: &[0],
+        launch: launch::quantize::scaled_rows,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::SwiGlu7 | Op::Gelu7, Op::Quantize { .. }]),
+        keeps: &[],
+        launch: launch::activation::quantized,
+    },
 ];
 
 impl Fusion {
@@ -55,25 +89,30 @@ impl Fusion {
         swallowed.map(|index| steps[index].writes).collect()
     }
 
-    /// Whether each step reads the result of the one before it, as its first argument, and nobody but that step
-    /// reads what is not written.
+    /// Whether each step goes on with the result of the one before it, and nobody but these steps reads what is not
+    /// written.
     fn applies(&self, plan: &Plan, readers: &[usize], steps: &[Step]) -> bool {
         let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
-        let chained = steps.windows(2).all(|pair| {
-            pair[1]
-                .reads
-                .iter()
-                .filter(|&&b| b == pair[0].writes)
-                .count()
-                == 1
-                && pair[1].reads[0] == pair[0].writes
-        });
         let hidden = |buf: &Buf| {
             let spec = plan.spec(*buf);
-            spec.role == Role::Scratch && spec.part.is_none() && readers[buf.index()] == 1
+            let reads = steps.iter().flat_map(|step| &step.reads);
+            let within = reads.filter(|&read| read == buf).count();
+            spec.role == Role::Scratch && spec.part.is_none() && readers[buf.index()] == within
         };
-        (self.is)(&ops) && chained && self.unwritten(steps).iter().all(hidden)
+        (self.is)(&ops)
+            && steps.windows(2).all(|pair| goes_on(&pair[0], &pair[1]))
+            && self.unwritten(steps).iter().all(hidden)
     }
+}
+
+/// Whether `step` reads the result of `before` as its first argument and nowhere else; the scale of rows is the second
+/// argument, beside the rows themselves.
+fn goes_on(before: &Step, step: &Step) -> bool {
+    if before.op == Op::RowScale {
+        return step.reads == [before.reads[0], before.writes];
+    }
+    let reads = step.reads.iter().filter(|&&buf| buf == before.writes);
+    reads.count() == 1 && step.reads[0] == before.writes
 }
 
 /// How many steps read each buffer, whole or in part, by [`Buf::index`] of the whole.

@@ -21,6 +21,19 @@ pub(super) fn failed(call: &str, at: &str, error: DriverError) -> Error {
         }
         Code::CUDA_ERROR_DEVICE_UNAVAILABLE => "; another program has the GPU for itself",
         Code::CUDA_ERROR_ECC_UNCORRECTABLE => "; the GPU's memory is damaged: see nvidia-smi",
+        Code::CUDA_ERROR_OUT_OF_MEMORY => "; another program uses the GPU's memory: see nvidia-smi",
+        Code::CUDA_ERROR_ILLEGAL_ADDRESS
+        | Code::CUDA_ERROR_MISALIGNED_ADDRESS
+        | Code::CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | Code::CUDA_ERROR_LAUNCH_TIMEOUT => "; a kernel failed: set GALLOP_SYNC=1 to find the op",
+        Code::CUDA_ERROR_NO_DEVICE
+        | Code::CUDA_ERROR_INVALID_DEVICE
+        | Code::CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | Code::CUDA_ERROR_LAUNCH_FAILED
+        | Code::CUDA_ERROR_EXTERNAL_DEVICE
+        | Code::CUDA_ERROR_UNKNOWN => {
+            "; the GPU is lost, or a kernel brought it down: see nvidia-smi, and set GALLOP_SYNC=1 to find the op"
+        }
         _ => "",
     };
     Error::device(format!("{call} failed at {at}: {:?}{what_to_do}", error.0))

@@ -39,7 +39,7 @@ impl Sound {
     /// Vouches for `launch`.
     ///
     /// # Safety
-    /// If [`Context::bases`] are where memory as large as the layout says starts, then the arguments are what the
+    /// If [`Context::memory`] says where memory as large as the layout says starts, then the arguments are what the
     /// kernel's header asks for: every address points into that memory, to at least as many elements as the kernel
     /// reads and writes for these sizes and this grid, aligned as it needs.
     unsafe fn new(launch: Launch) -> Self {
@@ -77,6 +77,19 @@ impl Sound {
             Work::Library(way) => unsafe { way.queue() },
         }
     }
+
+    /// A launch of `entry` on a grid, without dynamic shared memory, for memory that is there already.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a grid that no kernel can have.
+    ///
+    /// # Safety
+    /// As for [`Sound::new`], of the memory that the arguments point into.
+    pub(super) unsafe fn of<E: Entry>(entry: &E, grid: [u32; 3]) -> Result<Self> {
+        let launch = Launch::new(entry, grid, 0)?;
+        // SAFETY: the caller vouches for the arguments.
+        Ok(unsafe { Self::new(launch) })
+    }
 }
 
 /// Consecutive steps that run as one, and their launches in order.
@@ -99,17 +112,52 @@ unsafe impl bytemuck::Zeroable for AttentionTile {}
 // SAFETY: as above; any ints are a tile.
 unsafe impl bytemuck::Pod for AttentionTile {}
 
+/// What launches depend on besides memory.
+pub(super) struct Target {
+    name: String,
+    multiprocessors: u32,
+}
+
+impl Target {
+    /// As `device` says.
+    pub(super) fn of(device: &dyn Device) -> Self {
+        Self {
+            name: device.name(),
+            multiprocessors: device.multiprocessors(),
+        }
+    }
+
+    /// An H100 or H200, which need not be there.
+    pub(super) fn hopper() -> Self {
+        Self {
+            name: "a Hopper GPU".into(),
+            multiprocessors: 132,
+        }
+    }
+
+    /// Streaming multiprocessors: the blocks of a persistent kernel.
+    pub(super) fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+}
+
 /// What lowering needs besides the steps.
 pub(super) struct Context<'a> {
     pub(super) plan: &'a Plan,
     pub(super) layout: &'a Layout,
-    /// Where its memory starts; nowhere before there is any.
-    pub(super) bases: Option<Bases>,
-    pub(super) device: &'a dyn Device,
+    /// Where its memory starts, and the device that it is of; none before there is any.
+    pub(super) memory: Option<(Bases, &'a dyn Device)>,
+    pub(super) target: &'a Target,
     /// Whether rows of the table of fused steps apply.
     pub(super) fuse: bool,
     /// What may compute products instead of our own kernel.
     pub(super) library: Option<&'a Library>,
+}
+
+impl Context<'_> {
+    fn bases(&self) -> Bases {
+        self.memory.map_or(Bases::NOWHERE, |(bases, _)| bases)
+    }
 }
 
 /// Launches for all steps, and the tables they read.
@@ -117,16 +165,29 @@ pub(super) struct Context<'a> {
 /// # Errors
 /// [`Error::Device`] naming the first op that no kernel runs, with its label.
 pub(super) fn lower(context: &Context<'_>) -> Result<(Vec<Unit>, Tables)> {
-    let mut tables = Tables::new(context.bases.unwrap_or(Bases::NOWHERE).tables);
+    let mut tables = Tables::new(context.bases().tables);
     let mut units = Vec::new();
     let readers = fuse::readers(context.plan);
     let mut at = 0;
     while at < context.plan.steps().len() {
-        let unit = next_unit(context, &readers, at, &mut tables)?;
+        let unit = next_unit(context, &readers, at, &mut tables);
+        let unit = unit.map_err(|error| located(context.plan, at, error))?;
         at = unit.steps.end;
         units.push(unit);
     }
     Ok((units, tables))
+}
+
+/// The error with the op and label of step `at`, unless it names them.
+fn located(plan: &Plan, at: usize, error: Error) -> Error {
+    let step = &plan.steps()[at];
+    let (op, label) = (step.op.name(), &plan.spec(step.writes).label);
+    match error {
+        Error::Device { problem } if !problem.contains(label.as_str()) => {
+            Error::device(format!("{op} at {label}: {problem}"))
+        }
+        error => error,
+    }
 }
 
 fn next_unit(
@@ -180,13 +241,8 @@ pub(super) struct Site<'a> {
 impl Site<'_> {
     /// A buffer for kernels.
     pub(super) fn view(&self, buf: Buf) -> View {
-        let Context {
-            plan,
-            layout,
-            bases,
-            ..
-        } = *self.context;
-        layout.view(plan, buf, bases.unwrap_or(Bases::NOWHERE))
+        let context = self.context;
+        context.layout.view(context.plan, buf, context.bases())
     }
 
     /// Argument `index` of the first step.
@@ -237,16 +293,16 @@ impl Site<'_> {
     /// # Errors
     /// [`Error::Device`] for what the hardware cannot do.
     pub(super) fn map(&self, spec: &TensorMapSpec) -> Result<TensorMap> {
-        if self.context.bases.is_none() {
+        match self.context.memory {
+            Some((_, device)) => device.tensor_map(spec),
             // Of memory that is not there a driver might refuse to make a map.
-            return spec.check().map(|()| TensorMap([0; 128]));
+            None => spec.check().map(|()| TensorMap([0; 128])),
         }
-        self.context.device.tensor_map(spec)
     }
 
     /// The device that will run it.
-    pub(super) fn device(&self) -> &dyn Device {
-        self.context.device
+    pub(super) fn device(&self) -> &Target {
+        self.context.target
     }
 
     /// That no kernel does this, and why.
@@ -261,7 +317,7 @@ impl Site<'_> {
         let result = plan.spec(step.writes);
         Error::device(format!(
             "`{}` cannot run {} at {} ({} to {} {}): {why}; use --device cpu",
-            self.context.device.name(),
+            self.context.target.name,
             step.op.name(),
             result.label,
             types.join(", "),
@@ -276,8 +332,11 @@ impl Site<'_> {
 /// # Errors
 /// [`Error::Device`] beyond 2147483647.
 pub(super) fn int(size: usize) -> Result<i32> {
-    i32::try_from(size)
-        .map_err(|_| Error::device(format!("a size of {size} is more than kernels count to")))
+    i32::try_from(size).map_err(|_| {
+        Error::device(format!(
+            "a size of {size} is more than kernels count to; take a smaller --size"
+        ))
+    })
 }
 
 /// A number of blocks.

@@ -24,20 +24,23 @@ pub mod measure;
 pub mod params;
 mod probe;
 pub mod products;
+mod program;
 #[cfg(test)]
 mod signature;
+mod stream;
 #[cfg(test)]
 mod stubs;
 pub mod tensor_map;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod upload;
 
 pub use arguments::{Arg, Dev, DevMut, E4m3, Entry};
 pub use cubins::{build_note, cubins};
 pub use cublaslt_library::{open_library, search_order};
 pub use device::{Device, Launch, Memory};
 pub use driver::Driver;
-pub use executor::Cuda;
+pub use executor::{Cuda, needs};
 pub use probe::{Gpu, gpus};
 pub use tensor_map::{TensorMap, TensorMapSpec};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::device::{Device, Memory};
-use crate::{DType, Result, Tensor, plan::Spec};
+use crate::{DType, Result, Tensor, plan::Spec, tensor::e4m3_from_f32};
 
 /// The most bytes that are laid out on the host at a time.
 const CHUNK_BYTES: usize = 32 << 20;
@@ -19,42 +19,44 @@ pub(super) fn copy_in(
     spec: &Spec,
     tensor: &Tensor,
 ) -> Result<()> {
-    let (rows, pitch) = (spec.shape.rows(), spec.pitch());
-    if tensor.dtype() == spec.dtype && pitch == spec.shape.cols() {
+    let (rows, row_bytes) = (spec.shape.rows(), row_bytes(spec));
+    if tensor.dtype() == spec.dtype && spec.pitch() == spec.shape.cols() {
         return device.copy_in(to, offset, tensor.bytes());
     }
-    let row_bytes = pitch * spec.dtype.size();
     let step = (CHUNK_BYTES / row_bytes.max(1)).max(1);
     for start in (0..rows).step_by(step) {
         let range = start..(start + step).min(rows);
-        let bytes = padded_rows(spec, tensor, range);
+        let mut bytes = vec![0; range.len() * row_bytes];
+        put_rows(spec, tensor, range, &mut bytes);
         device.copy_in(to, offset + start * row_bytes, &bytes)?;
     }
     Ok(())
 }
 
-/// Rows `range` of `tensor` in the buffer's type, at its pitch.
-fn padded_rows(spec: &Spec, tensor: &Tensor, range: Range<usize>) -> Vec<u8> {
+/// Bytes from one row of a whole buffer to the next.
+pub(super) fn row_bytes(spec: &Spec) -> usize {
+    spec.pitch() * spec.dtype.size()
+}
+
+/// Rows `range` of `tensor` in the buffer's type, at its pitch, the rest of which becomes zero.
+pub(super) fn put_rows(spec: &Spec, tensor: &Tensor, range: Range<usize>, to: &mut [u8]) {
     let (cols, size) = (spec.shape.cols(), spec.dtype.size());
-    let row_bytes = spec.pitch() * size;
-    let mut bytes = vec![0; range.len() * row_bytes];
+    let rows = to.chunks_exact_mut(row_bytes(spec).max(1));
     if tensor.dtype() == spec.dtype {
-        let stored = tensor.bytes()[range.start * cols * size..range.end * cols * size]
-            .chunks_exact((cols * size).max(1));
-        for (to, from) in bytes.chunks_exact_mut(row_bytes).zip(stored) {
+        let stored = &tensor.bytes()[range.start * cols * size..range.end * cols * size];
+        for (to, from) in rows.zip(stored.chunks_exact((cols * size).max(1))) {
             to[..from.len()].copy_from_slice(from);
+            to[from.len()..].fill(0);
         }
-        return bytes;
+        return;
     }
     let mut values = vec![0.0; range.len() * cols];
     tensor.read_f32(range.start * cols..range.end * cols, &mut values);
-    for (to, from) in bytes
-        .chunks_exact_mut(row_bytes)
-        .zip(values.chunks_exact(cols.max(1)))
-    {
+    for (to, from) in rows.zip(values.chunks_exact(cols.max(1))) {
+        let (to, rest) = to.split_at_mut(cols * size);
         encode(spec.dtype, from, to);
+        rest.fill(0);
     }
-    bytes
 }
 
 /// Values as little-endian elements; integers are cut off at their ends.
@@ -63,6 +65,7 @@ fn encode(dtype: DType, values: &[f32], to: &mut [u8]) {
         DType::F32 => put(values, to, f32::to_le_bytes),
         DType::Bf16 => put(values, to, |v| bf16::from_f32(v).to_le_bytes()),
         DType::F16 => put(values, to, |v| f16::from_f32(v).to_le_bytes()),
+        DType::E4m3 => put(values, to, |v| [e4m3_from_f32(v)]),
         DType::U8 => put(values, to, |v| (v as u8).to_le_bytes()),
         DType::I16 => put(values, to, |v| (v as i16).to_le_bytes()),
         DType::I32 => put(values, to, |v| (v as i32).to_le_bytes()),

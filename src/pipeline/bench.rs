@@ -1,19 +1,17 @@
 //! Timings of a stage's plans with synthetic weights and seeded inputs: what a stage costs on a device, op by op,
 //! without a checkpoint.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     Context,
-    estimate::{Call, Work},
+    estimate::{Call, Gpu, Work},
     model::network_of,
+    profile::{Row, rows},
 };
 use crate::{
     DType, Result, Tensor,
-    executor::{Prepare, Program, wants},
+    executor::{Prepare, Program, UnitReport, wants},
     plan::{Buf, Cost, Plan, Role},
     sampler::noise,
     weights::{Synthetic, Weights},
@@ -21,19 +19,6 @@ use crate::{
 
 /// Seed of weights and inputs; times do not depend on it, results do.
 const SEED: u64 = 0;
-
-/// Times of one op, summed over all steps that use it.
-#[derive(Clone, Debug, Default)]
-pub struct OpTime {
-    /// Steps of one run.
-    pub steps: usize,
-    /// Work of one run.
-    pub cost: Cost,
-    /// Time of one run.
-    pub time: Duration,
-    /// Kernels that ran them, and how often in one run; empty on the CPU.
-    pub kernels: BTreeMap<&'static str, usize>,
-}
 
 /// Times of one plan.
 #[derive(Clone, Debug)]
@@ -46,8 +31,8 @@ pub struct Timing {
     pub runs: Vec<Duration>,
     /// Work of one run.
     pub cost: Cost,
-    /// By op, in the measured runs.
-    pub ops: BTreeMap<&'static str, OpTime>,
+    /// By op: one run, the mean of those in which each step was measured.
+    pub ops: Vec<Row>,
 }
 
 impl Timing {
@@ -57,72 +42,75 @@ impl Timing {
     }
 }
 
-/// Runs each plan of `work` once and then `runs` times more. With `profile` a GPU times every op, too.
+/// Runs each plan of `work` once and then `runs` times more.
 ///
 /// # Errors
 /// The executor's, [`crate::Error::Interrupted`].
 ///
 /// # Panics
 /// If `runs` is 0.
-pub fn bench(
-    context: &Context<'_>,
-    work: &Work,
-    runs: usize,
-    profile: bool,
-) -> Result<Vec<Timing>> {
+pub fn bench(context: &Context<'_>, work: &Work, runs: usize) -> Result<Vec<Timing>> {
     assert!(runs > 0, "nothing to measure");
     work.calls
         .iter()
-        .map(|call| time(context, work, call, (runs, profile)))
+        .map(|call| time(context, work, call, runs))
         .collect()
 }
 
-fn time(
-    context: &Context<'_>,
-    work: &Work,
-    call: &Call,
-    (runs, profile): (usize, bool),
-) -> Result<Timing> {
-    context.executor.check(&call.plan)?;
+fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<Timing> {
+    let how = context.how();
+    context.executor.check(&call.plan, &how)?;
     let weights = weights(work, &call.plan)?;
-    let how = Prepare {
-        cancel: context.cancel.clone(),
-        profile,
-        ..Prepare::default()
-    };
     let start = Instant::now();
-    let mut program = context.executor.prepare(&call.plan, &weights, &how)?;
+    let mut program = ready(context, call, &weights, &how)?;
     let prepare = start.elapsed();
-    for (buf, value) in inputs(&call.plan) {
-        program.write(buf, &value)?;
-    }
     let mut times = Vec::with_capacity(runs);
     once(&call.plan, &mut *program)?;
-    let before = program.report();
     for _ in 0..runs {
         let start = Instant::now();
         once(&call.plan, &mut *program)?;
         times.push(start.elapsed());
     }
     times.sort_unstable();
-    let mut ops: BTreeMap<&'static str, OpTime> = BTreeMap::new();
-    for (step, earlier) in program.report().steps.iter().zip(&before.steps) {
-        let op = ops.entry(step.op).or_default();
-        op.steps += 1;
-        op.cost = [op.cost, step.cost].into_iter().sum();
-        for &kernel in &step.kernels {
-            *op.kernels.entry(kernel).or_default() += 1;
-        }
-        op.time += (step.time - earlier.time) / u32::try_from(runs).unwrap_or(u32::MAX);
+    let mut report = program.report();
+    if report.units.iter().any(|unit| unit.times.is_empty()) {
+        // Where measuring each step takes time itself, that is done apart.
+        drop(program);
+        let how = Prepare {
+            profile: true,
+            ..how
+        };
+        let mut program = ready(context, call, &weights, &how)?;
+        once(&call.plan, &mut *program)?;
+        once(&call.plan, &mut *program)?;
+        report = program.report();
     }
-    let cost = call.plan.total_cost();
+    let mean = |unit: &UnitReport| -> Duration {
+        let measured = &unit.times[1..];
+        measured.iter().sum::<Duration>() / u32::try_from(measured.len()).unwrap_or(u32::MAX)
+    };
+    let units = report.units.iter().map(|unit| (unit, 1, mean(unit)));
     Ok(Timing {
         runs_per_clip: call.runs,
         prepare,
         runs: times,
-        cost,
-        ops,
+        cost: call.plan.total_cost(),
+        ops: rows(units, Gpu::of_device(&context.executor.name()).as_ref()),
     })
+}
+
+/// A program with its inputs.
+fn ready(
+    context: &Context<'_>,
+    call: &Call,
+    weights: &Weights,
+    how: &Prepare,
+) -> Result<Box<dyn Program>> {
+    let mut program = context.executor.prepare(&call.plan, weights, how)?;
+    for (buf, value) in inputs(&call.plan) {
+        program.write(buf, &value)?;
+    }
+    Ok(program)
 }
 
 /// A run, up to the moment when its outputs can be read.
@@ -153,7 +141,7 @@ pub fn inputs(plan: &Plan) -> Vec<(Buf, Tensor)> {
         let spec = plan.spec(buf);
         let shape = spec.shape.clone();
         match spec.dtype {
-            DType::F32 | DType::Bf16 | DType::F16 => {
+            DType::F32 | DType::Bf16 | DType::F16 | DType::E4m3 => {
                 let count = shape.count();
                 Tensor::from_f32(shape, &noise::normal(SEED, &spec.label, count))
             }

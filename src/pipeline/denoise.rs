@@ -3,7 +3,7 @@
 use super::Context;
 use crate::{
     DType, Error, Result, Tensor,
-    executor::{Prepare, Program},
+    executor::Program,
     model::dit::{self, Config, Coordinates, DenoisePorts, History, Pass, Sequence, Update},
     plan::{Buf, Grid},
     sampler::{self, Method, Row, guidance, noise},
@@ -129,14 +129,7 @@ pub fn denoise(
     let rows = sampler::rows(sampling.method, &schedule);
     let pass = pass(network, start, sampling);
     let (plan, ports) = dit::denoise(&pass);
-    let plan = context.precise(plan);
-    let prepare = Prepare {
-        cancel: context.cancel.clone(),
-        ..Prepare::default()
-    };
-    let mut program = context
-        .executor
-        .prepare(&plan, &network.weights, &prepare)?;
+    let mut program = context.prepare(plan, &network.weights)?;
     begin(&mut *program, &ports, network, &pass, start)?;
     for (step, row) in rows.iter().enumerate() {
         let factors = guidance_of(sampling, schedule.timesteps[step], pass.grid.frames);

@@ -14,6 +14,7 @@ pub mod miniature;
 pub mod model;
 pub mod networks;
 pub mod preflight;
+pub mod profile;
 pub mod request;
 pub mod sound;
 pub mod text;
@@ -73,11 +74,16 @@ impl<'a> Context<'a> {
     /// # Errors
     /// The executor's.
     pub fn prepare(&self, plan: Plan, weights: &Weights) -> Result<Box<dyn Program>> {
-        let how = Prepare {
+        self.executor
+            .prepare(&self.precise(plan), weights, &self.how())
+    }
+
+    /// What every plan is prepared with.
+    pub fn how(&self) -> Prepare {
+        Prepare {
             cancel: self.cancel.clone(),
             ..Prepare::default()
-        };
-        self.executor.prepare(&self.precise(plan), weights, &how)
+        }
     }
 
     /// `plan` in this precision.

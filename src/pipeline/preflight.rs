@@ -70,9 +70,8 @@ fn check_pass(
         placed.map_err(|problem| Error::input("prompt", problem))?;
     }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
-    context
-        .executor
-        .check(&context.precise(dit::denoise(&pass).0))
+    let plan = context.precise(dit::denoise(&pass).0);
+    context.executor.check(&plan, &context.how()).map(drop)
 }
 
 fn check_decoder(
@@ -108,5 +107,6 @@ fn check_decoder(
             wan_decoder::decode(&model.wan()?.config, precision, frames, height, width).0
         }
     };
-    context.executor.check(&context.precise(plan))
+    let plan = context.precise(plan);
+    context.executor.check(&plan, &context.how()).map(drop)
 }

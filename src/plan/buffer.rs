@@ -57,10 +57,11 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Elements from one row to the next: the columns rounded up to 8, so that 16-byte loads and tensor-map
-    /// strides work on every row of a 2-byte buffer.
+    /// Elements from one row to the next: the columns rounded up to 16 bytes and to 8 elements, so that 16-byte
+    /// loads and tensor-map strides work on every row.
     pub fn pitch(&self) -> usize {
-        self.shape.cols().next_multiple_of(8)
+        let elements = (16 / self.dtype.size()).max(8);
+        self.shape.cols().next_multiple_of(elements)
     }
 
     /// Bytes of the buffer at its pitch.

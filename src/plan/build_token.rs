@@ -1,6 +1,6 @@
 //! Builder methods of the ops on rows of tokens.
 
-use super::{Buf, Builder, Gain, Grid, Op, Window};
+use super::{Buf, Builder, Gain, Grid, Op, Scaling, Window};
 use crate::tensor::{DType, Shape};
 
 /// A linear layer: `rows` outputs per group, weight `NAME.weight` and, with `bias`, `NAME.bias`.
@@ -29,6 +29,33 @@ pub struct Norm {
     pub out: DType,
 }
 
+/// How values are scaled before they become E4m3.
+#[derive(Clone, Copy, Debug)]
+pub enum Scale {
+    /// Each row by one over its entry here, which [`Builder::row_scale`] made.
+    Rows(Buf),
+    /// All by this power of two.
+    Fixed(f32),
+}
+
+impl Scale {
+    /// What undoes it.
+    pub(super) fn scaling(self) -> Scaling {
+        match self {
+            Self::Rows(_) => Scaling::Rows,
+            Self::Fixed(factor) => Scaling::Fixed(factor),
+        }
+    }
+
+    /// The scales of the rows.
+    pub(super) fn buffer(self) -> Option<Buf> {
+        match self {
+            Self::Rows(scales) => Some(scales),
+            Self::Fixed(_) => None,
+        }
+    }
+}
+
 impl Builder {
     /// [`Op::Linear`]: `[.., k]` to `[.., dense.rows]`.
     #[track_caller]
@@ -45,8 +72,62 @@ impl Builder {
         }
         let op = Op::Linear {
             ends: ends.to_vec(),
+            scaling: Scaling::None,
         };
         self.emit(name, op, reads, with_cols(&shape, dense.rows), dense.out)
+    }
+
+    /// [`Op::Linear`] of 8-bit values `x`, which `scale` has scaled: weights `NAME.weight` and, for each of its rows,
+    /// `NAME.weight_scale`; `rows` outputs per group.
+    #[track_caller]
+    pub fn scaled_linear(
+        &mut self,
+        name: &str,
+        x: Buf,
+        scale: Scale,
+        ends: &[usize],
+        (rows, out): (usize, DType),
+    ) -> Buf {
+        let shape = self.shape(x).clone();
+        self.check_ends(name, &shape, ends);
+        assert_eq!(self.spec(x).dtype, DType::E4m3, "{name}: type of x");
+        let all = ends.len() * rows;
+        let weight = [all, shape.cols()];
+        let mut reads = vec![x, self.weight(&dotted(name, "weight"), weight, DType::E4m3)];
+        reads.extend(scale.buffer());
+        reads.push(self.weight(&dotted(name, "weight_scale"), [1, all], DType::F32));
+        let op = Op::Linear {
+            ends: ends.to_vec(),
+            scaling: scale.scaling(),
+        };
+        self.emit(name, op, reads, with_cols(&shape, rows), out)
+    }
+
+    /// [`Op::RowScale`]: `[.., k]` to `[.., 1]` f32.
+    #[track_caller]
+    pub fn row_scale(&mut self, name: &str, x: Buf) -> Buf {
+        let shape = with_cols(self.shape(x), 1);
+        self.emit(name, Op::RowScale, vec![x], shape, DType::F32)
+    }
+
+    /// [`Op::Quantize`]: shape kept; result E4m3.
+    #[track_caller]
+    pub fn quantize(&mut self, name: &str, x: Buf, scale: Scale) -> Buf {
+        let shape = self.shape(x).clone();
+        let mut reads = vec![x];
+        reads.extend(scale.buffer());
+        let factor = match scale {
+            Scale::Rows(s) => {
+                let scales = self.shape(s);
+                assert!(
+                    scales.rows() == shape.rows() && scales.cols() == 1,
+                    "{name}: scales {scales} for {shape}"
+                );
+                None
+            }
+            Scale::Fixed(factor) => Some(factor),
+        };
+        self.emit(name, Op::Quantize { factor }, reads, shape, DType::E4m3)
     }
 
     /// [`Op::RmsNorm`]: shape kept.

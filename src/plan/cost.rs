@@ -1,5 +1,7 @@
 //! FLOPs and bytes of each step, from shapes alone.
 
+use std::ops::Range;
+
 use super::{Buf, Op, Plan, Role, build_conv::kernel_extents};
 
 /// Work of a step or a plan.
@@ -54,6 +56,23 @@ impl Plan {
                     cost.activation_bytes += self.element_bytes(buf);
                 }
             }
+        }
+        cost
+    }
+
+    /// Work of consecutive steps that run as one: what a step hands to another of them is not read, and what is
+    /// `unwritten` not written.
+    ///
+    /// # Panics
+    /// If there are no such steps.
+    pub fn cost_of_unit(&self, steps: Range<usize>, unwritten: &[Buf]) -> Cost {
+        let mut cost: Cost = steps.clone().map(|index| self.cost(index)).sum();
+        let steps = &self.steps()[steps];
+        for (index, step) in steps.iter().enumerate() {
+            let handed_on = &mut steps[index + 1..].iter().flat_map(|later| &later.reads);
+            let reads = handed_on.filter(|&&read| read == step.writes).count();
+            let writes = usize::from(unwritten.contains(&step.writes));
+            cost.activation_bytes -= (reads + writes) as f64 * self.element_bytes(step.writes);
         }
         cost
     }

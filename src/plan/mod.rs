@@ -18,13 +18,14 @@ mod op;
     reason = "the type Plan deserves the file of its name"
 )]
 mod plan;
+mod quantize;
 mod text;
 
 pub use buffer::{Buf, Part, Role, Spec};
 pub use build_conv::{Kernel1d, Kernel3d};
-pub use build_token::{Dense, Norm};
+pub use build_token::{Dense, Norm, Scale};
 pub use builder::Builder;
 pub use cost::Cost;
 pub use lifetime::Arena;
-pub use op::{Conv1d, Conv3d, Edge, Gain, Grid, Op, PixelOrder, Window};
+pub use op::{Conv1d, Conv3d, Edge, Gain, Grid, Op, PixelOrder, Scaling, Window};
 pub use plan::{Plan, Segment, Step};

@@ -128,14 +128,35 @@ impl Grid {
     }
 }
 
+/// What the sums of a product are multiplied by to undo the scaling of its 8-bit arguments.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Scaling {
+    /// Nothing: the arguments were not scaled.
+    None,
+    /// The scales of x's rows and of w's rows: `s[m] ws[n]`.
+    Rows,
+    /// One over x's factor, a power of two, and the scales of w's rows: `ws[n] / f`.
+    Fixed(f32),
+}
+
 /// One operation. `ends` are the row counts after which the next weight block applies: group `g` owns the rows
 /// from `ends[g - 1]` up to `ends[g]`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
-    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`, reads x, w, optionally b.
+    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`, reads x, w, optionally b. Of 8-bit x and w the sum is
+    /// scaled: by `s[m] ws[g N + n]`, reads x, w, s, ws; or by `ws[g N + n] / f`, reads x, w, ws.
     Linear {
         /// Row groups, one block of weight rows each.
         ends: Vec<usize>,
+        /// What the sums are multiplied by.
+        scaling: Scaling,
+    },
+    /// `s[m] = max_k |x[m, k]| / 448`, 1 for a row of zeros: what maps a row onto all of E4m3's range; reads x.
+    RowScale,
+    /// `x[m, k] (1 / s[m])`, reads x, s; or `x f`, reads x. Rounds to E4m3.
+    Quantize {
+        /// The factor f; none where every row has its scale.
+        factor: Option<f32>,
     },
     /// `y = x / sqrt(mean(x^2) + eps) * gain(w)` over each run of `width` columns; reads x and, with a gain, w.
     RmsNorm {
@@ -256,6 +277,8 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Linear { .. } => "linear",
+            Self::RowScale => "row_scale",
+            Self::Quantize { .. } => "quantize",
             Self::RmsNorm { .. } => "rms_norm",
             Self::L2Norm { .. } => "l2_norm",
             Self::Rope { .. } => "rope",

@@ -82,7 +82,7 @@ impl Plan {
     pub fn in_f32(&self) -> Self {
         let mut plan = self.clone();
         for spec in &mut plan.buffers {
-            if spec.role != Role::Weight && matches!(spec.dtype, DType::Bf16 | DType::F16) {
+            if spec.role != Role::Weight && spec.dtype.rounds() {
                 spec.dtype = DType::F32;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Conv3d, Op, Plan, Window};
+use super::{Conv3d, Op, Plan, Scaling, Window};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,9 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
         match self {
-            Self::Linear { ends } if ends.len() > 1 => write!(f, "{name}{{ends: {ends:?}}}"),
+            Self::Linear { ends, scaling } => write_linear(f, name, ends, *scaling),
+            Self::Quantize { factor: None } => write!(f, "{name}{{scaling: rows}}"),
+            Self::Quantize { factor: Some(by) } => write!(f, "{name}{{factor: {by}}}"),
             Self::RmsNorm {
                 eps,
                 width,
@@ -92,6 +94,25 @@ impl fmt::Display for Op {
             _ => f.write_str(name),
         }
     }
+}
+
+fn write_linear(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    ends: &[usize],
+    scaling: Scaling,
+) -> fmt::Result {
+    let ends = (ends.len() > 1).then(|| format!("ends: {ends:?}"));
+    let scaling = match scaling {
+        Scaling::None => None,
+        Scaling::Rows => Some("scaling: rows".into()),
+        Scaling::Fixed(by) => Some(format!("factor: {by}")),
+    };
+    let attributes: Vec<String> = ends.into_iter().chain(scaling).collect();
+    if attributes.is_empty() {
+        return f.write_str(name);
+    }
+    write!(f, "{name}{{{}}}", attributes.join(", "))
 }
 
 fn write_conv3d(f: &mut fmt::Formatter<'_>, name: &str, conv: &Conv3d) -> fmt::Result {

@@ -7,6 +7,6 @@ mod dtype;
 mod shape;
 mod storage;
 
-pub use dtype::{DType, round_bf16};
+pub use dtype::{DType, E4M3_MAX, e4m3_from_f32, e4m3_scale, e4m3_to_f32, round_bf16};
 pub use shape::Shape;
 pub use storage::{Bytes, Tensor};

@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 use half::{bf16, f16};
 
-use super::{DType, Shape};
+use super::{
+    DType, Shape,
+    dtype::{e4m3_from_f32, e4m3_to_f32},
+};
 
 /// Where a tensor's bytes live. Cloning shares them.
 #[derive(Clone)]
@@ -173,6 +176,7 @@ impl Tensor {
             DType::F32 => convert(bytes, out, f32::from_le_bytes),
             DType::Bf16 => convert(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
             DType::F16 => convert(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            DType::E4m3 => convert(bytes, out, |[b]| e4m3_to_f32(b)),
             DType::U8 => convert(bytes, out, |[b]| f32::from(b)),
             DType::I16 => convert(bytes, out, |b| f32::from(i16::from_le_bytes(b))),
             DType::I32 => convert(bytes, out, |b| i32::from_le_bytes(b) as f32),
@@ -213,6 +217,7 @@ impl Tensor {
                 .iter()
                 .flat_map(|&v| f16::from_f32(v).to_le_bytes())
                 .collect(),
+            DType::E4m3 => values.iter().map(|&v| e4m3_from_f32(v)).collect(),
             DType::U8 | DType::I16 | DType::I32 => panic!("cast to the integer type {dtype}"),
         };
         Self::from_bytes(self.shape.clone(), dtype, &bytes)

@@ -5,7 +5,7 @@
 
 use crate::{
     DType::{self, Bf16, F32, I32},
-    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan},
+    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan, Scale},
 };
 
 /// Added to mean squares.
@@ -80,6 +80,20 @@ pub enum RowOp {
         /// Type of the result.
         y: DType,
     },
+    /// [`Op::RowScale`] of this type.
+    RowScale(DType),
+    /// [`Op::Quantize`] of this type, by a factor or by the scales of the rows.
+    Quantize(DType, Option<f32>),
+    /// Scales of rows of this type, and the rows in 8 bits.
+    ScaledRows(DType),
+    /// The norm of rows of this type in bf16, then [`RowOp::ScaledRows`].
+    NormQuantize(DType),
+    /// [`RowOp::AddRmsNorm`], then [`RowOp::ScaledRows`].
+    AddNormQuantize(DType),
+    /// [`RowOp::SwiGlu7`], then 8 bits by a factor.
+    SwiGlu7Quantize,
+    /// [`RowOp::Gelu7`], then 8 bits by a factor.
+    Gelu7Quantize,
     /// f32 product over `k`.
     Linear {
         /// Columns of x.
@@ -182,6 +196,7 @@ impl RowCase {
                 };
                 self.at(p, F32).linear("linear", x, self.ends, dense)
             }
+            _ => return self.quantized(p),
         };
         vec![one]
     }
@@ -206,13 +221,63 @@ impl RowCase {
     }
 
     fn add_rms_norm(&self, p: &mut Builder, z: DType) -> Vec<Buf> {
+        let made = self.sum_and_norm(p, z);
+        p.output(made[1]);
+        made.to_vec()
+    }
+
+    /// The sum, which is an output, and its norm.
+    fn sum_and_norm(&self, p: &mut Builder, z: DType) -> [Buf; 2] {
         let shape = [self.rows(), self.cols];
         let (x, z) = (p.input("x", shape, F32), p.input("z", shape, z));
         let sum = p.add("sum", x, z, F32);
-        let normed = p.rms_norm("norm", sum, self.ends, norm(self.cols, Bf16));
         p.output(sum);
-        p.output(normed);
-        vec![sum, normed]
+        let normed = p.rms_norm("norm", sum, self.ends, norm(self.cols, Bf16));
+        [sum, normed]
+    }
+
+    /// What ends in 8 bits, or in the scales for them.
+    fn quantized(&self, p: &mut Builder) -> Vec<Buf> {
+        match self.op {
+            RowOp::RowScale(x) => {
+                let x = self.input(p, "x", self.cols, x);
+                let scales = p.row_scale("scale", x);
+                p.output(scales);
+                vec![scales]
+            }
+            RowOp::Quantize(x, factor) => {
+                let x = self.input(p, "x", self.cols, x);
+                let rows = || Scale::Rows(p.input("scale", [self.rows(), 1], F32));
+                let scale = factor.map_or_else(rows, Scale::Fixed);
+                vec![eight_bits(p, x, scale)]
+            }
+            RowOp::SwiGlu7Quantize => {
+                let u = self.input(p, "u", 2 * self.cols, Bf16);
+                let y = p.swiglu7("y", u, Bf16);
+                vec![eight_bits(p, y, Scale::Fixed(8.0))]
+            }
+            RowOp::Gelu7Quantize => {
+                let u = self.input(p, "u", self.cols, Bf16);
+                let y = p.map("y", Op::Gelu7, u, Bf16);
+                vec![eight_bits(p, y, Scale::Fixed(64.0))]
+            }
+            RowOp::ScaledRows(x) => {
+                let x = self.input(p, "x", self.cols, x);
+                scaled_rows(p, x)
+            }
+            RowOp::NormQuantize(x) => {
+                let x = self.input(p, "x", self.cols, x);
+                let normed = p.rms_norm("norm", x, self.ends, norm(self.cols, Bf16));
+                scaled_rows(p, normed)
+            }
+            RowOp::AddNormQuantize(z) => {
+                let [sum, normed] = self.sum_and_norm(p, z);
+                let mut made = scaled_rows(p, normed);
+                made.push(sum);
+                made
+            }
+            other => panic!("{other:?} is not of 8 bits"),
+        }
     }
 
     fn combine(&self, p: &mut Builder, inputs: usize, groups: usize) -> Buf {
@@ -225,6 +290,20 @@ impl RowCase {
         p.output(y);
         y
     }
+}
+
+/// Rows in 8 bits, an output.
+fn eight_bits(p: &mut Builder, x: Buf, scale: Scale) -> Buf {
+    let q = p.quantize("q", x, scale);
+    p.output(q);
+    q
+}
+
+/// The scales of the rows of x and the rows in 8 bits, both outputs.
+fn scaled_rows(p: &mut Builder, x: Buf) -> Vec<Buf> {
+    let scales = p.row_scale("scale", x);
+    p.output(scales);
+    vec![scales, eight_bits(p, x, Scale::Rows(scales))]
 }
 
 fn norm(width: usize, out: DType) -> Norm {
@@ -334,12 +413,27 @@ pub const TESTS: &[RowCase] = &[
     test(RowOp::Unpatchify(grid(1, 2, 2)), &[1], 4),
     test(embed(11, Bf16), &[7], 261),
     test(embed(3, F32), &[5], 8),
+    test(RowOp::RowScale(F32), &[5], 517),
+    test(RowOp::RowScale(Bf16), &[2], 6152),
+    test(RowOp::Quantize(F32, None), &[5], 517),
+    test(RowOp::Quantize(Bf16, None), &[3], 7),
+    test(RowOp::Quantize(Bf16, Some(512.0)), &[5], 264),
+    test(RowOp::Quantize(F32, Some(8.0)), &[1], 2049),
+    test(RowOp::ScaledRows(Bf16), &[5], 517),
+    test(RowOp::ScaledRows(F32), &[3], 6152),
+    test(RowOp::NormQuantize(F32), &[2, 2, 5], 2056),
+    test(RowOp::NormQuantize(Bf16), &[1], 8),
+    test(RowOp::AddNormQuantize(Bf16), &[2, 2, 5], 2056),
+    test(RowOp::AddNormQuantize(F32), &[2], 6144),
+    test(RowOp::SwiGlu7Quantize, &[7], 85),
+    test(RowOp::Gelu7Quantize, &[5], 517),
     test(linear(1, false), &[1], 1),
     test(linear(16, true), &[128], 64),
     test(linear(17, true), &[129], 65),
     test(linear(192, true), &[70, 70, 199], 70),
     test(linear(64, false), &[3, 140], 192),
     test(linear(331, false), &[127], 63),
+    test(linear(5123, true), &[3], 2),
 ];
 
 /// 32 latent frames of 2040 tokens, 128 rows of sound and 640 of text.
@@ -359,6 +453,11 @@ pub const BENCHES: &[RowCase] = &[
     bench(RowOp::Gelu7, ALL, 20_480),
     bench(RowOp::Add(F32, Bf16), ALL, 5120),
     bench(RowOp::AddRmsNorm(Bf16), MODALITIES, 5120),
+    bench(RowOp::ScaledRows(Bf16), ALL, 5120),
+    bench(RowOp::NormQuantize(F32), MODALITIES, 5120),
+    bench(RowOp::AddNormQuantize(Bf16), MODALITIES, 5120),
+    bench(RowOp::SwiGlu7Quantize, ALL, 13_652),
+    bench(RowOp::Gelu7Quantize, ALL, 20_480),
     bench(combine(5, 1), &[48], 261_120),
     bench(RowOp::Copy(F32, F32), &[48], 261_120),
     bench(RowOp::Patchify(LATENT), VIDEO, 192),

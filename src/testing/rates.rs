@@ -1,7 +1,7 @@
 //! How fast kernels are on a device: each alone, at the sizes of the model, on random numbers, against what the chip
 //! could do at most. The cases are plans of one op, so that what is timed is what the model runs.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use half::bf16;
 
@@ -14,9 +14,9 @@ use crate::{
         measure,
         products::Products,
     },
-    executor::{Cancel, Executor, Prepare, wants},
+    executor::{Cancel, Executor, Prepare, UnitReport, wants},
     model::dit::{HEAD, Sequence},
-    plan::{Buf, Builder, Conv3d, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Window},
+    plan::{Buf, Builder, Conv3d, Cost, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Window},
     weights::{Info, Source, Weights},
 };
 
@@ -348,28 +348,25 @@ fn measure_plan(
             program.write(buf, &noise(spec.shape.clone(), spec.dtype))?;
         }
     }
-    let is_measured = |op: &str| op != "embed" || plan.steps().len() == 1;
-    let mut so_far = 0.0;
-    let mut times = Vec::new();
+    let is_measured = |unit: &&UnitReport| unit.op != "embed" || plan.steps().len() == 1;
+    let mut times: Vec<f64> = Vec::new();
     while times.len() <= runs {
         program.run()?;
-        let steps = program.report().steps;
-        let steps = steps.iter().filter(|step| is_measured(step.op));
-        let now: f64 = steps.map(|step| step.time.as_secs_f64() * 1e3).sum();
-        times.push(now - so_far);
-        if now - so_far > LONG_MS {
+        let units = program.report().units;
+        let last = units
+            .iter()
+            .filter(is_measured)
+            .map(|unit| unit.times[times.len()]);
+        let ms = last.sum::<Duration>().as_secs_f64() * 1e3;
+        times.push(ms);
+        if ms > LONG_MS {
             runs = runs.min(FEW_RUNS);
         }
-        so_far = now;
     }
-    let report = program.report();
-    let steps: Vec<_> = report
-        .steps
-        .iter()
-        .filter(|step| is_measured(step.op))
-        .collect();
-    let cost: crate::plan::Cost = steps.iter().map(|step| step.cost).sum();
-    let kernels = steps.iter().flat_map(|step| step.kernels.clone()).collect();
+    let units = program.report().units;
+    let measured = || units.iter().filter(is_measured);
+    let cost: Cost = measured().map(|unit| unit.cost).sum();
+    let kernels = measured().flat_map(|unit| unit.kernels.clone()).collect();
     // The first run warms up.
     let work = [cost.flops, cost.bytes(), BF16_RATE];
     Ok(Rate::of(name.into(), kernels, &mut times[1..], work))

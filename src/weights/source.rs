@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rayon::prelude::*;
 
+use super::rules::Rule;
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
@@ -35,6 +37,11 @@ pub trait Source: Send + Sync {
 
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
+
+    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
+    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
+        None
+    }
 }
 
 /// A tensor that a model asks for.
@@ -44,7 +51,7 @@ pub struct Want {
     pub name: String,
     /// Extents, outermost first.
     pub shape: Shape,
-    /// Element type as used, f32 or bf16; a bf16 weight may be stored as f32.
+    /// Element type as used, f32, bf16 or E4m3; a bf16 weight may be stored as f32.
     pub dtype: DType,
 }
 
@@ -151,12 +158,23 @@ impl Weights {
         ))
     }
 
+    /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
+    /// to the rule's type.
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
+        self.check_one(want)?;
+        Ok(self.source.rule(&want.name))
+    }
+
     /// Row-major index of the tensor's first NaN or infinity.
     ///
     /// # Errors
     /// As [`Weights::load`].
     pub fn first_not_finite(&self, want: &Want) -> Result<Option<usize>> {
-        Ok(first_not_finite(&self.load(want)?))
+        let tensor = self.load(want)?;
+        Ok(first_not_finite(&tensor, 0..tensor.count()))
     }
 
     /// The file that holds `name`, or that should hold it; for messages.
@@ -204,7 +222,7 @@ impl Weights {
         let is_float = matches!(stored, DType::F32 | DType::Bf16 | DType::F16);
         used == stored
             || (used == DType::Bf16 && stored == DType::F32)
-            || (self.accepts_any_float && is_float)
+            || (self.accepts_any_float && is_float && used != DType::E4m3)
     }
 }
 
@@ -287,6 +305,10 @@ impl Source for Selected {
         self.source
             .path(self.names.get(name).map_or(name, String::as_str))
     }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        self.source.rule(self.names.get(name)?)
+    }
 }
 
 /// Checks that a tensor holds no NaN and no infinity.
@@ -294,7 +316,7 @@ impl Source for Selected {
 /// # Errors
 /// Names the file, the tensor and the row-major index of the first such element.
 pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
-    match first_not_finite(tensor) {
+    match first_not_finite(tensor, 0..tensor.count()) {
         None => Ok(()),
         Some(index) => {
             let problem = format!(
@@ -307,15 +329,23 @@ pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
-/// Row-major index of the first NaN or infinity: the first element whose exponent bits are all ones.
-fn first_not_finite(tensor: &Tensor) -> Option<usize> {
-    let bytes = tensor.bytes();
+/// Whether elements `range` (row-major) hold no NaN and no infinity.
+pub fn is_finite(tensor: &Tensor, range: Range<usize>) -> bool {
+    first_not_finite(tensor, range).is_none()
+}
+
+/// Row-major index, from the start of `range`, of the first NaN or infinity: the first element whose exponent bits are
+/// all ones; of E4m3, which has no infinity, all bits but the sign.
+fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
+    let size = tensor.dtype().size();
+    let bytes = &tensor.bytes()[range.start * size..range.end * size];
     match tensor.dtype() {
         DType::F32 => first(bytes, |b| {
             u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000
         }),
         DType::Bf16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
         DType::F16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+        DType::E4m3 => first(bytes, |[b]| b & 0x7f == 0x7f),
         DType::U8 | DType::I16 | DType::I32 => None,
     }
 }

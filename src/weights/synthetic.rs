@@ -24,6 +24,8 @@ use crate::{DType, Error, Result, Tensor};
 
 /// Elements made at a time by one thread.
 const BLOCK: usize = 1 << 16;
+/// From the seed of one element to that of the next.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A made-up checkpoint of one network.
 pub struct Synthetic {
@@ -213,11 +215,20 @@ impl Source for Synthetic {
     fn path(&self, _name: &str) -> PathBuf {
         PathBuf::from(format!("synthetic weights, seed {}", self.seed))
     }
+
+    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+        Some((self.key(name), self.tensors.get(name)?.1))
+    }
 }
 
 /// Seed of a tensor's numbers.
 pub fn key(published_name: &str, seed: u64) -> u64 {
     fnv1a64(published_name.as_bytes()) ^ mix(seed)
+}
+
+/// The key whose numbers are those of `key` from element `index` on.
+pub fn key_from(key: u64, index: u64) -> u64 {
+    key.wrapping_add(index.wrapping_mul(STEP))
 }
 
 /// The FNV-1a hash.
@@ -236,8 +247,7 @@ pub fn mix(mut z: u64) -> u64 {
 
 /// Element `index` of the numbers of `key`: an odd multiple of 2^-24 in (-1, 1).
 pub(super) fn unit(key: u64, index: u64) -> f64 {
-    let step = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let upper = mix(key.wrapping_add(step)) >> 40;
+    let upper = mix(key_from(key, index + 1)) >> 40;
     (2.0 * upper as f64 + 1.0 - 16_777_216.0) / 16_777_216.0
 }
 
@@ -266,7 +276,7 @@ fn generate(rule: Rule, key: u64, range: Range<usize>) -> Vec<u64> {
             range.start,
             |i| rule.value(key, i),
         ),
-        DType::F16 | DType::U8 | DType::I16 | DType::I32 => {
+        DType::F16 | DType::E4m3 | DType::U8 | DType::I16 | DType::I32 => {
             unreachable!("rules store f32 and bf16, not {dtype}")
         }
     }

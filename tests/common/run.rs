@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gallop::{
-    DType, Tensor,
+    Tensor,
     cpu::Cpu,
     executor::{Executor, Prepare, Program},
     plan::{Plan, Role},
@@ -24,8 +24,7 @@ pub(crate) fn random_tensors(plan: &Plan, random: &mut Random) -> Tensors {
         .map(|spec| {
             let values = random.values(spec.shape.count());
             let tensor = Tensor::from_f32(spec.shape.clone(), &values);
-            let floats = matches!(spec.dtype, DType::Bf16 | DType::F16);
-            let tensor = if floats {
+            let tensor = if spec.dtype.rounds() {
                 tensor.cast(spec.dtype)
             } else {
                 tensor

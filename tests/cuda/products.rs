@@ -116,13 +116,13 @@ fn device() -> Arc<Emulated> {
     Arc::new(Emulated::new(Policy::Eager, 1))
 }
 
-/// The kernels that a prepared plan runs, step by step, where `choice` uses `host`.
+/// The kernels that a prepared plan runs, unit by unit, where `choice` uses `host`.
 fn kernels(plan: &Plan, host: Host, choice: Choice) -> Vec<Vec<&'static str>> {
     let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), choice));
     let (weights, _) = given(plan, 3);
     let program = executor.prepare(plan, &weights, &Prepare::default());
     let report = program.unwrap().report();
-    report.steps.into_iter().map(|step| step.kernels).collect()
+    report.units.into_iter().map(|unit| unit.kernels).collect()
 }
 
 #[test]

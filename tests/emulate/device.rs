@@ -1,9 +1,16 @@
-//! The emulator as a device of the crate: host memory, launches that run at once, and, where asked for, graphs and
-//! faults.
+//! The emulator as a device of the crate: host memory, two queues of which one is as late as events allow, and, where
+//! asked for, graphs and faults.
+//!
+//! On a GPU either queue may run ahead of the other as far as events let it. Here work of one queue is done when it is
+//! queued, that of the late one only when somebody waits for it. A wait that is missing then shows as a wrong result:
+//! with late copies where kernels should have waited, with late kernels where copies should have.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use gallop::{
@@ -13,6 +20,7 @@ use gallop::{
         device::{Event, Graph, Part, Pinned, Queue},
         tensor_map::{Element, Swizzle as CrateSwizzle, TensorMap as CrateMap, TensorMapSpec},
     },
+    executor::Cancel,
 };
 
 use super::{Arg, Emulator, Launch, MapType, Policy, Run, Swizzle, TensorMap};
@@ -31,6 +39,8 @@ pub(crate) struct Emulated {
     seed: u64,
     /// Whether 8-bit products are summed as the hardware is reported to.
     truncates: bool,
+    /// How many launches had been queued when a ticket was.
+    marks: Mutex<HashMap<u64, usize>>,
     /// Bytes that may be allocated in all.
     capacity: usize,
     /// Whether launches can be recorded; otherwise there are no graphs.
@@ -38,11 +48,63 @@ pub(crate) struct Emulated {
     /// A kernel that fails; as on a GPU, the next call that waits says so.
     failing: Option<&'static str>,
     launches: AtomicU64,
+    launched: AtomicUsize,
     allocations: AtomicUsize,
     replays: AtomicUsize,
     used: Arc<AtomicUsize>,
     recording: Mutex<Option<Vec<CrateLaunch>>>,
     fault: Mutex<Option<String>>,
+    /// The queue whose work is put off.
+    late: Queue,
+    /// A wait that is not obeyed, by its number among those of its kind.
+    ignored: Option<(Kind, usize)>,
+    waits: Mutex<Vec<Kind>>,
+    /// Asks to stop when so many launches were queued.
+    cancel: Mutex<Option<(usize, Cancel)>>,
+    queues: Arc<Mutex<Queues>>,
+}
+
+/// Who waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A queue, for an event.
+    Queue(Queue),
+    /// The host, for an event.
+    Host,
+}
+
+/// What is not done yet, and which tickets have passed. An event holds the ticket it was last recorded with.
+#[derive(Default)]
+struct Queues {
+    compute: VecDeque<Work>,
+    copy: VecDeque<Work>,
+    passed: HashSet<u64>,
+    tickets: u64,
+}
+
+/// One entry of a queue.
+enum Work {
+    Launch(CrateLaunch),
+    /// Host bytes at an address, to an address.
+    Copy {
+        to: u64,
+        from: usize,
+        bytes: usize,
+    },
+    Record(u64),
+    Wait(Queue, u64),
+}
+
+/// The queue an event was last recorded on, and its ticket.
+type Recorded = Mutex<Option<(Queue, u64)>>;
+
+impl Queues {
+    fn of(&mut self, queue: Queue) -> &mut VecDeque<Work> {
+        match queue {
+            Queue::Compute => &mut self.compute,
+            Queue::Copy => &mut self.copy,
+        }
+    }
 }
 
 impl Emulated {
@@ -53,15 +115,22 @@ impl Emulated {
             policy,
             seed,
             truncates: false,
+            marks: Mutex::default(),
             capacity: 1 << 30,
             has_graphs: false,
             failing: None,
             launches: AtomicU64::new(0),
+            launched: AtomicUsize::new(0),
             allocations: AtomicUsize::new(0),
             replays: AtomicUsize::new(0),
             used: Arc::new(AtomicUsize::new(0)),
             recording: Mutex::new(None),
             fault: Mutex::new(None),
+            late: Queue::Copy,
+            ignored: None,
+            waits: Mutex::default(),
+            cancel: Mutex::default(),
+            queues: Arc::default(),
         }
     }
 
@@ -99,6 +168,41 @@ impl Emulated {
         }
     }
 
+    /// The same where the work of `queue` is put off.
+    pub(crate) fn with_late(self, late: Queue) -> Self {
+        Self { late, ..self }
+    }
+
+    /// The same where the `number`-th wait of its kind is not obeyed.
+    pub(crate) fn ignoring(self, kind: Kind, number: usize) -> Self {
+        Self {
+            ignored: Some((kind, number)),
+            ..self
+        }
+    }
+
+    /// Asks `cancel` to stop the work when `count` launches were queued.
+    pub(crate) fn cancel_at_launch(&self, count: usize, cancel: &Cancel) {
+        *self.cancel.lock().unwrap() = Some((count, cancel.clone()));
+    }
+
+    /// How many launches were queued, one by one.
+    pub(crate) fn launches(&self) -> usize {
+        self.launched.load(Ordering::Relaxed)
+    }
+
+    /// How often was waited in this way.
+    pub(crate) fn waits(&self, kind: Kind) -> usize {
+        let waits = self.waits.lock().unwrap();
+        waits.iter().filter(|&&other| other == kind).count()
+    }
+
+    /// Entries of both queues that are not done.
+    pub(crate) fn queued(&self) -> usize {
+        let queues = self.queues.lock().unwrap();
+        queues.compute.len() + queues.copy.len()
+    }
+
     /// How many times memory was allocated.
     pub(crate) fn allocations(&self) -> usize {
         self.allocations.load(Ordering::Relaxed)
@@ -111,6 +215,10 @@ impl Emulated {
 
     fn run(&self, launch: &CrateLaunch) -> Result<()> {
         let kernel = launch.kernel();
+        if self.failing == Some(kernel.name) {
+            *self.fault.lock().unwrap() = Some("an illegal address was used".into());
+            return Ok(());
+        }
         let sizes = Launch {
             grid: launch.blocks(),
             block: kernel.threads,
@@ -128,6 +236,56 @@ impl Emulated {
         outcome.map_err(|problem| Error::device(format!("{launch}, {run}: {problem}")))
     }
 
+    /// Counts a wait; false if it is to be ignored.
+    fn obeys(&self, kind: Kind) -> bool {
+        let number = self.waits(kind);
+        self.waits.lock().unwrap().push(kind);
+        self.ignored != Some((kind, number))
+    }
+
+    fn queue(&self, queue: Queue, work: Work) -> Result<()> {
+        self.queues.lock().unwrap().of(queue).push_back(work);
+        if queue == self.late {
+            return Ok(());
+        }
+        self.drain(queue, None)
+    }
+
+    /// Does what is queued, up to a ticket if one is given.
+    fn drain(&self, queue: Queue, until: Option<u64>) -> Result<()> {
+        loop {
+            let is_done =
+                |queues: &Queues| until.is_some_and(|ticket| queues.passed.contains(&ticket));
+            let work = {
+                let mut queues = self.queues.lock().unwrap();
+                if is_done(&queues) {
+                    return Ok(());
+                }
+                queues.of(queue).pop_front()
+            };
+            match work {
+                None => return Ok(()),
+                Some(Work::Launch(launch)) => self.run(&launch).inspect_err(|_| self.give_up())?,
+                Some(Work::Copy { to, from, bytes }) => {
+                    // SAFETY: the caller of `copy_in_later` keeps the bytes until this is done; the memory they go to was
+                    // inside an allocation, which its `Drop` finds gone too early, and nothing else runs now.
+                    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+                }
+                Some(Work::Record(ticket)) => {
+                    self.queues.lock().unwrap().passed.insert(ticket);
+                }
+                Some(Work::Wait(other, ticket)) => self.drain(other, Some(ticket))?,
+            }
+        }
+    }
+
+    /// After a failure nothing runs any more.
+    fn give_up(&self) {
+        let mut queues = self.queues.lock().unwrap();
+        queues.compute.clear();
+        queues.copy.clear();
+    }
+
     fn waited(&self) -> Result<()> {
         let fault = self.fault.lock().unwrap().take();
         fault.map_or(Ok(()), |fault| Err(Error::device(fault)))
@@ -140,11 +298,25 @@ struct Owned {
     start: usize,
     size: usize,
     used: Arc<AtomicUsize>,
+    queues: Arc<Mutex<Queues>>,
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
         self.used.fetch_sub(self.size, Ordering::Relaxed);
+        let start = self.bytes.as_ptr() as u64 + self.start as u64;
+        let inside = |work: &Work| match work {
+            Work::Copy { to, .. } => (start..start + self.size as u64).contains(to),
+            Work::Launch(_) => true,
+            Work::Record(_) | Work::Wait(..) => false,
+        };
+        let queues = self.queues.lock().unwrap();
+        let is_used = queues.compute.iter().chain(&queues.copy).any(inside);
+        drop(queues);
+        assert!(
+            !is_used || std::thread::panicking(),
+            "memory was freed under queued work"
+        );
         let (before, rest) = self.bytes.split_at(self.start);
         let intact = before
             .iter()
@@ -190,6 +362,7 @@ impl Device for Emulated {
             size: bytes,
             bytes: all,
             used: self.used.clone(),
+            queues: self.queues.clone(),
         };
         let address = owned.bytes[start..].as_mut_ptr() as u64;
         // SAFETY: the bytes from `address` on are those of `owned`, on the host, where the emulator runs.
@@ -201,24 +374,33 @@ impl Device for Emulated {
     }
 
     fn fill(&self, to: &Memory, part: Part, value: u8) -> Result<()> {
+        self.drain(Queue::Compute, None)?;
         bytes_of(to, part).fill(value);
         Ok(())
     }
 
     fn copy_in(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+        self.drain(Queue::Compute, None)?;
         let bytes = from.len();
         bytes_of(to, Part { offset, bytes }).copy_from_slice(from);
         Ok(())
     }
 
     fn copy_out(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
+        self.drain(Queue::Compute, None)?;
         let bytes = to.len();
         to.copy_from_slice(bytes_of(from, Part { offset, bytes }));
         Ok(())
     }
 
     unsafe fn copy_in_later(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
-        self.copy_in(to, offset, from)
+        let bytes = from.len();
+        let work = Work::Copy {
+            to: to.address(Part { offset, bytes }),
+            from: from.as_ptr() as usize,
+            bytes,
+        };
+        self.queue(Queue::Copy, work)
     }
 
     fn tensor_map(&self, spec: &TensorMapSpec) -> Result<CrateMap> {
@@ -256,38 +438,63 @@ impl Device for Emulated {
             recorded.push(launch.clone());
             return Ok(());
         }
-        if self.failing == Some(launch.kernel().name) {
-            *self.fault.lock().unwrap() = Some("an illegal address was used".into());
-            return Ok(());
+        let launched = self.launched.fetch_add(1, Ordering::Relaxed);
+        if let Some((count, cancel)) = &*self.cancel.lock().unwrap()
+            && launched == *count
+        {
+            cancel.cancel();
         }
-        self.run(launch)
+        self.queue(Queue::Compute, Work::Launch(launch.clone()))
     }
 
     fn event(&self) -> Result<Event> {
-        Ok(Event::new(AtomicU64::new(0)))
+        Ok(Event::new(Recorded::default()))
     }
 
-    fn record(&self, event: &Event, _: Queue) -> Result<()> {
-        let launches = self.launches.load(Ordering::Relaxed);
-        event.of::<AtomicU64>()?.store(launches, Ordering::Relaxed);
-        Ok(())
+    fn record(&self, event: &Event, queue: Queue) -> Result<()> {
+        let event: &Recorded = event.of()?;
+        let ticket = {
+            let mut queues = self.queues.lock().unwrap();
+            queues.tickets += 1;
+            queues.tickets
+        };
+        *event.lock().unwrap() = Some((queue, ticket));
+        self.marks.lock().unwrap().insert(ticket, self.launches());
+        self.queue(queue, Work::Record(ticket))
     }
 
-    fn wait(&self, _: Queue, _: &Event) -> Result<()> {
-        Ok(())
+    fn wait(&self, queue: Queue, event: &Event) -> Result<()> {
+        let event: &Recorded = event.of()?;
+        let recorded = *event.lock().unwrap();
+        match recorded.filter(|_| self.obeys(Kind::Queue(queue))) {
+            Some((other, ticket)) => self.queue(queue, Work::Wait(other, ticket)),
+            None => Ok(()),
+        }
     }
 
-    fn finish(&self, _: &Event) -> Result<()> {
+    fn finish(&self, event: &Event) -> Result<()> {
+        let event: &Recorded = event.of()?;
+        let recorded = *event.lock().unwrap();
+        if let Some((queue, ticket)) = recorded.filter(|_| self.obeys(Kind::Host)) {
+            self.drain(queue, Some(ticket))?;
+        }
         self.waited()
     }
 
-    /// A launch takes a millisecond, all else between two events a thousandth of it.
+    /// A launch takes a millisecond, a time without one a thousandth of it.
     fn elapsed_ms(&self, from: &Event, to: &Event) -> Result<f32> {
-        let launches = |event: &Event| event.of::<AtomicU64>().map(|n| n.load(Ordering::Relaxed));
-        Ok((launches(to)? - launches(from)?) as f32 + 0.001)
+        let marks = self.marks.lock().unwrap();
+        let launches = |event: &Event| -> Result<usize> {
+            let recorded = *event.of::<Recorded>()?.lock().unwrap();
+            Ok(recorded.map_or(0, |(_, ticket)| marks[&ticket]))
+        };
+        let count = launches(to)? - launches(from)?;
+        Ok((count as f32).max(0.001))
     }
 
     fn synchronise(&self) -> Result<()> {
+        self.drain(Queue::Compute, None)?;
+        self.drain(Queue::Copy, None)?;
         self.waited()
     }
 
@@ -304,7 +511,8 @@ impl Device for Emulated {
     unsafe fn replay(&self, graph: &Graph) -> Result<()> {
         self.replays.fetch_add(1, Ordering::Relaxed);
         let recorded: &Vec<CrateLaunch> = graph.of()?;
-        recorded.iter().try_for_each(|launch| self.run(launch))
+        let mut launches = recorded.iter().cloned();
+        launches.try_for_each(|launch| self.queue(Queue::Compute, Work::Launch(launch)))
     }
 }
 
@@ -324,8 +532,8 @@ fn arg(arg: &CrateArg) -> Arg {
     match arg {
         CrateArg::Address(value) => Arg::Pointer(*value),
         CrateArg::Int(value) => Arg::Int(*value),
+        CrateArg::Long(value) => Arg::Long(*value),
         CrateArg::Float(value) => Arg::Float(*value),
-        CrateArg::Long(_) => panic!("no kernel takes 64-bit sizes"),
         CrateArg::Map(map) => {
             let mut words = [0; 16];
             for (word, &bytes) in words.iter_mut().zip(map.0.as_chunks().0) {

@@ -80,6 +80,7 @@ impl Launch {
 pub(crate) enum Arg {
     Pointer(u64),
     Int(i32),
+    Long(i64),
     Float(f32),
     Map(TensorMap),
 }
@@ -281,6 +282,7 @@ fn value_pointer(arg: &mut Arg) -> *mut c_void {
     match arg {
         Arg::Pointer(value) => (&raw mut *value).cast(),
         Arg::Int(value) => (&raw mut *value).cast(),
+        Arg::Long(value) => (&raw mut *value).cast(),
         Arg::Float(value) => (&raw mut *value).cast(),
         Arg::Map(value) => (&raw mut *value).cast(),
     }

@@ -1,14 +1,15 @@
-//! `activation.cu`: element by element, bf16.
+//! `activation.cu`: element by element, bf16, for some in 8 bits.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use super::{Sound, chunk_blocks, int};
 use crate::{
-    DType::Bf16,
+    DType::{Bf16, E4m3},
     Result,
     cuda::{
         kernels::activation::{
-            ClampBf16, Gelu7Bf16, GeluTanhBf16, MulBf16, ReluBf16, SiluBf16, Swiglu7Bf16, THREADS,
+            ClampBf16, Gelu7Bf16, Gelu7E4m3, GeluTanhBf16, MulBf16, ReluBf16, SiluBf16,
+            Swiglu7Bf16, Swiglu7E4m3, THREADS,
         },
         lower::Site,
     },
@@ -46,6 +47,41 @@ pub(in crate::cuda) fn activation(site: &Site<'_>) -> Result<Vec<Sound>> {
         Op::Relu => launch!(ReluBf16),
         &Op::Clamp { low, high } => launch!(ClampBf16, low, high),
         _ => mul(site, grid),
+    }
+}
+
+/// [Op::SwiGlu7 or Op::Gelu7, Op::Quantize], where the activation in bf16 is not stored.
+pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    let (u, y) = (site.read(0), site.write());
+    let Op::Quantize {
+        factor: Some(factor),
+    } = site.steps[1].op
+    else {
+        return Ok(None);
+    };
+    let types = (u.dtype, site.dtype(site.steps[0].writes), y.dtype);
+    if types != (Bf16, Bf16, E4m3) || !u.is_aligned() || !y.is_aligned() {
+        return Ok(None);
+    }
+    let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: y.dev_mut(),
+                u: u.dev(),
+                rows: int(y.rows)?,
+                cols: int(y.cols)?,
+                u_pitch: int(u.pitch)?,
+                y_pitch: int(y.pitch)?,
+                factor,
+            };
+            // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
+            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+        }};
+    }
+    match site.steps[0].op {
+        Op::SwiGlu7 => launch!(Swiglu7E4m3),
+        _ => launch!(Gelu7E4m3),
     }
 }
 

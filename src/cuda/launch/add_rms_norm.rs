@@ -1,4 +1,4 @@
-//! `add_rms_norm.cu`: a sum that stays, and the norm of its rows.
+//! `add_rms_norm.cu`: a sum that stays, and the norm of its rows, as it is or in 8 bits.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -7,7 +7,11 @@ use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::add_rms_norm::{AddRmsNormBf16, AddRmsNormF32, ROW_COLS},
+        arena::View,
+        arguments::Dev,
+        kernels::add_rms_norm::{
+            AddRmsNormBf16, AddRmsNormF32, AddRmsNormQuantizeBf16, AddRmsNormQuantizeF32, ROW_COLS,
+        },
         lower::Site,
     },
     plan::Op,
@@ -15,27 +19,21 @@ use crate::{
 
 /// [Op::Add, Op::RmsNorm] of whole rows: an f32 stream, what is added to it, and its norm in bf16.
 pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let Op::RmsNorm {
-        eps, width, ends, ..
-    } = &site.steps[1].op
+    let Some(Sum {
+        x,
+        z,
+        s,
+        w,
+        ends,
+        eps,
+    }) = sum(site)?
     else {
-        panic!("a norm is the second step here");
+        return Ok(None);
     };
-    let (x, z, y) = (site.read(0), site.read(1), site.write());
-    let s = site.view(site.steps[0].writes);
-    let views = [x, z, s, y];
-    let fits = views.iter().all(|v| v.is_aligned() && v.pitch == x.pitch)
-        && *width == x.cols
-        && width.is_multiple_of(8)
-        && *width <= ROW_COLS
-        && (x.dtype, s.dtype, y.dtype) == (F32, F32, Bf16);
-    if !fits {
+    let y = site.write();
+    if !y.is_aligned() || y.pitch != x.pitch {
         return Ok(None);
     }
-    let Ok(w) = site.gains(site.steps[1].reads.get(1), ends.len(), *width) else {
-        return Ok(None);
-    };
-    let (eps, ends) = (*eps, site.ends(ends)?);
     let grid = [blocks(x.rows)?, 1, 1];
     macro_rules! launch {
         ($entry:ident) => {{
@@ -60,4 +58,96 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
         F32 => launch!(AddRmsNormF32),
         _ => Ok(None),
     }
+}
+
+/// [Op::Add, Op::RmsNorm, Op::RowScale, Op::Quantize]: the same, where the norm is not stored.
+pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    let Some(Sum {
+        x,
+        z,
+        s,
+        w,
+        ends,
+        eps,
+    }) = sum(site)?
+    else {
+        return Ok(None);
+    };
+    let (scales, q) = (site.view(site.steps[2].writes), site.write());
+    if !q.is_aligned() {
+        return Ok(None);
+    }
+    let grid = [blocks(x.rows)?, 1, 1];
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                q: q.dev_mut(),
+                scales: scales.dev_mut(),
+                s: s.dev_mut(),
+                x: x.dev(),
+                z: z.dev(),
+                w,
+                ends,
+                cols: int(x.cols)?,
+                pitch: int(x.pitch)?,
+                q_pitch: int(q.pitch)?,
+                scale_pitch: int(site.step_of(scales)?)?,
+                eps,
+            };
+            // SAFETY: as above for x, z, s, w and the grid; q has the same rows and columns, and `scales` an element for
+            // each row.
+            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+        }};
+    }
+    match z.dtype {
+        Bf16 => launch!(AddRmsNormQuantizeBf16),
+        F32 => launch!(AddRmsNormQuantizeF32),
+        _ => Ok(None),
+    }
+}
+
+/// What the first two steps read, and the sum.
+struct Sum {
+    x: View,
+    z: View,
+    s: View,
+    w: Dev<f32>,
+    ends: Dev<i32>,
+    eps: f32,
+}
+
+/// None if the kernels do not do these shapes or types.
+fn sum(site: &mut Site<'_>) -> Result<Option<Sum>> {
+    let [add, norm, ..] = site.steps else {
+        panic!("there are two steps or more here");
+    };
+    let Op::RmsNorm {
+        eps, width, ends, ..
+    } = &norm.op
+    else {
+        panic!("a norm is the second step here");
+    };
+    let (x, z, s) = (site.read(0), site.read(1), site.view(add.writes));
+    let fits = [x, z, s]
+        .iter()
+        .all(|v| v.is_aligned() && v.pitch == x.pitch)
+        && *width == x.cols
+        && width.is_multiple_of(8)
+        && *width <= ROW_COLS
+        && (x.dtype, s.dtype, site.dtype(norm.writes)) == (F32, F32, Bf16);
+    if !fits {
+        return Ok(None);
+    }
+    let Ok(w) = site.gains(norm.reads.get(1), ends.len(), *width) else {
+        return Ok(None);
+    };
+    let ends = site.ends(ends)?;
+    Ok(Some(Sum {
+        x,
+        z,
+        s,
+        w,
+        ends,
+        eps: *eps,
+    }))
 }

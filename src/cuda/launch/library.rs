@@ -13,7 +13,7 @@ use crate::{
 /// Op::Linear of bf16 by bf16, without bias, as one product for each group that has rows; none of another step.
 pub(in crate::cuda) fn products(site: &Site<'_>) -> Vec<(Gemm, Operands)> {
     let step = &site.steps[0];
-    let (Op::Linear { ends }, [_, _]) = (&step.op, &step.reads[..]) else {
+    let (Op::Linear { ends, .. }, [_, _]) = (&step.op, &step.reads[..]) else {
         return Vec::new();
     };
     let (x, w, y) = (site.read(0), site.read(1), site.view(step.writes));

@@ -23,20 +23,22 @@ pub(super) mod linear_f32;
 pub(super) mod norm_rope;
 pub(super) mod patch;
 pub(super) mod pixels;
+pub(super) mod quantize;
 pub(super) mod rms_norm;
 pub(super) mod rope;
+pub(super) mod synthetic;
 pub(super) mod weight_norm;
 
 use half::bf16;
 
 use super::{
     arena::View,
-    arguments::{Dev, DevMut},
+    arguments::{Dev, DevMut, E4m3},
     lower::{Site, Sound, blocks},
 };
 use crate::{
     DType, Error, Result,
-    plan::{Buf, Op},
+    plan::{Buf, Op, Scaling},
 };
 
 /// The launches of a single step.
@@ -46,8 +48,16 @@ use crate::{
 pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     let op = &site.steps[0].op;
     match op {
-        Op::Linear { ends } if site.read(1).dtype == DType::Bf16 => gemm_bf16::linear(site, ends),
-        Op::Linear { ends } => linear_f32::linear(site, ends),
+        Op::Linear {
+            scaling: Scaling::Rows | Scaling::Fixed(_),
+            ..
+        } => Err(site.types()),
+        Op::RowScale => quantize::row_scale(site),
+        Op::Quantize { factor } => quantize::quantize(site, *factor),
+        Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
+            gemm_bf16::linear(site, ends)
+        }
+        Op::Linear { ends, .. } => linear_f32::linear(site, ends),
         Op::RmsNorm { .. } => rms_norm::rms_norm(site),
         Op::Rope { heads } => rope::rope(site, *heads),
         Op::Attention { .. } => attention::attention(site),
@@ -98,6 +108,10 @@ impl Element for bf16 {
 
 impl Element for i32 {
     const DTYPE: DType = DType::I32;
+}
+
+impl Element for E4m3 {
+    const DTYPE: DType = DType::E4m3;
 }
 
 impl View {

@@ -10,8 +10,8 @@ use crate::{
         arguments::Dev,
         kernels::rms_norm::{
             HEAD_COLS, ROW_COLS, RmsNormHeadsBf16, RmsNormHeadsBf16F32, RmsNormHeadsF32,
-            RmsNormRowsBf16, RmsNormRowsBf16Bf16Bf16, RmsNormRowsBf16F32, RmsNormRowsF32,
-            RmsNormRowsF32F32, THREADS,
+            RmsNormQuantizeBf16, RmsNormQuantizeF32, RmsNormRowsBf16, RmsNormRowsBf16Bf16Bf16,
+            RmsNormRowsBf16F32, RmsNormRowsF32, RmsNormRowsF32F32, THREADS,
         },
         lower::Site,
     },
@@ -87,5 +87,54 @@ pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         (true, F32, Bf16) => launch!(RmsNormHeadsF32),
         (true, Bf16, F32) => launch!(RmsNormHeadsBf16F32),
         _ => Err(site.types()),
+    }
+}
+
+/// [Op::RmsNorm, Op::RowScale, Op::Quantize] of whole rows, whose norm in bf16 is not stored.
+pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    let Op::RmsNorm {
+        eps, width, ends, ..
+    } = &site.steps[0].op
+    else {
+        panic!("a norm is the first step here");
+    };
+    let (x, s, q) = (site.read(0), site.view(site.steps[1].writes), site.write());
+    let fits = x.is_aligned()
+        && q.is_aligned()
+        && *width == x.cols
+        && width.is_multiple_of(8)
+        && *width <= ROW_COLS
+        && site.dtype(site.steps[0].writes) == Bf16;
+    if !fits {
+        return Ok(None);
+    }
+    let Ok(w) = site.gains(site.steps[0].reads.get(1), ends.len(), *width) else {
+        return Ok(None);
+    };
+    let (eps, ends) = (*eps, site.ends(ends)?);
+    let grid = [blocks(x.rows)?, 1, 1];
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                q: q.dev_mut(),
+                s: s.dev_mut(),
+                x: x.dev(),
+                w,
+                ends,
+                cols: int(x.cols)?,
+                x_pitch: int(x.pitch)?,
+                q_pitch: int(q.pitch)?,
+                s_pitch: int(site.step_of(s)?)?,
+                eps,
+            };
+            // SAFETY: x and q have the same rows and columns, and s has an element for each row; w has a row for each of
+            // the groups that `ends` lists, and the last of these ends with the rows; the grid has a block for each row.
+            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+        }};
+    }
+    match x.dtype {
+        Bf16 => launch!(RmsNormQuantizeBf16),
+        F32 => launch!(RmsNormQuantizeF32),
+        _ => Ok(None),
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     DType,
-    plan::{Op, Plan, Role},
+    plan::{Cost, Op, Plan, Role},
 };
 
 /// Share of the bf16 peak that matrix products reach.
@@ -64,6 +64,25 @@ impl Gpu {
             bandwidth: bandwidth * 1e12,
             link: link * 1e9,
         })
+    }
+}
+
+impl Gpu {
+    /// The GPU that a device says it is; `None` for one whose figures are not known here, or the CPU.
+    pub fn of_device(name: &str) -> Option<Self> {
+        let known = [("H200", "h200"), ("H100", "h100")];
+        let found = known.into_iter().find(|(part, _)| name.contains(part));
+        found.and_then(|(_, name)| Self::named(name))
+    }
+
+    /// The least seconds that the peak rates allow for `cost`; kernels of 8 bits have that in their names.
+    pub fn floor(&self, cost: &Cost, kernels: &str) -> f64 {
+        let rate = if kernels.contains("e4m3") {
+            self.fp8_flops
+        } else {
+            self.bf16_flops
+        };
+        (cost.flops / rate).max(cost.bytes() / self.bandwidth)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
 //!
-//! Loads no weights and runs nothing. Times are estimates; [`assumptions`] says what they rest on. Read
-//! [`estimate`] first.
+//! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates, and
+//! [`assumptions`] says what they rest on. Read [`estimate`] first.
 
 mod gpu;
 mod stages;
@@ -10,10 +10,7 @@ pub use gpu::{Gpu, WeightFormat, assumptions};
 pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
 
 use super::Stage;
-use crate::{
-    plan::{Op, Plan},
-    weights::Component,
-};
+use crate::{Result, executor::Needs, plan::Plan, weights::Component};
 
 /// Kept free on the GPU for the driver's context and what others use, bytes.
 const RESERVED_BYTES: u64 = 1 << 30;
@@ -83,9 +80,18 @@ pub struct Estimate {
     pub residency: Option<Residency>,
 }
 
-/// What `work` takes on `gpu`.
-pub fn estimate(work: &[Work], weights: WeightFormat, gpu: &Gpu) -> Estimate {
-    let stages = work.iter().map(|work| stage(work, weights, gpu)).collect();
+/// What `work` takes on `gpu`, whose executor says by `needs` what it would allocate for a plan.
+///
+/// # Errors
+/// Those of `needs`: an op that the executor cannot run.
+pub fn estimate(
+    work: &[Work],
+    weights: WeightFormat,
+    gpu: &Gpu,
+    needs: &dyn Fn(&Plan) -> Result<Needs>,
+) -> Result<Estimate> {
+    let stages = work.iter().map(|work| stage(work, weights, gpu, needs));
+    let stages = stages.collect::<Result<_>>()?;
     let mut estimate = Estimate {
         gpu: gpu.clone(),
         weights,
@@ -95,7 +101,7 @@ pub fn estimate(work: &[Work], weights: WeightFormat, gpu: &Gpu) -> Estimate {
     let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
     let fits = |how: &Residency| estimate.peak_bytes(*how) <= usable;
     estimate.residency = Residency::ALL.into_iter().find(fits);
-    estimate
+    Ok(estimate)
 }
 
 impl Estimate {
@@ -131,7 +137,12 @@ impl Estimate {
     }
 }
 
-fn stage(work: &Work, weights: WeightFormat, gpu: &Gpu) -> StageEstimate {
+fn stage(
+    work: &Work,
+    weights: WeightFormat,
+    gpu: &Gpu,
+    needs: &dyn Fn(&Plan) -> Result<Needs>,
+) -> Result<StageEstimate> {
     // What stays as published is not stored in eight bits.
     let format = match work.part {
         Component::Dit(_) => weights,
@@ -153,75 +164,50 @@ fn stage(work: &Work, weights: WeightFormat, gpu: &Gpu) -> StageEstimate {
     for Call { plan, runs } in &work.calls {
         let times = *runs as f64;
         let cost = plan.total_cost();
-        let layers = layers(plan, format);
+        let (needs, saved) = (needs(plan)?, saved(plan, format));
         let seconds = gpu::seconds(plan, format, gpu);
-        let copied = layers.streamed as f64 / gpu.link;
+        let copied = (needs.copied - saved.copied) as f64 / gpu.link;
         all.runs += runs;
         all.flops += times * cost.flops;
         all.bytes += times * cost.bytes();
-        all.arena_bytes = all.arena_bytes.max(plan.arena().bytes as u64);
-        all.weight_bytes = all.weight_bytes.max(layers.fixed + layers.streamed);
-        all.streamed_weight_bytes = all.streamed_weight_bytes.max(layers.fixed + layers.slots);
+        all.arena_bytes = all.arena_bytes.max(needs.with(0));
+        all.weight_bytes = all.weight_bytes.max(needs.weights - saved.weights);
+        all.streamed_weight_bytes = all
+            .streamed_weight_bytes
+            .max(needs.streamed_weights - saved.streamed_weights);
         all.resident_seconds += times * seconds;
         all.streamed_seconds += times * seconds.max(copied);
     }
-    all
+    Ok(all)
 }
 
-/// Weights of a plan by where they are when layers are streamed.
-struct Layers {
-    /// On the GPU all the time: outside of every layer.
-    fixed: u64,
-    /// Copied in every run.
-    streamed: u64,
-    /// Two slots of the largest layer, or all layers if they are smaller.
-    slots: u64,
-}
-
-fn layers(plan: &Plan, format: WeightFormat) -> Layers {
-    let bytes = |label: &str| -> u64 {
-        let within = |name: &str| {
-            name.strip_prefix(label)
-                .is_some_and(|rest| rest.starts_with('.'))
-        };
-        plan.weights()
-            .map(|buf| plan.spec(buf))
-            .filter(|spec| spec.part.is_none() && within(&spec.label))
-            .map(|spec| spec_bytes(spec, format))
+/// How many bytes of weights `format` takes less than the plan says.
+fn saved(plan: &Plan, format: WeightFormat) -> Needs {
+    let saved = |within: &dyn Fn(&str) -> bool| -> u64 {
+        let weights = plan.weights().map(|buf| plan.spec(buf));
+        weights
+            .filter(|spec| within(&spec.label))
+            .map(|spec| spec_bytes(spec, WeightFormat::Bf16) - spec_bytes(spec, format))
             .sum()
     };
-    let segments: Vec<u64> = plan
-        .segments()
-        .iter()
-        .map(|segment| bytes(&segment.label))
-        .collect();
-    let all: u64 = plan
-        .weights()
-        .map(|buf| plan.spec(buf))
-        .filter(|spec| spec.part.is_none())
-        .map(|spec| spec_bytes(spec, format))
-        .sum();
-    let streamed: u64 = segments.iter().sum();
-    // Rows of the embedding are picked on the host.
-    let on_host: u64 = tables(plan, format);
-    Layers {
-        fixed: all - streamed - on_host,
-        streamed,
-        slots: streamed.min(2 * segments.iter().copied().max().unwrap_or(0)),
+    let layers = plan.segments().iter().map(|segment| {
+        saved(&|name| {
+            let rest = name.strip_prefix(segment.label.as_str());
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        })
+    });
+    let layers: Vec<u64> = layers.collect();
+    let (all, copied): (u64, u64) = (saved(&|_| true), layers.iter().sum());
+    // Two slots of the largest layer, which saves most.
+    let slots = copied.min(2 * layers.iter().copied().max().unwrap_or(0));
+    Needs {
+        weights: all,
+        streamed_weights: all - copied + slots,
+        copied,
+        ..Needs::default()
     }
 }
 
 fn spec_bytes(spec: &crate::plan::Spec, format: WeightFormat) -> u64 {
     format.bytes(spec.shape.rows(), spec.shape.count(), spec.dtype)
-}
-
-/// Bytes of the tables that `embed` steps read a few rows of.
-fn tables(plan: &Plan, format: WeightFormat) -> u64 {
-    let embeds = plan
-        .steps()
-        .iter()
-        .filter(|step| matches!(step.op, Op::Embed { .. }));
-    embeds
-        .map(|step| spec_bytes(plan.spec(step.reads[1]), format))
-        .sum()
 }

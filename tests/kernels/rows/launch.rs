@@ -11,7 +11,7 @@ use crate::emulate::{Arg, Emulator, Launch, Run};
 /// `THREADS` of all row kernels but `linear_f32`.
 const THREADS: usize = 256;
 /// `THREADS`, `TILE_M` and `TILE_N` of `linear_f32`.
-const LINEAR_THREADS: usize = 128;
+const LINEAR_THREADS: usize = 256;
 const TILE: [usize; 2] = [128, 64];
 /// `HEADS_PER_BLOCK` of `norm_rope`.
 const HEADS_PER_BLOCK: usize = 32;

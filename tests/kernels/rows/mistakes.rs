@@ -102,6 +102,31 @@ fn missing_barriers_are_found() {
 }
 
 #[test]
+fn mistakes_around_products_in_parts_are_found() {
+    for (find, replace) in [
+        ("fence_proxy_async();", ""),
+        ("wgmma_fence();", ""),
+        ("wgmma_wait<0>();", ""),
+        ("s.w[stage ^ 1], w_next", "s.w[stage], w_next"),
+        ("row / 4 % 2;", "0;"),
+        ("part, i);", "part, 1);"),
+        // Each of the smaller products left out.
+        ("{{2, 0},", "{{2, 2},"),
+        ("{1, 1},", "{2, 2},"),
+        ("{0, 2},", "{2, 2},"),
+    ] {
+        let edit = Edit {
+            file: "linear_f32.cu",
+            find,
+            replace,
+        };
+        is_found("linear_f32.cu", edit, |op| {
+            matches!(op, RowOp::Linear { .. })
+        });
+    }
+}
+
+#[test]
 fn patches_in_the_other_order_are_found() {
     let edit = Edit {
         file: "patch.cu",

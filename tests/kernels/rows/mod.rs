@@ -3,6 +3,8 @@
 mod arena;
 mod launch;
 mod mistakes;
+mod quantize;
+mod synthetic;
 mod truth;
 
 use gallop::{
@@ -18,8 +20,10 @@ use arena::Arena;
 use launch::launch;
 use truth::{Truth, inputs, truth};
 
-/// Nothing in these kernels is asynchronous, so few orders of threads are enough.
+/// Nothing in most of these kernels is asynchronous, so few orders of threads are enough.
 const SEEDS: u64 = 3;
+/// For those that have their products made while they go on.
+const SEEDS_OF_PRODUCTS: u64 = 10;
 
 /// A case with its inputs and what they should give.
 struct Trial<'a> {
@@ -56,12 +60,16 @@ impl<'a> Trial<'a> {
 
 /// Runs the cases of `chosen` ops.
 fn check(chosen: impl Fn(RowOp) -> bool) {
+    check_in(SEEDS, chosen);
+}
+
+fn check_in(seeds: u64, chosen: impl Fn(RowOp) -> bool) {
     let mut count = 0;
     for (seed, case) in TESTS.iter().enumerate().filter(|(_, case)| chosen(case.op)) {
         let (plan, outputs) = case.plan();
         let tensors = inputs(case, &plan, seed as u64);
         let trial = Trial::new(case, &plan, &outputs, &tensors);
-        each_run(SEEDS, |run| trial.check(Emulator::load(), run));
+        each_run(seeds, |run| trial.check(Emulator::load(), run));
         count += 1;
     }
     assert!(count > 0, "no case was chosen");
@@ -109,5 +117,5 @@ fn patches_and_table_rows() {
 
 #[test]
 fn products_in_f32() {
-    check(|op| matches!(op, RowOp::Linear { .. }));
+    check_in(SEEDS_OF_PRODUCTS, |op| matches!(op, RowOp::Linear { .. }));
 }

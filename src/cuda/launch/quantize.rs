@@ -1,0 +1,110 @@
+//! `quantize.cu`: rows and elements in 8 bits.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, blocks, chunk_blocks, int};
+use crate::{
+    DType::{Bf16, E4m3, F32},
+    Result,
+    cuda::{
+        arena::View,
+        arguments::{Dev, DevMut},
+        kernels::quantize::{
+            QuantizeBf16, QuantizeF32, ROW_COLS, RowScaleQuantizeBf16, RowScaleQuantizeF32,
+            RowScaleQuantizeWideBf16, RowScaleQuantizeWideF32, THREADS, WIDE_COLS,
+        },
+        lower::Site,
+    },
+};
+
+/// Op::RowScale.
+pub(in crate::cuda) fn row_scale(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let (x, s) = (site.read(0), site.write());
+    match rows(x, None, s, site.step_of(s)?)? {
+        Some(sound) => Ok(vec![sound]),
+        None => Err(site.refusal("rows must be bf16 or f32, aligned, of at most 24576 columns")),
+    }
+}
+
+/// [Op::RowScale, Op::Quantize] of the same rows.
+pub(in crate::cuda) fn scaled_rows(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    let (x, q) = (site.read(0), site.write());
+    let s = site.view(site.steps[0].writes);
+    Ok(rows(x, Some(q), s, site.step_of(s)?)?.map(|sound| vec![sound]))
+}
+
+/// The rows of a weight in 8 bits, each with its scale.
+#[expect(dead_code, reason = "for the upload of weights")]
+pub(in crate::cuda) fn weight(from: View, to: View, scales: View) -> Result<Sound> {
+    assert_eq!((from.rows, from.cols), (to.rows, to.cols));
+    assert_eq!((scales.rows, scales.cols), (1, from.rows));
+    let sound = rows(from, Some(to), scales, 1)?;
+    Ok(sound.expect("weights are aligned, of types and widths that plans are checked for"))
+}
+
+/// The scale of each row of x, `s_pitch` elements apart, and the quantised rows; none if no kernel makes them.
+fn rows(x: View, q: Option<View>, s: View, s_pitch: usize) -> Result<Option<Sound>> {
+    let aligned = [Some(x), q].into_iter().flatten().all(View::is_aligned);
+    let quantised = q.is_none_or(|q| q.dtype == E4m3);
+    if !aligned || !quantised || x.cols > WIDE_COLS || s.dtype != F32 {
+        return Ok(None);
+    }
+    let grid = [blocks(x.rows)?, 1, 1];
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                q: q.map_or(DevMut::new(0), View::dev_mut),
+                s: s.dev_mut(),
+                x: x.dev(),
+                cols: int(x.cols)?,
+                x_pitch: int(x.pitch)?,
+                q_pitch: int(q.map_or(0, |q| q.pitch))?,
+                s_pitch: int(s_pitch)?,
+            };
+            // SAFETY: x and q have the same rows and columns, no more of these than the kernel holds; s has an element
+            // for each row, `s_pitch` apart; the grid has a block for each row.
+            unsafe { Sound::of(&entry, grid) }.map(Some)
+        }};
+    }
+    match (x.dtype, x.cols <= ROW_COLS) {
+        (Bf16, true) => launch!(RowScaleQuantizeBf16),
+        (F32, true) => launch!(RowScaleQuantizeF32),
+        (Bf16, false) => launch!(RowScaleQuantizeWideBf16),
+        (F32, false) => launch!(RowScaleQuantizeWideF32),
+        _ => Ok(None),
+    }
+}
+
+/// Op::Quantize, by the scales of the rows or by a factor.
+pub(in crate::cuda) fn quantize(site: &Site<'_>, factor: Option<f32>) -> Result<Vec<Sound>> {
+    let (x, q) = (site.read(0), site.write());
+    site.check_aligned(&[x, q])?;
+    let (s, s_pitch) = match factor {
+        Some(_) => (Dev::new(0), 0),
+        None => (site.read(1).dev(), site.step_of(site.read(1))?),
+    };
+    let grid = chunk_blocks(q.rows, q.cols, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                q: q.dev_mut(),
+                x: x.dev(),
+                s,
+                rows: int(q.rows)?,
+                cols: int(q.cols)?,
+                x_pitch: int(x.pitch)?,
+                q_pitch: int(q.pitch)?,
+                s_pitch: int(s_pitch)?,
+                factor: factor.unwrap_or(1.0),
+            };
+            // SAFETY: x and q have the same rows and columns; s is null or has an element for each row, `s_pitch` apart;
+            // the grid covers q.
+            unsafe { site.launch(&entry, grid, 0) }
+        }};
+    }
+    match (x.dtype, q.dtype) {
+        (Bf16, E4m3) => launch!(QuantizeBf16),
+        (F32, E4m3) => launch!(QuantizeF32),
+        _ => Err(site.types()),
+    }
+}

@@ -1,0 +1,55 @@
+//! `synthetic.cu`: weights that follow from a rule, made where they are used.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{Sound, chunk_blocks, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        arena::View,
+        kernels::synthetic::{SyntheticBf16, SyntheticF32, THREADS},
+    },
+    weights::{Rule, synthetic::key_from},
+};
+
+/// Fills rows of a weight, the tensor's from `row` on, by its key and rule, and the pitch behind each with zeros; none if
+/// no kernel makes it.
+#[expect(dead_code, reason = "for the upload of weights")]
+pub(in crate::cuda) fn fill(
+    to: View,
+    row: usize,
+    (key, rule): (u64, Rule),
+) -> Result<Option<Sound>> {
+    let Rule::Uniform {
+        offset,
+        scale,
+        dtype,
+    } = rule
+    else {
+        return Ok(None);
+    };
+    assert!(to.is_aligned(), "weights are aligned");
+    let key = key_from(key, (row * to.cols) as u64);
+    let grid = chunk_blocks(to.rows, to.pitch, THREADS)?;
+    macro_rules! launch {
+        ($entry:ident) => {{
+            let entry = $entry {
+                y: to.dev_mut(),
+                key: key.cast_signed(),
+                offset,
+                scale,
+                rows: int(to.rows)?,
+                cols: int(to.cols)?,
+                pitch: int(to.pitch)?,
+            };
+            // SAFETY: the view has that many rows of `pitch` elements, and the grid covers them.
+            unsafe { Sound::of(&entry, grid) }.map(Some)
+        }};
+    }
+    match (dtype, to.dtype) {
+        (Bf16 | F32, Bf16) => launch!(SyntheticBf16),
+        (F32, F32) => launch!(SyntheticF32),
+        _ => Ok(None),
+    }
+}

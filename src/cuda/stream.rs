@@ -1,0 +1,113 @@
+//! Layers whose weights are copied while the layer before is computed.
+//!
+//! Two slots of device memory take turns. The copy of a layer waits until the layer that had its slot was computed, and
+//! computing waits until the copy is done: two events for each slot, and nothing else orders the queues.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    device::{Device, Event, Queue},
+    program::Placed,
+    upload::{Origin, Ring},
+};
+use crate::{
+    Result,
+    plan::{Buf, Plan},
+    weights::Weights,
+};
+
+/// Where the layers of a program come from, and which are on the device.
+pub(super) struct Stream {
+    ring: Arc<Mutex<Ring>>,
+    /// By [`Buf::index`]; of weights that are streamed.
+    origins: Vec<Option<Origin>>,
+    slots: [Slot; 2],
+}
+
+/// One of two places for a layer's weights.
+struct Slot {
+    /// The layer whose weights are there or on their way.
+    holds: Option<usize>,
+    /// Behind their copies.
+    copied: Event,
+    /// Behind the last work that reads them.
+    computed: Event,
+}
+
+impl Stream {
+    /// Knows of no weights yet, and queues nothing.
+    pub(super) fn new(device: &dyn Device, plan: &Plan, ring: Arc<Mutex<Ring>>) -> Result<Self> {
+        let slot = || {
+            Ok(Slot {
+                holds: None,
+                copied: device.event()?,
+                computed: device.event()?,
+            })
+        };
+        Ok(Self {
+            ring,
+            origins: vec![None; plan.buffers().len()],
+            slots: [slot()?, slot()?],
+        })
+    }
+
+    /// Queues the copies of the weights that stay, which the compute queue will wait for, and looks up the others.
+    pub(super) fn open(&mut self, to: &Placed, weights: &Weights) -> Result<()> {
+        for &buf in to
+            .layout
+            .streamed()
+            .iter()
+            .flat_map(|(_, block)| &block.bufs)
+        {
+            self.origins[buf.index()] = Some(Origin::of(&to.plan, buf, weights)?);
+        }
+        let origin = |buf: Buf| Origin::of(&to.plan, buf, weights);
+        let copied = &self.slots[0].copied;
+        lock(&self.ring).upload(to, to.layout.fixed(), &origin)?;
+        to.device.record(copied, Queue::Copy)?;
+        to.device.wait(Queue::Compute, copied)
+    }
+
+    /// Lets the compute queue wait for the weights of layer `number`.
+    pub(super) fn before(&mut self, to: &Placed, number: usize) -> Result<()> {
+        self.copy(to, number)?;
+        to.device
+            .wait(Queue::Compute, &self.slots[number % 2].copied)
+    }
+
+    /// Behind the last work of layer `number`: starts to copy the next, after the last the first for the next run.
+    pub(super) fn after(&mut self, to: &Placed, number: usize) -> Result<()> {
+        to.device
+            .record(&self.slots[number % 2].computed, Queue::Compute)?;
+        self.copy(to, (number + 1) % to.layout.streamed().len())
+    }
+
+    /// Forgets what the slots hold, after a copy that failed.
+    pub(super) fn forget(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.holds = None);
+    }
+
+    /// Queues the copies of layer `number`, unless they are.
+    fn copy(&mut self, to: &Placed, number: usize) -> Result<()> {
+        let slot = &mut self.slots[number % 2];
+        if slot.holds == Some(number) {
+            return Ok(());
+        }
+        slot.holds = None;
+        to.device.wait(Queue::Copy, &slot.computed)?;
+        let origin = |buf: Buf| {
+            let known = self.origins[buf.index()].clone();
+            Ok(known.expect("what is streamed was looked up before"))
+        };
+        let (_, block) = &to.layout.streamed()[number];
+        lock(&self.ring).upload(to, block, &origin)?;
+        to.device.record(&slot.copied, Queue::Copy)?;
+        slot.holds = Some(number);
+        Ok(())
+    }
+}
+
+/// The ring, whatever became of its last user: a slot that was half filled is filled again.
+fn lock(ring: &Mutex<Ring>) -> std::sync::MutexGuard<'_, Ring> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}

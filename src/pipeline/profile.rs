@@ -1,0 +1,234 @@
+//! The switches a user may set for every program, and what ran when.
+//!
+//! Both stand between the pipeline and the executor, so that no stage knows of them: [`Switched`] prepares plans by the
+//! user's switches and, with a [`Profile`], keeps the times of every program when it is dropped.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Progress, Stage, estimate::Gpu};
+use crate::{
+    Result, Tensor,
+    executor::{Executor, Needs, Prepare, Program, Report, UnitReport},
+    plan::{Buf, Cost, Plan},
+    weights::Weights,
+};
+
+/// An executor whose plans are prepared by other switches than the default.
+pub struct Switched {
+    executor: Box<dyn Executor>,
+    switches: Prepare,
+    profile: Option<Arc<Profile>>,
+}
+
+impl Switched {
+    /// `executor` with `switches`, of which `taps` and `cancel` are left to who prepares; with `profile` what runs is
+    /// kept.
+    pub fn new(executor: Box<dyn Executor>, switches: Prepare) -> Self {
+        let profile = switches.profile.then(|| Arc::new(Profile::new()));
+        Self {
+            executor,
+            switches,
+            profile,
+        }
+    }
+
+    /// What ran so far, if it is kept.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_deref()
+    }
+
+    fn merged(&self, how: &Prepare) -> Prepare {
+        Prepare {
+            taps: how.taps,
+            cancel: how.cancel.clone(),
+            profile: how.profile || self.switches.profile,
+            ..self.switches.clone()
+        }
+    }
+}
+
+impl Executor for Switched {
+    fn name(&self) -> String {
+        self.executor.name()
+    }
+
+    fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs> {
+        self.executor.check(plan, &self.merged(how))
+    }
+
+    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
+        let program = self.executor.prepare(plan, weights, &self.merged(how))?;
+        Ok(match &self.profile {
+            Some(profile) => Box::new(Watched {
+                program,
+                starts: Vec::new(),
+                profile: profile.clone(),
+            }),
+            None => program,
+        })
+    }
+
+    fn runs_unrounded(&self) -> bool {
+        self.executor.runs_unrounded()
+    }
+}
+
+/// What ran when.
+pub struct Profile {
+    origin: Instant,
+    log: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    stage: &'static str,
+    programs: Vec<Trace>,
+}
+
+/// The runs of one program.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The stage it belonged to.
+    pub stage: &'static str,
+    /// When each run began.
+    pub starts: Vec<Duration>,
+    /// What they did.
+    pub report: Report,
+}
+
+impl Profile {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            log: Mutex::default(),
+        }
+    }
+
+    /// Programs that end from now on belong to `stage`.
+    pub fn enter(&self, stage: Stage) {
+        self.log().stage = stage.name();
+    }
+
+    /// All programs that were dropped so far, in that order.
+    pub fn traces(&self) -> Vec<Trace> {
+        self.log().programs.clone()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A program that leaves its times behind.
+struct Watched {
+    program: Box<dyn Program>,
+    starts: Vec<Duration>,
+    profile: Arc<Profile>,
+}
+
+impl Program for Watched {
+    fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()> {
+        self.program.write(buf, value)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.starts.push(self.profile.origin.elapsed());
+        self.program.run()
+    }
+
+    fn read(&mut self, buf: Buf) -> Result<Tensor> {
+        self.program.read(buf)
+    }
+
+    fn report(&self) -> Report {
+        self.program.report()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut log = self.profile.log();
+        let stage = log.stage;
+        log.programs.push(Trace {
+            stage,
+            starts: std::mem::take(&mut self.starts),
+            report: self.program.report(),
+        });
+    }
+}
+
+/// Progress that a profile hears too: stages begin with a report.
+pub struct Heard<'a> {
+    progress: &'a dyn Progress,
+    profile: &'a Profile,
+}
+
+impl<'a> Heard<'a> {
+    /// `progress`, heard by `profile`.
+    pub fn new(progress: &'a dyn Progress, profile: &'a Profile) -> Self {
+        Self { progress, profile }
+    }
+}
+
+impl Progress for Heard<'_> {
+    fn report(&self, stage: Stage, done: usize, total: usize) {
+        self.profile.enter(stage);
+        self.progress.report(stage, done, total);
+    }
+
+    fn notice(&self, text: &str) {
+        self.progress.notice(text);
+    }
+}
+
+/// Units of the same ops by the same kernels, together.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The ops.
+    pub op: String,
+    /// The kernels; none on the CPU.
+    pub kernels: String,
+    /// How many units ran.
+    pub calls: usize,
+    /// Their time.
+    pub time: Duration,
+    /// Their work.
+    pub cost: Cost,
+    /// The least time that a GPU's figures allow for it, seconds.
+    pub floor: Option<f64>,
+}
+
+/// The rows of `units`, each with how often it ran and the time that took; the longest first.
+pub fn rows<'a>(
+    units: impl Iterator<Item = (&'a UnitReport, usize, Duration)>,
+    gpu: Option<&Gpu>,
+) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (unit, calls, time) in units {
+        let kernels = unit.kernels.join("+");
+        let floor = gpu.map(|gpu| calls as f64 * gpu.floor(&unit.cost, &kernels));
+        let is_same = |row: &&mut Row| row.op == unit.op && row.kernels == kernels;
+        let all = std::iter::repeat_n(unit.cost, calls);
+        match rows.iter_mut().find(is_same) {
+            Some(row) => {
+                row.calls += calls;
+                row.time += time;
+                row.cost = [row.cost].into_iter().chain(all).sum();
+                row.floor = row.floor.zip(floor).map(|(a, b)| a + b);
+            }
+            None => rows.push(Row {
+                op: unit.op.clone(),
+                cost: all.sum(),
+                kernels,
+                calls,
+                time,
+                floor,
+            }),
+        }
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.time));
+    rows
+}

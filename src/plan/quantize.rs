@@ -1,0 +1,189 @@
+//! The same plan with 8-bit products: what a linear layer reads becomes E4m3, step by step and in the open.
+
+use std::collections::HashMap;
+
+use super::{Buf, Op, Plan, Role, Scale, Scaling, Spec, Step};
+use crate::tensor::{DType, Shape};
+
+/// Factors for results whose bounds are known: at most 56 and 7 in size, so that the largest becomes 448.
+const OF_SWIGLU7: f32 = 8.0;
+const OF_GELU7: f32 = 64.0;
+
+impl Plan {
+    /// The same plan with those linear layers in 8 bits that `choose` takes, by the name in front of `.weight`; only
+    /// layers of bf16 weights without bias are offered. A chosen layer's weight becomes E4m3 beside a new f32
+    /// `.weight_scale`, one for each of its rows. What it reads is scaled row by row ([`Op::RowScale`]), or by a
+    /// constant behind an activation that is bounded, and rounded ([`Op::Quantize`]) in front of its first reader.
+    /// Handles of this plan stay valid.
+    #[must_use]
+    pub fn quantized(&self, choose: impl Fn(&str) -> bool) -> Self {
+        let mut quantizer = Quantizer {
+            plan: Self {
+                steps: Vec::with_capacity(self.steps.len()),
+                ..self.clone()
+            },
+            weight_scales: HashMap::new(),
+            values: HashMap::new(),
+            factors: HashMap::new(),
+        };
+        let mut starts = Vec::with_capacity(self.steps.len() + 1);
+        for step in &self.steps {
+            starts.push(quantizer.plan.steps.len());
+            if self.layer_name(step).is_some_and(&choose) {
+                quantizer.linear(step.clone());
+            } else {
+                quantizer.keep(step.clone());
+            }
+        }
+        starts.push(quantizer.plan.steps.len());
+        let mut plan = quantizer.plan;
+        for segment in &mut plan.segments {
+            segment.steps = starts[segment.steps.start]..starts[segment.steps.end];
+        }
+        plan
+    }
+
+    /// The names that [`Plan::quantized`] offers, each once.
+    pub fn quantizable(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.steps.iter().filter_map(|step| self.layer_name(step)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The name of a linear layer that could be of 8 bits.
+    fn layer_name(&self, step: &Step) -> Option<&str> {
+        let (
+            Op::Linear {
+                scaling: Scaling::None,
+                ..
+            },
+            &[_, weight],
+        ) = (&step.op, step.reads.as_slice())
+        else {
+            return None;
+        };
+        let spec = self.spec(weight);
+        let is_bf16 = spec.role == Role::Weight && spec.dtype == DType::Bf16;
+        spec.label.strip_suffix(".weight").filter(|_| is_bf16)
+    }
+}
+
+/// A plan under way.
+struct Quantizer {
+    plan: Plan,
+    /// Scales of the weights that are E4m3 by now.
+    weight_scales: HashMap<Buf, Buf>,
+    /// What is in 8 bits already.
+    values: HashMap<Buf, (Buf, Scale)>,
+    /// Results that a constant factor scales.
+    factors: HashMap<Buf, f32>,
+}
+
+impl Quantizer {
+    fn keep(&mut self, step: Step) {
+        self.forget(step.writes);
+        let factor = match step.op {
+            Op::SwiGlu7 => Some(OF_SWIGLU7),
+            Op::Gelu7 => Some(OF_GELU7),
+            _ => None,
+        };
+        if let Some(factor) = factor {
+            self.factors.insert(step.writes, factor);
+        }
+        self.plan.steps.push(step);
+    }
+
+    fn linear(&mut self, step: Step) {
+        let (x, weight) = (step.reads[0], step.reads[1]);
+        let (values, scale) = match self.values.get(&x) {
+            Some(&done) => done,
+            None => self.quantize(x),
+        };
+        let weight_scales = self.weight_scales(weight);
+        let mut reads = vec![values, weight];
+        reads.extend(scale.buffer());
+        reads.push(weight_scales);
+        let Op::Linear { ends, .. } = step.op else {
+            unreachable!("only linear layers are offered")
+        };
+        self.keep(Step {
+            op: Op::Linear {
+                ends,
+                scaling: scale.scaling(),
+            },
+            reads,
+            writes: step.writes,
+        });
+    }
+
+    /// The steps that bring `x` into 8 bits.
+    fn quantize(&mut self, x: Buf) -> (Buf, Scale) {
+        let Spec { label, shape, .. } = self.plan.spec(x).clone();
+        let scale = if let Some(&factor) = self.factors.get(&x) {
+            Scale::Fixed(factor)
+        } else {
+            let scales = Shape::from([shape.rows(), 1]);
+            let scales = self.add(format!("{label}.scale"), scales, DType::F32, Role::Scratch);
+            self.plan.steps.push(Step {
+                op: Op::RowScale,
+                reads: vec![x],
+                writes: scales,
+            });
+            Scale::Rows(scales)
+        };
+        let values = self.add(format!("{label}.e4m3"), shape, DType::E4m3, Role::Scratch);
+        let factor = match scale {
+            Scale::Rows(_) => None,
+            Scale::Fixed(factor) => Some(factor),
+        };
+        self.plan.steps.push(Step {
+            op: Op::Quantize { factor },
+            reads: [x].into_iter().chain(scale.buffer()).collect(),
+            writes: values,
+        });
+        self.values.insert(x, (values, scale));
+        (values, scale)
+    }
+
+    /// The scales of the rows of `weight`, which becomes E4m3 if it is not yet.
+    fn weight_scales(&mut self, weight: Buf) -> Buf {
+        if let Some(&scales) = self.weight_scales.get(&weight) {
+            return scales;
+        }
+        let spec = &mut self.plan.buffers[weight.index()];
+        spec.dtype = DType::E4m3;
+        let (label, shape) = (
+            format!("{}_scale", spec.label),
+            Shape::from([1, spec.shape.rows()]),
+        );
+        let scales = self.add(label, shape, DType::F32, Role::Weight);
+        self.weight_scales.insert(weight, scales);
+        scales
+    }
+
+    fn add(&mut self, label: String, shape: Shape, dtype: DType, role: Role) -> Buf {
+        self.plan.buffers.push(Spec {
+            label,
+            shape,
+            dtype,
+            role,
+            part: None,
+        });
+        self.plan
+            .handles()
+            .last()
+            .expect("a buffer was added just now")
+    }
+
+    /// What was known of `written`, and of all that shares its storage, holds no longer.
+    fn forget(&mut self, written: Buf) {
+        let root = self.plan.root(written);
+        let plan = &self.plan;
+        self.values.retain(|&buf, _| plan.root(buf) != root);
+        self.factors.retain(|&buf, _| plan.root(buf) != root);
+    }
+}

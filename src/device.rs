@@ -40,7 +40,7 @@ pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
     match name {
         "auto" => Ok(choose(options).0),
         "cpu" => Ok(Box::new(Cpu)),
-        _ => executor(open_gpu(name, options.kernels.as_deref())?, options),
+        _ => executor(&open_gpu(name, options.kernels.as_deref())?, options),
     }
 }
 
@@ -74,7 +74,7 @@ pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
 /// The first GPU if it can run the kernels, else the CPU; and a line that says which and why.
 pub fn choose(options: &Options) -> (Box<dyn Executor>, String) {
     let driver = Driver::open(0, options.kernels.as_deref()).map(Arc::new);
-    choice(driver.and_then(|driver| executor(driver, options)))
+    choice(driver.and_then(|driver| executor(&driver, options)))
 }
 
 fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
@@ -91,12 +91,12 @@ fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
     }
 }
 
-fn executor(driver: Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>> {
+fn executor(driver: &Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>> {
     let executor = Cuda::new(driver.clone());
     if options.gemm == Choice::Own {
         return Ok(Box::new(executor));
     }
-    let executor = match open_products(&driver, &options.library_files) {
+    let executor = match open_products(driver, &options.library_files) {
         Ok(products) => executor.with_library(Library::new(products, options.gemm)),
         Err(_) if options.gemm == Choice::Auto => executor,
         Err(error) => return Err(error),

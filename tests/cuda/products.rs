@@ -67,9 +67,10 @@ impl Way for OnHost {
             ..
         } = self.gemm;
         self.queued.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller promises rows of these pitches; the emulator's memory is the host's.
-        let factor = |address: u64, pitch: usize, row: usize| unsafe {
-            std::slice::from_raw_parts((address as *const bf16).add(row * pitch), k)
+        let factor = |address: u64, pitch: usize, row: usize| {
+            let start = (address as *const bf16).wrapping_add(row * pitch);
+            // SAFETY: the caller promises rows of this pitch; the emulator's memory is the host's.
+            unsafe { std::slice::from_raw_parts(start, k) }
         };
         for row in 0..m {
             let x = factor(self.at.x, x_pitch, row);
@@ -77,13 +78,16 @@ impl Way for OnHost {
                 let w = factor(self.at.w, w_pitch, col);
                 let sum: f32 = x.iter().zip(w).map(|(x, w)| x.to_f32() * w.to_f32()).sum();
                 let place = row * y_pitch + col;
-                // SAFETY: as above, for y.
-                unsafe {
-                    match self.gemm.output {
-                        Output::Bf16 => {
-                            *(self.at.y as *mut bf16).add(place) = bf16::from_f32(sum);
-                        }
-                        Output::F32 => *(self.at.y as *mut f32).add(place) = sum,
+                match self.gemm.output {
+                    Output::Bf16 => {
+                        let to = (self.at.y as *mut bf16).wrapping_add(place);
+                        // SAFETY: as above, for y.
+                        unsafe { to.write(bf16::from_f32(sum)) }
+                    }
+                    Output::F32 => {
+                        let to = (self.at.y as *mut f32).wrapping_add(place);
+                        // SAFETY: as above, for y.
+                        unsafe { to.write(sum) }
                     }
                 }
             }

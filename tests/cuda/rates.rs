@@ -1,6 +1,6 @@
 //! The measurement of kernels, at sizes that the emulator can run and on its clock.
 
-use std::sync::Arc;
+use std::{mem::take, sync::Arc};
 
 use gallop::{
     executor::Cancel,
@@ -52,10 +52,7 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
             },
         )
         .unwrap();
-        (
-            rates.drain(..).collect::<Vec<_>>(),
-            failures.drain(..).collect::<Vec<_>>(),
-        )
+        (take(&mut rates), take(&mut failures))
     };
     let (own, failed) = measured(false);
     assert!(failed.is_empty(), "{failed:?}");

@@ -113,7 +113,7 @@ fn functions(device: &dyn Device) -> Result<()> {
             };
             let error = (f64::from(got) - exact).abs() / ulp;
             // The exact value lies between two numbers, up to half a unit from the nearer.
-            if !(error <= allowed + 0.5) {
+            if error.is_nan() || error > allowed + 0.5 {
                 return Err(wrong(format!(
                     "wrong {name}: of {x} it is {got}, {error:.1} units from {exact}; allowed {allowed}"
                 )));

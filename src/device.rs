@@ -1,21 +1,56 @@
 //! From the name of a device to its executor: the only file that names `cpu` and `cuda`.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use crate::{Error, Result, cpu::Cpu, cuda, executor::Executor};
+use crate::{
+    Error, Result,
+    cpu::Cpu,
+    cuda::{
+        self, Cuda,
+        cublaslt::CublasLt,
+        products::{Library, Products},
+    },
+    executor::Executor,
+};
 
-pub use cuda::{Gpu, build_note, needs};
+pub use cuda::{
+    Device, Driver, Gpu, build_note, needs, open_library, products::Choice,
+    search_order as library_files,
+};
 
-/// The executor that `name` asks for: `cpu` or `cuda:N`, or `auto` for what [`choose`] takes. `kernels` is a folder whose
-/// cubins a GPU runs instead of those that were compiled in.
+/// How a GPU is opened; the CPU needs nothing.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// A folder whose cubins it runs instead of those that were compiled in.
+    pub kernels: Option<PathBuf>,
+    /// Who computes matrix products.
+    pub gemm: Choice,
+    /// Files that may be the library for that.
+    pub library_files: Vec<PathBuf>,
+}
+
+/// The executor that `name` asks for: `cpu` or `cuda:N`, or `auto` for what [`choose`] takes.
 ///
 /// # Errors
-/// [`Error::Request`] for any other name, [`Error::Device`] if a GPU is asked for that cannot be used.
-pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
+/// [`Error::Request`] for any other name, [`Error::Device`] if a GPU or a library is asked for that cannot be used.
+pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
     match name {
-        "auto" => return Ok(choose(kernels).0),
-        "cpu" => return Ok(Box::new(Cpu)),
-        _ => {}
+        "auto" => Ok(choose(options).0),
+        "cpu" => Ok(Box::new(Cpu)),
+        _ => executor(&open_gpu(name, options.kernels.as_deref())?, options),
+    }
+}
+
+/// The GPU `cuda:N`, for what only a GPU can do, with `kernels` as in [`Options`].
+///
+/// # Errors
+/// As for [`open`]; [`Error::Device`] for the CPU.
+pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
+    if matches!(name, "auto" | "cpu") {
+        return Err(Error::device("this needs a GPU; give --device cuda:N"));
     }
     let ordinal: Option<usize> = name
         .strip_prefix("cuda:")
@@ -26,7 +61,8 @@ pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
             format!("must be auto, cpu or cuda:N; given `{name}`"),
         )
     })?;
-    gpu_executor(ordinal, kernels).map_err(|error| match error {
+    let driver = Driver::open(ordinal, kernels).map(Arc::new);
+    driver.map_err(|error| match error {
         Error::Device { problem } => {
             let problem = without_way_out(&problem);
             Error::device(format!("{name} cannot be used: {problem}{WAY_OUT}"))
@@ -36,8 +72,9 @@ pub fn open(name: &str, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
 }
 
 /// The first GPU if it can run the kernels, else the CPU; and a line that says which and why.
-pub fn choose(kernels: Option<&Path>) -> (Box<dyn Executor>, String) {
-    choice(gpu_executor(0, kernels))
+pub fn choose(options: &Options) -> (Box<dyn Executor>, String) {
+    let driver = Driver::open(0, options.kernels.as_deref()).map(Arc::new);
+    choice(driver.and_then(|driver| executor(&driver, options)))
 }
 
 fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
@@ -54,9 +91,25 @@ fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
     }
 }
 
-fn gpu_executor(ordinal: usize, kernels: Option<&Path>) -> Result<Box<dyn Executor>> {
-    let driver = cuda::Driver::open(ordinal, kernels)?;
-    Ok(Box::new(cuda::Cuda::new(Arc::new(driver))))
+fn executor(driver: &Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>> {
+    let executor = Cuda::new(driver.clone());
+    if options.gemm == Choice::Own {
+        return Ok(Box::new(executor));
+    }
+    let executor = match open_products(driver, &options.library_files) {
+        Ok(products) => executor.with_library(Library::new(products, options.gemm)),
+        Err(_) if options.gemm == Choice::Auto => executor,
+        Err(error) => return Err(error),
+    };
+    Ok(Box::new(executor))
+}
+
+/// NVIDIA's library of products on a GPU: the first of `files` that exists, or where the system has it.
+///
+/// # Errors
+/// [`Error::Device`] if there is none that can be used; [`Error::Memory`].
+pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn Products>> {
+    Ok(Arc::new(CublasLt::open(driver, files)?))
 }
 
 /// How errors of a GPU end.
@@ -83,12 +136,12 @@ mod tests {
 
     #[test]
     fn names_open_the_cpu_or_say_what_to_do() {
-        assert_eq!(open("cpu", None).unwrap().name(), "cpu");
+        assert_eq!(open("cpu", &Options::default()).unwrap().name(), "cpu");
         for bad in ["gpu", "cuda", "cuda:", "cuda:-1", ""] {
-            let error = open(bad, None).err().unwrap();
+            let error = open(bad, &Options::default()).err().unwrap();
             assert_eq!(error.exit_code(), 2, "{bad}: {error}");
         }
-        let error = open("cuda:4096", None).err().unwrap();
+        let error = open("cuda:4096", &Options::default()).err().unwrap();
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().ends_with("use --device cpu"), "{error}");
         assert!(!build_note().is_empty());
@@ -103,8 +156,11 @@ mod tests {
         assert_eq!(which, "running on the CPU: built without GPU kernels");
         let (executor, which) = choice(Ok(Box::new(Cpu)));
         assert_eq!(which, format!("running on {}", executor.name()));
-        let (taken, why) = choose(None);
+        let (taken, why) = choose(&Options::default());
         assert!(why.starts_with("running on ") && why.len() > 15, "{why}");
-        assert_eq!(open("auto", None).unwrap().name(), taken.name());
+        assert_eq!(
+            open("auto", &Options::default()).unwrap().name(),
+            taken.name()
+        );
     }
 }

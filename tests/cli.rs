@@ -998,6 +998,74 @@ fn an_interrupted_synth_leaves_nothing() {
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
 
+/// A program in place of this one: it cannot verify instructions, knows no --residency, and answers the rest.
+const STAND_IN: &str = r#"#!/bin/sh
+case "$*" in
+*--help*) echo "--precision RULES" ;;
+*--instructions*) echo '{"passed": 3, "failed": 1}'; exit 1 ;;
+*--kernels*) echo '{"case": "copy/x", "median_ms": 1.5}' ;;
+*bench*) echo '{"calls": [{"median_seconds": 0.25}]}' ;;
+*) echo '{"passed": 7, "failed": 0}' ;;
+esac
+"#;
+
+#[test]
+fn the_gpu_script_goes_on_after_a_failure_and_sums_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("gpu-script");
+    let (stand_in, out) = (scratch.0.join("gallop"), scratch.0.join("out"));
+    fs::write(&stand_in, STAND_IN).unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |groups: &[&str], dry: &str| {
+        Command::new("bash")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/gpu.sh"))
+            .args(groups)
+            .env("GALLOP", &stand_in)
+            .env("OUT", &out)
+            .env("DRY", dry)
+            .output()
+            .unwrap()
+    };
+    let output = run(&["conformance", "golden", "bench", "rates"], "0");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let read = |file: &str| fs::read_to_string(out.join(file)).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).unwrap();
+    let rows = summary["steps"].as_array().unwrap();
+    let of = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    assert_eq!(of("instructions")["result"], "exit 1");
+    assert_eq!(of("instructions")["note"], "3 passed, 1 failed");
+    assert_eq!(of("instructions-warps-")["result"], "exit 1");
+    assert_eq!(of("verify")["note"], "7 passed, 0 failed");
+    assert_eq!(of("sr-1080p-fp8")["note"], "one run 0.25 s");
+    assert_eq!(of("sr-540p-streamed")["result"], "not run, no --residency");
+    assert_eq!(read("rates.jsonl").lines().count(), 9);
+    assert!(read("log.txt").contains("== verify-dit (ok)"));
+    assert!(read("table.txt").contains("verify-dit"));
+    assert!(out.join("steps.tar.gz").is_file());
+    let dry = run(&[], "1");
+    let text = String::from_utf8(dry.stdout).unwrap();
+    assert!(dry.status.success() && text.lines().count() > 30 && text.contains("torch_rates.py"));
+    assert_eq!(run(&["nonsense"], "1").status.code(), Some(2));
+}
+
+#[test]
+fn what_needs_a_gpu_says_so_on_the_cpu() {
+    let scratch = Scratch::new("needs-gpu");
+    for arguments in [
+        &["verify", "--instructions", "--device", "cpu"][..],
+        &["bench", "--kernels", "--device", "cpu", "--json"],
+    ] {
+        let run = scratch.run(arguments);
+        assert!(run.code == 5 && run.out.is_empty(), "{run:?}");
+        assert!(
+            run.err.contains("needs a GPU; give --device cuda:N"),
+            "{run:?}"
+        );
+    }
+    let run = scratch.run(&["bench", "--filter", "product"]);
+    assert_eq!(run.code, 2, "{run:?}");
+}
+
 #[test]
 fn doctor_completions_and_man_answer() {
     let scratch = Scratch::new("answers");
@@ -1013,7 +1081,8 @@ fn doctor_completions_and_man_answer() {
     assert_eq!(
         names,
         [
-            "version", "cpu", "vectors", "memory", "gpu", "kernels", "device", "ffmpeg", "model"
+            "version", "cpu", "vectors", "memory", "gpu", "kernels", "cublaslt", "device",
+            "ffmpeg", "model"
         ]
     );
     assert_eq!(scratch.run(&["doctor"]).out.lines().count(), names.len());

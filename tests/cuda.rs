@@ -12,6 +12,8 @@
 
 mod common;
 mod emulate;
+#[path = "cuda/library.rs"]
+mod library;
 #[path = "common/named.rs"]
 mod named;
 #[path = "cuda/networks.rs"]
@@ -20,6 +22,8 @@ mod networks;
 mod products;
 #[path = "common/random.rs"]
 mod random;
+#[path = "cuda/rates.rs"]
+mod rates;
 #[path = "cuda/residency.rs"]
 mod residency;
 

@@ -8,6 +8,8 @@
     reason = "a test stops at the first surprise and says what it ran; the emulator is a C library"
 )]
 
+#[path = "kernels/conformance.rs"]
+mod conformance;
 mod emulate;
 #[path = "kernels/find.rs"]
 mod find;
@@ -15,22 +17,16 @@ mod find;
 mod gemm;
 #[path = "kernels/gemm_mistakes.rs"]
 mod gemm_mistakes;
-#[path = "kernels/instructions.rs"]
-mod instructions;
 #[path = "kernels/judge.rs"]
 mod judge;
 #[path = "kernels/mistakes.rs"]
 mod mistakes;
-#[path = "kernels/multicast.rs"]
-mod multicast;
 #[path = "common/named.rs"]
 mod named;
 #[path = "kernels/plain/mod.rs"]
 mod plain;
 #[path = "kernels/planted.rs"]
 mod planted;
-#[path = "kernels/products.rs"]
-mod products;
 #[path = "common/random.rs"]
 mod random;
 #[path = "kernels/rms_norm.rs"]

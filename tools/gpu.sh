@@ -1,75 +1,221 @@
 #!/usr/bin/env bash
-# Everything that a GPU is asked for, in one call of at most nine minutes. The machine with the GPU needs its driver and
-# nothing else, no Rust either: build where nvcc is (tools/setup.sh cuda; cargo build --release --locked), carry
-# target/release/gallop and this tree there, and run tools/gpu.sh. Results lie in $OUT (default out/gpu), one file per
-# step and summary.json; a table is printed. The exit code is 1 if a step failed.
+# Everything that a GPU is asked for, in one call of at most nine minutes, or a part of it:
+#
+#   tools/gpu.sh [GROUP...]      groups, in this order: look conformance compare golden clip bench rates torch
+#
+# The machine with the GPU needs its driver and nothing else, no Rust either: build where nvcc is (tools/setup.sh cuda;
+# cargo build --release --locked), carry target/release/gallop and this tree there. A step that fails stops nothing.
+#
+# In $OUT (default out/gpu) afterwards: summary.json, table.txt (what is printed at the end), rates.jsonl and
+# torch.jsonl (kernels, one line each), log.txt (what every step printed) and steps.tar.gz (each step's own file).
+# The exit code is 1 if a step failed or was not run.
+#
+#   GALLOP   the program                   BUDGET  seconds for everything, 540
+#   DEVICE   cuda:0                        DRY=1   print the commands instead
 set -uo pipefail
 cd "$(dirname "$0")/.."
 gallop=${GALLOP:-target/release/gallop}
 out=${OUT:-out/gpu}
 device=${DEVICE:-cuda:0}
 budget=${BUDGET:-540}
-mkdir -p "$out"
-if ! [ -x "$gallop" ]; then
+dry=${DRY:-0}
+known=(look conformance compare golden clip bench rates torch)
+
+groups=("$@")
+[ ${#groups[@]} -gt 0 ] || groups=("${known[@]}")
+for group in "${groups[@]}"; do
+    if [[ " ${known[*]} " != *" $group "* ]]; then
+        echo "no group $group; there are ${known[*]}" >&2
+        exit 2
+    fi
+done
+if [ "$dry" != 1 ] && ! [ -x "$gallop" ]; then
     echo "$gallop is missing: cargo build --release --locked, with nvcc" >&2
     exit 2
 fi
+mkdir -p "$out"
+steps=$(mktemp -d)
+trap 'rm -rf "$steps"' EXIT
 
 rows=()
 failed=0
 
-# step NAME SECONDS_AT_MOST COMMAND...: runs it if there is time left, keeps what it prints.
-step() {
-    local name=$1 most=$2 start=$SECONDS code left=$((budget - SECONDS))
-    shift 2
-    if [ "$left" -lt 20 ]; then
-        rows+=("$name|not run, no time left|0")
-        failed=1
-        return
-    fi
-    timeout "$((left < most ? left : most))" "$@" >"$out/$name.txt" 2>&1
-    code=$?
-    rows+=("$name|$([ $code = 0 ] && echo ok || echo "exit $code")|$((SECONDS - start))")
-    if [ $code != 0 ]; then
-        failed=1
-        echo "== $name: exit $code"
-        tail -n 12 "$out/$name.txt"
+# The first number behind "WORD": in a file, or nothing.
+figure() {
+    grep -o "\"$2\": *[0-9.e+-]*" "$1" 2>/dev/null | head -n 1 | grep -o '[0-9.e+-]*$'
+}
+
+# What one sees at a glance of a step: how many passed, or the time of a run.
+glance() {
+    local value
+    if value=$(figure "$1" median_seconds) && [ -n "$value" ]; then
+        echo "one run $value s"
+    elif value=$(figure "$1" passed) && [ -n "$value" ]; then
+        echo "$value passed, $(figure "$1" failed) failed"
     fi
 }
 
-step driver 20 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv
-step doctor 20 "$gallop" doctor --json
-# Is every kernel right? Op by op against the CPU, then the goldens.
-step compare-base 60 "$gallop" compare --device "$device" --size 64x64 --seconds 1 --all
-step compare-guided 60 "$gallop" compare --device "$device" --size 64x64 --seconds 1 --variant base --all
-step compare-sr 60 "$gallop" compare --device "$device" --stage sr --size 512x480 --seconds 1 --all
-step compare-text 60 "$gallop" compare --device "$device" --stage text --all
-step compare-decode 60 "$gallop" compare --device "$device" --stage decode --size 64x64 --seconds 1 --all
-step compare-audio 60 "$gallop" compare --device "$device" --stage audio --size 64x64 --seconds 1 --all
-step verify 90 "$gallop" verify --device "$device"
-step verify-dit 90 "$gallop" verify tests/golden/dit --filter dit_ --device "$device"
-# The whole way, twice: the same bytes?
-step clip 60 "$gallop" generate "A red ball bounces" --device "$device" --seed 7 --json --force -o "$out/one.mp4"
-step again 60 "$gallop" generate "A red ball bounces" --device "$device" --seed 7 --json --force -o "$out/two.mp4"
-step same 5 cmp "$out/one.mp4" "$out/two.mp4"
-# How fast? Synthetic weights of the published sizes, one stage at a time.
-step bench-base 150 "$gallop" bench --model published --stage base --size 256p --device "$device" --runs 3 --json
-step bench-sr-540p 150 "$gallop" bench --model published --stage sr --size 540p --device "$device" --runs 2 --json
-step bench-sr-1080p 200 "$gallop" bench --model published --stage sr --size 1080p --device "$device" --runs 1 --json
+summarise() {
+    local row name result seconds note separator=
+    {
+        printf '{"device": "%s", "groups": "%s", "steps": [' "$device" "${groups[*]}"
+        for row in "${rows[@]}"; do
+            IFS='|' read -r name result seconds note <<<"$row"
+            printf '%s\n  {"name": "%s", "result": "%s", "seconds": %s, "note": "%s"}' \
+                "$separator" "$name" "$result" "$seconds" "$note"
+            separator=,
+        done
+        printf '\n]}\n'
+    } >"$out/summary.json"
+    {
+        printf '%-28s %-24s %7s  %s\n' step result seconds note
+        for row in "${rows[@]}"; do
+            IFS='|' read -r name result seconds note <<<"$row"
+            printf '%-28s %-24s %7s  %s\n' "$name" "$result" "$seconds" "$note"
+        done
+    } >"$out/table.txt"
+}
 
-{
-    printf '{"device": "%s", "steps": [' "$device"
-    separator=
-    for row in "${rows[@]}"; do
-        IFS='|' read -r name result seconds <<<"$row"
-        printf '%s{"name": "%s", "result": "%s", "seconds": %s}' "$separator" "$name" "$result" "$seconds"
-        separator=', '
+# step NAME SECONDS_AT_MOST COMMAND...: runs it if there is time left; gives its success.
+step() {
+    local name=$1 most=$2 start=$SECONDS code result left=$((budget - SECONDS))
+    shift 2
+    if [ "$dry" = 1 ]; then
+        printf '%-28s %4s s  %s\n' "$name" "$most" "$*"
+        return 0
+    fi
+    if [ "$left" -lt 20 ]; then
+        rows+=("$name|not run, no time left|0|")
+        failed=1
+        return 1
+    fi
+    timeout -k 5 "$((left < most ? left : most))" "$@" >"$steps/$name.txt" 2>"$steps/$name.err"
+    code=$?
+    result=ok
+    if [ $code != 0 ]; then
+        result="exit $code"
+        failed=1
+        echo "== $name: exit $code"
+        tail -n 4 "$steps/$name.err"
+        tail -n 8 "$steps/$name.txt" | cut -c 1-300
+    fi
+    rows+=("$name|$result|$((SECONDS - start))|$(glance "$steps/$name.txt")")
+    {
+        echo "== $name ($result): $*"
+        cat "$steps/$name.err" "$steps/$name.txt"
+    } >>"$out/log.txt"
+    # Whatever comes next, this is on the disk.
+    summarise
+    return $code
+}
+
+# A step that a build without its option cannot run.
+step_with() {
+    local option=$1 name=$2
+    shift
+    if [ "$dry" != 1 ] && ! "$gallop" bench --help 2>/dev/null | grep -q -- "$option"; then
+        rows+=("$name|not run, no $option|0|")
+        return 0
+    fi
+    step "$@"
+}
+
+look() {
+    step driver 20 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit --format=csv
+    step doctor 30 "$gallop" doctor --json
+}
+
+# Do single instructions do what the emulator does? One at fault may take the device with it: then group by group.
+conformance() {
+    if ! step instructions 60 "$gallop" verify --instructions --device "$device" --json; then
+        for part in warps/ numbers/ barriers/ registers/ boxes/ clusters/ \
+            products/bf16_n products/bf16_t products/bf16_r products/e4m3_n products/e4m3_r; do
+            step "instructions-${part//\//-}" 20 "$gallop" verify --instructions --filter "$part" --device "$device" --json
+        done
+    fi
+}
+
+# Is every kernel right? Op by op against the CPU: the miniature's networks, then the published widths.
+compare() {
+    local tiny=(--size 64x64 --seconds 1 --device "$device" --all)
+    step compare-base 40 "$gallop" compare "${tiny[@]}"
+    step compare-guided 40 "$gallop" compare --variant base "${tiny[@]}"
+    step compare-sr 60 "$gallop" compare --stage sr --size 512x480 --seconds 1 --device "$device" --all
+    step compare-text 40 "$gallop" compare --stage text --device "$device" --all
+    step compare-decode 60 "$gallop" compare --stage decode "${tiny[@]}"
+    step compare-audio 40 "$gallop" compare --stage audio "${tiny[@]}"
+    step_with --precision compare-base-fp8 40 "$gallop" compare --precision fp8 "${tiny[@]}"
+    step compare-base-library 40 "$gallop" compare --gemm cublaslt "${tiny[@]}"
+    step compare-published 100 "$gallop" compare --model published --layers 5 --text-tokens 160 "${tiny[@]}"
+    step_with --precision compare-published-fp8 100 \
+        "$gallop" compare --model published --layers 5 --text-tokens 160 --precision fp8 "${tiny[@]}"
+}
+
+golden() {
+    step verify 90 "$gallop" verify --device "$device" --json
+    step verify-dit 90 "$gallop" verify tests/golden/dit --filter dit_ --device "$device" --json
+}
+
+# The whole way, twice: the same bytes?
+clip() {
+    local make=("$gallop" generate "A red ball bounces" --device "$device" --seed 7 --json --force)
+    step clip 60 "${make[@]}" -o "$steps/one.mp4"
+    step clip-again 60 "${make[@]}" -o "$steps/two.mp4"
+    step clip-same-bytes 5 cmp "$steps/one.mp4" "$steps/two.mp4"
+}
+
+# How fast are the stages? Synthetic weights of the published sizes; a run is one step of the sampler.
+bench() {
+    local made=("$gallop" bench --model published --device "$device" --json)
+    step base-256p 90 "${made[@]}" --stage base --size 256p --runs 8
+    step sr-1080p 150 "${made[@]}" --stage sr --size 1080p --runs 1
+    step_with --precision sr-1080p-fp8 150 "${made[@]}" --stage sr --size 1080p --runs 1 --precision fp8
+    step sr-540p 90 "${made[@]}" --stage sr --size 540p --runs 3
+    step_with --precision base-256p-fp8 90 "${made[@]}" --stage base --size 256p --runs 8 --precision fp8
+    step_with --precision sr-540p-fp8 90 "${made[@]}" --stage sr --size 540p --runs 3 --precision fp8
+    step_with --residency base-256p-streamed 90 "${made[@]}" --stage base --size 256p --runs 3 --residency streamed
+    step_with --residency sr-540p-streamed 90 "${made[@]}" --stage sr --size 540p --runs 2 --residency streamed
+    step base-256p-library 90 "${made[@]}" --stage base --size 256p --runs 8 --gemm cublaslt
+    step sr-540p-library 90 "${made[@]}" --stage sr --size 540p --runs 3 --gemm cublaslt
+    step decode-1080p 90 "${made[@]}" --stage decode --size 1080p --runs 1
+}
+
+# Kernels, our library's rival, and copies, each alone; the first lines are worth the most.
+rates() {
+    local name filter
+    for filter in attention/ copy/ "product/up_gate" "product/down" product/qkv product/proj "product/up gelu7" rows/ \
+        convolution/; do
+        name=rates-$(tr -cs 'a-z0-9_\n' - <<<"${filter%/}")
+        step "$name" 90 "$gallop" bench --kernels --filter "$filter" --device "$device" --json
+        [ "$dry" = 1 ] || cat "$steps/$name.txt" >>"$out/rates.jsonl" 2>/dev/null
     done
-    printf ']}\n'
-} >"$out/summary.json"
-printf '%-16s %-24s %s\n' step result seconds
-for row in "${rows[@]}"; do
-    IFS='|' read -r name result seconds <<<"$row"
-    printf '%-16s %-24s %s\n' "$name" "$result" "$seconds"
+}
+
+torch() {
+    if [ "$dry" != 1 ] && ! python3 -c 'import torch' 2>/dev/null; then
+        rows+=("torch|not run, no torch|0|")
+        return
+    fi
+    step torch 120 python3 -u tools/torch_rates.py
+    [ "$dry" = 1 ] || cp "$steps/torch.txt" "$out/torch.jsonl" 2>/dev/null
+}
+
+# Where pip put cuBLASLt, if nobody says where it is.
+if [ -z "${GALLOP_CUBLASLT:-}" ] && command -v python3 >/dev/null; then
+    GALLOP_CUBLASLT=$(python3 -c '
+import glob, sys
+found = [f for p in sys.path for f in glob.glob(p + "/nvidia/*/lib/libcublasLt.so.13")]
+print(found[0] if found else "")' 2>/dev/null)
+    export GALLOP_CUBLASLT
+fi
+
+rm -f "$out"/{summary.json,table.txt,rates.jsonl,torch.jsonl,log.txt,steps.tar.gz}
+for group in "${groups[@]}"; do
+    "$group"
 done
+[ "$dry" = 1 ] && exit 0
+summarise
+rm -f "$steps"/*.mp4
+tar -C "$steps" -czf "$out/steps.tar.gz" .
+cat "$out/table.txt"
 exit "$failed"

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     device::DeviceArguments,
+    gemm::{Gemm, GemmArgument},
     precision::PrecisionArgument,
-    profile,
+    profile, rates,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
@@ -26,6 +27,7 @@ Examples:
   gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
   gallop bench --stage base --precision fp8
   gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
+  gallop bench --kernels --device cuda:0 --filter product/
 
 Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up.";
 
@@ -36,19 +38,32 @@ pub(super) struct Arguments {
     stage: StageArguments,
     #[command(flatten)]
     precision: PrecisionArgument,
+    #[command(flatten)]
+    gemm: GemmArgument,
+    /// Instead of a stage, each kernel of a GPU alone at the sizes of the published model, NVIDIA's library beside ours;
+    /// with --json one line for each
+    #[arg(long)]
+    kernels: bool,
+    /// With --kernels, only cases whose name contains this
+    #[arg(long, value_name = "TEXT", requires = "kernels")]
+    pub(super) filter: Option<String>,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     #[command(flatten)]
-    device: DeviceArguments,
+    pub(super) device: DeviceArguments,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
+    if arguments.kernels {
+        return rates::run(arguments, &cancel);
+    }
+    let gemm = arguments.gemm.gemm;
     let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let executor = arguments.device.open(!arguments.json)?;
+    let executor = arguments.device.open(!arguments.json, gemm)?;
     let context = Context {
         executor: &executor,
         cancel,
@@ -70,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         job.frames()
     );
     if arguments.json {
-        return terminal::print_json(&document(&title, &work, &timings));
+        return terminal::print_json(&document((&title, gemm), &work, &timings));
     }
     terminal::print(&text(&title, &timings))
 }
@@ -94,7 +109,7 @@ fn text(title: &str, timings: &[Timing]) -> String {
     text
 }
 
-fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
+fn document((title, gemm): (&str, Gemm), work: &Work, timings: &[Timing]) -> Value {
     let calls: Vec<Value> = timings
         .iter()
         .map(|timing| {
@@ -118,6 +133,7 @@ fn document(title: &str, work: &Work, timings: &[Timing]) -> Value {
         "title": title,
         "stage": work.stage.name(),
         "network": work.part.key(),
+        "gemm": gemm.name(),
         "version": env!("CARGO_PKG_VERSION"),
         "build": device::build_note(),
         "calls": calls,

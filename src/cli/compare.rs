@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 use super::{
-    device::DeviceArguments, plot::Plot, precision::PrecisionArgument, stage::StageArguments,
-    terminal,
+    device::DeviceArguments, gemm::GemmArgument, plot::Plot, precision::PrecisionArgument,
+    stage::StageArguments, terminal,
 };
 use crate::{
     Error, Result,
@@ -40,6 +40,8 @@ pub(super) struct Arguments {
     stage: StageArguments,
     #[command(flatten)]
     precision: PrecisionArgument,
+    #[command(flatten)]
+    gemm: GemmArgument,
     /// Compare two precisions with each other instead, layer by layer: --precision with these rules
     #[arg(long, value_name = "RULES")]
     against: Option<Formats>,
@@ -66,7 +68,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 /// The device with the CPU, op by op.
 fn devices(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let executor = arguments.device.open(!arguments.json)?;
+    let executor = arguments
+        .device
+        .open(!arguments.json, arguments.gemm.gemm)?;
     let mut checks = Vec::new();
     for call in &work.calls {
         let weights = bench::weights(&work, &call.plan)?;
@@ -112,7 +116,9 @@ fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
     let formats = &arguments.precision.formats;
     let (_, _, work) = arguments.stage.work(formats)?;
     let (_, _, other_work) = arguments.stage.work(against)?;
-    let executor = arguments.device.open(!arguments.json)?;
+    let executor = arguments
+        .device
+        .open(!arguments.json, arguments.gemm.gemm)?;
     let mut layers = Vec::new();
     for (call, other) in work.calls.iter().zip(&other_work.calls) {
         if call.plan.to_string() == other.plan.to_string() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{profile, terminal};
+use super::{gemm::Gemm, profile, terminal};
 use crate::{
     Error, Result,
     executor::{Prepare, Residency},
@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct DeviceArguments {
     /// auto, cpu or cuda:N; auto is cuda:0 if it can run the kernels, else the CPU
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    pub(super) device: String,
     /// Where the weights are while a GPU runs a network
     #[arg(long, value_enum, default_value_t = Weights::Auto)]
     residency: Weights,
@@ -42,13 +42,14 @@ enum Weights {
 
 impl DeviceArguments {
     /// The device with these switches; with `says_which`, what `auto` chose goes to standard error. With GALLOP_SYNC=1
-    /// every step is waited for.
-    pub(super) fn open(&self, says_which: bool) -> Result<Switched> {
+    /// every step is waited for. On a GPU `gemm` computes matrix
+    /// products.
+    pub(super) fn open(&self, says_which: bool, gemm: Gemm) -> Result<Switched> {
         if let Some(path) = &self.profile {
             // Refused now rather than after the work.
             std::fs::write(path, "").map_err(|e| Error::output_io(path, e))?;
         }
-        let (executor, which) = super::open_device(&self.device)?;
+        let (executor, which) = super::open_device(&self.device, gemm)?;
         if let Some(which) = which.filter(|_| says_which) {
             terminal::say(&which);
         }

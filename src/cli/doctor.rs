@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::terminal;
+use super::{gemm, terminal};
 use crate::{Result, device, error::human_bytes};
 
 const AFTER_HELP: &str = "\
@@ -50,6 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         memory(),
         gpu(),
         kernels(),
+        library(),
         chosen(),
         ffmpeg(),
         model(arguments),
@@ -138,9 +139,23 @@ fn kernels() -> Finding {
     Finding::new("kernels", device::build_note(), None)
 }
 
+fn library() -> Finding {
+    match device::open_library(&gemm::files()) {
+        Ok(version) => {
+            let (major, minor) = (version / 10_000, version / 100 % 100);
+            Finding::new("cublaslt", format!("{major}.{minor}"), None)
+        }
+        Err(why) => Finding::new(
+            "cublaslt",
+            why.to_string(),
+            Some("only --gemm cublaslt and auto of `bench` and `compare` use it"),
+        ),
+    }
+}
+
 /// What `--device auto` takes.
 fn chosen() -> Finding {
-    match super::open_device("auto") {
+    match super::open_device("auto", gemm::Gemm::Own) {
         Ok((executor, which)) => {
             Finding::new("device", which.unwrap_or_else(|| executor.name()), None)
         }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     device::DeviceArguments,
+    gemm::Gemm,
     precision::PrecisionArgument,
     progress::{Bars, Silent},
     report, terminal,
@@ -189,7 +190,7 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         None => Model::miniature(),
     };
     let (json, is_quiet) = (arguments.json, arguments.quiet);
-    let executor = arguments.device.open(!(is_quiet || json))?;
+    let executor = arguments.device.open(!(is_quiet || json), Gemm::Own)?;
     let context = Context {
         executor: &executor,
         cancel,

@@ -8,14 +8,17 @@ mod bench;
 mod compare;
 mod device;
 mod doctor;
+mod gemm;
 mod generate;
 mod inspect;
+mod instructions;
 mod pack;
 mod plan;
 mod plot;
 mod precision;
 mod profile;
 mod progress;
+mod rates;
 mod report;
 mod stage;
 mod staging;
@@ -23,15 +26,17 @@ mod synth;
 mod terminal;
 mod verify;
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 
 use crate::{
-    Error, Result, device as open,
+    Error, Result,
+    device::{self as open, Driver},
     executor::{Cancel, Executor},
 };
 use args::{Arguments, Command};
+use gemm::Gemm;
 
 /// Runs the program with `arguments`, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -76,16 +81,29 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// The executor called `name`, and for `auto` which that is and why. `GALLOP_KERNEL_DIR` names a folder whose cubins a
-/// GPU runs instead of those that were compiled in.
-fn open_device(name: &str) -> Result<(Box<dyn Executor>, Option<String>)> {
-    let kernels = std::env::var_os("GALLOP_KERNEL_DIR").filter(|folder| !folder.is_empty());
-    let kernels = kernels.as_deref().map(Path::new);
+/// The executor called `name`, where `gemm` computes matrix products on a GPU, and for `auto` which that is and why.
+fn open_device(name: &str, gemm: Gemm) -> Result<(Box<dyn Executor>, Option<String>)> {
+    let options = open::Options {
+        kernels: kernel_folder(),
+        gemm: gemm.into(),
+        library_files: gemm::files(),
+    };
     if name == "auto" {
-        let (executor, which) = open::choose(kernels);
+        let (executor, which) = open::choose(&options);
         return Ok((executor, Some(which)));
     }
-    Ok((open::open(name, kernels)?, None))
+    Ok((open::open(name, &options)?, None))
+}
+
+/// The GPU called `name`.
+fn open_gpu(name: &str) -> Result<Arc<Driver>> {
+    open::open_gpu(name, kernel_folder().as_deref())
+}
+
+/// A folder whose cubins a GPU runs instead of those that were compiled in.
+fn kernel_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("GALLOP_KERNEL_DIR")?;
+    (!folder.is_empty()).then(|| folder.into())
 }
 
 /// The first Ctrl-C asks the work to stop and clean up, the second ends the program at once.

@@ -37,6 +37,9 @@ pub(super) struct StageArguments {
     /// Tokens of the prompt
     #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
     text_tokens: u16,
+    /// Only the first layers of a denoising network
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    layers: Option<u16>,
 }
 
 impl StageArguments {
@@ -52,7 +55,10 @@ impl StageArguments {
 
     /// The model's name, the job, and the chosen stage's work with products as `formats` says.
     pub(super) fn work(&self, formats: &Formats) -> Result<(String, Job, Work)> {
-        let networks = self.model.open()?;
+        let mut networks = self.model.open()?;
+        if let Some(layers) = self.layers {
+            networks = networks.cut_to(layers.into());
+        }
         let request = Request {
             size: self.size,
             seconds: self.seconds,

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::terminal;
+use super::{gemm::Gemm, instructions, terminal};
 use crate::{
     Error, Result,
     executor::{Cancel, Executor},
@@ -25,6 +25,7 @@ Examples:
   gallop verify shared/golden --filter dit
   gallop verify shared/golden/text --tokenizer /models/t5gemma-9b-9b-ul2/tokenizer.json
   gallop verify --json
+  gallop verify --instructions --device cuda:0
 
 A case that cannot be run, or whose kind is not known, is a failure. The one exception is the published vocabulary,
 which is reported as not run and not counted without --tokenizer. The exit code is 1 if anything failed.";
@@ -36,16 +37,19 @@ pub(super) struct Arguments {
     dir: Option<PathBuf>,
     /// Only cases whose suite, name or kind contains this
     #[arg(long, value_name = "TEXT")]
-    filter: Option<String>,
+    pub(super) filter: Option<String>,
     /// auto, cpu or cuda:N
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    device: String,
+    pub(super) device: String,
+    /// Instead of the cases, the single instructions of a GPU, which must give the very bytes that were worked out
+    #[arg(long, conflicts_with_all = ["dir", "tokenizer"])]
+    instructions: bool,
     /// The published tokenizer.json, for the one case that needs it
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// How a case ended.
@@ -85,11 +89,14 @@ impl Row<'_> {
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
+    if arguments.instructions {
+        return instructions::run(arguments, cancel);
+    }
     let suites = match &arguments.dir {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,
     };
-    let (executor, _) = super::open_device(&arguments.device)?;
+    let (executor, _) = super::open_device(&arguments.device, Gemm::Own)?;
     let tokenizer = arguments.tokenizer.as_deref().map(read).transpose()?;
     let mut rows = Vec::new();
     for suite in &suites {

@@ -26,7 +26,7 @@ const AS_IT_IS: i32 = 0;
 const TRANSPOSED: i32 = 1;
 
 /// Types of a product's factors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Factors {
     /// Both bf16.
     Bf16,
@@ -38,7 +38,7 @@ pub enum Factors {
 }
 
 /// Type of a product's result.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Output {
     /// bf16.
     Bf16,
@@ -47,7 +47,7 @@ pub enum Output {
 }
 
 /// y[m, n] = x[m, k] · w[n, k]ᵀ, or y += that.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Gemm {
     /// Rows of x and y.
     pub m: usize,

@@ -33,11 +33,12 @@ pub fn search_order(named: Option<PathBuf>, root: &Path, python: Option<&Path>) 
     named.into_iter().chain([toolkit]).chain(wheels).collect()
 }
 
-/// Opens the first file of `search` that exists, else what the system's loader finds, for the rest of the process.
+/// Opens the first file of `search` that exists, else what the system's loader finds, for the rest of the process;
+/// gives its version, `13_00_02` for 13.0.2.
 ///
 /// # Errors
 /// [`Error::Device`] if there is none, if the first that exists cannot be opened, or if it is too old.
-pub fn open_library(search: &[PathBuf]) -> Result<()> {
+pub fn open_library(search: &[PathBuf]) -> Result<usize> {
     if let Some(file) = search.iter().find(|file| file.is_file()) {
         // SAFETY: the file is NVIDIA's library or what the user named in its place; its initialisers are what every
         // program that uses it runs.
@@ -60,7 +61,7 @@ pub fn open_library(search: &[PathBuf]) -> Result<()> {
             "cuBLASLt is {version}; {OLDEST} is needed: pip install nvidia-cublas"
         )));
     }
-    Ok(())
+    Ok(version)
 }
 
 #[cfg(test)]

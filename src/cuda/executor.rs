@@ -3,6 +3,8 @@
 //! Lower steps to launches, place everything, decide where the weights are, see whether it fits, and only then allocate.
 //! All of it but the last is done without a GPU too, for who wants to know what a plan takes ([`needs`]).
 
+#![allow(unsafe_code, reason = "products are timed in memory that is there")]
+
 use std::{
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -12,6 +14,7 @@ use super::{
     arena::{Layout, Memories},
     device::Device,
     lower::{Context, Target, lower},
+    products::{self, Library},
     program::{CudaProgram, Placed},
     upload::Ring,
 };
@@ -32,6 +35,7 @@ pub struct Cuda {
     slot_bytes: usize,
     /// Made when weights are first uploaded, then shared by all programs.
     ring: Mutex<Option<Arc<Mutex<Ring>>>>,
+    library: Option<Library>,
 }
 
 impl Cuda {
@@ -41,6 +45,16 @@ impl Cuda {
             device,
             slot_bytes: SLOT_BYTES,
             ring: Mutex::default(),
+            library: None,
+        }
+    }
+
+    /// The same with a library of products.
+    #[must_use]
+    pub fn with_library(self, library: Library) -> Self {
+        Self {
+            library: Some(library),
+            ..self
         }
     }
 
@@ -66,7 +80,12 @@ impl Executor for Cuda {
     }
 
     fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs> {
-        let placement = place(plan, &Target::of(&*self.device), how.fuse)?;
+        let placement = place(
+            plan,
+            &Target::of(&*self.device),
+            self.library.as_ref(),
+            how.fuse,
+        )?;
         let needs = placement.needs();
         placement.choose(how.weights, &*self.device)?;
         Ok(needs)
@@ -80,7 +99,7 @@ impl Executor for Cuda {
             plan.clone()
         };
         let target = Target::of(&*self.device);
-        let placement = place(&plan, &target, how.fuse)?;
+        let placement = place(&plan, &target, self.library.as_ref(), how.fuse)?;
         let table_bytes = placement.table_bytes;
         let layout = placement.choose(how.weights, &*self.device)?;
         let memories = allocate(&layout, table_bytes, &*self.device)?;
@@ -90,10 +109,16 @@ impl Executor for Cuda {
             memory: Some((memories.bases(), &*self.device)),
             target: &target,
             fuse: how.fuse,
+            library: self.library.as_ref(),
         };
-        let (units, tables) = lower(&context)?;
+        let (mut units, tables) = lower(&context)?;
         if table_bytes > 0 {
             self.device.copy_in(&memories.tables, 0, tables.bytes())?;
+        }
+        if let Some(library) = &self.library {
+            let memories = [&memories.arena, &memories.weights];
+            // SAFETY: memory and tables are there, and nothing has been written to the memory yet.
+            unsafe { products::choose(&mut units, library, &*self.device, &memories) }?;
         }
         let placed = Placed {
             memories,
@@ -116,7 +141,7 @@ impl Executor for Cuda {
 /// # Errors
 /// [`Error::Device`] for an op that no kernel runs.
 pub fn needs(plan: &Plan) -> Result<Needs> {
-    Ok(place(plan, &Target::hopper(), true)?.needs())
+    Ok(place(plan, &Target::hopper(), None, true)?.needs())
 }
 
 /// Where everything lies, in either way to hold the weights.
@@ -127,7 +152,7 @@ struct Placement {
 }
 
 /// Finds a kernel for everything, then places all values; neither needs memory.
-fn place(plan: &Plan, target: &Target, fuse: bool) -> Result<Placement> {
+fn place(plan: &Plan, target: &Target, library: Option<&Library>, fuse: bool) -> Result<Placement> {
     let steps: Vec<Range<usize>> = (0..plan.steps().len()).map(|step| step..step + 1).collect();
     let context = Context {
         plan,
@@ -135,6 +160,7 @@ fn place(plan: &Plan, target: &Target, fuse: bool) -> Result<Placement> {
         memory: None,
         target,
         fuse,
+        library,
     };
     let (units, tables) = lower(&context)?;
     let groups: Vec<_> = units.iter().map(|unit| unit.steps.clone()).collect();

@@ -9,14 +9,16 @@
     reason = "that arguments are what a kernel asks for is a promise of each launch function"
 )]
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     arena::{Bases, Layout, Tables, View},
     arguments::{Dev, Entry},
+    cublaslt::{Gemm, Operands},
     device::{Device, Launch},
     fuse, launch,
     params::{AttentionTile, GemmTile},
+    products::{Library, Way},
     tensor_map::{TensorMap, TensorMapSpec},
 };
 use crate::{
@@ -24,9 +26,14 @@ use crate::{
     plan::{Buf, Plan, Step},
 };
 
-/// A launch whose arguments are what its kernel asks for, if the memory it was lowered for is there.
-#[derive(Debug)]
-pub(super) struct Sound(Launch);
+/// A launch whose arguments are what its kernel asks for, if the memory it was lowered for is there; or a library's
+/// product, of which the same holds.
+pub(super) struct Sound(Work);
+
+enum Work {
+    Kernel(Launch),
+    Library(Arc<dyn Way>),
+}
 
 impl Sound {
     /// Vouches for `launch`.
@@ -36,7 +43,39 @@ impl Sound {
     /// kernel's header asks for: every address points into that memory, to at least as many elements as the kernel
     /// reads and writes for these sizes and this grid, aligned as it needs.
     unsafe fn new(launch: Launch) -> Self {
-        Self(launch)
+        Self(Work::Kernel(launch))
+    }
+
+    /// Vouches for a library's product.
+    ///
+    /// # Safety
+    /// As for [`Sound::new`].
+    pub(super) unsafe fn by_library(way: Arc<dyn Way>) -> Self {
+        Self(Work::Library(way))
+    }
+
+    /// The kernel's name, or the library's.
+    pub(super) fn name(&self) -> &'static str {
+        match &self.0 {
+            Work::Kernel(launch) => launch.kernel().name,
+            Work::Library(way) => way.name(),
+        }
+    }
+
+    /// Queues it on the compute queue.
+    ///
+    /// # Errors
+    /// The device's, or the library's.
+    ///
+    /// # Safety
+    /// The memory it was lowered for is there, tables included, until it is done.
+    pub(super) unsafe fn queue(&self, device: &dyn Device) -> Result<()> {
+        match &self.0 {
+            // SAFETY: whoever made it vouched for the arguments; the memory is the caller's promise.
+            Work::Kernel(launch) => unsafe { device.launch(launch) },
+            // SAFETY: as above.
+            Work::Library(way) => unsafe { way.queue() },
+        }
     }
 
     /// A launch of `entry` on a grid, without dynamic shared memory, for memory that is there already.
@@ -51,18 +90,14 @@ impl Sound {
         // SAFETY: the caller vouches for the arguments.
         Ok(unsafe { Self::new(launch) })
     }
-
-    /// What to launch.
-    pub(super) fn launch(&self) -> &Launch {
-        &self.0
-    }
 }
 
 /// Consecutive steps that run as one, and their launches in order.
-#[derive(Debug)]
 pub(super) struct Unit {
     pub(super) steps: Range<usize>,
     pub(super) launches: Vec<Sound>,
+    /// What a library could compute instead.
+    pub(super) products: Vec<(Gemm, Operands)>,
     /// Values that the launches do not write, because no other step reads them.
     pub(super) unwritten: Vec<Buf>,
 }
@@ -115,6 +150,8 @@ pub(super) struct Context<'a> {
     pub(super) target: &'a Target,
     /// Whether rows of the table of fused steps apply.
     pub(super) fuse: bool,
+    /// What may compute products instead of our own kernel.
+    pub(super) library: Option<&'a Library>,
 }
 
 impl Context<'_> {
@@ -167,7 +204,13 @@ fn next_unit(
     let rows = context
         .fuse
         .then(|| fuse::rows_at(context.plan, readers, at));
-    for (steps, row) in rows.into_iter().flatten() {
+    site.steps = &context.plan.steps()[at..=at];
+    let products = match context.library {
+        Some(_) => launch::library::products(&site),
+        None => Vec::new(),
+    };
+    let is_taken = context.library.is_some_and(Library::takes_all) && !products.is_empty();
+    for (steps, row) in rows.into_iter().flatten().filter(|_| !is_taken) {
         site.steps = &context.plan.steps()[steps.clone()];
         let unwritten = row.unwritten(site.steps);
         if !site.has_places(&unwritten) {
@@ -178,6 +221,7 @@ fn next_unit(
                 steps,
                 launches,
                 unwritten,
+                products: Vec::new(),
             });
         }
     }
@@ -185,6 +229,7 @@ fn next_unit(
     Ok(Unit {
         steps: at..at + 1,
         launches: launch::step(&mut site)?,
+        products,
         unwritten: Vec::new(),
     })
 }

@@ -7,6 +7,7 @@
 mod arena;
 pub mod arguments;
 pub mod attention_work;
+pub mod conformance;
 mod cubins;
 pub mod cublaslt;
 mod cublaslt_library;
@@ -18,9 +19,11 @@ mod handles;
 pub mod kernels;
 mod launch;
 mod lower;
+pub mod measure;
 #[allow(clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod params;
 mod probe;
+pub mod products;
 mod program;
 #[cfg(test)]
 mod signature;

@@ -271,7 +271,7 @@ impl Program for CudaProgram {
         let units = units.zip(&self.times).map(|(unit, times)| {
             let launches = unit.launches.iter();
             UnitReport {
-                kernels: launches.map(|sound| sound.launch().kernel().name).collect(),
+                kernels: launches.map(|sound| sound.name()).collect(),
                 times: times.clone(),
                 ..UnitReport::new(plan, unit.steps.clone(), &unit.unwritten)
             }
@@ -296,7 +296,7 @@ fn launch(device: &dyn Device, unit: &Unit) -> Result<()> {
         // SAFETY: a `Sound` launch vouches for its arguments if the memory it was lowered for is there; a program's units
         // were lowered for its own memory, which lives until it is dropped and its queues are empty, and the compute
         // queue runs one launch after the other.
-        unsafe { device.launch(sound.launch()) }
+        unsafe { sound.queue(device) }
     })
 }
 

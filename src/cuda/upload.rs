@@ -182,7 +182,7 @@ impl Ring {
                 Origin::Made(sound) => {
                     self.send(to, &mut batch)?;
                     // SAFETY: made for a weight of this memory, which lives until the queues are empty.
-                    unsafe { to.device.launch(sound.launch()) }?;
+                    unsafe { sound.queue(&*to.device) }?;
                 }
             }
         }
@@ -312,13 +312,13 @@ impl Ring {
                     let sound = launch::synthetic::fill(from, start, *rule)?;
                     let sound = sound.expect("bf16 is made of uniform rules");
                     // SAFETY: made for rows of this program's arena, which is there.
-                    unsafe { to.device.launch(sound.launch()) }?;
+                    unsafe { sound.queue(&*to.device) }?;
                 }
             }
             let rounded = (values.rows(rows.clone()), scales.cols(rows));
             let sound = launch::quantize::weight(from, rounded.0, rounded.1)?;
             // SAFETY: made for rows of this program's weights and arena; those of the arena stay until `rounded`.
-            unsafe { to.device.launch(sound.launch()) }?;
+            unsafe { sound.queue(&*to.device) }?;
             to.device.record(&part.rounded, Queue::Compute)?;
         }
         Ok(())

@@ -209,6 +209,23 @@ pub struct Networks {
 }
 
 impl Networks {
+    /// The same with the first `layers` of the denoising networks alone: all widths, a part of the time.
+    #[must_use]
+    pub fn cut_to(mut self, layers: usize) -> Self {
+        for Dit { config, .. } in &mut self.dits {
+            config.num_layers = config.num_layers.min(layers);
+            for special in [
+                &mut config.mm_layers,
+                &mut config.gelu7_layers,
+                &mut config.local_attn_layers,
+                &mut config.post_norm_layers,
+            ] {
+                special.retain(|&layer| layer < layers);
+            }
+        }
+        self
+    }
+
     /// The published model.
     pub fn published() -> Self {
         let defaults = Defaults {

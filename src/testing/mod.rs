@@ -2,9 +2,11 @@
 
 pub mod cases;
 mod compare;
+pub mod conformance;
 pub mod golden;
 mod judge;
 mod precision;
+pub mod rates;
 
 pub use compare::{DIRECTION, compare};
 pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};

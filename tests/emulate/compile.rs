@@ -10,7 +10,7 @@ use std::{
 };
 
 const EMULATOR: &str = "tests/emulate";
-const KERNELS: [&str; 2] = ["kernels", "tests/emulate/kernels"];
+const KERNELS: &str = "kernels";
 const FLAGS: [&str; 5] = [
     "-std=c++17",
     "-fPIC",
@@ -38,15 +38,14 @@ pub(crate) struct Edit {
 /// One library per kernel file.
 pub(crate) fn all() -> Vec<PathBuf> {
     let objects = objects();
-    let sources: Vec<PathBuf> = KERNELS.iter().flat_map(|dir| listed(dir, "cu")).collect();
-    each(&sources, |source| library(source, &[], &objects))
+    each(&listed(KERNELS, "cu"), |source| {
+        library(source, &[], &objects)
+    })
 }
 
 /// A library of `source` (`gemm_bf16.cu`) whose text, and that of the headers of `kernels/`, was edited.
 pub(crate) fn edited(source: &str, edits: &[Edit]) -> PathBuf {
-    let folders = KERNELS.iter().map(|dir| root().join(dir).join(source));
-    let path = folders.into_iter().find(|path| path.is_file());
-    let path = path.unwrap_or_else(|| panic!("no kernel file {source}"));
+    let path = root().join(KERNELS).join(source);
     library(&path, edits, &objects())
 }
 
@@ -101,9 +100,7 @@ fn each(sources: &[PathBuf], make: impl Fn(&Path) -> PathBuf + Sync) -> Vec<Path
 
 /// The library of one kernel file. Edited texts lie in a folder of their own, which is searched first.
 fn library(source: &Path, edits: &[Edit], objects: &[PathBuf]) -> PathBuf {
-    let headers = ["cuh", "h"]
-        .map(|ending| listed(KERNELS[0], ending))
-        .concat();
+    let headers = ["cuh", "h"].map(|ending| listed(KERNELS, ending)).concat();
     let texts = [source.to_path_buf()].into_iter().chain(headers);
     let texts: Vec<(PathBuf, String)> = texts.map(|path| edit(path, edits)).collect();
     for edit in edits {
@@ -128,7 +125,7 @@ fn library(source: &Path, edits: &[Edit], objects: &[PathBuf]) -> PathBuf {
         let mut command = compiler();
         command.args(flags(&KERNEL_FLAGS)).arg("-shared");
         command.arg("-iquote").arg(&folder);
-        for include in [KERNELS[0], EMULATOR] {
+        for include in [KERNELS, EMULATOR] {
             command.arg("-iquote").arg(root().join(include));
         }
         command.args(["-x", "c++"]).arg(main).args(["-x", "none"]);

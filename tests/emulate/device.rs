@@ -6,7 +6,7 @@
 //! with late copies where kernels should have waited, with late kernels where copies should have.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -37,6 +37,10 @@ pub(crate) struct Emulated {
     emulator: Emulator,
     policy: Policy,
     seed: u64,
+    /// Whether 8-bit products are summed as the hardware is reported to.
+    truncates: bool,
+    /// How many launches had been queued when a ticket was.
+    marks: Mutex<HashMap<u64, usize>>,
     /// Bytes that may be allocated in all.
     capacity: usize,
     /// Whether launches can be recorded; otherwise there are no graphs.
@@ -110,6 +114,8 @@ impl Emulated {
             emulator: Emulator::load().clone(),
             policy,
             seed,
+            truncates: false,
+            marks: Mutex::default(),
             capacity: 1 << 30,
             has_graphs: false,
             failing: None,
@@ -131,6 +137,14 @@ impl Emulated {
     /// The same with other kernels.
     pub(crate) fn with_kernels(self, emulator: Emulator) -> Self {
         Self { emulator, ..self }
+    }
+
+    /// The same with sums of 8-bit products that keep 13 fraction bits.
+    pub(crate) fn truncating(self) -> Self {
+        Self {
+            truncates: true,
+            ..self
+        }
     }
 
     /// The same with so many bytes of memory.
@@ -210,7 +224,7 @@ impl Emulated {
             block: kernel.threads,
             cluster: kernel.cluster,
             smem: launch.shared_bytes(),
-            truncate: false,
+            truncate: self.truncates,
         };
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let run = Run {
@@ -404,7 +418,7 @@ impl Device for Emulated {
         };
         let reversed = |values: &[u64]| values.iter().rev().copied().collect::<Vec<_>>();
         let sides: Vec<u32> = spec.box_sizes.iter().rev().copied().collect();
-        let map = Emulator::load().tensor_map(
+        let map = self.emulator.tensor_map(
             (kind, spec.address),
             &reversed(&spec.sizes),
             &reversed(&spec.strides_bytes),
@@ -445,6 +459,7 @@ impl Device for Emulated {
             queues.tickets
         };
         *event.lock().unwrap() = Some((queue, ticket));
+        self.marks.lock().unwrap().insert(ticket, self.launches());
         self.queue(queue, Work::Record(ticket))
     }
 
@@ -466,8 +481,15 @@ impl Device for Emulated {
         self.waited()
     }
 
-    fn elapsed_ms(&self, _: &Event, _: &Event) -> Result<f32> {
-        Ok(1.0)
+    /// A launch takes a millisecond, a time without one a thousandth of it.
+    fn elapsed_ms(&self, from: &Event, to: &Event) -> Result<f32> {
+        let marks = self.marks.lock().unwrap();
+        let launches = |event: &Event| -> Result<usize> {
+            let recorded = *event.of::<Recorded>()?.lock().unwrap();
+            Ok(recorded.map_or(0, |(_, ticket)| marks[&ticket]))
+        };
+        let count = launches(to)? - launches(from)?;
+        Ok((count as f32).max(0.001))
     }
 
     fn synchronise(&self) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Kernels on the CPU: compiles `kernels/*.cu` and `tests/emulate/kernels/*.cu` with a C++ compiler against the
-//! emulator beside this file, and launches them. It knows nothing about plans and ops.
+//! Kernels on the CPU: compiles `kernels/*.cu` with a C++ compiler against the emulator beside this file, and
+//! launches them. It knows nothing about plans and ops.
 //!
 //! Start with [`Emulator::load`]. `KERNEL_SEED=n` repeats one seed; `KERNEL_SANITIZE=1` builds with the address and
 //! undefined-behaviour sanitizers, whose runtime has to be loaded first:
@@ -161,11 +161,11 @@ impl Emulator {
         })
     }
 
-    /// The kernels of one file after `edits` to it and to its headers.
-    pub(crate) fn load_edited(source: &str, edits: &[Edit]) -> Self {
-        Self {
+    /// The kernels of one file after `edits` to it and to its headers; they stay loaded.
+    pub(crate) fn load_edited(source: &str, edits: &[Edit]) -> &'static Self {
+        Box::leak(Box::new(Self {
             libraries: vec![open(&compile::edited(source, edits))],
-        }
+        }))
     }
 
     /// Runs `kernel` to its end, or to the first mistake that the emulator sees.

@@ -3,10 +3,10 @@
 use gallop::DType;
 
 use crate::{
+    conformance,
     find::expect_found,
-    instructions, multicast,
-    planted::{BOX, CHAIN, LANES, MULTICAST, NORM, PRODUCT},
-    products, rms_norm,
+    planted::{BOX, CHAIN, LANES, MULTICAST, NORM, PHASES, PRODUCT},
+    rms_norm,
 };
 
 #[test]
@@ -25,26 +25,22 @@ fn every_mistake_in_the_norm_is_found() {
 }
 
 #[test]
-fn every_mistake_in_a_cluster_is_found() {
-    expect_found("multicast.cu", MULTICAST, multicast::check);
-}
-
-#[test]
-fn every_mistake_in_a_warp_or_among_warps_is_found() {
-    expect_found("instructions.cu", CHAIN, instructions::check_chain);
-    expect_found("instructions.cu", LANES, instructions::check_lanes);
-}
-
-#[test]
-fn every_mistake_with_a_box_is_found() {
-    let copied = instructions::plain_box();
-    let prepared = copied.prepare();
-    expect_found("instructions.cu", BOX, |emulator, run| {
-        prepared.check(emulator, run)
-    });
-}
-
-#[test]
-fn every_mistake_with_a_product_is_found() {
-    expect_found("instructions.cu", PRODUCT, products::check_plain);
+fn every_mistake_with_single_instructions_is_found() {
+    for (file, mistakes, case) in [
+        ("conformance.cu", MULTICAST, "clusters/"),
+        ("conformance.cu", CHAIN, "barriers/named"),
+        ("conformance.cu", PHASES, "barriers/mbarriers"),
+        ("conformance.cu", LANES, "warps/lanes"),
+        ("conformance.cu", BOX, "boxes/[64, 64] at [0, 2]"),
+        (
+            "conformance_wgmma.cu",
+            PRODUCT,
+            "products/bf16_nn 64x64x64 by swizzles [128",
+        ),
+    ] {
+        let case = &conformance::named(case)[0];
+        expect_found(file, mistakes, |emulator, run| {
+            conformance::check(case, emulator, run)
+        });
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) const NORM: &[Mistake] = &[
 /// Two blocks that share their loads.
 pub(crate) const MULTICAST: &[Mistake] = &[
     planted(
-        "multicast.cu",
+        "conformance.cu",
         ["no cluster barrier after mbarrier init", "mbarrier 0x"],
         [
             "    cluster_sync();  // the other block's barriers are there\n",
@@ -27,7 +27,7 @@ pub(crate) const MULTICAST: &[Mistake] = &[
         ],
     ),
     planted(
-        "multicast.cu",
+        "conformance.cu",
         ["no cluster barrier before exit", "which has ended"],
         [
             "    cluster_sync();  // nobody signals into a block that has ended\n",
@@ -35,7 +35,7 @@ pub(crate) const MULTICAST: &[Mistake] = &[
         ],
     ),
     planted(
-        "multicast.cu",
+        "conformance.cu",
         ["half of the loads for one block only", "deadlock"],
         [
             "&s.full[stage], 3, {half, round}",
@@ -43,7 +43,7 @@ pub(crate) const MULTICAST: &[Mistake] = &[
         ],
     ),
     planted(
-        "multicast.cu",
+        "conformance.cu",
         ["load for a block that is not there", "of a cluster of 2"],
         [
             "&s.full[stage], 3, {half, round}",
@@ -51,7 +51,7 @@ pub(crate) const MULTICAST: &[Mistake] = &[
         ],
     ),
     planted(
-        "multicast.cu",
+        "conformance.cu",
         ["stage released to its own block only", "deadlock"],
         [
             "if (thread % 32 < 2) mbarrier_arrive_cluster(&s.empty[stage], thread % 32);",
@@ -59,16 +59,19 @@ pub(crate) const MULTICAST: &[Mistake] = &[
         ],
     ),
     planted(
-        "multicast.cu",
+        "conformance.cu",
         ["stage released before all lanes have read it", ""],
-        ["        __syncwarp();\n", ""],
+        [
+            "        __syncwarp();\n        if (thread % 32 < 2)",
+            "        if (thread % 32 < 2)",
+        ],
     ),
 ];
 
 /// Warps that wait for each other.
 pub(crate) const CHAIN: &[Mistake] = &[
     planted(
-        "instructions.cu",
+        "conformance.cu",
         [
             "barrier whose threads expect different counts",
             "others expect",
@@ -79,7 +82,7 @@ pub(crate) const CHAIN: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["barrier that nobody arrives at", "wait for named barrier"],
         [
             "    if (warp < 3) named_barrier_arrive(warp + 1, 64);\n",
@@ -87,7 +90,7 @@ pub(crate) const CHAIN: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["warps that do not wait", ""],
         [
             "    if (warp > 0) named_barrier_sync(warp, 64);\n",
@@ -95,16 +98,47 @@ pub(crate) const CHAIN: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["shared memory read uninitialised", ""],
         ["    if (threadIdx.x == 0) number = 10;\n", ""],
+    ),
+];
+
+/// Two warps and a ring of two slots.
+pub(crate) const PHASES: &[Mistake] = &[
+    planted(
+        "conformance.cu",
+        ["slot filled before it was read", "wrong numbers"],
+        [
+            "            mbarrier_wait(&s.empty[slot], parity ^ 1);\n",
+            "",
+        ],
+    ),
+    planted(
+        "conformance.cu",
+        [
+            "slot handed over before all lanes filled it",
+            "wrong numbers",
+        ],
+        [
+            "            __syncwarp();\n            if (lane == 0) mbarrier_arrive",
+            "            if (lane == 0) mbarrier_arrive",
+        ],
+    ),
+    planted(
+        "conformance.cu",
+        ["one arrival too few", "deadlock"],
+        [
+            "mbarrier_init(&s.empty[i], 32);",
+            "mbarrier_init(&s.empty[i], 33);",
+        ],
     ),
 ];
 
 /// Lanes of a warp.
 pub(crate) const LANES: &[Mistake] = &[
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["collective that half a warp joins", "while lanes"],
         [
             "__shfl_xor_sync(0xffff, v, 1)",
@@ -112,7 +146,7 @@ pub(crate) const LANES: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["shuffle from an absent lane", "which is not among"],
         [
             "__shfl_xor_sync(0xffff, v, 1)",
@@ -120,7 +154,7 @@ pub(crate) const LANES: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["lanes in different collectives", "other lanes are in"],
         [
             "y[lane] = __shfl_sync(ALL_LANES, v, 31 - lane);",
@@ -132,12 +166,12 @@ pub(crate) const LANES: &[Mistake] = &[
 /// One box moved by TMA.
 pub(crate) const BOX: &[Mistake] = &[
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["data read before it has come", "wrong bytes"],
         ["    mbarrier_wait(&bar, 0);\n    for", "    for"],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["wait for the phase before", "wrong bytes"],
         [
             "mbarrier_wait(&bar, 0);\n    for",
@@ -145,7 +179,7 @@ pub(crate) const BOX: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         [
             "box at an address that is not aligned",
             "not aligned to 128",
@@ -153,12 +187,12 @@ pub(crate) const BOX: &[Mistake] = &[
         ["tma_load(box, from", "tma_load(box + 64, from"],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["box beyond shared memory", "not in shared memory"],
         ["tma_load(box, from", "tma_load(box + 65408, from"],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         [
             "coordinates of another rank",
             "coordinates for a map of rank",
@@ -169,7 +203,7 @@ pub(crate) const BOX: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["mbarrier initialised twice", "initialised twice"],
         [
             "        mbarrier_init(bar, 1);\n",
@@ -177,7 +211,7 @@ pub(crate) const BOX: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["mbarrier overwritten", "was overwritten"],
         [
             "        tma_load(box, from",
@@ -185,46 +219,56 @@ pub(crate) const BOX: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         ["load nobody waits for", "on their way"],
         [
-            "    mbarrier_wait(&bar, 0);\n    for (int i = threadIdx.x; i < bytes; i += 128) raw[i] = box[i];\n    if (threadIdx.x == 0) {",
-            "    if (threadIdx.x == 128) {",
+            "    mbarrier_wait(&bar, 0);\n    for (int i = threadIdx.x; i < bytes; i += 128) raw",
+            "    return;\n    for (int i = threadIdx.x; i < bytes; i += 128) raw",
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
         [
             "store that is not waited for",
             "before its TMA store has read",
         ],
-        ["        bulk_wait<0>();\n", ""],
+        [
+            "        bulk_wait_read<0>();\n    }\n    __syncthreads();\n    for (int i = threadIdx.x; i < bytes; i += 128) box[i] = 0x77;\n    if (threadIdx.x == 0) bulk_wait<0>();\n",
+            "    }\n",
+        ],
     ),
     planted(
-        "instructions.cu",
+        "conformance.cu",
+        ["overwritten before the store has read it", ""],
+        ["        bulk_wait_read<0>();\n", ""],
+    ),
+    planted(
+        "conformance.cu",
         [
             "written without a fence before the store",
             "without fence_proxy_async",
         ],
-        [
-            "    if (threadIdx.x == 0) {\n        tma_store",
-            "    box[0] += 1;\n    if (threadIdx.x == 0) {\n        tma_store",
-        ],
+        ["    fence_proxy_async();\n", ""],
     ),
 ];
 
 /// One product of a warpgroup.
 pub(crate) const PRODUCT: &[Mistake] = &[
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
         ["accumulators read before the wait", "wrong numbers"],
         [
-            "    wgmma_wait<0>();\n    wgmma_pin(acc);\n    store_tile(y, acc);\n",
-            "    store_tile(y, acc);\n    wgmma_wait<0>();\n",
+            "    wgmma_wait<0>();\n    wgmma_pin(acc);\n    store_tile<N>(y, acc);\n",
+            "    store_tile<N>(y, acc);\n    wgmma_wait<0>();\n",
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
+        ["no wgmma_fence", "without wgmma_fence"],
+        ["    wgmma_fence();\n", ""],
+    ),
+    planted(
+        "conformance_wgmma.cu",
         ["products that are not committed", "has not waited for"],
         [
             "    wgmma_commit();\n    wgmma_wait<0>();\n    wgmma_pin",
@@ -232,7 +276,7 @@ pub(crate) const PRODUCT: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
         [
             "accumulator written in flight",
             "while a product works on it",
@@ -243,7 +287,7 @@ pub(crate) const PRODUCT: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
         ["descriptors that differ across the warpgroup", "disagree"],
         [
             "describe(boxes, l[0], i)",
@@ -251,15 +295,15 @@ pub(crate) const PRODUCT: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
         ["accumulation that differs across the warpgroup", "disagree"],
         [
-            "describe(boxes + HALF, l[1], i), i);",
-            "describe(boxes + HALF, l[1], i), i + (threadIdx.x == 7));",
+            "multiply(acc, a_at[i], b_at[i], i);",
+            "multiply(acc, a_at[i], b_at[i], i + (threadIdx.x == 7));",
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
         ["operand beyond shared memory", "not in shared memory"],
         [
             "describe(boxes, l[0], i)",
@@ -267,7 +311,7 @@ pub(crate) const PRODUCT: &[Mistake] = &[
         ],
     ),
     planted(
-        "instructions.cu",
+        "conformance_wgmma.cu",
         [
             "operand that begins within a swizzle pattern",
             "first row of a swizzle pattern",

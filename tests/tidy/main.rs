@@ -25,24 +25,24 @@ const BUDGETS: [(&str, usize); 20] = [
     ("src/tensor", 500),
     ("src/plan", 1500),
     ("src/executor.rs", 150),
-    ("src/device.rs", 60),
+    ("src/device.rs", 100),
     ("src/cpu", 1500),
-    ("src/cuda", 4800),
+    ("src/cuda", 6200),
     ("src/weights", 2600),
     ("src/model", 2500),
     ("src/text", 600),
     ("src/sampler", 500),
     ("src/media", 2600),
     ("src/pipeline", 2800),
-    ("src/cli", 2100),
+    ("src/cli", 2450),
     ("src/server", 700),
     ("src/ffi", 500),
-    ("src/testing", 2800),
+    ("src/testing", 3800),
 ];
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen, and the server and the C interface have their shares still to spend.
-const WHOLE_CRATE: usize = 29_000;
+const WHOLE_CRATE: usize = 32_000;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -21,6 +21,7 @@ pub(super) mod gemm;
 pub(super) mod gemm_bf16;
 pub(super) mod gemm_fp8;
 pub(super) mod l2_norm;
+pub(super) mod library;
 pub(super) mod linear_f32;
 pub(super) mod norm_rope;
 pub(super) mod norm_silu;

@@ -1,0 +1,107 @@
+//! `gallop verify --instructions`: what single instructions of a GPU do, against what they must do.
+
+use serde_json::{Value, json};
+
+use super::{terminal, verify};
+use crate::{
+    Error, Result,
+    device::Device as _,
+    executor::Cancel,
+    testing::conformance::{self, Case, Kept},
+};
+
+/// A case and what was wrong with it.
+struct Row {
+    name: String,
+    problem: Option<String>,
+}
+
+pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> {
+    let device = super::open_gpu(&arguments.device)?;
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let mut cases = conformance::cases();
+    cases.retain(|case| case.name.contains(filter));
+    if cases.is_empty() {
+        let problem = format!("must be part of a case's name; none contains `{filter}`");
+        return Err(Error::request("--filter", problem));
+    }
+    let mut rows = Vec::new();
+    for Case { name, .. } in &cases {
+        rows.push(Row {
+            name: name.clone(),
+            problem: Some("not run: the device failed before".into()),
+        });
+    }
+    for (case, row) in cases.iter().zip(&mut rows) {
+        cancel.check()?;
+        let outcome = case.check(&*device);
+        row.problem = outcome.as_ref().err().map(ToString::to_string);
+        if !arguments.json {
+            terminal::print(&text(row))?;
+        }
+        // A GPU that failed fails at everything that follows.
+        if matches!(outcome, Err(Error::Device { .. })) {
+            break;
+        }
+    }
+    let kept = conformance::kept_bits(&*device);
+    summarise(arguments, &device.name(), &rows, kept)
+}
+
+fn summarise(
+    arguments: &verify::Arguments,
+    device: &str,
+    rows: &[Row],
+    kept: Result<Vec<Kept>>,
+) -> Result<()> {
+    let failed = rows.iter().filter(|row| row.problem.is_some()).count();
+    if arguments.json {
+        let cases: Vec<Value> = rows
+            .iter()
+            .map(|row| json!({ "name": row.name, "ok": row.problem.is_none(), "problem": row.problem }))
+            .collect();
+        let kept = kept.map_or_else(
+            |e| json!({ "problem": e.to_string() }),
+            |kept| json!(figures(&kept)),
+        );
+        terminal::print_json(&json!({
+            "device": device,
+            "passed": rows.len() - failed,
+            "failed": failed,
+            "cases": cases,
+            "bits_kept_by_8_bit_sums": kept,
+        }))?;
+    } else {
+        let mut text = format!(
+            "{} passed, {failed} failed, on {device}\n",
+            rows.len() - failed
+        );
+        for kept in kept? {
+            let sign = if kept.negative { "-" } else { "+" };
+            let Kept { place, bits, .. } = kept;
+            text.push_str(&format!(
+                "8-bit sums keep {bits:2} bits: large {sign} small, {place}\n"
+            ));
+        }
+        terminal::print(&text)?;
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Error::Failed {
+            problem: format!("{failed} of {} cases failed", rows.len()),
+        }),
+    }
+}
+
+fn text(row: &Row) -> String {
+    match &row.problem {
+        None => format!("ok      {}\n", row.name),
+        Some(problem) => format!("FAIL    {}: {problem}\n", row.name),
+    }
+}
+
+fn figures(kept: &[Kept]) -> Vec<Value> {
+    kept.iter()
+        .map(|k| json!({ "place": k.place, "negative": k.negative, "bits": k.bits }))
+        .collect()
+}

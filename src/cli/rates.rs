@@ -1,0 +1,86 @@
+//! `gallop bench --kernels`: each kernel of a GPU alone, against what the chip could do.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{bench, gemm, terminal};
+use crate::{
+    Error, Result,
+    device::{self, Device as _},
+    executor::Cancel,
+    testing::rates::{self, PUBLISHED, Rate, Target},
+};
+
+pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
+    let driver = super::open_gpu(&arguments.device.device)?;
+    let library = device::open_products(&driver, &gemm::files());
+    if !arguments.json {
+        let beside = library.as_ref().err().map(ToString::to_string);
+        terminal::print(&format!("{}\n{}", head(&driver.name(), beside), COLUMNS))?;
+    }
+    let target = Target {
+        device: Arc::clone(&driver) as _,
+        library: library.ok(),
+    };
+    let (mut measured, mut failed) = (0, 0);
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    rates::measure(&target, &PUBLISHED, filter, cancel, &mut |name, rate| {
+        measured += 1;
+        failed += usize::from(rate.is_err());
+        if arguments.json {
+            return terminal::print_json(&document(name, rate));
+        }
+        terminal::print(&match rate {
+            Ok(rate) => text(&rate),
+            Err(error) => format!("{name:64} {error}\n"),
+        })
+    })?;
+    match (measured, failed) {
+        (0, _) => Err(Error::request(
+            "--filter",
+            format!("must be part of a case's name; none contains `{filter}`"),
+        )),
+        (_, 0) => Ok(()),
+        _ => Err(Error::Failed {
+            problem: format!("{failed} of {measured} cases failed"),
+        }),
+    }
+}
+
+const COLUMNS: &str = "case                                                                 time   floor  TFLOP/s    TB/s\n";
+
+fn head(device: &str, without: Option<String>) -> String {
+    match without {
+        None => format!("{device}, middle of up to {} runs", PUBLISHED.runs),
+        Some(why) => format!("{device}, without cuBLASLt: {why}"),
+    }
+}
+
+fn text(rate: &Rate) -> String {
+    let seconds = rate.median_ms / 1e3;
+    format!(
+        "{:64} {:>6.3} ms {:>4.0} % {:>8.1} {:>7.2}\n",
+        rate.name,
+        rate.median_ms,
+        100.0 * rate.floor_ms / rate.median_ms,
+        rate.flops / seconds / 1e12,
+        rate.bytes / seconds / 1e12
+    )
+}
+
+fn document(name: &str, rate: Result<Rate>) -> serde_json::Value {
+    match rate {
+        Ok(rate) => json!({
+            "case": name,
+            "kernels": rate.kernels,
+            "runs": rate.runs,
+            "median_ms": rate.median_ms,
+            "least_ms": rate.least_ms,
+            "floor_ms": rate.floor_ms,
+            "flops": rate.flops,
+            "bytes": rate.bytes,
+        }),
+        Err(error) => json!({ "case": name, "problem": error.to_string() }),
+    }
+}

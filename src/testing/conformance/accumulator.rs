@@ -1,0 +1,93 @@
+//! How many bits the sums of 8-bit products keep. The tensor cores are said to align what they add to the largest and
+//! to drop what lies 14 bits or so below; f32 would keep 23. A figure, not a check: nobody promises any.
+
+use crate::{
+    Result,
+    cuda::{
+        Device,
+        conformance::{Product, product},
+    },
+};
+
+const N: usize = 8;
+const K: usize = 128;
+/// K of one product.
+const STEP: usize = 32;
+const ROWS: usize = 64;
+/// The large term is 2^6, and the small ones are this many powers of two below.
+const LARGE: i32 = 6;
+const MOST: i32 = 23;
+
+/// A large and a small term, and down to which of the small ones their sum is exact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Where the terms stand.
+    pub place: &'static str,
+    /// The small term is subtracted.
+    pub negative: bool,
+    /// Every ratio up to 2 to this gives the exact sum; 23 is what f32 can hold.
+    pub bits: i32,
+}
+
+/// Places of the large and the small term along K.
+const PLACES: [(&str, usize, usize); 3] = [
+    ("one product", 0, 1),
+    ("small in the next product", 0, STEP),
+    ("small in the product before", STEP, 0),
+];
+
+/// The figures of a device.
+///
+/// # Errors
+/// The device's.
+pub fn kept_bits(device: &dyn Device) -> Result<Vec<Kept>> {
+    let mut figures = Vec::new();
+    for (place, large_at, small_at) in PLACES {
+        for negative in [false, true] {
+            let sums = sums(device, large_at, small_at, negative)?;
+            let exact = |ratio: i32| {
+                let small = 2.0_f32.powi(LARGE - ratio);
+                let sign = if negative { -1.0 } else { 1.0 };
+                sums[ratio as usize] == 2.0_f32.powi(LARGE) + sign * small
+            };
+            let first_lost = (1..=MOST).find(|&ratio| !exact(ratio));
+            figures.push(Kept {
+                place,
+                negative,
+                bits: first_lost.map_or(MOST, |ratio| ratio - 1),
+            });
+        }
+    }
+    Ok(figures)
+}
+
+/// 2^6 and, in row r, a term r powers of two below. Row r of A and two columns of B make it: the first column times
+/// 2^-9 where A alone cannot be small enough.
+fn sums(device: &dyn Device, large_at: usize, small_at: usize, negative: bool) -> Result<Vec<f32>> {
+    const TINY: i32 = -9;
+    let (mut a, mut b) = (vec![0; ROWS * K], vec![0; N * K]);
+    let is_tiny = |ratio: i32| LARGE - ratio < TINY;
+    for ratio in 0..=MOST {
+        let row = &mut a[ratio as usize * K..][..K];
+        row[large_at] = power_of_two(LARGE);
+        let exponent = LARGE - ratio - if is_tiny(ratio) { TINY } else { 0 };
+        row[small_at] = power_of_two(exponent) | if negative { 0x80 } else { 0 };
+    }
+    for (col, small) in [TINY, 0].into_iter().enumerate() {
+        b[col * K + large_at] = power_of_two(0);
+        b[col * K + small_at] = power_of_two(small);
+    }
+    let what = Product::E4m3 { registers: false };
+    let y = product(device, what, N, [&a, &b], [128; 2])?;
+    let sum = |ratio: i32| y[ratio as usize * N + usize::from(!is_tiny(ratio))];
+    Ok((0..=MOST).map(sum).collect())
+}
+
+/// The e4m3 byte of 2^exponent, from -9 to 8.
+fn power_of_two(exponent: i32) -> u8 {
+    if exponent >= -6 {
+        ((exponent + 7) << 3) as u8
+    } else {
+        1 << (exponent + 9)
+    }
+}

@@ -52,7 +52,6 @@ fn the_text_encoder_matches_the_reference() {
 }
 
 #[test]
-#[ignore = "half a minute on the emulator"]
 fn the_fast_video_decoder_matches_the_reference() {
     replay("vae", "turbo_small_t1", Policy::Lazy);
 }

@@ -12,7 +12,7 @@ pub(crate) const NORM: &[Mistake] = &[
     planted(
         "common.cuh",
         ["a step short in the warp's sum", ""],
-        ["lane > 0", "lane > 1"],
+        ["lane > 0; lane /= 2) x +=", "lane > 1; lane /= 2) x +="],
     ),
 ];
 

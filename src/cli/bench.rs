@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
+    precision::PrecisionArgument,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
@@ -21,6 +22,7 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop bench --stage base
   gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
+  gallop bench --stage base --precision fp8
   gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
 
 Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up.";
@@ -30,6 +32,8 @@ Weights are synthetic and inputs seeded, so no checkpoint is needed. A run befor
 pub(super) struct Arguments {
     #[command(flatten)]
     stage: StageArguments,
+    #[command(flatten)]
+    precision: PrecisionArgument,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -42,7 +46,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
-    let (model, job, work) = arguments.stage.work()?;
+    let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
     let executor = super::open_device(&arguments.device)?;
     let context = Context {
         executor: &*executor,
@@ -52,11 +56,12 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     let timings = bench(&context, &work, arguments.runs.into())?;
     let (width, height) = job.pixels();
     let title = format!(
-        "{} on {}: {} of {}, {width}x{height}, {} frames",
+        "{} on {}: {} of {}, precision {}, {width}x{height}, {} frames",
         work.stage.name(),
         executor.name(),
         work.part.key(),
         model,
+        arguments.precision.formats,
         job.frames()
     );
     if arguments.json {

@@ -8,6 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
+    precision::PrecisionArgument,
     progress::{Bars, Silent},
     report, terminal,
 };
@@ -43,6 +44,7 @@ Examples:
   gallop generate --prompt-file scene.txt --size 540p --seconds 4 --seed 7
   gallop generate --model /models/gallop --size 1080p --image first.png \"...\" -o out.mp4
   gallop generate --model /models/gallop --audio voice.wav --variant base \"...\"
+  gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
   gallop generate --json --quiet > report.json
 
 Without --model the built-in miniature runs: the whole path at tiny widths, untrained, so that the clip is noise.";
@@ -94,6 +96,8 @@ pub(super) struct Arguments {
     /// Network that makes the frames: the fast one, or the original at full quality
     #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
     decoder: Decoder,
+    #[command(flatten)]
+    precision: PrecisionArgument,
     /// auto, cpu or cuda:N
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
     device: String,
@@ -272,6 +276,7 @@ impl Arguments {
             text_features: self.text_features,
             softcap: self.softcap,
             decoder: self.decoder.into(),
+            formats: self.precision.formats,
             save_latents: self.save_latents,
         })
     }

@@ -1,5 +1,5 @@
-//! Where the buffers of a plan lie on the device: one allocation for activations, from the plan's lifetimes, one for
-//! weights, segment by segment, and one for the tables that kernels read.
+//! Where the buffers of a plan lie on the device: one allocation for activations, from the plan's lifetimes, and for
+//! what launches keep for a moment, one for weights, segment by segment, and one for the tables that kernels read.
 
 use std::ops::Range;
 
@@ -52,6 +52,8 @@ pub(super) struct Layout {
     weights: Vec<Option<usize>>,
     /// The weights each stretch of steps reads first, and the bytes they take.
     stretches: Vec<(Vec<Buf>, Range<usize>)>,
+    /// Bytes behind the arena's buffers.
+    workspace: usize,
 }
 
 impl Layout {
@@ -77,12 +79,26 @@ impl Layout {
             arena,
             weights,
             stretches,
+            workspace: 0,
         }
     }
 
-    /// Size of the arena.
+    /// The same with `bytes` of workspace.
+    pub(super) fn with_workspace(self, bytes: usize) -> Self {
+        Self {
+            workspace: bytes,
+            ..self
+        }
+    }
+
+    /// Size of the arena and the workspace behind it.
     pub(super) fn arena_bytes(&self) -> usize {
-        self.arena.bytes
+        self.arena.bytes.next_multiple_of(ALIGNMENT) + self.workspace
+    }
+
+    /// Where the workspace starts.
+    pub(super) fn workspace(&self, bases: Bases) -> u64 {
+        bases.arena + self.arena.bytes.next_multiple_of(ALIGNMENT) as u64
     }
 
     /// Size of all weights.
@@ -101,6 +117,16 @@ impl Layout {
     /// If no step reads it.
     pub(super) fn weight_offset(&self, buf: Buf) -> usize {
         self.weights[buf.index()].expect("weights that steps read have a place")
+    }
+
+    /// Whether `buf` lies anywhere: what its kernel does not write does not.
+    pub(super) fn has_place(&self, plan: &Plan, buf: Buf) -> bool {
+        let root = plan.root(buf);
+        let places = match plan.spec(root).role {
+            Role::Weight => &self.weights,
+            Role::Input | Role::State | Role::Scratch | Role::Output => &self.arena.offsets,
+        };
+        places[root.index()].is_some()
     }
 
     /// The bytes of the whole buffer `buf` in the arena.
@@ -155,12 +181,14 @@ pub(super) fn stretches(plan: &Plan) -> Vec<Range<usize>> {
     cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-/// Constants that kernels read, such as lists of tiles: collected while lowering, copied once.
+/// Constants that kernels read, such as lists of tiles: collected while lowering, copied once. And how much workspace
+/// launches ask for.
 pub(super) struct Tables {
     base: u64,
     bytes: Vec<u8>,
     /// Start and length of what was added, to add nothing twice.
     entries: Vec<Range<usize>>,
+    workspace: usize,
 }
 
 impl Tables {
@@ -170,7 +198,18 @@ impl Tables {
             base,
             bytes: Vec::new(),
             entries: Vec::new(),
+            workspace: 0,
         }
+    }
+
+    /// Asks for a workspace of at least `bytes`.
+    pub(super) fn ask_for_workspace(&mut self, bytes: usize) {
+        self.workspace = self.workspace.max(bytes);
+    }
+
+    /// The largest workspace asked for.
+    pub(super) fn workspace(&self) -> usize {
+        self.workspace
     }
 
     /// Address of a table of these bytes.

@@ -107,7 +107,8 @@ fn place(plan: &Plan, device: &dyn Device, fuse: bool) -> Result<(Layout, usize)
     let (units, tables) = lower(&context)?;
     let groups: Vec<_> = units.iter().map(|unit| unit.steps.clone()).collect();
     let unwritten: Vec<Buf> = units.into_iter().flat_map(|unit| unit.unwritten).collect();
-    let layout = Layout::new(plan, plan.arena_of_groups(&groups, &unwritten));
+    let layout = Layout::new(plan, plan.arena_of_groups(&groups, &unwritten))
+        .with_workspace(tables.workspace());
     check_memory(&layout, tables.bytes().len(), device)?;
     Ok((layout, tables.bytes().len()))
 }

@@ -91,6 +91,29 @@ const FUSED: &[Fusion] = &[
     },
     Fusion {
         length: 2,
+        is: |ops| {
+            matches!(
+                ops,
+                [Op::RmsNorm { .. }, Op::Silu | Op::Relu] | [Op::L2Norm { .. }, Op::Silu]
+            )
+        },
+        keeps: &[],
+        launch: launch::norm_silu::fused,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Conv3d(_), Op::Add]),
+        keeps: &[],
+        launch: launch::conv3d::added,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::UpsampleNearest, Op::Conv3d(_)]),
+        keeps: &[],
+        launch: launch::conv3d::doubled,
+    },
+    Fusion {
+        length: 2,
         is: |ops| matches!(ops, [Op::RowScale, Op::Quantize { .. }]),
         keeps: &[0],
         launch: launch::quantize::scaled_rows,

@@ -4,6 +4,8 @@ pub mod cases;
 mod compare;
 pub mod golden;
 mod judge;
+mod precision;
 
-pub use compare::compare;
+pub use compare::{DIRECTION, compare};
 pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};
+pub use precision::{LayerError, between};

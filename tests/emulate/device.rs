@@ -26,6 +26,7 @@ const GUARD_BYTES: usize = 256;
 
 /// The emulator; each launch gets a seed of its own.
 pub(crate) struct Emulated {
+    emulator: Emulator,
     policy: Policy,
     seed: u64,
     /// Bytes that may be allocated in all.
@@ -46,6 +47,7 @@ impl Emulated {
     /// A device whose launches run under `policy`, in orders that follow from `seed`.
     pub(crate) fn new(policy: Policy, seed: u64) -> Self {
         Self {
+            emulator: Emulator::load().clone(),
             policy,
             seed,
             capacity: 1 << 30,
@@ -58,6 +60,11 @@ impl Emulated {
             recording: Mutex::new(None),
             fault: Mutex::new(None),
         }
+    }
+
+    /// The same with other kernels.
+    pub(crate) fn with_kernels(self, emulator: Emulator) -> Self {
+        Self { emulator, ..self }
     }
 
     /// The same with so many bytes of memory.
@@ -106,7 +113,7 @@ impl Emulated {
             policy: self.policy,
         };
         let args: Vec<Arg> = launch.args().iter().map(arg).collect();
-        let outcome = Emulator::load().launch(kernel.name, &sizes, run, &args);
+        let outcome = self.emulator.launch(kernel.name, &sizes, run, &args);
         outcome.map_err(|problem| Error::device(format!("{launch}, {run}: {problem}")))
     }
 

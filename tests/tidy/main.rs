@@ -42,7 +42,7 @@ const BUDGETS: [(&str, usize); 20] = [
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen, and the server and the C interface have their shares still to spend.
-const WHOLE_CRATE: usize = 28_000;
+const WHOLE_CRATE: usize = 33_500;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

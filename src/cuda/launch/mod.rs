@@ -12,6 +12,7 @@ pub(super) mod attention_plain;
 pub(super) mod channel;
 pub(super) mod combine;
 pub(super) mod conv;
+pub(super) mod conv3d;
 pub(super) mod copy;
 pub(super) mod depthwise;
 pub(super) mod embed;
@@ -22,6 +23,7 @@ pub(super) mod gemm_fp8;
 pub(super) mod l2_norm;
 pub(super) mod linear_f32;
 pub(super) mod norm_rope;
+pub(super) mod norm_silu;
 pub(super) mod patch;
 pub(super) mod pixels;
 pub(super) mod quantize;
@@ -79,7 +81,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         Op::Snake => channel::snake(site),
         Op::Affine => channel::affine(site),
         Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(site, *conv),
-        Op::Conv3d(conv) => conv::conv3d(site, *conv),
+        Op::Conv3d(conv) => conv3d::conv3d(site, *conv),
         Op::Conv1d(conv) => conv::conv1d(site, *conv),
         Op::ConvTranspose1d { stride } => conv::conv_transpose1d(site, *stride),
         Op::WeightNorm => weight_norm::weight_norm(site),
@@ -87,6 +89,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         | Op::PixelShuffle(_)
         | Op::PixelUnshuffle(_)
         | Op::FrameShuffle
+        | Op::Bytes
         | Op::AverageDown { .. }
         | Op::DuplicateUp { .. } => pixels::pixels(site),
     }
@@ -104,6 +107,10 @@ impl Element for f32 {
 
 impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
+}
+
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
 }
 
 impl Element for E4m3 {

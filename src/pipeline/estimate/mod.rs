@@ -1,17 +1,18 @@
 //! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
 //!
-//! Loads no weights and runs nothing. Times are estimates; [`assumptions`] says what they rest on. Read
+//! Loads no weights and runs nothing. Times are estimates; [`Estimate::assumptions`] says what they rest on. Read
 //! [`estimate`] first.
 
 mod gpu;
 mod stages;
 
-pub use gpu::{Gpu, WeightFormat, assumptions};
+pub use gpu::Gpu;
 pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
 
 use super::Stage;
 use crate::{
-    plan::{Op, Plan},
+    DType,
+    plan::{Op, Plan, Spec},
     weights::Component,
 };
 
@@ -75,8 +76,8 @@ pub struct StageEstimate {
 pub struct Estimate {
     /// The GPU.
     pub gpu: Gpu,
-    /// How matrices are stored.
-    pub weights: WeightFormat,
+    /// Whether any product is of 8 bits.
+    pub has_eight_bit: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
     /// The fastest way that fits; none if nothing does.
@@ -84,11 +85,17 @@ pub struct Estimate {
 }
 
 /// What `work` takes on `gpu`.
-pub fn estimate(work: &[Work], weights: WeightFormat, gpu: &Gpu) -> Estimate {
-    let stages = work.iter().map(|work| stage(work, weights, gpu)).collect();
+pub fn estimate(work: &[Work], gpu: &Gpu) -> Estimate {
+    let stages = work.iter().map(|work| stage(work, gpu)).collect();
+    let specs = |call: &Call| {
+        call.plan
+            .buffers()
+            .iter()
+            .any(|spec| spec.dtype == DType::E4m3)
+    };
     let mut estimate = Estimate {
         gpu: gpu.clone(),
-        weights,
+        has_eight_bit: work.iter().flat_map(|work| &work.calls).any(specs),
         stages,
         residency: None,
     };
@@ -99,6 +106,11 @@ pub fn estimate(work: &[Work], weights: WeightFormat, gpu: &Gpu) -> Estimate {
 }
 
 impl Estimate {
+    /// What the times rest on, in words.
+    pub fn assumptions(&self) -> String {
+        gpu::assumptions(self.has_eight_bit)
+    }
+
     /// Most of the GPU's memory that is used at a time.
     pub fn peak_bytes(&self, how: Residency) -> u64 {
         let most =
@@ -131,12 +143,7 @@ impl Estimate {
     }
 }
 
-fn stage(work: &Work, weights: WeightFormat, gpu: &Gpu) -> StageEstimate {
-    // What stays as published is not stored in eight bits.
-    let format = match work.part {
-        Component::Dit(_) => weights,
-        _ => WeightFormat::Bf16,
-    };
+fn stage(work: &Work, gpu: &Gpu) -> StageEstimate {
     let mut all = StageEstimate {
         stage: work.stage,
         part: work.part,
@@ -153,8 +160,8 @@ fn stage(work: &Work, weights: WeightFormat, gpu: &Gpu) -> StageEstimate {
     for Call { plan, runs } in &work.calls {
         let times = *runs as f64;
         let cost = plan.total_cost();
-        let layers = layers(plan, format);
-        let seconds = gpu::seconds(plan, format, gpu);
+        let layers = layers(plan);
+        let seconds = gpu::seconds(plan, gpu);
         let copied = layers.streamed as f64 / gpu.link;
         all.runs += runs;
         all.flops += times * cost.flops;
@@ -178,7 +185,7 @@ struct Layers {
     slots: u64,
 }
 
-fn layers(plan: &Plan, format: WeightFormat) -> Layers {
+fn layers(plan: &Plan) -> Layers {
     let bytes = |label: &str| -> u64 {
         let within = |name: &str| {
             name.strip_prefix(label)
@@ -187,7 +194,7 @@ fn layers(plan: &Plan, format: WeightFormat) -> Layers {
         plan.weights()
             .map(|buf| plan.spec(buf))
             .filter(|spec| spec.part.is_none() && within(&spec.label))
-            .map(|spec| spec_bytes(spec, format))
+            .map(spec_bytes)
             .sum()
     };
     let segments: Vec<u64> = plan
@@ -199,11 +206,11 @@ fn layers(plan: &Plan, format: WeightFormat) -> Layers {
         .weights()
         .map(|buf| plan.spec(buf))
         .filter(|spec| spec.part.is_none())
-        .map(|spec| spec_bytes(spec, format))
+        .map(spec_bytes)
         .sum();
     let streamed: u64 = segments.iter().sum();
     // Rows of the embedding are picked on the host.
-    let on_host: u64 = tables(plan, format);
+    let on_host: u64 = tables(plan);
     Layers {
         fixed: all - streamed - on_host,
         streamed,
@@ -211,17 +218,17 @@ fn layers(plan: &Plan, format: WeightFormat) -> Layers {
     }
 }
 
-fn spec_bytes(spec: &crate::plan::Spec, format: WeightFormat) -> u64 {
-    format.bytes(spec.shape.rows(), spec.shape.count(), spec.dtype)
+fn spec_bytes(spec: &Spec) -> u64 {
+    (spec.shape.count() * spec.dtype.size()) as u64
 }
 
 /// Bytes of the tables that `embed` steps read a few rows of.
-fn tables(plan: &Plan, format: WeightFormat) -> u64 {
+fn tables(plan: &Plan) -> u64 {
     let embeds = plan
         .steps()
         .iter()
         .filter(|step| matches!(step.op, Op::Embed { .. }));
     embeds
-        .map(|step| spec_bytes(plan.spec(step.reads[1]), format))
+        .map(|step| spec_bytes(plan.spec(step.reads[1])))
         .sum()
 }

@@ -4,7 +4,8 @@
 // Two blocks, a cluster, make neighbouring rows of the same columns. Each loads its own rows of x,
 // and half of the rows of w into both blocks: 32 KB from L2 per stage and block. Alone it would be
 // 48 KB; sharing x, the smaller operand, by two blocks side by side 40 KB. Where a group ends, the
-// second block may have no rows: it loads and multiplies like any other and stores nothing.
+// second block may have no rows: it loads and multiplies like any other and stores nothing. There
+// is no kernel of single blocks: only a product of at most TILE_M rows would gain.
 //
 //   for tile of this cluster's share:
 //       producer warp:   for each stage of k: wait until both blocks have released it;
@@ -12,8 +13,8 @@
 //       two warpgroups:  for each stage of k: wait full; multiply; release it to both blocks
 //                        scale, activate or add, store
 //
-// Any m, n, k: what a box reads outside of its tensor is zero. Rows of a tile behind its group's end
-// are computed with the wrong weights and not stored.
+// Any m, n, k: what a box reads outside of its tensor is zero. Rows of a tile behind its group's
+// end are computed with the wrong weights and not stored.
 #pragma once
 
 #include "activation.cuh"
@@ -68,8 +69,8 @@ struct Walk {
 struct Part {
     int warpgroup, row, end, col, weight_row;
 
-    // Row and column in the part of the first accumulator of this thread: number 4 j + 2 h + i is of
-    // the row 8 h and the column 8 j + i further on.
+    // Row and column in the part of the first accumulator of this thread: number 4 j + 2 h + i is
+    // of the row 8 h and the column 8 j + i further on.
     DEVICE static int thread_row() { return threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4; }
     DEVICE static int thread_col() { return threadIdx.x % 4 * 2; }
 };

@@ -1,5 +1,5 @@
-// gemm: p[r, :] = s[r] ws[g n : (g + 1) n] (x[r, :] w[g n : (g + 1) n, :]^T),  one block of n weight
-//       rows per group g of rows
+// gemm: p[r, :] = s[r] ws[g n : (g + 1) n] (x[r, :] w[g n : (g + 1) n, :]^T),
+//       one block of n weight rows per group g of rows
 //       y = p;  swiglu7: y[r, j] = swiglu7(p[r, 2 j], p[r, 2 j + 1]);  gelu7: y = gelu7(p);
 //       swiglu7_e4m3, gelu7_e4m3: the same in bf16 times f;  add: y = z + p   (see activation.cu)
 //
@@ -26,8 +26,9 @@
 //   bound   tensor cores: 2 m n k FLOP at 8192 per SM and clock
 //   math    e4m3 products, f32 sums; p is rounded to bf16 once, also where it is not stored; what
 //           is made of it is computed in f32 and rounded at the store, for e4m3 to bf16 before
-//   error   p within twice the rounding of p to bf16, as long as TILE_K products are summed exactly;
-//           f32: that of k additions in f32; y as activation.cu and combine.cu make it of p
+//   error   p within twice the rounding of p to bf16, as long as the sums of TILE_K products are
+//           good to 13 bits; f32: that, and k / TILE_K additions in f32; y as activation.cu and
+//           combine.cu make it of p
 
 #include "gemm.cuh"
 

@@ -80,11 +80,13 @@ fn read(sources: &[PathBuf]) -> String {
     let text = |path: &Path| {
         fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
-    let headers = kernel_files("cuh");
-    let known: Vec<_> = headers
-        .iter()
-        .flat_map(|path| signature::header_constants(&text(path)))
-        .collect();
+    // What the headers' modules show; of their structures' constants only other constants are made.
+    let constants = |path: &PathBuf| {
+        let all = signature::header_constants(&text(path));
+        (stem(path).to_string(), all)
+    };
+    let headers: Vec<_> = kernel_files("cuh").iter().map(constants).collect();
+    let known: Vec<_> = headers.iter().flat_map(|(_, all)| all.clone()).collect();
     let read = |path: &PathBuf| {
         let source = signature::parse(&text(path), &known);
         (
@@ -92,7 +94,12 @@ fn read(sources: &[PathBuf]) -> String {
             source.unwrap_or_else(|why| panic!("{}: {why}", path.display())),
         )
     };
-    stubs::stubs(&sources.iter().map(read).collect::<Vec<_>>())
+    let shown = headers.into_iter().filter_map(|(name, mut constants)| {
+        constants.retain(|(name, _)| !name.contains(':'));
+        let kernels = Vec::new();
+        (!constants.is_empty()).then_some((name, signature::Source { constants, kernels }))
+    });
+    stubs::stubs(&sources.iter().map(read).chain(shown).collect::<Vec<_>>())
 }
 
 /// Compiles everything and says what was built, or why nothing was; kernels that do not compile stop the build.

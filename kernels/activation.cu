@@ -22,15 +22,9 @@
 //   math    f32, one rounding at the store; to e4m3 a second one, which saturates
 //   error   within 1 bf16 ulp of src/cpu/activation.rs; e4m3 is that of the bf16, bit for bit
 
-#include "common.cuh"
+#include "activation.cuh"
 
 constexpr int THREADS = 256;
-constexpr float LIMIT = 7.0f;
-
-DEVICE float gelu7(float u) {
-    const float a = fminf(u, LIMIT);
-    return a * sigmoid(1.702f * a);
-}
 
 DEVICE float gelu_tanh(float u) {
     constexpr float TWICE_SQRT_2_OVER_PI = 1.59576912f;
@@ -81,8 +75,7 @@ DEVICE void swiglu7(Out* y, const bf16* u, int rows, int cols, int u_pitch, int 
     UNROLL
     for (int k = 0; k < Vec8::SIZE; ++k) {
         const Vec8& pairs = k < Vec8::SIZE / 2 ? low : high;
-        const float a = pairs.v[2 * k % Vec8::SIZE], b = pairs.v[2 * k % Vec8::SIZE + 1];
-        value.v[k] = gelu7(a) * (fminf(fmaxf(b, -LIMIT), LIMIT) + 1.0f);
+        value.v[k] = swiglu7(pairs.v[2 * k % Vec8::SIZE], pairs.v[2 * k % Vec8::SIZE + 1]);
     }
     store(y + at.in(y_pitch), value, at.count, factor);
 }

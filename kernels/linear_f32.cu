@@ -8,7 +8,8 @@
 //
 // For the embedders and heads, whose weights are f32 and whose products must be f32 as well. A number is the sum of three
 // bf16, x = h + m + l, each the rest of the one before it, rounded: 24 bits. Of the nine products of parts the
-// tensor cores make the six largest; the other three are below 2^-26 of the whole.
+// tensor cores make the six largest; the other three are below 2^-26 of the whole. They are reported to cut off what
+// they add instead of rounding it, which over all of k would cost more than f32 does: so they sum TILE_K columns only.
 //
 //   the first tile of w to shared memory in parts, that of x to registers
 //   for each TILE_K of k:

@@ -6,19 +6,21 @@
 // frame_shuffle:    y[2t + f, i, j, c] = x[t, i, j, f C + c],  C channels of y
 // average_down:     y[t, i, j, o] = mean over m in [o g, (o + 1) g) of x[F t + f - missing, S i + r, S j + s, c],
 //                   m = ((c F + f) S + r) S + s; zero in front of the first frame
+// bytes:            y[t, i, j C + c] = trunc(255 min(max(x[t, i, j, c] / 2 + 1 / 2, 0), 1)), C channels of x
 // duplicate_up:     y[F t + f - (F - 1), S i + r, S j + s, o] = x[t, i, j, (((o F + f) S + r) S + s) / g]
 //
 //   x       rows x_pitch elements apart, 16-byte aligned, x_pitch % 8 == 0
-//   y       `rows` rows of `cols` channels, y_pitch elements apart, likewise; height and width are those of y
+//   y       `rows` rows of `cols` channels, y_pitch elements apart, likewise; height and width are those of y.
+//           Of bytes a row is a line of pixels, and rows, cols and width are those of x
 //   sizes   rows * ceil(cols / 8) < 2^31
 //   F, S    `frames` and `space`; g is `group`, missing = F ceil(T / F) - T for the T frames of x
 //   row_step  1 or 2
 //
-// One thread per eight channels of y. The name ends in the type of x and y.
+// One thread per eight channels of y, for bytes of x. The name ends in the type of x and y, for bytes of x.
 //
 //   launch  grid (ceil(rows * ceil(cols / 8) / THREADS)), block THREADS, no dynamic shared memory
 //   bound   HBM: the sizes of x and y, once the sectors that neighbours share come from L2
-//   math    average_down in f32, m ascending, one rounding at the store; the others none
+//   math    average_down in f32, m ascending, one rounding at the store; bytes in f32; the others none
 //   error   none; average_down that of g additions in f32
 
 #include "common.cuh"
@@ -210,3 +212,19 @@ duplicate_up_f32(float* y, const float* x, int rows, int cols, int height, int w
     duplicate_up(y, x, rows, cols, height, width, frames, space, group, x_pitch, y_pitch);
 }
 K_EXPORT(duplicate_up_f32)
+
+K_KERNEL(THREADS, 1)
+bytes_bf16(unsigned char* y, const bf16* x, int rows, int cols, int width, int x_pitch,
+           int y_pitch) {
+    const Chunk at = Chunk::of_thread(cols);
+    if (at.row >= rows) return;
+    const Vec8 value = Vec8::load(x + at.in(x_pitch));
+    y += int64_t{at.row / width} * y_pitch + at.row % width * cols + at.col;
+    UNROLL
+    for (int k = 0; k < Vec8::SIZE; ++k) {
+        // The maximum with what is not a number is zero.
+        const float share = fminf(fmaxf(fmaf(0.5f, value.v[k], 0.5f), 0.0f), 1.0f);
+        if (k < at.count) y[k] = static_cast<unsigned char>(share * 255.0f);
+    }
+}
+K_EXPORT(bytes_bf16)

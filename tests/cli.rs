@@ -43,6 +43,11 @@ impl Scratch {
         Run::of(&self.command(arguments).output().unwrap())
     }
 
+    /// The same with arguments that have no spaces.
+    fn line(&self, line: &str) -> Run {
+        self.run(&line.split(' ').collect::<Vec<_>>())
+    }
+
     /// Names in the folder, hidden ones included.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap();
@@ -133,6 +138,7 @@ fn help_lists_exit_codes_and_every_subcommand_has_examples() {
         "inspect",
         "doctor",
         "synth",
+        "pack",
         "completions",
         "man",
     ] {
@@ -166,6 +172,18 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
         &["generate", "--steps", "0", "x"],
         &["generate", "--quality", "11", "x"],
         &["generate", "--hold-audio", "x"],
+        &["generate", "--precision", "fp4", "x"],
+        &["generate", "--precision", "layers.9=fp8", "x"],
+        &["plan", "--precision", "layers.40=fp8"],
+        &[
+            "pack",
+            "--precision",
+            "attention.core=fp8",
+            "--model",
+            "a",
+            "-o",
+            "b",
+        ],
         &["generate", "--prompt-file", "a", "x"],
         &["generate", "--device", "gpu", "x"],
         &["plan", "--gpu", "h300"],
@@ -632,6 +650,69 @@ fn compare_judges_every_step_of_a_stage() {
     assert_eq!(scratch.run(&["compare", "--stage", "sr"]).code, 2);
 }
 
+const COMPARE: &str = "compare --device cpu --size 64x64 --seconds 1";
+
+#[test]
+fn compare_sets_two_precisions_against_each_other_layer_by_layer() {
+    let scratch = Scratch::new("compare-precisions");
+    let report = scratch.line(&format!("{COMPARE} --precision fp8 --against bf16 --json"));
+    assert_eq!(report.code, 0, "{report:?}");
+    let report = report.json();
+    let layers = report["layers"].as_array().unwrap();
+    let error = |label: &str| {
+        let found = layers.iter().find(|layer| layer["what"] == label);
+        let found = found.unwrap_or_else(|| panic!("{label} in {layers:?}"));
+        found["error"].as_f64().unwrap()
+    };
+    let [first, last] = [0, 3].map(|n| error(&format!("block.layers.{n}.mlp_residual")));
+    assert!(0.0 < first && first < last && last < 1.0, "{layers:?}");
+    assert!(error("latent.video") < 1.0 && error("latent.audio") < 1.0);
+    // Only the last layer differs.
+    let last = scratch.line(&format!(
+        "{COMPARE} --precision layers.3=fp8 --against bf16"
+    ));
+    let is_equal = |label: &str| {
+        let line = last.out.lines().find(|line| line.starts_with(label));
+        line.is_some_and(|line| line.ends_with(" 0.00e0"))
+    };
+    let is_right = is_equal("block.layers.2") && !is_equal("block.layers.3");
+    assert!(is_right, "{last:?}");
+    // The numbers of a folder are those of the files, which here are not the ones that are made up otherwise.
+    assert_eq!(scratch.line("synth -o model --seed 9").code, 0);
+    let packed = "pack --model model --network distill --precision layers.3=fp8 -o packed";
+    assert_eq!(scratch.line(packed).code, 0);
+    let of = |rules: &str| scratch.line(&format!("{COMPARE} --against bf16 {rules}"));
+    let files = of("--model model --precision layers.3=fp8");
+    assert!(files.code == 0 && files.out != last.out, "{files:?}");
+    assert_eq!(of("--model packed").code, 2, "bf16 is not there any more");
+    for rules in ["", "--stage decode --precision fp8"] {
+        let run = of(rules.trim());
+        assert!(run.code == 2, "{run:?}");
+    }
+}
+
+#[test]
+fn compare_draws_what_it_found() {
+    let scratch = Scratch::new("compare-plot");
+    let layers = scratch.line(&format!(
+        "{COMPARE} --precision fp8 --against bf16 --plot a.svg"
+    ));
+    let steps = scratch.line(&format!("{COMPARE} --precision fp8 --plot b.svg --all"));
+    let is_right = layers.code == 0 && steps.code == 0 && steps.out.contains("row_scale");
+    assert!(is_right, "{layers:?} {steps:?}");
+    assert_eq!(scratch.names(), ["a.svg", "b.svg"]);
+    let marks = |name| {
+        let svg = fs::read_to_string(scratch.0.join(name)).unwrap();
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+        svg.matches("<circle").count()
+    };
+    assert_eq!(marks("a.svg"), layers.out.lines().count() - 2);
+    // Each step has its error and its direction.
+    assert_eq!(2 * marks("b.svg"), steps.out.lines().count() - 1);
+    let run = scratch.line(&format!("{COMPARE} --plot missing/a.svg"));
+    assert_eq!(run.code, 6, "{run:?}");
+}
+
 #[test]
 fn inspect_says_what_is_missing_and_where_it_is_published() {
     let scratch = Scratch::new("inspect");
@@ -696,6 +777,149 @@ fn synth_makes_a_folder_that_inspect_and_generate_take() {
         run.code == 4 && run.out.contains("damaged") && run.out.contains("missing"),
         "{run:?}"
     );
+}
+
+/// Where the bytes of `tensor` start in a safetensors file.
+fn offset_of(file: &[u8], tensor: &str) -> usize {
+    let length = usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap();
+    let header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    let start = header[tensor]["data_offsets"][0].as_u64().unwrap();
+    8 + length + usize::try_from(start).unwrap()
+}
+
+#[test]
+fn a_packed_model_makes_the_same_clip_as_rounding_on_load() {
+    let scratch = Scratch::new("pack");
+    assert_eq!(scratch.line("synth -o model").code, 0);
+    let rules = "fp8,layers.0=bf16";
+    let run = scratch.line(&format!(
+        "pack --model model --precision {rules} -o packed --json"
+    ));
+    assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
+    let report = run.json();
+    let networks = report["networks"].as_array().unwrap();
+    assert_eq!(networks.len(), 4);
+    assert_eq!(networks[0]["eight_bit_layers"], 12);
+    assert_eq!(scratch.names(), ["model", "packed"]);
+    let run = scratch.line("inspect packed");
+    let is_shown = run.out.contains("12 layers of 8 bits") && !run.out.contains("missing");
+    assert!(run.code == 0 && is_shown, "{run:?}");
+
+    let make = |name: &str, arguments: &[&str]| {
+        let run = scratch.run(&[&["generate", "x", "-o", name][..], &SMALL, arguments].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        fs::read(scratch.0.join(name)).unwrap()
+    };
+    let packed = make("packed.mp4", &["--model", "packed"]);
+    assert!(packed == make("on-load.mp4", &["--model", "model", "--precision", rules]));
+    assert!(packed == make("built-in.mp4", &["--precision", rules]));
+    assert!(packed != make("bf16.mp4", &["--model", "model"]));
+    let run = scratch.line("plan --model packed --text base");
+    assert!(run.out.contains("quantize{factor: 8}"), "{run:?}");
+}
+
+#[test]
+fn pack_replaces_nothing_that_it_should_not() {
+    let scratch = Scratch::new("pack-replaces");
+    assert_eq!(scratch.line("synth -o model").code, 0);
+    assert_eq!(scratch.line("pack --model model -o packed").code, 0);
+    fs::create_dir(scratch.0.join("other")).unwrap();
+    scratch.write("other/diary.txt", "not a model");
+    for (line, code, text) in [
+        ("pack --model model -o packed", 6, "empty folder"),
+        ("pack --model model --force -o other", 6, "gallop.json"),
+        ("pack --model packed --force -o packed", 6, "itself"),
+        // Its other parts lie there.
+        ("pack --model packed --force -o model", 6, "itself"),
+        ("pack --model other -o new", 4, "no denoising network"),
+        (
+            "generate x --model packed --precision layers.1-2=bf16",
+            2,
+            "block.layers.1.attention",
+        ),
+    ] {
+        let run = scratch.line(line);
+        assert!(run.code == code && run.err.contains(text), "{run:?}");
+    }
+    assert_eq!(scratch.names(), ["model", "other", "packed"]);
+    let run = scratch.line("pack --model model --network base --force -o packed");
+    assert!(run.code == 0 && run.out.contains("16 layers"), "{run:?}");
+    assert_eq!(scratch.line("inspect packed").code, 0);
+}
+
+#[test]
+fn a_damaged_packed_model_is_refused_with_file_and_tensor() {
+    let scratch = Scratch::new("pack-damaged");
+    assert_eq!(scratch.run(&["synth", "-o", "model"]).code, 0);
+    let run = scratch.run(&[
+        "pack",
+        "--model",
+        "model",
+        "--network",
+        "distill",
+        "-o",
+        "packed",
+    ]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let path = scratch.0.join("packed/distill/model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let weight = "block.layers.2.mlp.down_proj.weight";
+    let scale = &format!("{weight}_scale");
+    let damages: [(&str, usize, &[u8], &str); 5] = [
+        (weight, 3, &[0x7f], "element 3"),
+        (weight, 1000, &[0xff], "element 1000"),
+        (scale, 4, &0.0_f32.to_le_bytes(), "element 1 is 0"),
+        (scale, 8, &(-1.0_f32).to_le_bytes(), "element 2 is -1"),
+        (scale, 0, &f32::INFINITY.to_le_bytes(), "element 0 is inf"),
+    ];
+    for (tensor, within, bytes, text) in damages {
+        let mut damaged = whole.clone();
+        let start = offset_of(&damaged, tensor) + within;
+        damaged[start..start + bytes.len()].copy_from_slice(bytes);
+        fs::write(&path, damaged).unwrap();
+        let run = scratch.run(&[&["generate", "x", "--model", "packed"][..], &SMALL].concat());
+        let named = ["distill/model.safetensors", tensor, text];
+        assert!(
+            run.code == 4 && named.iter().all(|text| run.err.contains(text)),
+            "{run:?}"
+        );
+        assert_eq!(scratch.names(), ["model", "packed"]);
+    }
+}
+
+#[test]
+fn an_interrupted_pack_leaves_nothing() {
+    let scratch = Scratch::new("pack-interrupt");
+    let config = r#"{"num_layers": 40, "hidden_size": 1024, "head_dim": 128, "num_heads_q": 8, "num_heads_kv": 1,
+        "video_in_channels": 192, "audio_in_channels": 64, "text_in_channels": 8, "mm_layers": [],
+        "gelu7_layers": [], "local_attn_layers": [], "post_norm_layers": [], "enable_attn_gating": true}"#;
+    scratch.write("dit.json", config);
+    let made = [
+        "synth",
+        "--network",
+        "dit",
+        "--config",
+        "dit.json",
+        "-o",
+        "base",
+    ];
+    assert_eq!(scratch.run(&made).code, 0);
+    scratch.write(
+        "gallop.json",
+        r#"{"base": {"path": "base", "config": "dit.json"}}"#,
+    );
+    let before = scratch.names();
+    let mut command = scratch.command(&["pack", "--model", ".", "-o", "packed"]);
+    let child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("packing", || scratch.names() != before);
+    interrupt(&child);
+    let run = Run::of(&child.wait_with_output().unwrap());
+    assert!(run.code == 130, "{run:?}");
+    assert_eq!(scratch.names(), before);
 }
 
 #[test]

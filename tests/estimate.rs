@@ -8,15 +8,15 @@ use gallop::{
     Result,
     device::needs,
     pipeline::{
-        Stage,
-        estimate::{Estimate, Gpu, Residency, Scenario, WeightFormat, estimate, stages},
+        Formats, Stage,
+        estimate::{Estimate, Gpu, Residency, Scenario, estimate, stages},
         networks::{Networks, Sizes},
         request::{BaseVariant, Request, Size, VideoDecoder, resolve},
     },
     weights::{Component, Variant},
 };
 
-fn published(size: Size, weights: WeightFormat, gpu: &str) -> Estimate {
+fn published(size: Size, formats: &str, gpu: &str) -> Estimate {
     let networks = Networks::published();
     let request = Request {
         size: Some(size),
@@ -30,9 +30,10 @@ fn published(size: Size, weights: WeightFormat, gpu: &str) -> Estimate {
         variant: BaseVariant::Distill,
         steps: None,
         decoder: VideoDecoder::Turbo,
+        formats: formats.parse().unwrap(),
     };
-    let work = stages(&networks, &job, &scenario);
-    estimate(&work, weights, &Gpu::named(gpu).unwrap(), &needs).unwrap()
+    let work = stages(&networks, &job, &scenario).unwrap();
+    estimate(&work, &Gpu::named(gpu).unwrap(), &needs).unwrap()
 }
 
 /// `value` within 0.5 % of `table`.
@@ -58,7 +59,7 @@ fn arithmetic_is_that_of_the_published_tables() {
         (Size::P1080, Some(3.828e15), 1191e12),
     ];
     for (size, sr, decode) in table {
-        let estimate = published(size, WeightFormat::Bf16, "h100");
+        let estimate = published(size, "bf16", "h100");
         assert_close(flops_of_a_run(&estimate, Stage::Base), 1.013e14);
         if let Some(sr) = sr {
             assert_close(flops_of_a_run(&estimate, Stage::SuperResolution), sr);
@@ -98,7 +99,7 @@ fn times_are_near_those_expected_of_good_kernels() {
         let stage = estimate.stages.iter().find(|s| s.stage == stage).unwrap();
         stage.resident_seconds
     };
-    let bf16 = published(Size::P1080, WeightFormat::Bf16, "h100");
+    let bf16 = published(Size::P1080, "bf16", "h100");
     assert!(
         (27.0..31.0).contains(&seconds(&bf16, Stage::SuperResolution)),
         "{bf16:#?}"
@@ -111,29 +112,20 @@ fn times_are_near_those_expected_of_good_kernels() {
         (2.2..3.2).contains(&seconds(&bf16, Stage::DecodeVideo)),
         "{bf16:#?}"
     );
-    let fp8 = published(Size::P1080, WeightFormat::Fp8, "h100");
+    let fp8 = published(Size::P1080, "fp8", "h100");
     assert!(seconds(&fp8, Stage::SuperResolution) < seconds(&bf16, Stage::SuperResolution));
 }
 
 #[test]
 fn what_does_not_fit_is_staged_then_streamed_then_refused() {
     let how = |size, weights, gpu| published(size, weights, gpu).residency;
+    assert_eq!(how(Size::P1080, "bf16", "h200"), Some(Residency::Resident));
+    assert_eq!(how(Size::P1080, "bf16", "h100"), Some(Residency::Staged));
     assert_eq!(
-        how(Size::P1080, WeightFormat::Bf16, "h200"),
-        Some(Residency::Resident)
-    );
-    assert_eq!(
-        how(Size::P1080, WeightFormat::Bf16, "h100"),
-        Some(Residency::Staged)
-    );
-    assert_eq!(
-        how(Size::P256, WeightFormat::Bf16, "rtx4090"),
+        how(Size::P256, "bf16", "rtx4090"),
         Some(Residency::Streamed)
     );
-    assert_eq!(
-        how(Size::P256, WeightFormat::Fp8, "rtx4090"),
-        Some(Residency::Staged)
-    );
+    assert_eq!(how(Size::P256, "fp8", "rtx4090"), Some(Residency::Staged));
     let mut small = Gpu::named("rtx4090").unwrap();
     small.memory_bytes = 2 << 30;
     let estimate = guided(Size::P256, &small).unwrap();
@@ -159,9 +151,10 @@ fn guided(size: Size, gpu: &Gpu) -> Result<Estimate> {
         variant: BaseVariant::Base,
         steps: Some(3),
         decoder: VideoDecoder::Wan,
+        formats: Formats::default(),
     };
-    let work = stages(&networks, &job, &scenario);
-    estimate(&work, WeightFormat::Bf16, gpu, &needs)
+    let work = stages(&networks, &job, &scenario)?;
+    estimate(&work, gpu, &needs)
 }
 
 #[test]
@@ -177,10 +170,10 @@ fn what_no_kernel_can_run_is_named() {
 
 #[test]
 fn the_published_preset_fits_gpus_of_80_and_48_gigabytes() {
-    for (weights, gigabytes) in [(WeightFormat::Bf16, 80), (WeightFormat::Fp8, 48)] {
+    for (weights, gigabytes) in [("bf16", 80), ("fp8", 48)] {
         let estimate = published(Size::P1080, weights, "h100");
         let staged = estimate.peak_bytes(Residency::Staged);
-        println!("{}: {:.1} GB", weights.name(), staged as f64 / 1e9);
+        println!("{weights}: {:.1} GB", staged as f64 / 1e9);
         // The driver, the kernels and the graphs have the rest.
         assert!(
             staged + (2 << 30) < gigabytes * 1_000_000_000,
@@ -188,6 +181,6 @@ fn the_published_preset_fits_gpus_of_80_and_48_gigabytes() {
         );
     }
     // Streamed, both fit the smallest GPU that is named here.
-    let estimate = published(Size::P1080, WeightFormat::Bf16, "rtx4090");
+    let estimate = published(Size::P1080, "bf16", "rtx4090");
     assert_eq!(estimate.residency, Some(Residency::Streamed));
 }

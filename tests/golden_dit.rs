@@ -8,7 +8,15 @@ use std::collections::BTreeSet;
 use gallop::{
     cpu::Cpu,
     model::dit::{self, Config, Coordinates, History, Pass, Sequence},
+    pipeline::{
+        Context, Formats,
+        denoise::{Network, Sampling, Start, denoise},
+        networks::Sizes,
+    },
     plan::Grid,
+    sampler::Method,
+    testing::{golden::Suite, relative_l2},
+    weights::{self, Synthetic, Variant, Weights},
 };
 
 const GRID: Grid = Grid {
@@ -128,6 +136,71 @@ fn the_published_network_is_the_one_of_the_specification() {
     let flops = plan.total_cost().flops;
     assert!((flops / 3.828e15 - 1.0).abs() < 1e-3, "{flops:e}");
     assert!(plan.arena().bytes < plan.separate_bytes() / 20);
+}
+
+/// What 8 bits cost a whole clip of the golden case, as a multiple of what bf16 costs it; both against the run without
+/// rounding, of which the network answers small roundings in proportion.
+///
+/// Where a product is of 8 bits its two sides are rounded to 4 bits of significand. In bf16 one of them and the result
+/// are rounded to 8 bits, in the same number and to the same effect: an error of a weight is one of the result, as large
+/// relative to it. So each place costs at most 2^4 times as much, and bf16's own roundings stay: at most 17 times in all.
+/// bf16 rounds in places beside products as well (11 results of a layer against 8 sides), so less is to be expected; but
+/// less than 4 times would mean that 15 of 16 parts of the error come from those.
+#[test]
+fn eight_bits_cost_what_their_rounding_says() {
+    let suites = common::suites("dit");
+    let mut cases = suites.iter().flat_map(Suite::cases);
+    let case = cases.find(|case| case.name() == "e2e_distill8").unwrap();
+    let tensors = case.tensors().unwrap();
+    let given = |label: &str| {
+        let tensor = tensors.get(label).unwrap();
+        tensor.reshape(&tensor.shape().extents()[1..])
+    };
+    let start = Start {
+        video: given("in.noise.init_video"),
+        audio: given("in.noise.init_audio"),
+        text: vec![given("in.context")],
+        image: None,
+    };
+    let sampling = Sampling {
+        method: Method::Renoise,
+        steps: 8,
+        guidance: None,
+        updates_audio: true,
+    };
+    let config: Config = case.field("config").unwrap();
+    let wants = Sizes::Dit(config.clone()).wants();
+    let latents = |rules: &str, context: &Context<'_>| {
+        let formats: Formats = rules.parse().unwrap();
+        let eight_bit = formats.eight_bit(Variant::Distill, &config, &BTreeSet::new());
+        let eight_bit = eight_bit.unwrap();
+        let seed = case.field("weights_seed").unwrap();
+        let weights = Synthetic::new(weights::Network::Dit, &wants, seed).unwrap();
+        let network = Network {
+            config: config.clone(),
+            weights: Weights::new(Box::new(weights)).in_eight_bits(eight_bit.clone()),
+            coordinates: Coordinates::V2,
+            reach: case.field("frame_receptive_field").unwrap(),
+            shift: 5.0,
+            eight_bit,
+        };
+        let draw = |name: &str, _: &[usize]| Ok(given(&format!("in.noise.{name}")));
+        denoise(context, &network, &start, &sampling, &draw, &mut |_| Ok(())).unwrap()
+    };
+    let exact = latents("bf16", &Context::new(&Cpu).in_f32());
+    let errors = ["bf16", "fp8"].map(|rules| {
+        let got = latents(rules, &Context::new(&Cpu));
+        [(&got.video, &exact.video), (&got.audio, &exact.audio)]
+            .map(|(got, want)| relative_l2(&got.to_f32(), &want.to_f32()))
+    });
+    for (part, (bf16, fp8)) in ["video", "audio"]
+        .iter()
+        .zip(errors[0].iter().zip(errors[1]))
+    {
+        let ratio = fp8 / bf16;
+        println!("{part}: relative error {bf16:.4} in bf16, {fp8:.4} in fp8, {ratio:.1} times");
+        assert!((4.0..=17.0).contains(&ratio), "{part}: {ratio}");
+    }
 }
 
 #[test]

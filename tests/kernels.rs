@@ -15,6 +15,8 @@ mod emulate;
 mod find;
 #[path = "kernels/gemm.rs"]
 mod gemm;
+#[path = "kernels/gemm_mistakes.rs"]
+mod gemm_mistakes;
 #[path = "kernels/judge.rs"]
 mod judge;
 #[path = "kernels/mistakes.rs"]

@@ -15,10 +15,12 @@ part() {
 part format cargo fmt --check
 part format cargo fmt --check --manifest-path tools/gen-bindings/Cargo.toml
 part format cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+part format cargo fmt --check --manifest-path tools/miniature/world/Cargo.toml
 part lints cargo clippy --release --all-targets --locked -- -D warnings
 if [ "${1:-all}" = fast ]; then
     part tidy cargo test --release --locked --test tidy
     exit
 fi
 part tests cargo test --release --locked
+part world cargo test --release --locked --manifest-path tools/miniature/world/Cargo.toml --target-dir target/world
 RUSTDOCFLAGS="-D warnings" part docs cargo doc --release --lib --no-deps --locked

@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{bench, compare, doctor, generate, inspect, plan, synth, terminal, verify};
+use super::{bench, compare, doctor, generate, inspect, pack, plan, synth, terminal, verify};
 use crate::{Error, Result};
 
 const AFTER_HELP: &str = "\
@@ -58,6 +58,8 @@ pub(super) enum Command {
     Doctor(doctor::Arguments),
     /// Write synthetic weights: the same numbers everywhere
     Synth(synth::Arguments),
+    /// Write a model's denoising networks in 8 bits, once
+    Pack(pack::Arguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  gallop completions bash > ~/.local/share/bash-completion/completions/gallop"

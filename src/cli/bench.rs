@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     device::DeviceArguments,
     gemm::{Gemm, GemmArgument},
+    precision::PrecisionArgument,
     profile, rates,
     stage::StageArguments,
     terminal::{self, human_seconds},
@@ -24,6 +25,7 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop bench --stage base
   gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
+  gallop bench --stage base --precision fp8
   gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
   gallop bench --kernels --device cuda:0 --filter product/
 
@@ -43,6 +45,8 @@ pub(super) struct Arguments {
     /// With --kernels, only cases whose name contains this
     #[arg(long, value_name = "TEXT", requires = "kernels")]
     pub(super) filter: Option<String>,
+    #[command(flatten)]
+    precision: PrecisionArgument,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -58,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         return rates::run(arguments, &cancel);
     }
     let gemm = arguments.gemm.gemm;
-    let (model, job, work) = arguments.stage.work()?;
+    let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
     let executor = arguments.device.open(!arguments.json, gemm)?;
     let context = Context {
         executor: &executor,
@@ -72,11 +76,12 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     arguments.device.finish(&executor)?;
     let (width, height) = job.pixels();
     let title = format!(
-        "{} on {}: {} of {}, {width}x{height}, {} frames",
+        "{} on {}: {} of {}, precision {}, {width}x{height}, {} frames",
         work.stage.name(),
         executor.name(),
         work.part.key(),
         model,
+        arguments.precision.formats,
         job.frames()
     );
     if arguments.json {

@@ -1,14 +1,20 @@
-//! `gallop compare`: a stage op by op on a device and on the CPU, each step on the same inputs.
+//! `gallop compare`: a stage op by op on a device and on the CPU, each step on the same inputs; or layer by layer in two
+//! precisions.
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{device::DeviceArguments, gemm::GemmArgument, stage::StageArguments, terminal};
+use std::path::PathBuf;
+
+use super::{
+    device::DeviceArguments, gemm::GemmArgument, plot::Plot, precision::PrecisionArgument,
+    stage::StageArguments, terminal,
+};
 use crate::{
     Error, Result,
     executor::Executor,
-    pipeline::{bench, estimate::Work},
-    testing::{Check, Verdict, compare},
+    pipeline::{Formats, bench, estimate::Work},
+    testing::{Check, DIRECTION, Verdict, between, compare},
 };
 
 const AFTER_HELP: &str = "\
@@ -16,10 +22,16 @@ Examples:
   gallop compare --device cuda:0
   gallop compare --device cuda:0 --stage decode --size 64x64 --seconds 1 --all
   gallop compare --device cuda:0 --stage sr --size 512x480 --seconds 1 --json
+  gallop compare --device cuda:0 --precision fp8 --plot steps.svg
+  gallop compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16 --plot layers.svg
 
 Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step may be off by twice
 what rounding alone costs on the CPU, and must point the same way. Weights are synthetic and inputs seeded. The exit
-code is 1 if a step is off by more.";
+code is 1 if a step is off by more.
+
+With --against the whole stage runs twice on one device, and what each layer hands on is compared: errors add up. The
+weights of denoising networks are those of the folder that --model names, if it names one; inputs are seeded noise. There
+is no limit, since what a model can bear is the clip's to show.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -29,17 +41,33 @@ pub(super) struct Arguments {
     #[command(flatten)]
     gemm: GemmArgument,
     #[command(flatten)]
+    precision: PrecisionArgument,
+    /// Compare two precisions with each other instead, layer by layer: --precision with these rules
+    #[arg(long, value_name = "RULES")]
+    against: Option<Formats>,
+    #[command(flatten)]
     device: DeviceArguments,
     /// List every step, not only the worst of each op and those that are off
     #[arg(long)]
     all: bool,
+    /// Draw the errors, over what is allowed or layer by layer, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let (_, _, work) = arguments.stage.work()?;
+    match &arguments.against {
+        Some(against) => precisions(arguments, against),
+        None => devices(arguments),
+    }
+}
+
+/// The device with the CPU, op by op.
+fn devices(arguments: &Arguments) -> Result<()> {
+    let (_, _, work) = arguments.stage.work(&arguments.precision.formats)?;
     let executor = arguments
         .device
         .open(!arguments.json, arguments.gemm.gemm)?;
@@ -55,6 +83,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         terminal::print(&text(&work, &executor.name(), &checks, arguments.all))?;
     }
+    if let Some(path) = &arguments.plot {
+        let points = checks
+            .iter()
+            .filter(|check| !check.what.ends_with(DIRECTION));
+        let points = points.map(|check| (check.what.clone(), check.ratio()));
+        let plot = Plot {
+            title: &title(&work, &format!("{} against cpu", executor.name())),
+            y: "error over what is allowed",
+            x: "step",
+            points: &points.collect::<Vec<_>>(),
+            limit: Some((1.0, "allowed")),
+        };
+        plot.write(path)?;
+    }
     let failed = checks
         .iter()
         .filter(|check| check.verdict() == Verdict::Fail)
@@ -69,6 +111,70 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     Err(Error::Failed { problem })
 }
 
+/// Two precisions with each other, layer by layer.
+fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
+    let formats = &arguments.precision.formats;
+    let (_, _, work) = arguments.stage.work(formats)?;
+    let (_, _, other_work) = arguments.stage.work(against)?;
+    let executor = arguments
+        .device
+        .open(!arguments.json, arguments.gemm.gemm)?;
+    let mut layers = Vec::new();
+    for (call, other) in work.calls.iter().zip(&other_work.calls) {
+        if call.plan.to_string() == other.plan.to_string() {
+            let problem = format!(
+                "must give another plan than --precision {formats} for the stage {}; found {against}",
+                work.stage.name()
+            );
+            return Err(Error::request("--against", problem));
+        }
+        let plans = [&call.plan, &other.plan];
+        let of = |work, plan, formats| arguments.stage.weights(work, plan, formats);
+        let weights = [
+            of(&work, plans[0], formats)?,
+            of(&other_work, plans[1], against)?,
+        ];
+        let inputs = bench::inputs(plans[1]);
+        layers.extend(between(plans, weights.each_ref(), &inputs, &executor)?);
+    }
+    arguments.device.finish(&executor)?;
+    let what = format!("{formats} against {against} on {}", executor.name());
+    let title = title(&work, &what);
+    if let Some(path) = &arguments.plot {
+        let points = layers
+            .iter()
+            .map(|layer| (layer.label.clone(), layer.error));
+        let plot = Plot {
+            title: &title,
+            y: "relative error, root mean square",
+            x: "result of layer",
+            points: &points.collect::<Vec<_>>(),
+            limit: None,
+        };
+        plot.write(path)?;
+    }
+    if arguments.json {
+        let layers: Vec<Value> = layers
+            .iter()
+            .map(|layer| json!({ "what": layer.label, "error": layer.error }))
+            .collect();
+        return terminal::print_json(&json!({
+            "stage": work.stage.name(), "network": work.part.key(), "device": executor.name(),
+            "precision": formats.to_string(), "against": against.to_string(), "layers": layers,
+        }));
+    }
+    let rows = layers
+        .iter()
+        .map(|layer| format!("{:40} {:.2e}\n", layer.label, layer.error));
+    let heading = format!("{:40} relative error, root mean square\n", "result");
+    terminal::print(&format!("{title}\n{heading}{}", rows.collect::<String>()))
+}
+
+/// The stage, and what of it is compared.
+fn title(work: &Work, what: &str) -> String {
+    format!("{} of {}, {what}", work.stage.name(), work.part.key())
+}
+
 /// One line per check: all of them, or those that fail and the worst of each op.
 fn text(work: &Work, device: &str, checks: &[Check], all: bool) -> String {
     let op_of = |check: &Check| check.what.split(' ').next().unwrap_or_default().to_string();
@@ -76,11 +182,7 @@ fn text(work: &Work, device: &str, checks: &[Check], all: bool) -> String {
         let same = checks.iter().filter(|other| op_of(other) == op_of(check));
         same.map(Check::ratio).fold(0.0, f64::max) <= check.ratio()
     };
-    let mut text = format!(
-        "{} of {}, {device} against cpu\n",
-        work.stage.name(),
-        work.part.key()
-    );
+    let mut text = title(work, &format!("{device} against cpu")) + "\n";
     let mut seen = std::collections::BTreeSet::new();
     for check in checks {
         let is_off = check.verdict() == Verdict::Fail;

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::{
     device::DeviceArguments,
     gemm::Gemm,
+    precision::PrecisionArgument,
     progress::{Bars, Silent},
     report, terminal,
 };
@@ -46,6 +47,7 @@ Examples:
   gallop generate --prompt-file scene.txt --size 540p --seconds 4 --seed 7
   gallop generate --model /models/gallop --size 1080p --image first.png \"...\" -o out.mp4
   gallop generate --model /models/gallop --audio voice.wav --variant base \"...\"
+  gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
   gallop generate --json --quiet > report.json
 
 Without --model the built-in miniature runs: the whole path at tiny widths, untrained, so that the clip is noise.";
@@ -97,6 +99,8 @@ pub(super) struct Arguments {
     /// Network that makes the frames: the fast one, or the original at full quality
     #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
     decoder: Decoder,
+    #[command(flatten)]
+    precision: PrecisionArgument,
     #[command(flatten)]
     device: DeviceArguments,
     /// Where to write the clip
@@ -279,6 +283,7 @@ impl Arguments {
             text_features: self.text_features,
             softcap: self.softcap,
             decoder: self.decoder.into(),
+            formats: self.precision.formats,
             save_latents: self.save_latents,
         };
         Ok((request, self.device))

@@ -89,8 +89,12 @@ fn text(entries: &[Entry], uses: &[Use]) -> String {
 fn part_text(entry: &Entry) -> String {
     match (&entry.state, &entry.problem) {
         (State::Found { path, .. }, None) => {
+            let eight_bit = match entry.eight_bit {
+                0 => String::new(),
+                layers => format!(", {layers} layers of 8 bits"),
+            };
             format!(
-                "ok       {:>9}  {}",
+                "ok       {:>9}  {}{eight_bit}",
                 human_bytes(entry.bytes),
                 path.display()
             )
@@ -131,6 +135,7 @@ fn part_json(entry: &Entry) -> Value {
             value["path"] = json!(path);
             value["config"] = json!(config);
             value["bytes"] = json!(entry.bytes);
+            value["eight_bit_layers"] = json!(entry.eight_bit);
             value["problem"] = json!(entry.problem.as_ref().map(ToString::to_string));
         }
         State::Missing {

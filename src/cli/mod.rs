@@ -12,12 +12,16 @@ mod gemm;
 mod generate;
 mod inspect;
 mod instructions;
+mod pack;
 mod plan;
+mod plot;
+mod precision;
 mod profile;
 mod progress;
 mod rates;
 mod report;
 mod stage;
+mod staging;
 mod synth;
 mod terminal;
 mod verify;
@@ -54,7 +58,11 @@ fn dispatch(command: Command) -> Result<()> {
     let cancel = Cancel::default();
     if matches!(
         command,
-        Command::Generate(_) | Command::Synth(_) | Command::Verify(_) | Command::Bench(_)
+        Command::Generate(_)
+            | Command::Synth(_)
+            | Command::Pack(_)
+            | Command::Verify(_)
+            | Command::Bench(_)
     ) {
         stop_on_interrupt(&cancel)?;
     }
@@ -67,6 +75,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments, &cancel),
+        Command::Pack(arguments) => pack::run(&arguments, &cancel),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man(),
     }

@@ -7,17 +7,15 @@ use serde_json::{Value, json};
 
 use super::{
     generate::{Decoder, Variant},
+    precision::PrecisionArgument,
     terminal::{self, human_seconds},
 };
 use crate::{
     Error, Result, device,
     error::human_bytes,
     pipeline::{
-        Stage,
-        estimate::{
-            Estimate, Gpu, Residency, Scenario, StageEstimate, WeightFormat, Work, assumptions,
-            estimate, stages,
-        },
+        Formats, Stage,
+        estimate::{Estimate, Gpu, Residency, Scenario, StageEstimate, Work, estimate, stages},
         networks::Networks,
         request::{Job, Request, Size, resolve},
     },
@@ -27,7 +25,7 @@ use crate::{
 const AFTER_HELP: &str = "\
 Examples:
   gallop plan --size 1080p --gpu h100
-  gallop plan --size 540p --gpu rtx4090 --weights fp8
+  gallop plan --size 540p --gpu rtx4090 --precision fp8
   gallop plan --gpu-memory 48 --gpu-tflops 181 --gpu-bandwidth 864
   gallop plan --model miniature --text base
   gallop plan --model /models/gallop --json
@@ -63,9 +61,8 @@ pub(super) struct Arguments {
     /// Tokens of the prompt
     #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
     text_tokens: u16,
-    /// How the matrices of the denoising networks are stored
-    #[arg(long, value_enum, default_value_t = Weights::Bf16)]
-    weights: Weights,
+    #[command(flatten)]
+    precision: PrecisionArgument,
     /// The GPU
     #[arg(long, default_value = "h100", value_parser = Gpu::NAMES)]
     gpu: String,
@@ -84,14 +81,6 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long, conflicts_with = "text")]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Weights {
-    /// As the model defines them
-    Bf16,
-    /// One byte, one scale per row
-    Fp8,
 }
 
 /// Whose sizes: a name or a folder.
@@ -152,23 +141,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         variant: request.variant,
         steps: request.steps,
         decoder: arguments.decoder.into(),
+        formats: arguments.precision.formats.clone(),
     };
     job.notices
         .iter()
         .for_each(|notice| terminal::say(&format!("note: {notice}")));
-    let work = stages(&networks, &job, &scenario);
+    let work = stages(&networks, &job, &scenario)?;
     if let Some(choice) = arguments.text {
         return print_plan(&work, choice);
     }
-    let format = match arguments.weights {
-        Weights::Bf16 => WeightFormat::Bf16,
-        Weights::Fp8 => WeightFormat::Fp8,
-    };
-    let estimate = estimate(&work, format, &gpu(arguments)?, &device::needs)?;
+    let estimate = estimate(&work, &gpu(arguments)?, &device::needs)?;
+    let what = (&networks, &job, &scenario.formats);
     if arguments.json {
-        terminal::print_json(&json(&networks, &job, &estimate))
+        terminal::print_json(&json(what, &estimate))
     } else {
-        terminal::print(&text(&networks, &job, &estimate))
+        terminal::print(&text(what, &estimate))
     }
 }
 
@@ -219,14 +206,16 @@ fn print_plan(work: &[Work], choice: StageChoice) -> Result<()> {
     terminal::print(&choice.find(work)?.calls[0].plan.to_string())
 }
 
-fn text(networks: &Networks, job: &Job, estimate: &Estimate) -> String {
+/// Whose networks, what they make, and in which precision.
+type What<'a> = (&'a Networks, &'a Job, &'a Formats);
+
+fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
     let (width, height) = job.pixels();
     let mut text = format!(
-        "{}, {width}x{height}, {} frames, {} audio tokens; {} weights on {} ({})\n\n",
+        "{}, {width}x{height}, {} frames, {} audio tokens; precision {formats} on {} ({})\n\n",
         networks.name,
         job.frames(),
         job.audio_tokens,
-        estimate.weights.name(),
         estimate.gpu.name,
         human_bytes(estimate.gpu.memory_bytes)
     );
@@ -284,7 +273,7 @@ fn verdict(estimate: &Estimate) -> String {
     };
     text.push_str(&format!(
         "times are estimates: {}; {loading}; encoding the file is not counted\n",
-        assumptions(estimate.weights)
+        estimate.assumptions()
     ));
     text
 }
@@ -300,7 +289,7 @@ fn short(key: &str) -> &str {
     }
 }
 
-fn json(networks: &Networks, job: &Job, estimate: &Estimate) -> Value {
+fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
     let (width, height) = job.pixels();
     let peak = |how: Residency| (how.name().to_string(), json!(estimate.peak_bytes(how)));
     let peaks: serde_json::Map<String, Value> = Residency::ALL.into_iter().map(peak).collect();
@@ -325,13 +314,13 @@ fn json(networks: &Networks, job: &Job, estimate: &Estimate) -> Value {
             "bandwidth": estimate.gpu.bandwidth,
             "link": estimate.gpu.link,
         },
-        "weights": estimate.weights.name(),
+        "precision": formats.to_string(),
         "stages": stages,
         "fits": estimate.residency.is_some(),
         "residency": estimate.residency.map(Residency::name),
         "peak_bytes": peaks,
         "estimated_seconds": estimate.total_seconds(how),
-        "assumptions": assumptions(estimate.weights),
+        "assumptions": estimate.assumptions(),
     })
 }
 

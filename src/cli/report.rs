@@ -46,7 +46,10 @@ pub(super) fn table(outcome: &Outcome<'_>) -> String {
     rows.push(("all".into(), human_seconds(outcome.seconds)));
     rows.push((
         "model".into(),
-        format!("{} on {}", report.model, report.device),
+        format!(
+            "{} on {}, precision {}",
+            report.model, report.device, report.formats
+        ),
     ));
     let clip = format!(
         "{width}x{height}, {} frames at {FPS} per second",
@@ -95,6 +98,7 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         "model": report.model,
         "trained": outcome.is_trained,
         "device": report.device,
+        "precision": report.formats.to_string(),
         "size": format!("{width}x{height}"),
         "width": width,
         "height": height,

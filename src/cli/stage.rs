@@ -9,9 +9,12 @@ use super::{
 use crate::{
     Result,
     pipeline::{
+        Formats, Model, bench,
         estimate::{Scenario, Work, stages},
         request::{Job, Request, Size, VideoDecoder, resolve},
     },
+    plan::Plan,
+    weights::{Component, Weights},
 };
 
 #[derive(Args, Debug)]
@@ -40,8 +43,18 @@ pub(super) struct StageArguments {
 }
 
 impl StageArguments {
-    /// The model's name, the job, and the chosen stage's work.
-    pub(super) fn work(&self) -> Result<(String, Job, Work)> {
+    /// The weights that `plan`, one of `work`, runs with: of a denoising network in a folder its own, else made up.
+    pub(super) fn weights(&self, work: &Work, plan: &Plan, formats: &Formats) -> Result<Weights> {
+        match (&self.model, work.part) {
+            (NetworksChoice::Folder(dir), Component::Dit(variant)) => {
+                Ok(Model::open(dir)?.network(variant, formats)?.weights)
+            }
+            _ => bench::weights(work, plan),
+        }
+    }
+
+    /// The model's name, the job, and the chosen stage's work with products as `formats` says.
+    pub(super) fn work(&self, formats: &Formats) -> Result<(String, Job, Work)> {
         let mut networks = self.model.open()?;
         if let Some(layers) = self.layers {
             networks = networks.cut_to(layers.into());
@@ -59,8 +72,9 @@ impl StageArguments {
             variant: request.variant,
             steps: None,
             decoder: VideoDecoder::Turbo,
+            formats: formats.clone(),
         };
-        let mut all = stages(&networks, &job, &scenario);
+        let mut all = stages(&networks, &job, &scenario)?;
         let stage = self.stage.find(&all)?.stage;
         let index = all.iter().position(|work| work.stage == stage);
         let work = all.swap_remove(index.expect("it was found"));

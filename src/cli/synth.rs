@@ -8,7 +8,11 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{progress, terminal};
+use super::{
+    progress,
+    staging::{self, Staging},
+    terminal,
+};
 use crate::{
     Error, Result,
     error::human_bytes,
@@ -20,9 +24,6 @@ use crate::{
     },
     weights::{Component, Info, Source, Synthetic, Variant, manifest},
 };
-
-/// Largest file of a checkpoint that is written in shards, bytes.
-const SHARD_BYTES: u64 = 5_000_000_000;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -114,8 +115,7 @@ impl Item {
     }
 
     fn bytes(&self) -> u64 {
-        let bytes = |info: &Info| (info.shape.count() * info.dtype.size()) as u64;
-        self.infos.iter().map(bytes).sum()
+        self.infos.iter().map(Info::bytes).sum()
     }
 
     /// Where its weights go.
@@ -152,7 +152,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     if arguments.dry_run {
         return Ok(());
     }
-    let stage = Staging::new(&arguments.output)?;
+    let stage = Staging::new(&arguments.output, false)?;
     write(&items, &stage.path, cancel)?;
     for Extra { path, bytes } in &extras {
         let path = stage.path.join(path);
@@ -276,7 +276,8 @@ fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
             }
             !cancel.is_cancelled()
         };
-        item.weights.write(&folder, SHARD_BYTES, &mut report)?;
+        item.weights
+            .write(&folder, staging::SHARD_BYTES, &mut report)?;
         before += item.bytes();
         if item.part == Component::WanVae && items.len() > 1 {
             let named = folder.join("Wan2.2_VAE.safetensors");
@@ -288,58 +289,4 @@ fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
         bar.finish_and_clear();
     }
     Ok(())
-}
-
-/// A folder beside the wanted one, which takes its name when everything is in it, and goes away otherwise.
-struct Staging {
-    path: PathBuf,
-    target: PathBuf,
-    is_committed: bool,
-}
-
-impl Staging {
-    fn new(target: &Path) -> Result<Self> {
-        if target.exists() {
-            let is_empty = fs::read_dir(target).map(|mut entries| entries.next().is_none());
-            if !is_empty.map_err(|e| Error::output_io(target, e))? {
-                return Err(Error::output(
-                    target,
-                    "must be a new or an empty folder; it holds files",
-                ));
-            }
-        }
-        let name = target
-            .file_name()
-            .ok_or_else(|| Error::output(target, "must be the name of a folder"))?;
-        let part = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
-        let path = target.with_file_name(part);
-        fs::create_dir(&path).map_err(|e| Error::output_io(target, e))?;
-        Ok(Self {
-            path,
-            target: target.to_path_buf(),
-            is_committed: false,
-        })
-    }
-
-    fn commit(mut self) -> Result<()> {
-        let make_room = if self.target.exists() {
-            fs::remove_dir(&self.target)
-        } else {
-            Ok(())
-        };
-        make_room
-            .and_then(|()| fs::rename(&self.path, &self.target))
-            .map_err(|e| Error::output_io(&self.target, e))?;
-        self.is_committed = true;
-        Ok(())
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.is_committed {
-            // If removing fails, there is nothing left to try.
-            drop(fs::remove_dir_all(&self.path));
-        }
-    }
 }

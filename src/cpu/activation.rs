@@ -79,6 +79,11 @@ pub(super) fn snake(args: &[Arg<'_>]) -> Vec<f32> {
     y
 }
 
+/// A sample of nominal range [-1, 1] as a byte: clamped, scaled, truncated (not rounded), as the reference does.
+pub(super) fn byte(x: f32) -> f32 {
+    ((0.5 * x + 0.5).clamp(0.0, 1.0) * 255.0).trunc()
+}
+
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }

@@ -11,7 +11,7 @@ use super::{
     conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, quantize, rope,
 };
 use crate::{
-    Result, Tensor,
+    DType, Result, Tensor,
     executor::{self, Cancel, Executor, Needs, Prepare, Program, Report, UnitReport},
     plan::{Buf, Op, Part, Plan, Role, Step},
     weights::{Weights, check_finite},
@@ -113,6 +113,10 @@ impl Program for CpuProgram {
         let values =
             values.unwrap_or_else(|| panic!("{} was neither an output nor tapped", spec.label));
         let view = view_of(&self.plan, buf, values);
+        if spec.dtype == DType::U8 {
+            let bytes: Vec<u8> = view.dense().iter().map(|&v| v as u8).collect();
+            return Ok(Tensor::from_u8(spec.shape.clone(), &bytes));
+        }
         Ok(Tensor::from_f32(spec.shape.clone(), &view.dense()))
     }
 
@@ -247,6 +251,7 @@ fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
         Op::Mul => elementwise::zip(args, |x, y| x * y),
         Op::Combine => elementwise::combine(args),
         &Op::Clamp { low, high } => elementwise::map(args, move |x| x.clamp(low, high)),
+        Op::Bytes => elementwise::map(args, activation::byte),
         Op::Affine => elementwise::affine(args),
         Op::Embed { scale } => embed::embed(args, *scale),
         Op::Patchify(grid) => patch::patchify(args, *grid),

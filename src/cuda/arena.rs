@@ -1,5 +1,5 @@
-//! Where the buffers of a plan lie on the device: one allocation for activations, from the plan's lifetimes, one for
-//! weights, those of a layer together, and one for the tables that kernels read.
+//! Where the buffers of a plan lie on the device: one allocation for activations, from the plan's lifetimes, and for
+//! what launches keep for a moment, one for weights, those of a layer together, and one for the tables that kernels read.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Alignment of every weight and table, bytes: that of the arena's buffers.
-const ALIGNMENT: usize = 256;
+pub(super) const ALIGNMENT: usize = 256;
 
 /// A buffer, or a rectangle of one, as kernels address it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,27 @@ pub(super) struct View {
     pub(super) pitch: usize,
     /// Type of the elements.
     pub(super) dtype: DType,
+}
+
+impl View {
+    /// Some of its rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        let skipped = rows.start * self.pitch * self.dtype.size();
+        Self {
+            address: self.address + skipped as u64,
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    /// Some of its columns.
+    pub(super) fn cols(self, cols: Range<usize>) -> Self {
+        Self {
+            address: self.address + (cols.start * self.dtype.size()) as u64,
+            cols: cols.len(),
+            ..self
+        }
+    }
 }
 
 /// Where the three allocations start.
@@ -63,6 +84,8 @@ pub(super) struct Layout {
     /// share one slot of memory, the others a second.
     streamed: Vec<(usize, Block)>,
     weight_bytes: usize,
+    /// Bytes behind the arena's buffers.
+    workspace: usize,
 }
 
 impl Layout {
@@ -105,12 +128,26 @@ impl Layout {
             weight_bytes: fixed.range.end + streamed.len().min(2) * slot,
             fixed,
             streamed,
+            workspace: 0,
         }
     }
 
-    /// Size of the arena.
+    /// The same with `bytes` of workspace.
+    pub(super) fn with_workspace(self, bytes: usize) -> Self {
+        Self {
+            workspace: bytes,
+            ..self
+        }
+    }
+
+    /// Size of the arena and the workspace behind it.
     pub(super) fn arena_bytes(&self) -> usize {
-        self.arena.bytes
+        self.arena.bytes.next_multiple_of(ALIGNMENT) + self.workspace
+    }
+
+    /// Where the workspace starts.
+    pub(super) fn workspace(&self, bases: Bases) -> u64 {
+        bases.arena + self.arena.bytes.next_multiple_of(ALIGNMENT) as u64
     }
 
     /// Bytes that the weights take.
@@ -141,6 +178,16 @@ impl Layout {
     /// If no step reads it.
     pub(super) fn weight_offset(&self, buf: Buf) -> usize {
         self.weights[buf.index()].expect("weights that steps read have a place")
+    }
+
+    /// Whether `buf` lies anywhere: what its kernel does not write does not.
+    pub(super) fn has_place(&self, plan: &Plan, buf: Buf) -> bool {
+        let root = plan.root(buf);
+        let places = match plan.spec(root).role {
+            Role::Weight => &self.weights,
+            Role::Input | Role::State | Role::Scratch | Role::Output => &self.arena.offsets,
+        };
+        places[root.index()].is_some()
     }
 
     /// The bytes of the whole buffer `buf` in the arena.
@@ -231,12 +278,14 @@ fn is_layer(plan: &Plan, stretch: &Range<usize>) -> bool {
     plan.segments().iter().any(|segment| inside(&segment.steps))
 }
 
-/// Constants that kernels read, such as lists of tiles: collected while lowering, copied once.
+/// Constants that kernels read, such as lists of tiles: collected while lowering, copied once. And how much workspace
+/// launches ask for.
 pub(super) struct Tables {
     base: u64,
     bytes: Vec<u8>,
     /// Start and length of what was added, to add nothing twice.
     entries: Vec<Range<usize>>,
+    workspace: usize,
 }
 
 impl Tables {
@@ -246,7 +295,18 @@ impl Tables {
             base,
             bytes: Vec::new(),
             entries: Vec::new(),
+            workspace: 0,
         }
+    }
+
+    /// Asks for a workspace of at least `bytes`.
+    pub(super) fn ask_for_workspace(&mut self, bytes: usize) {
+        self.workspace = self.workspace.max(bytes);
+    }
+
+    /// The largest workspace asked for.
+    pub(super) fn workspace(&self) -> usize {
+        self.workspace
     }
 
     /// Address of a table of these bytes.

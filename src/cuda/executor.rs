@@ -166,9 +166,13 @@ fn place(plan: &Plan, target: &Target, library: Option<&Library>, fuse: bool) ->
     let groups: Vec<_> = units.iter().map(|unit| unit.steps.clone()).collect();
     let unwritten: Vec<Buf> = units.into_iter().flat_map(|unit| unit.unwritten).collect();
     let arena = plan.arena_of_groups(&groups, &unwritten);
+    let layout = |streamed| {
+        let layout = Layout::new(plan, arena.clone(), &groups, streamed);
+        layout.with_workspace(tables.workspace())
+    };
     Ok(Placement {
-        resident: Layout::new(plan, arena.clone(), &groups, false),
-        streamed: Layout::new(plan, arena, &groups, true),
+        resident: layout(false),
+        streamed: layout(true),
         table_bytes: tables.bytes().len(),
     })
 }

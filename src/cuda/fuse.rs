@@ -46,9 +46,30 @@ const FUSED: &[Fusion] = &[
     },
     Fusion {
         length: 3,
+        is: |ops| {
+            matches!(
+                ops,
+                [
+                    Op::Linear { .. },
+                    Op::SwiGlu7 | Op::Gelu7,
+                    Op::Quantize { factor: Some(_) }
+                ]
+            )
+        },
+        keeps: &[],
+        launch: launch::gemm::fused,
+    },
+    Fusion {
+        length: 3,
         is: |ops| matches!(ops, [Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }]),
         keeps: &[1],
         launch: launch::rms_norm::quantized,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Linear { .. }, Op::SwiGlu7 | Op::Gelu7 | Op::Add]),
+        keeps: &[],
+        launch: launch::gemm::fused,
     },
     Fusion {
         length: 2,
@@ -67,6 +88,29 @@ const FUSED: &[Fusion] = &[
         is: |ops| matches!(ops, [Op::Attention { .. }, Op::SigmoidGate]),
         keeps: &[],
         launch: launch::attention::fused,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| {
+            matches!(
+                ops,
+                [Op::RmsNorm { .. }, Op::Silu | Op::Relu] | [Op::L2Norm { .. }, Op::Silu]
+            )
+        },
+        keeps: &[],
+        launch: launch::norm_silu::fused,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::Conv3d(_), Op::Add]),
+        keeps: &[],
+        launch: launch::conv3d::added,
+    },
+    Fusion {
+        length: 2,
+        is: |ops| matches!(ops, [Op::UpsampleNearest, Op::Conv3d(_)]),
+        keeps: &[],
+        launch: launch::conv3d::doubled,
     },
     Fusion {
         length: 2,
@@ -89,8 +133,8 @@ impl Fusion {
         swallowed.map(|index| steps[index].writes).collect()
     }
 
-    /// Whether each step goes on with the result of the one before it, and nobody but these steps reads what is not
-    /// written.
+    /// Whether each step goes on with the result of the one before it, nobody but these steps reads what is not
+    /// written, and the last result lies nowhere that a step before reads: that one may still be reading.
     fn applies(&self, plan: &Plan, readers: &[usize], steps: &[Step]) -> bool {
         let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
         let hidden = |buf: &Buf| {
@@ -99,20 +143,23 @@ impl Fusion {
             let within = reads.filter(|&read| read == buf).count();
             spec.role == Role::Scratch && spec.part.is_none() && readers[buf.index()] == within
         };
+        let (last, before) = steps.split_last().expect("a row has steps");
+        let mut read = before.iter().flat_map(|step| &step.reads);
         (self.is)(&ops)
             && steps.windows(2).all(|pair| goes_on(&pair[0], &pair[1]))
             && self.unwritten(steps).iter().all(hidden)
+            && read.all(|&buf| plan.root(buf) != plan.root(last.writes))
     }
 }
 
-/// Whether `step` reads the result of `before` as its first argument and nowhere else; the scale of rows is the second
-/// argument, beside the rows themselves.
+/// Whether `step` reads the result of `before` as its first argument, or as any of a sum's, and nowhere else; the scale
+/// of rows is the second argument, beside the rows themselves.
 fn goes_on(before: &Step, step: &Step) -> bool {
     if before.op == Op::RowScale {
         return step.reads == [before.reads[0], before.writes];
     }
     let reads = step.reads.iter().filter(|&&buf| buf == before.writes);
-    reads.count() == 1 && step.reads[0] == before.writes
+    reads.count() == 1 && (step.reads[0] == before.writes || step.op == Op::Add)
 }
 
 /// How many steps read each buffer, whole or in part, by [`Buf::index`] of the whole.

@@ -212,12 +212,16 @@ fn next_unit(
     let is_taken = context.library.is_some_and(Library::takes_all) && !products.is_empty();
     for (steps, row) in rows.into_iter().flatten().filter(|_| !is_taken) {
         site.steps = &context.plan.steps()[steps.clone()];
+        let unwritten = row.unwritten(site.steps);
+        if !site.has_places(&unwritten) {
+            continue;
+        }
         if let Some(launches) = (row.launch)(&mut site)? {
             return Ok(Unit {
-                unwritten: row.unwritten(site.steps),
                 steps,
                 launches,
                 products: Vec::new(),
+                unwritten,
             });
         }
     }
@@ -239,6 +243,18 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// Whether everything but what is `unwritten` lies somewhere: not where another row, which was found to apply
+    /// before there was memory, leaves out what this one asks for.
+    fn has_places(&self, unwritten: &[Buf]) -> bool {
+        let Context { plan, layout, .. } = *self.context;
+        let touched = self
+            .steps
+            .iter()
+            .flat_map(|step| step.reads.iter().chain([&step.writes]));
+        let mut asked_for = touched.filter(|buf| !unwritten.contains(buf));
+        asked_for.all(|&buf| layout.has_place(plan, buf))
+    }
+
     /// A buffer for kernels.
     pub(super) fn view(&self, buf: Buf) -> View {
         let context = self.context;
@@ -258,6 +274,12 @@ impl Site<'_> {
     /// Address of a constant table that launches read.
     pub(super) fn table<T: bytemuck::NoUninit>(&mut self, values: &[T]) -> Dev<T> {
         Dev::new(self.tables.add(bytemuck::cast_slice(values)))
+    }
+
+    /// Address of `bytes` for what these launches hand to one another; those of the next unit use them again.
+    pub(super) fn workspace(&mut self, bytes: usize) -> u64 {
+        self.tables.ask_for_workspace(bytes);
+        self.context.layout.workspace(self.context.bases())
     }
 
     /// A launch of `entry` on a grid.

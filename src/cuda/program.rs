@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    arena::{Bases, Layout, Memories, stretch_of, stretches},
+    arena::{Bases, Layout, Memories, View, stretch_of, stretches},
     device::{Device, Event, Graph, Part, Queue},
     lower::Unit,
     stream::Stream,
@@ -39,6 +39,13 @@ pub(super) struct Placed {
     pub(super) plan: Plan,
     pub(super) layout: Layout,
     pub(super) how: Prepare,
+}
+
+impl Placed {
+    /// A buffer for kernels.
+    pub(super) fn view(&self, buf: Buf) -> View {
+        self.layout.view(&self.plan, buf, self.memories.bases())
+    }
 }
 
 /// Units that run without a look at the host.
@@ -84,8 +91,8 @@ impl CudaProgram {
             runs: 0,
             placed,
         };
-        program.clear_states()?;
         program.stream.open(&program.placed, weights)?;
+        program.clear_states()?;
         if how.graph && !how.sync && !how.profile {
             program.record()?;
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{
     device::{Device, Event, Queue},
     program::Placed,
-    upload::{Origin, Ring},
+    upload::{Ring, Stored},
 };
 use crate::{
     Result,
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Stream {
     ring: Arc<Mutex<Ring>>,
     /// By [`Buf::index`]; of weights that are streamed.
-    origins: Vec<Option<Origin>>,
+    stored: Vec<Option<Stored>>,
     slots: [Slot; 2],
 }
 
@@ -46,12 +46,13 @@ impl Stream {
         };
         Ok(Self {
             ring,
-            origins: vec![None; plan.buffers().len()],
+            stored: vec![None; plan.buffers().len()],
             slots: [slot()?, slot()?],
         })
     }
 
-    /// Queues the copies of the weights that stay, which the compute queue will wait for, and looks up the others.
+    /// Queues what brings the weights that stay, which the compute queue will wait for, and looks up the others. What the
+    /// arena held is lost.
     pub(super) fn open(&mut self, to: &Placed, weights: &Weights) -> Result<()> {
         for &buf in to
             .layout
@@ -59,11 +60,10 @@ impl Stream {
             .iter()
             .flat_map(|(_, block)| &block.bufs)
         {
-            self.origins[buf.index()] = Some(Origin::of(&to.plan, buf, weights)?);
+            self.stored[buf.index()] = Some(Stored::of(&to.plan, buf, weights)?);
         }
-        let origin = |buf: Buf| Origin::of(&to.plan, buf, weights);
         let copied = &self.slots[0].copied;
-        lock(&self.ring).upload(to, to.layout.fixed(), &origin)?;
+        lock(&self.ring).upload_fixed(to, weights)?;
         to.device.record(copied, Queue::Copy)?;
         to.device.wait(Queue::Compute, copied)
     }
@@ -95,12 +95,12 @@ impl Stream {
         }
         slot.holds = None;
         to.device.wait(Queue::Copy, &slot.computed)?;
-        let origin = |buf: Buf| {
-            let known = self.origins[buf.index()].clone();
-            Ok(known.expect("what is streamed was looked up before"))
+        let stored = |buf: Buf| {
+            let known = self.stored[buf.index()].clone();
+            known.expect("what is streamed was looked up before")
         };
         let (_, block) = &to.layout.streamed()[number];
-        lock(&self.ring).upload(to, block, &origin)?;
+        lock(&self.ring).upload(to, block, &stored)?;
         to.device.record(&slot.copied, Queue::Copy)?;
         slot.holds = Some(number);
         Ok(())

@@ -38,13 +38,14 @@ fn module(file: &str, source: &Source) -> String {
         .iter()
         .map(|kernel| entry(file, kernel))
         .collect();
-    let imports = if kernels.is_empty() {
-        ""
+    // A file without kernels is a header.
+    let (ending, imports) = if kernels.is_empty() {
+        ("cuh", "")
     } else {
-        "    use super::*;\n\n"
+        ("cu", "    use super::*;\n\n")
     };
     format!(
-        "/// `kernels/{file}.cu`.\npub mod {file} {{\n{imports}{constants}{}}}\n\n",
+        "/// `kernels/{file}.{ending}`.\npub mod {file} {{\n{imports}{constants}{}}}\n\n",
         kernels.join("\n")
     )
 }

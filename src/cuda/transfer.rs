@@ -78,7 +78,7 @@ fn put<const N: usize>(values: &[f32], to: &mut [u8], bytes: impl Fn(f32) -> [u8
     }
 }
 
-/// The values at `offset` of `from`, rows of `spec` at `pitch` elements, as f32.
+/// The values at `offset` of `from`, rows of `spec` at `pitch` elements; floats as f32.
 pub(super) fn copy_out(
     device: &dyn Device,
     from: &Memory,
@@ -98,5 +98,8 @@ pub(super) fn copy_out(
             .collect();
     }
     let tensor = Tensor::from_bytes(spec.shape.clone(), spec.dtype, &bytes);
+    if spec.dtype == DType::U8 {
+        return Ok(tensor);
+    }
     Ok(Tensor::from_f32(spec.shape.clone(), &tensor.to_f32()))
 }

@@ -36,18 +36,13 @@ pub fn to_u8(x: &[f32], frames: usize, height: usize, width: usize) -> Vec<u8> {
     out
 }
 
-/// Channels-last video `[frames, height, width, 3]` in [-1, 1] to bytes of the same order.
-pub fn to_u8_channels_last(x: &[f32]) -> Vec<u8> {
-    x.par_iter().map(|&value| byte(value)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn samples_are_clamped_and_truncated() {
-        let x = [-2.0, -1.0, 0.0, 0.999, 1.0, 3.0, f32::NAN];
-        assert_eq!(to_u8_channels_last(&x), [0, 0, 127, 254, 255, 255, 0]);
+        let x = [-2.0, 0.999, 3.0, -1.0, 1.0, f32::NAN, 0.0, 0.5, -0.5];
+        assert_eq!(to_u8(&x, 1, 1, 3), [0, 0, 127, 254, 255, 191, 255, 0, 63]);
     }
 }

@@ -35,7 +35,7 @@ pub use clip::{
     Clip, Color, EncodeOptions, EncodeReport, Encoder, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME,
     WrittenFile, write_clip,
 };
-pub use frames::{to_u8, to_u8_channels_last};
+pub use frames::to_u8;
 pub use h264::{Gop, H264Settings, encode_gop};
 pub use image::{Image, MAX_PIXELS, decode_image, open_image};
 pub use mp4::{AudioTrack, VideoTrack, write_mp4};

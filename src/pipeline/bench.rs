@@ -14,7 +14,7 @@ use crate::{
     executor::{Prepare, Program, UnitReport, wants},
     plan::{Buf, Cost, Plan, Role},
     sampler::noise,
-    weights::{Synthetic, Weights},
+    weights::{Synthetic, Weights, quantized},
 };
 
 /// Seed of weights and inputs; times do not depend on it, results do.
@@ -122,13 +122,14 @@ fn once(plan: &Plan, program: &mut dyn Program) -> Result<()> {
     output.map_or(Ok(()), |buf| program.read(buf).map(drop))
 }
 
-/// Synthetic weights for a plan of `work`.
+/// Synthetic weights for a plan of `work`, rounded where the plan has them in 8 bits.
 ///
 /// # Errors
 /// If the plan names a tensor that the network does not have, a mistake of ours.
 pub fn weights(work: &Work, plan: &Plan) -> Result<Weights> {
-    let source = Synthetic::new(network_of(work.part), &wants(plan), SEED)?;
-    Ok(Weights::new(Box::new(source)))
+    let (full, layers) = quantized::full_wants(wants(plan));
+    let source = Synthetic::new(network_of(work.part), &full, SEED)?;
+    Ok(Weights::new(Box::new(source)).in_eight_bits(layers))
 }
 
 /// Values for every input and state: normal numbers for floats, id 0 in tables of ids.

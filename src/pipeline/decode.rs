@@ -9,12 +9,13 @@ use crate::{
         turbo::{self, CallShape},
         wan_decoder,
     },
+    plan::Plan,
     weights::Weights,
 };
 
 /// Decodes `z` `[48, T, h, w]` with the TurboVAED decoder to `4 T - 3` frames. `sink` gets them call by call, in
-/// order, `[frames, 16 h, 16 w, 3]` each, nominally within -1 to 1; `progress` the calls done and all calls. One
-/// program is held at a time; calls of one shape follow one another and share it.
+/// order, bytes `[frames, 16 h, 16 w * 3]` each; `progress` the calls done and all calls. One program is held at a
+/// time; calls of one shape follow one another and share it.
 ///
 /// # Errors
 /// The executor's, the checkpoint's, the sink's, [`crate::Error::Interrupted`].
@@ -47,7 +48,8 @@ pub fn decode_video(
             other => {
                 // The old program's memory goes before the next one's comes.
                 *other = None;
-                let (plan, ports) = turbo::decoder_call(config, video_vae::Precision::BF16, shape);
+                let made = turbo::decoder_call(config, video_vae::Precision::BF16, shape);
+                let (plan, ports) = in_bytes(made);
                 let program = context.prepare(plan, weights)?;
                 let (_, _, program) = other.insert((shape, ports, program));
                 (ports, program)
@@ -64,8 +66,8 @@ pub fn decode_video(
     Ok(())
 }
 
-/// Decodes `z` `[48, T, h, w]` with the Wan2.2 decoder, the whole sequence at once, to frames
-/// `[4 T - 3, 16 h, 16 w, 3]` within -1 to 1.
+/// Decodes `z` `[48, T, h, w]` with the Wan2.2 decoder, the whole sequence at once, to bytes
+/// `[4 T - 3, 16 h, 16 w * 3]`.
 ///
 /// # Errors
 /// The executor's, the checkpoint's, [`crate::Error::Interrupted`].
@@ -81,11 +83,19 @@ pub fn decode_wan(
     let z = as_the_reference_holds(context, z);
     let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
     let precision = video_vae::Precision::BF16;
-    let (plan, ports) = wan_decoder::decode(config, precision, frames, height, width);
+    let (plan, ports) = in_bytes(wan_decoder::decode(
+        config, precision, frames, height, width,
+    ));
     let mut program = context.prepare(plan, weights)?;
     program.write(ports.input, &statistics::denormalised(&z, 0..frames))?;
     program.run()?;
     program.read(ports.output)
+}
+
+/// A decoder whose output is bytes: a sixth of what f32 would take on its way to the host.
+pub(super) fn in_bytes((plan, ports): (Plan, Ports)) -> (Plan, Ports) {
+    let (plan, output) = plan.in_bytes(ports.output);
+    (plan, Ports { output, ..ports })
 }
 
 /// The reference rounds latents to bf16 before it de-normalises them in f32.

@@ -1,6 +1,8 @@
 //! One pass of a network over the latents: the sampler's table walked step by step on a device.
 
-use super::Context;
+use std::collections::BTreeSet;
+
+use super::{Context, formats::quantized};
 use crate::{
     DType, Error, Result, Tensor,
     executor::Program,
@@ -22,6 +24,8 @@ pub struct Network {
     pub reach: usize,
     /// Shift of the noise schedule.
     pub shift: f64,
+    /// Layers whose products are of 8 bits; the weights have them so.
+    pub eight_bit: BTreeSet<String>,
 }
 
 impl Network {
@@ -129,6 +133,7 @@ pub fn denoise(
     let rows = sampler::rows(sampling.method, &schedule);
     let pass = pass(network, start, sampling);
     let (plan, ports) = dit::denoise(&pass);
+    let plan = quantized(plan, &network.eight_bit);
     let mut program = context.prepare(plan, &network.weights)?;
     begin(&mut *program, &ports, network, &pass, start)?;
     for (step, row) in rows.iter().enumerate() {

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, Model, Progress, Stage, conditions,
+    Context, Formats, Model, Progress, Stage, conditions,
     conditions::Conditions,
     decode::{decode_video, decode_wan},
     denoise::{Guidance, Latents, Moment, Sampling, Start, denoise, seeded},
@@ -52,6 +52,8 @@ pub struct Report {
     pub model: String,
     /// The device's name.
     pub device: String,
+    /// Which products were of 8 bits.
+    pub formats: Formats,
 }
 
 /// Makes the clip that `request` asks for: text, picture and voice become conditions, noise becomes latents,
@@ -123,6 +125,7 @@ pub fn generate(
         file,
         model: model.name(),
         device: context.executor.name(),
+        formats: request.formats.clone(),
     })
 }
 
@@ -200,7 +203,7 @@ impl Run<'_> {
     ) -> Result<Latents> {
         let variant = self.request.variant.network();
         let properties = self.model.properties(variant);
-        let network = self.model.network(variant)?;
+        let network = self.model.network(variant, &self.request.formats)?;
         let draw = seeded(job.seed);
         let is_voiced = voice.is_some();
         let audio_shape = [job.audio_tokens, network.config.audio_in_channels];
@@ -233,7 +236,9 @@ impl Run<'_> {
         (base, image): (&Latents, Option<Tensor>),
     ) -> Result<Latents> {
         let properties = self.model.properties(variant.network());
-        let network = self.model.network(variant.network())?;
+        let network = self
+            .model
+            .network(variant.network(), &self.request.formats)?;
         let upscaling = Upscaling {
             target: (grid.height, grid.width),
             steps: properties.steps,
@@ -275,7 +280,7 @@ impl Run<'_> {
                 let mut report =
                     |done, total| self.progress.report(Stage::DecodeVideo, done, total);
                 let mut sink = |chunk: Tensor| {
-                    frames.extend(media::to_u8_channels_last(&chunk.to_f32()));
+                    frames.extend_from_slice(chunk.bytes());
                     Ok(())
                 };
                 decode_video(
@@ -291,7 +296,7 @@ impl Run<'_> {
                 self.progress.report(Stage::DecodeVideo, 0, 1);
                 let wan = self.model.wan()?;
                 let decoded = decode_wan(self.context, &wan.weights, &wan.config, &latents.video)?;
-                frames.extend(media::to_u8_channels_last(&decoded.to_f32()));
+                frames.extend_from_slice(decoded.bytes());
                 self.progress.report(Stage::DecodeVideo, 1, 1);
             }
         }

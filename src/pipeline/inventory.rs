@@ -9,7 +9,7 @@ use super::{networks::Sizes, request::BaseVariant};
 use crate::{
     Error, Result,
     text::Tokenizer,
-    weights::{Component, Folder, State, Variant, Weights},
+    weights::{Component, Folder, State, Variant, Weights, quantized},
 };
 
 /// A part of the model and what was found of it.
@@ -21,6 +21,8 @@ pub struct Entry {
     pub state: State,
     /// Bytes of its files.
     pub bytes: u64,
+    /// Layers that are stored in 8 bits.
+    pub eight_bit: usize,
     /// What is wrong with it, if it is there.
     pub problem: Option<Error>,
 }
@@ -47,15 +49,16 @@ pub struct Use {
 pub fn entries(folder: &Folder) -> Vec<Entry> {
     let states = folder.states().iter();
     let entries = states.map(|(part, state)| {
-        let (bytes, problem) = match state {
-            State::Found { path, .. } => (bytes_of(path), check(folder, *part).err()),
-            State::Missing { .. } => (0, None),
+        let (bytes, checked) = match state {
+            State::Found { path, .. } => (bytes_of(path), check(folder, *part)),
+            State::Missing { .. } => (0, Ok(0)),
         };
         Entry {
             part: *part,
             state: state.clone(),
             bytes,
-            problem,
+            eight_bit: *checked.as_ref().unwrap_or(&0),
+            problem: checked.err(),
         }
     });
     entries.collect()
@@ -102,9 +105,10 @@ pub fn uses() -> Vec<Use> {
     uses
 }
 
-fn check(folder: &Folder, part: Component) -> Result<()> {
+/// How many layers of a part that is as it should be are stored in 8 bits.
+fn check(folder: &Folder, part: Component) -> Result<usize> {
     if part == Component::Tokenizer {
-        return Tokenizer::open(folder.tokenizer()?).map(drop);
+        return Tokenizer::open(folder.tokenizer()?).map(|_| 0);
     }
     let mut sizes = Sizes::of(folder, part)?;
     if let (Sizes::Dit(config), Component::Dit(variant)) = (&mut sizes, part) {
@@ -113,10 +117,11 @@ fn check(folder: &Folder, part: Component) -> Result<()> {
             .validate()
             .map_err(|problem| Error::weights(folder.dir(), problem))?;
     }
-    let wants = sizes.wants();
     let weights = open(folder, part)?;
+    let wants = sizes.stored_wants(weights.source());
     weights.check(&wants)?;
-    weights.check_nothing_left(&wants)
+    weights.check_nothing_left(&wants)?;
+    Ok(quantized::stored(weights.source()).len())
 }
 
 fn open(folder: &Folder, part: Component) -> Result<Weights> {

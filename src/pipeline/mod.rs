@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod decode;
 pub mod denoise;
 pub mod estimate;
+pub mod formats;
 mod generate;
 pub mod image;
 pub mod inventory;
@@ -20,7 +21,8 @@ pub mod sound;
 pub mod text;
 pub mod upscale;
 
-pub use crate::media::{Color, EncodeOptions, Encoder};
+pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder};
+pub use formats::Formats;
 pub use generate::{Output, Report, generate};
 pub use model::Model;
 
@@ -31,7 +33,7 @@ use crate::{
     weights::Weights,
 };
 
-/// Where activations are rounded.
+/// Where activations are rounded. Which products are of 8 bits is [`Formats`]'.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Precision {
     /// Where the reference rounds.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     denoise::Network,
+    formats::Formats,
     miniature,
     networks::Sizes,
     request::{BaseVariant, Defaults, Size, SrVariant},
@@ -15,7 +16,9 @@ use crate::{
         video_vae::{TurboConfig, WanConfig},
     },
     text::Tokenizer,
-    weights::{self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Weights},
+    weights::{
+        self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Weights, quantized,
+    },
 };
 
 /// Where the parts come from.
@@ -91,14 +94,14 @@ impl Model {
         }
     }
 
-    /// A denoising network.
+    /// A denoising network, its products as `formats` says.
     ///
     /// # Errors
-    /// If it is missing, damaged or not as its configuration says.
+    /// If it is missing, damaged or not as its configuration says, or `formats` cannot be had of it.
     ///
     /// # Panics
     /// If the variant has the sizes of another part, a mistake of ours.
-    pub fn network(&self, variant: Variant) -> Result<Network> {
+    pub fn network(&self, variant: Variant, formats: &Formats) -> Result<Network> {
         let part = Component::Dit(variant);
         let Sizes::Dit(mut config) = self.sizes(part)? else {
             panic!("{variant:?} has other sizes")
@@ -110,6 +113,8 @@ impl Model {
             .validate()
             .map_err(|problem| Error::weights(path, problem))?;
         let weights = self.weights(part, &Sizes::Dit(config.clone()), |f| f.open_dit(variant))?;
+        let stored = quantized::stored(weights.source());
+        let eight_bit = formats.eight_bit(variant, &config, &stored)?;
         let coordinates = match properties.coordinates {
             Coordinates::V1 => dit::Coordinates::V1,
             Coordinates::V2 => dit::Coordinates::V2,
@@ -117,10 +122,11 @@ impl Model {
         let reach = properties.frame_receptive_field;
         Ok(Network {
             config,
-            weights,
+            weights: weights.in_eight_bits(eight_bit.clone()),
             coordinates,
             reach,
             shift: properties.shift,
+            eight_bit,
         })
     }
 
@@ -228,16 +234,17 @@ impl Model {
         sizes: &Sizes,
         open: impl FnOnce(&Folder) -> Result<Weights>,
     ) -> Result<Weights> {
-        let all = sizes.wants();
         match &self.parts {
             Parts::Folder(folder) => {
                 let weights = open(folder)?;
+                let all = sizes.stored_wants(weights.source());
                 weights.check(&all)?;
                 weights.check_nothing_left(&all)?;
                 Ok(weights)
             }
             Parts::Miniature => {
-                let synthetic = Synthetic::new(network_of(part), &all, miniature::seed(part))?;
+                let synthetic =
+                    Synthetic::new(network_of(part), &sizes.wants(), miniature::seed(part))?;
                 Ok(Weights::new(Box::new(synthetic)))
             }
         }

@@ -1,7 +1,10 @@
-//! The sizes of a model's networks, known from JSON alone: what `plan`, `inspect` and `synth` need, and nothing of
-//! the weights.
+//! The sizes of a model's networks, known from JSON, and of denoising networks which layers are stored in 8 bits, known
+//! from headers: what `plan`, `inspect` and `synth` need, and nothing of the weights.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{denoise::Network, miniature, request::Defaults, request::Size};
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
         video_vae::{self, TurboConfig, WanConfig, turbo::CallShape},
     },
     plan::Grid,
-    weights::{Component, Folder, Properties, State, Variant, Want},
+    weights::{Component, Folder, Properties, Source, State, Variant, Want, quantized},
 };
 
 /// Text encoder as published.
@@ -104,7 +107,15 @@ impl Sizes {
         }
     }
 
-    /// Every tensor of the part.
+    /// The same as a checkpoint should have them: a denoising network's may have layers in 8 bits.
+    pub fn stored_wants(&self, source: &dyn Source) -> Vec<Want> {
+        match self {
+            Self::Dit(_) => quantized::stored_wants(self.wants(), source),
+            Self::Text(_) | Self::Turbo(_) | Self::Wan(_) | Self::Audio(_) => self.wants(),
+        }
+    }
+
+    /// Every tensor of the part, as the model defines it.
     pub fn wants(&self) -> Vec<Want> {
         let precision = video_vae::Precision::BF16;
         match self {
@@ -167,6 +178,18 @@ fn config_path(folder: &Folder, part: Component) -> PathBuf {
     }
 }
 
+/// A denoising network.
+#[derive(Clone, Debug)]
+pub struct Dit {
+    variant: Variant,
+    /// Its sizes.
+    pub config: dit::Config,
+    /// How it is sampled.
+    pub properties: Properties,
+    /// The layers that its checkpoint has in 8 bits.
+    pub stored: BTreeSet<String>,
+}
+
 /// The sizes of a whole model.
 #[derive(Clone, Debug)]
 pub struct Networks {
@@ -182,14 +205,14 @@ pub struct Networks {
     pub wan: WanConfig,
     /// Audio autoencoder.
     pub audio: audio_vae::Config,
-    dits: Vec<(Variant, dit::Config, Properties)>,
+    dits: Vec<Dit>,
 }
 
 impl Networks {
     /// The same with the first `layers` of the denoising networks alone: all widths, a part of the time.
     #[must_use]
     pub fn cut_to(mut self, layers: usize) -> Self {
-        for (_, config, _) in &mut self.dits {
+        for Dit { config, .. } in &mut self.dits {
             config.num_layers = config.num_layers.min(layers);
             for special in [
                 &mut config.mm_layers,
@@ -235,7 +258,7 @@ impl Networks {
     /// The model in `folder`; parts that are missing are taken as published.
     ///
     /// # Errors
-    /// If a JSON is bad.
+    /// If a JSON or the header of a denoising network is bad.
     pub fn of(folder: &Folder) -> Result<Self> {
         let sizes = |part| match folder.state(part) {
             State::Found { .. } => Sizes::of(folder, part),
@@ -246,17 +269,22 @@ impl Networks {
             size: Size::P256,
             seconds: 5,
         };
-        Self::new(&name, defaults, sizes, |variant| folder.properties(variant))
+        let mut all = Self::new(&name, defaults, sizes, |variant| folder.properties(variant))?;
+        for dit in &mut all.dits {
+            if let State::Found { .. } = folder.state(Component::Dit(dit.variant)) {
+                dit.stored = quantized::stored(folder.open_dit(dit.variant)?.source());
+            }
+        }
+        Ok(all)
     }
 
-    /// A denoising network and how it is sampled.
+    /// A denoising network.
     ///
     /// # Panics
     /// Never: there is one of each variant.
-    pub fn dit(&self, variant: Variant) -> (&dit::Config, &Properties) {
-        let found = self.dits.iter().find(|(other, ..)| *other == variant);
-        let (_, config, properties) = found.expect("there is one of each variant");
-        (config, properties)
+    pub fn dit(&self, variant: Variant) -> &Dit {
+        let found = self.dits.iter().find(|dit| dit.variant == variant);
+        found.expect("there is one of each variant")
     }
 
     fn new(
@@ -280,7 +308,12 @@ impl Networks {
                 config.validate().map_err(|problem| {
                     Error::weights(name, format!("`{}`: {problem}", variant.key()))
                 })?;
-                dits.push((variant, config, properties));
+                dits.push(Dit {
+                    variant,
+                    config,
+                    properties,
+                    stored: BTreeSet::new(),
+                });
             }
         }
         let parts = [

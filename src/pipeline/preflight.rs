@@ -4,7 +4,9 @@
 use super::{
     Context, Model,
     conditions::Conditions,
+    decode::in_bytes,
     denoise::pass_of,
+    formats::{Formats, quantized},
     request::{BaseVariant, Job, Request, VideoDecoder},
 };
 use crate::{
@@ -47,7 +49,7 @@ pub fn check(
     for (variant, grid, method, text) in [Some(base), sr.transpose()?].into_iter().flatten() {
         check_pass(
             context,
-            model,
+            (model, &request.formats),
             (variant, grid),
             job.audio_tokens,
             (method, text),
@@ -58,19 +60,20 @@ pub fn check(
 
 fn check_pass(
     context: &Context<'_>,
-    model: &Model,
+    (model, formats): (&Model, &Formats),
     (variant, grid): (Variant, Grid),
     audio: usize,
     (method, text): (Method, Vec<usize>),
 ) -> Result<()> {
-    let network = model.network(variant)?;
+    let network = model.network(variant, formats)?;
     for &text in &text {
         let sequence = Sequence { grid, audio, text };
         let placed = sequence.check(network.coordinates);
         placed.map_err(|problem| Error::input("prompt", problem))?;
     }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
-    let plan = context.precise(dit::denoise(&pass).0);
+    let plan = quantized(dit::denoise(&pass).0, &network.eight_bit);
+    let plan = context.precise(plan);
     context.executor.check(&plan, &context.how()).map(drop)
 }
 
@@ -101,10 +104,14 @@ fn check_decoder(
                 width,
                 first: longest.first,
             };
-            turbo::decoder_call(&config, precision, shape).0
+            in_bytes(turbo::decoder_call(&config, precision, shape)).0
         }
         VideoDecoder::Wan => {
-            wan_decoder::decode(&model.wan()?.config, precision, frames, height, width).0
+            let config = model.wan()?.config;
+            in_bytes(wan_decoder::decode(
+                &config, precision, frames, height, width,
+            ))
+            .0
         }
     };
     let plan = context.precise(plan);

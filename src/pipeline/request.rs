@@ -5,6 +5,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use super::formats::Formats;
 use crate::{Error, Result, plan::Grid};
 
 /// Frames and audio tokens per second.
@@ -123,6 +124,8 @@ pub struct Request {
     pub softcap: bool,
     /// Network that makes the frames.
     pub decoder: VideoDecoder,
+    /// Which products of the denoising networks are of 8 bits.
+    pub formats: Formats,
     /// Where to save the final latents.
     pub save_latents: Option<PathBuf>,
 }

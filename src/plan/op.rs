@@ -255,6 +255,9 @@ pub enum Op {
     PixelUnshuffle(PixelOrder),
     /// Halves of the channels to consecutive frames, `[T, H, W, 2C]` to `[2T, H, W, C]`; reads x.
     FrameShuffle,
+    /// `trunc(255 min(max(x / 2 + 1 / 2, 0), 1))`, a byte for each colour of a pixel; a line's pixels lie one after the
+    /// other, `[T, H, W, C]` to `[T, H, W C]`; reads x.
+    Bytes,
     /// Averages of neighbouring sub-positions as channels, with one zero frame in front of an odd T when
     /// `frames` is 2; reads x.
     AverageDown {
@@ -307,6 +310,7 @@ impl Op {
             Self::PixelShuffle(_) => "pixel_shuffle",
             Self::PixelUnshuffle(_) => "pixel_unshuffle",
             Self::FrameShuffle => "frame_shuffle",
+            Self::Bytes => "bytes",
             Self::AverageDown { .. } => "average_down",
             Self::DuplicateUp { .. } => "duplicate_up",
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Buf, Role, Spec};
+use super::{Buf, Role, Spec, build_token::dotted};
 use crate::{plan::Op, tensor::DType};
 
 /// One op with what it reads, in the order of [`Op`]'s description, and what it writes.
@@ -87,6 +87,36 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// The same plan where `video`, kept for nobody else, is made into bytes at the end, and these: [`Op::Bytes`].
+    ///
+    /// # Panics
+    /// If it is no video.
+    #[must_use]
+    pub fn in_bytes(&self, video: Buf) -> (Self, Buf) {
+        let mut plan = self.clone();
+        let spec = self.spec(video);
+        if spec.role == Role::Output {
+            plan.buffers[video.index()].role = Role::Scratch;
+        }
+        let [frames, height, width, channels] = *spec.shape.extents() else {
+            panic!("{} {} is no video", spec.label, spec.shape);
+        };
+        let bytes = Buf(u32::try_from(plan.buffers.len()).expect("a plan has far fewer buffers"));
+        plan.buffers.push(Spec {
+            label: dotted(&spec.label, "bytes"),
+            shape: [frames, height, width * channels].into(),
+            dtype: DType::U8,
+            role: Role::Output,
+            part: None,
+        });
+        plan.steps.push(Step {
+            op: Op::Bytes,
+            reads: vec![video],
+            writes: bytes,
+        });
+        (plan, bytes)
     }
 
     /// The same plan with `bufs` readable after a run: scratch among them becomes output.

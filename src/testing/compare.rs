@@ -12,6 +12,9 @@ use crate::{
     weights::Weights,
 };
 
+/// Ending of the checks of a direction.
+pub const DIRECTION: &str = ", direction";
+
 /// How far `1 - 2 <x, y> / (|x|^2 + |y|^2)` may be from zero; catches a wrong scale that hides in the largest error.
 const DISSIMILARITY: f64 = 1e-5;
 
@@ -115,7 +118,7 @@ fn judge(plan: &Plan, step: &Step, values: [std::borrow::Cow<'_, [f32]>; 3]) -> 
     let allowed = 2.0 * max_abs(&near, &want) + ulp;
     let error = Check::max_abs(&what, &got, &want, allowed);
     let direction = Check {
-        what: format!("{what}, direction"),
+        what: what + DIRECTION,
         error: dissimilarity(&got, &want),
         allowed: DISSIMILARITY,
         worst: error.worst.clone(),
@@ -189,6 +192,19 @@ mod tests {
             verdicts(&nan, &want, &near, DType::Bf16),
             [Verdict::Fail; 2]
         );
+    }
+
+    #[test]
+    fn eight_bits_are_those_of_the_cpu() {
+        // Rounded, no value points where it did; what is judged is that all bits are the same.
+        let (want, near) = ([1.04, -3.1, 0.26], [1.0, -3.0, 0.25]);
+        assert_eq!(
+            verdicts(&near, &want, &near, DType::E4m3),
+            [Verdict::Pass; 2]
+        );
+        let off = [1.0, -3.0, 0.281_25];
+        assert_eq!(verdicts(&off, &want, &near, DType::E4m3)[0], Verdict::Fail);
+        assert_eq!(verdicts(&want, &want, &near, DType::E4m3)[0], Verdict::Fail);
     }
 
     #[test]

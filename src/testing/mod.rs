@@ -5,7 +5,9 @@ mod compare;
 pub mod conformance;
 pub mod golden;
 mod judge;
+mod precision;
 pub mod rates;
 
-pub use compare::compare;
+pub use compare::{DIRECTION, compare};
 pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};
+pub use precision::{LayerError, between};

@@ -1,7 +1,7 @@
 //! Checkpoints on disk: found, checked, then read; and synthetic ones made by rule.
 //!
 //! A [`Source`] gives tensors by name: safetensors files ([`Safetensors`]), torch files ([`TorchFile`]) or a
-//! rule ([`Synthetic`]). A [`Weights`] is a source whose names, shapes and dtypes are checked against a list
+//! rule ([`Synthetic`]); [`Quantized`] has some of another's layers in 8 bits. A [`Weights`] is a source whose names, shapes and dtypes are checked against a list
 //! of [`Want`]s before any byte is used. [`Folder`] knows where the published files lie. Read [`Weights`]
 //! first.
 //!
@@ -13,6 +13,7 @@
 pub mod folder;
 pub mod manifest;
 pub mod pickle;
+pub mod quantized;
 mod rules;
 pub mod safetensors;
 pub mod shards;
@@ -24,8 +25,9 @@ mod zip;
 
 pub use folder::{Component, Folder, State, Variant};
 pub use manifest::{Coordinates, Manifest, Properties};
+pub use quantized::Quantized;
 pub use shards::Safetensors;
 pub use source::{Info, Selected, Source, Want, Weights, check_finite, is_finite};
 pub use synthetic::{Network, Rule, Synthetic};
 pub use torch_zip::TorchFile;
-pub use write::Writer;
+pub use write::{Writer, write_checkpoint};

@@ -155,7 +155,7 @@ impl Source for Safetensors {
             .ok_or_else(|| fail("is not in this file, although the index says so".into()))?;
         let dtype = entry.dtype.clone().map_err(|word| {
             fail(format!(
-                "is of type {word}; must be F32, BF16, F16, U8, I16 or I32"
+                "is of type {word}; must be F32, BF16, F16, F8_E4M3, U8, I16 or I32"
             ))
         })?;
         Ok(Tensor::shared(

@@ -1,7 +1,7 @@
 //! Tensors by name, and the check that all of them are what the model wants.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +9,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::rules::Rule;
+use super::{quantized::Quantized, rules::Rule};
 use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
@@ -19,6 +19,13 @@ pub struct Info {
     pub shape: Shape,
     /// Element type in the file.
     pub dtype: DType,
+}
+
+impl Info {
+    /// Bytes of the tensor.
+    pub fn bytes(&self) -> u64 {
+        (self.shape.count() * self.dtype.size()) as u64
+    }
 }
 
 /// Tensors by name.
@@ -37,6 +44,13 @@ pub trait Source: Send + Sync {
 
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
+
+    /// Where what `name` is rounded from as it is loaded comes from, and its name there, for devices that would rather
+    /// round themselves: of `X.weight` and of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be
+    /// rounded to bf16 first. Nobody has looked for NaN and infinity in it. `None` where `name` is stored as it is.
+    fn unquantized(&self, _name: &str) -> Option<(&dyn Source, String)> {
+        None
+    }
 
     /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
     fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
@@ -94,6 +108,13 @@ impl Weights {
     #[must_use]
     pub fn allowing_more_rows(mut self, name: impl Into<String>) -> Self {
         self.may_have_more_rows.push(name.into());
+        self
+    }
+
+    /// The same with `layers` in 8 bits, see [`Quantized`].
+    #[must_use]
+    pub fn in_eight_bits(mut self, layers: BTreeSet<String>) -> Self {
+        self.source = Box::new(Quantized::new(self.source, layers));
         self
     }
 
@@ -156,6 +177,15 @@ impl Weights {
             Arc::new(Whole(tensor)),
             0..bytes,
         ))
+    }
+
+    /// What the wanted tensor is rounded from as it is loaded, if it is: [`Source::unquantized`].
+    ///
+    /// # Errors
+    /// If it is missing or not as wanted.
+    pub fn unquantized(&self, want: &Want) -> Result<Option<(&dyn Source, String)>> {
+        self.check_one(want)?;
+        Ok(self.source.unquantized(&want.name))
     }
 
     /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
@@ -304,6 +334,10 @@ impl Source for Selected {
     fn path(&self, name: &str) -> PathBuf {
         self.source
             .path(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
+        self.source.unquantized(self.names.get(name)?)
     }
 
     fn rule(&self, name: &str) -> Option<(u64, Rule)> {

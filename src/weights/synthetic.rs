@@ -18,7 +18,7 @@ use rayon::prelude::*;
 pub use super::rules::{Network, Rule, rule};
 use super::{
     source::{Info, Source, Want},
-    write::Writer,
+    write::{Writer, write_checkpoint},
 };
 use crate::{DType, Error, Result, Tensor};
 
@@ -92,55 +92,20 @@ impl Synthetic {
         shard_bytes: u64,
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(|e| Error::output_io(folder, e))?;
-        let shards = self.shards(shard_bytes);
-        let total = self
+        let tensors: Vec<(String, Info)> = self
             .tensors
-            .values()
-            .map(|(info, _)| info_bytes(info))
-            .sum();
+            .iter()
+            .map(|(name, (info, _))| (self.network.published(name), info.clone()))
+            .collect();
+        let names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        let total = tensors.iter().map(|(_, info)| info.bytes()).sum();
         let mut written = 0;
-        let mut writers = Vec::new();
-        for (number, shard) in shards.iter().enumerate() {
-            let path = folder.join(shard_name(number, shards.len()));
-            let published: Vec<String> = shard
-                .iter()
-                .map(|name| self.network.published(name))
-                .collect();
-            let infos = shard.iter().map(|name| &self.tensors[*name].0);
-            let mut writer =
-                Writer::create(&path, published.iter().map(String::as_str).zip(infos))?;
-            for name in shard {
-                self.write_tensor(name, &mut writer, &mut |bytes| {
-                    written += bytes;
-                    progress(written, total)
-                })?;
-            }
-            writers.push(writer);
-        }
-        writers.into_iter().try_for_each(Writer::finish)?;
-        if shards.len() > 1 {
-            self.write_index(folder, &shards, total)?;
-        }
-        Ok(())
-    }
-
-    /// Names in order, cut so that no file but a single large tensor's exceeds `shard_bytes`.
-    fn shards(&self, shard_bytes: u64) -> Vec<Vec<&str>> {
-        let mut shards = vec![Vec::new()];
-        let mut filled = 0;
-        for (name, (info, _)) in &self.tensors {
-            let bytes = info_bytes(info);
-            if filled > 0 && filled + bytes > shard_bytes {
-                shards.push(Vec::new());
-                filled = 0;
-            }
-            filled += bytes;
-            if let Some(shard) = shards.last_mut() {
-                shard.push(name.as_str());
-            }
-        }
-        shards
+        write_checkpoint(folder, &tensors, shard_bytes, None, &mut |index, writer| {
+            self.write_tensor(names[index], writer, &mut |bytes| {
+                written += bytes;
+                progress(written, total)
+            })
+        })
     }
 
     fn write_tensor(
@@ -163,20 +128,6 @@ impl Synthetic {
             }
         }
         Ok(())
-    }
-
-    fn write_index(&self, folder: &Path, shards: &[Vec<&str>], total: u64) -> Result<()> {
-        let mut weight_map = serde_json::Map::new();
-        for (number, shard) in shards.iter().enumerate() {
-            let file = shard_name(number, shards.len());
-            for name in shard {
-                weight_map.insert(self.network.published(name), file.clone().into());
-            }
-        }
-        let index =
-            serde_json::json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-        let path = folder.join("model.safetensors.index.json");
-        std::fs::write(&path, format!("{index:#}\n")).map_err(|e| Error::output_io(&path, e))
     }
 
     fn tensor(&self, name: &str) -> Result<&(Info, Rule)> {
@@ -292,15 +243,4 @@ fn fill<T: Send>(out: &mut [T], start: usize, element: impl Fn(u64) -> T + Sync)
                 *out = element((first + i) as u64);
             }
         });
-}
-
-fn info_bytes(info: &Info) -> u64 {
-    (info.shape.count() * info.dtype.size()) as u64
-}
-
-fn shard_name(number: usize, count: usize) -> String {
-    match count {
-        1 => "model.safetensors".into(),
-        _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
-    }
 }

@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{BufWriter, ErrorKind, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -26,6 +27,78 @@ pub struct Writer {
     is_finished: bool,
 }
 
+/// Writes tensors, as `model.safetensors` into `folder`; beyond `shard_bytes` as several files with an index. `note` is a
+/// word to readers and what to tell them, kept in each header. `fill` is called for each tensor in order and writes its
+/// bytes. Files appear only when all are whole.
+///
+/// # Errors
+/// If `folder` cannot be written to, or those of `fill`.
+///
+/// # Panics
+/// If a name occurs twice or `fill` does not write a tensor's bytes.
+pub fn write_checkpoint(
+    folder: &Path,
+    tensors: &[(String, Info)],
+    shard_bytes: u64,
+    note: Option<(&str, &str)>,
+    fill: &mut dyn FnMut(usize, &mut Writer) -> Result<()>,
+) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::output_io(folder, e))?;
+    let shards = shards(tensors, shard_bytes);
+    let mut writers = Vec::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let path = folder.join(shard_name(number, shards.len()));
+        let list = tensors[shard.clone()].iter();
+        let list = list.map(|(name, info)| (name.as_str(), info));
+        let mut writer = Writer::create_with(&path, list, note)?;
+        shard
+            .clone()
+            .try_for_each(|index| fill(index, &mut writer))?;
+        writers.push(writer);
+    }
+    writers.into_iter().try_for_each(Writer::finish)?;
+    if shards.len() > 1 {
+        write_index(folder, tensors, &shards)?;
+    }
+    Ok(())
+}
+
+/// Tensors in order, cut so that no file but a single large tensor's exceeds `shard_bytes`.
+fn shards(tensors: &[(String, Info)], shard_bytes: u64) -> Vec<Range<usize>> {
+    let mut shards = Vec::new();
+    let (mut start, mut filled) = (0, 0);
+    for (index, (_, info)) in tensors.iter().enumerate() {
+        if filled > 0 && filled + info.bytes() > shard_bytes {
+            shards.push(start..index);
+            (start, filled) = (index, 0);
+        }
+        filled += info.bytes();
+    }
+    shards.push(start..tensors.len());
+    shards
+}
+
+fn shard_name(number: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".into(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+    }
+}
+
+fn write_index(folder: &Path, tensors: &[(String, Info)], shards: &[Range<usize>]) -> Result<()> {
+    let mut weight_map = serde_json::Map::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let file = shard_name(number, shards.len());
+        for (name, _) in &tensors[shard.clone()] {
+            weight_map.insert(name.clone(), file.clone().into());
+        }
+    }
+    let total: u64 = tensors.iter().map(|(_, info)| info.bytes()).sum();
+    let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+    let path = folder.join("model.safetensors.index.json");
+    fs::write(&path, format!("{index:#}\n")).map_err(|e| Error::output_io(&path, e))
+}
+
 impl Writer {
     /// Starts a file of these tensors, whose bytes must then be written in this order.
     ///
@@ -38,7 +111,15 @@ impl Writer {
         path: &Path,
         tensors: impl IntoIterator<Item = (&'a str, &'a Info)>,
     ) -> Result<Self> {
-        let (header, left) = header(tensors);
+        Self::create_with(path, tensors, None)
+    }
+
+    fn create_with<'a>(
+        path: &Path,
+        tensors: impl IntoIterator<Item = (&'a str, &'a Info)>,
+        note: Option<(&str, &str)>,
+    ) -> Result<Self> {
+        let (header, left) = header(tensors, note);
         let (part, file) = create_part(path)?;
         let mut writer = Self {
             path: path.to_path_buf(),
@@ -115,7 +196,10 @@ fn create_part(path: &Path) -> Result<(PathBuf, File)> {
 }
 
 /// The header's bytes, and how many bytes of tensors follow.
-fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Info)>) -> (Vec<u8>, u64) {
+fn header<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, &'a Info)>,
+    note: Option<(&str, &str)>,
+) -> (Vec<u8>, u64) {
     let mut end = 0;
     let entries = tensors.into_iter().map(|(name, info)| {
         let start = end;
@@ -129,7 +213,8 @@ fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Info)>) -> (Vec<u8
     });
     let entries: Vec<_> = entries.collect();
     let count = entries.len();
-    let metadata = Metadata::new(None, entries).expect("offsets follow each other");
+    let note = note.map(|(word, text)| [(word.to_string(), text.to_string())].into());
+    let metadata = Metadata::new(note, entries).expect("offsets follow each other");
     assert_eq!(
         metadata.tensors().len(),
         count,

@@ -1,100 +1,25 @@
-//! A library of products beside our own kernel. Here it multiplies on the host; its results are as good as the kernel's.
+//! Products with what follows them in one kernel, and layers in 8 bits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use gallop::{
-    DType::{self, Bf16, F32},
-    Error, Result,
-    cuda::{
-        Cuda,
-        cublaslt::{Factors, Gemm, Operands, Output},
-        products::{Choice, Library, Products, Way},
-    },
+    DType::{self, Bf16, E4m3, F32},
+    Tensor,
+    cpu::Cpu,
+    cuda::Cuda,
     executor::{Executor, Prepare},
-    plan::{Builder, Dense, Plan},
-    testing::{Verdict, compare},
+    plan::{Buf, Builder, Dense, Op, Plan, Role, Scale},
+    testing::{Verdict, compare, relative_l2},
 };
-use half::bf16;
 
-use crate::{emulate::Policy, emulate::device::Emulated, given};
+use crate::{
+    emulate::{Policy, device::Emulated},
+    emulated, given, kernels, run_on, step,
+};
 
-/// Multiplies on the host and counts how often it was asked and how often it did.
-#[derive(Default)]
-pub(crate) struct Host {
-    described: AtomicUsize,
-    queued: Arc<AtomicUsize>,
-    /// Rows of a product that it refuses.
-    refuses: Option<usize>,
-}
-
-impl Products for Host {
-    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
-        self.described.fetch_add(1, Ordering::Relaxed);
-        if self.refuses == Some(gemm.m) || gemm.factors != Factors::Bf16 {
-            return Err(Error::device("refused"));
-        }
-        let way = OnHost {
-            gemm: *gemm,
-            at: *at,
-            queued: self.queued.clone(),
-        };
-        Ok(vec![Arc::new(way)])
-    }
-}
-
-struct OnHost {
-    gemm: Gemm,
-    at: Operands,
-    queued: Arc<AtomicUsize>,
-}
-
-impl Way for OnHost {
-    fn name(&self) -> &'static str {
-        "host"
-    }
-
-    unsafe fn queue(&self) -> Result<()> {
-        let Gemm {
-            m,
-            n,
-            k,
-            x_pitch,
-            w_pitch,
-            y_pitch,
-            ..
-        } = self.gemm;
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        let factor = |address: u64, pitch: usize, row: usize| {
-            let start = (address as *const bf16).wrapping_add(row * pitch);
-            // SAFETY: the caller promises rows of this pitch; the emulator's memory is the host's.
-            unsafe { std::slice::from_raw_parts(start, k) }
-        };
-        for row in 0..m {
-            let x = factor(self.at.x, x_pitch, row);
-            for col in 0..n {
-                let w = factor(self.at.w, w_pitch, col);
-                let sum: f32 = x.iter().zip(w).map(|(x, w)| x.to_f32() * w.to_f32()).sum();
-                let place = row * y_pitch + col;
-                match self.gemm.output {
-                    Output::Bf16 => {
-                        let to = (self.at.y as *mut bf16).wrapping_add(place);
-                        // SAFETY: as above, for y.
-                        unsafe { to.write(bf16::from_f32(sum)) }
-                    }
-                    Output::F32 => {
-                        let to = (self.at.y as *mut f32).wrapping_add(place);
-                        // SAFETY: as above, for y.
-                        unsafe { to.write(sum) }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
+const ROWS: usize = 140;
+const ENDS: [usize; 2] = [9, ROWS];
+const K: usize = 64;
 
 fn dense(rows: usize, out: DType) -> Dense {
     Dense {
@@ -105,73 +30,177 @@ fn dense(rows: usize, out: DType) -> Dense {
     }
 }
 
-/// Two products of three groups of rows, one of them empty, with results of both types.
-fn plan() -> Plan {
+/// What `plan` gives fused and not, and its kernels.
+fn both(plan: &Plan, out: Buf) -> [(Vec<f32>, Vec<&'static str>); 2] {
+    let given = given(plan, 3);
+    [true, false].map(|fuse| {
+        let how = Prepare {
+            fuse,
+            ..Prepare::default()
+        };
+        let device = Arc::new(Emulated::new(Policy::Random, 5));
+        let mut program = run_on(&device, plan, &how, &given, 1);
+        let values = program.read(out).unwrap().to_f32().into_owned();
+        (values, kernels(&*program))
+    })
+}
+
+/// Checks that the plan that `build` makes runs as `names`, with the bits that single kernels give.
+#[track_caller]
+fn runs_as(names: &[&str], build: impl Fn(&mut Builder) -> Buf) {
     let mut p = Builder::new();
-    let x = p.input("x", [40, 72], Bf16);
-    let ends = [25, 25, 40];
-    let h = p.linear("hidden", x, &ends, dense(96, Bf16));
-    let y = p.linear("again", h, &ends, dense(50, F32));
-    p.output(y);
-    p.finish()
-}
-
-fn device() -> Arc<Emulated> {
-    Arc::new(Emulated::new(Policy::Eager, 1))
-}
-
-/// The kernels that a prepared plan runs, unit by unit, where `choice` uses `host`.
-fn kernels(plan: &Plan, host: Host, choice: Choice) -> Vec<Vec<&'static str>> {
-    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), choice));
-    let (weights, _) = given(plan, 3);
-    let program = executor.prepare(plan, &weights, &Prepare::default());
-    let report = program.unwrap().report();
-    report.units.into_iter().map(|unit| unit.kernels).collect()
-}
-
-#[test]
-fn groups_of_rows_are_slices_for_the_library() {
-    let plan = plan();
-    assert_eq!(
-        kernels(&plan, Host::default(), Choice::Library),
-        [["host"; 2], ["host"; 2]]
-    );
-    let host = Host::default();
-    let queued = host.queued.clone();
-    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), Choice::Library));
-    let (weights, inputs) = given(&plan, 3);
-    let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
-    assert!(
-        checks.iter().all(|c| c.verdict() == Verdict::Pass),
-        "{checks:#?}"
-    );
-    assert_eq!(queued.load(Ordering::Relaxed), 4);
-}
-
-#[test]
-fn our_own_kernel_computes_what_nobody_asked_the_library_for_or_it_refuses() {
-    let own = [["gemm_bf16"], ["gemm_bf16_f32"]];
-    assert_eq!(kernels(&plan(), Host::default(), Choice::Own), own);
-    let host = Host {
-        refuses: Some(15),
-        ..Host::default()
-    };
-    assert_eq!(kernels(&plan(), host, Choice::Library), own);
-}
-
-#[test]
-fn the_clock_decides_once_for_each_shape() {
-    // On the emulator's clock a launch takes a thousand times as long as anything else.
-    let host = Host::default();
-    let queued = host.queued.clone();
-    let mut p = Builder::new();
-    let x = p.input("x", [16, 64], Bf16);
-    let h = p.linear("a", x, &[16], dense(64, Bf16));
-    let h = p.linear("b", h, &[16], dense(64, Bf16));
-    let y = p.linear("c", h, &[16], dense(32, Bf16));
-    p.output(y);
+    let out = build(&mut p);
+    if p.spec(out).role == Role::Scratch {
+        p.output(out);
+    }
     let plan = p.finish();
-    assert_eq!(kernels(&plan, host, Choice::Auto), [["host"]; 3]);
-    // One run that warms up and three that count, for each of two shapes.
-    assert_eq!(queued.load(Ordering::Relaxed), 8);
+    let [(fused, together), (unfused, apart)] = both(&plan, out);
+    assert_eq!(together, names);
+    assert_eq!(apart.len(), plan.steps().len());
+    assert_eq!(fused, unfused, "{names:?}");
+}
+
+#[test]
+fn a_product_takes_in_what_follows_it() {
+    let product = |p: &mut Builder, n| {
+        let x = p.input("x", [ROWS, K], Bf16);
+        p.linear("l", x, &ENDS, dense(n, Bf16))
+    };
+    runs_as(&["gemm_bf16_swiglu7"], |p| {
+        let u = product(p, 80);
+        p.swiglu7("a", u, Bf16)
+    });
+    runs_as(&["gemm_bf16_gelu7"], |p| {
+        let u = product(p, 72);
+        p.map("a", Op::Gelu7, u, Bf16)
+    });
+    runs_as(&["gemm_bf16_add"], |p| {
+        let z = p.input("z", [ROWS, 72], F32);
+        let y = product(p, 72);
+        p.add("sum", z, y, F32)
+    });
+    runs_as(&["gemm_bf16_add"], |p| {
+        let z = p.state("z", [ROWS, 72], F32);
+        let y = product(p, 72);
+        p.at(z).add("", z, y, F32)
+    });
+}
+
+#[test]
+fn a_product_in_8_bits_takes_in_what_follows_it() {
+    let product = |p: &mut Builder, n| {
+        let x = p.input("x", [ROWS, K], E4m3);
+        let s = p.input("s", [ROWS, 1], F32);
+        p.scaled_linear("l", x, Scale::Rows(s), &ENDS, (n, Bf16))
+    };
+    let fixed = Scale::Fixed(8.0);
+    runs_as(&["gemm_fp8"], |p| product(p, 72));
+    runs_as(&["gemm_fp8_swiglu7"], |p| {
+        let u = product(p, 80);
+        p.swiglu7("a", u, Bf16)
+    });
+    runs_as(&["gemm_fp8_gelu7_e4m3"], |p| {
+        let u = product(p, 72);
+        let a = p.map("a", Op::Gelu7, u, Bf16);
+        p.quantize("q", a, fixed)
+    });
+    runs_as(&["gemm_fp8_swiglu7_e4m3", "gemm_fp8_add"], |p| {
+        let u = product(p, 80);
+        let a = p.swiglu7("a", u, Bf16);
+        let q = p.quantize("q", a, fixed);
+        let z = p.input("z", [ROWS, 72], F32);
+        let y = p.scaled_linear("down", q, fixed, &ENDS, (72, Bf16));
+        p.add("sum", z, y, F32)
+    });
+}
+
+#[test]
+fn what_the_kernels_of_products_do_not_do_is_left_to_others() {
+    let product = |p: &mut Builder, out| {
+        let x = p.state("x", [ROWS, K], Bf16);
+        (x, p.linear("l", x, &ENDS, dense(K, out)))
+    };
+    runs_as(&["gemm_bf16", "add_bf16_bf16"], |p| {
+        let (_, y) = product(p, Bf16);
+        p.add("twice", y, y, Bf16)
+    });
+    runs_as(&["gemm_bf16", "add_bf16_bf16"], |p| {
+        let (x, y) = product(p, Bf16);
+        p.add("sum", x, y, Bf16)
+    });
+    runs_as(&["gemm_bf16_f32", "add_f32_f32"], |p| {
+        let (_, y) = product(p, F32);
+        let z = p.input("z", [ROWS, K], F32);
+        p.add("sum", z, y, F32)
+    });
+    runs_as(&["gemm_bf16", "add_f32_bf16"], |p| {
+        let (_, y) = product(p, Bf16);
+        p.output(y);
+        let z = p.input("z", [ROWS, K], F32);
+        p.add("sum", z, y, F32)
+    });
+    runs_as(&["gemm_bf16_gelu7", "quantize_bf16"], |p| {
+        let (_, y) = product(p, Bf16);
+        let a = p.map("a", Op::Gelu7, y, Bf16);
+        p.quantize("q", a, Scale::Fixed(64.0))
+    });
+    // The result goes where blocks of the product still read.
+    runs_as(&["gemm_bf16", "gelu7_bf16"], |p| {
+        let (x, y) = product(p, Bf16);
+        p.at(x).map("", Op::Gelu7, y, Bf16)
+    });
+}
+
+#[test]
+fn every_op_of_a_step_in_8_bits_is_within_the_cost_of_rounding() {
+    let plan = step().quantized(|_| true);
+    let (weights, inputs) = given(&plan, 1);
+    let checks = compare(&plan, &weights, &inputs, &emulated(Policy::Random, 7)).unwrap();
+    let failed: Vec<_> = checks
+        .iter()
+        .filter(|c| c.verdict() == Verdict::Fail)
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn two_steps_in_8_bits_are_as_near_to_no_rounding_as_on_the_cpu() {
+    let plan = step().quantized(|_| true);
+    let given = given(&plan, 7);
+    let latents = |executor: &dyn Executor, plan: &Plan, fuse: bool| {
+        let how = Prepare {
+            fuse,
+            ..Prepare::default()
+        };
+        let mut program = executor.prepare(plan, &given.0, &how).unwrap();
+        for (buf, value) in &given.1 {
+            program.write(*buf, value).unwrap();
+        }
+        (0..2).for_each(|_| program.run().unwrap());
+        let read = |label| program.read(plan.find(label).unwrap()).unwrap();
+        let values = ["latent.video", "latent.audio"].map(read);
+        (values, kernels(&*program))
+    };
+    let cuda = Cuda::new(Arc::new(Emulated::new(Policy::Random, 11)));
+    let (want, _) = latents(&Cpu, &plan.in_f32(), true);
+    let (near, _) = latents(&Cpu, &plan, true);
+    let (fused, together) = latents(&cuda, &plan, true);
+    let (unfused, _) = latents(&cuda, &plan, false);
+    let all = want.iter().zip(&near).zip(fused.iter().zip(&unfused));
+    for ((want, near), (fused, unfused)) in all {
+        let [want, near, fused, unfused] = [want, near, fused, unfused].map(Tensor::to_f32);
+        let rounding = relative_l2(&near, &want);
+        for got in [fused, unfused] {
+            let error = relative_l2(&got, &want);
+            println!("off by {error:.2e}, the CPU by {rounding:.2e}");
+            assert!(rounding > 0.0 && error <= 1.5 * rounding);
+        }
+    }
+    let count = |name: &str| together.iter().filter(|n| **n == name).count();
+    // Two conditions: a layer of each activation, both sums of the layer without norms behind its parts, q, k and v of both
+    // layers and what those norms read.
+    assert_eq!(count("gemm_fp8_gelu7_e4m3"), 2, "{together:?}");
+    assert_eq!(count("gemm_fp8_swiglu7_e4m3"), 2);
+    assert_eq!(count("gemm_fp8_add"), 4);
+    assert_eq!(count("gemm_fp8"), 8);
 }

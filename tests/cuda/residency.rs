@@ -6,10 +6,10 @@ use gallop::{
     DType::{Bf16, F32},
     Error, Tensor,
     cuda::{Cuda, Device, device::Queue},
-    executor::{Cancel, Executor, Prepare, Program, Residency},
+    executor::{self, Cancel, Executor, Prepare, Program, Residency},
     model::dit::{self, Config, History, Pass},
     plan::{Buf, Builder, Dense, Grid, Norm, Plan, Role},
-    weights::Weights,
+    weights::{Network, Source, Synthetic, Weights, quantized},
 };
 
 use crate::{
@@ -108,8 +108,8 @@ fn streamed_layers_give_the_bits_of_resident_ones() {
     }
 }
 
-#[test]
-fn a_streamed_network_gives_the_bits_of_a_resident_one() {
+/// A small network of three layers, with every kind of step.
+fn network() -> Plan {
     let config = Config {
         num_layers: 3,
         hidden_size: 128,
@@ -122,13 +122,14 @@ fn a_streamed_network_gives_the_bits_of_a_resident_one() {
         post_norm_layers: vec![1],
         ..Config::released(vec![])
     };
+    let grid = Grid {
+        frames: 2,
+        height: 4,
+        width: 4,
+    };
     let pass = Pass {
         config,
-        grid: Grid {
-            frames: 2,
-            height: 4,
-            width: 4,
-        },
+        grid,
         audio: 5,
         text: vec![5, 7],
         reach: 1,
@@ -136,11 +137,51 @@ fn a_streamed_network_gives_the_bits_of_a_resident_one() {
         updates_audio: true,
         has_image: true,
     };
-    let (plan, _) = dit::denoise(&pass);
+    dit::denoise(&pass).0
+}
+
+#[test]
+fn a_streamed_network_gives_the_bits_of_a_resident_one() {
+    let plan = network();
     let (_, want) = run(late(Queue::Copy), &plan, Residency::Resident);
     for device in [late(Queue::Copy), late(Queue::Compute).with_graphs()] {
         let (_, got) = run(device, &plan, Residency::Streamed);
         assert!(got == want, "streamed values differ");
+    }
+}
+
+#[test]
+fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
+    for plan in [network(), network().quantized(|_| true)] {
+        let (full, layers) = quantized::full_wants(executor::wants(&plan));
+        let inputs = given(&plan, 8).1;
+        let tensors = || {
+            let source = Synthetic::new(Network::Dit, &full, 9).unwrap();
+            let tensors = full.iter().map(|want| {
+                let tensor = source.load(&want.name).unwrap();
+                (want.name.clone(), tensor)
+            });
+            Named(tensors.collect())
+        };
+        let by_rule = || Synthetic::new(Network::Dit, &full, 9).unwrap();
+        let results = [
+            // Streamed layers are made and rounded on the host, what stays is made or copied.
+            (Box::new(tensors()) as Box<dyn Source>, Residency::Streamed),
+            (Box::new(tensors()), Residency::Resident),
+            (Box::new(by_rule()), Residency::Resident),
+        ];
+        let results = results.map(|(source, residency)| {
+            let weights = Weights::new(source).in_eight_bits(layers.clone());
+            let device = Arc::new(late(Queue::Copy));
+            let cuda = Cuda::new(device.clone()).copying(8 * SLOT_BYTES);
+            let mut program = cuda.prepare(&plan, &weights, &how(residency)).unwrap();
+            let launches = device.launches();
+            (outputs(&plan, &mut *program, &inputs), launches)
+        });
+        let [(host, none), (rounded, some), (made, most)] = results;
+        assert!(host == rounded && host == made, "values differ");
+        assert_eq!((none, some > 0), (0, !layers.is_empty()));
+        assert!(most > some);
     }
 }
 

@@ -34,7 +34,7 @@ const GUARD_BYTES: usize = 256;
 
 /// The emulator; each launch gets a seed of its own.
 pub(crate) struct Emulated {
-    kernels: &'static Emulator,
+    emulator: Emulator,
     policy: Policy,
     seed: u64,
     /// Whether 8-bit products are summed as the hardware is reported to.
@@ -111,7 +111,7 @@ impl Emulated {
     /// A device whose launches run under `policy`, in orders that follow from `seed`.
     pub(crate) fn new(policy: Policy, seed: u64) -> Self {
         Self {
-            kernels: Emulator::load(),
+            emulator: Emulator::load().clone(),
             policy,
             seed,
             truncates: false,
@@ -135,8 +135,8 @@ impl Emulated {
     }
 
     /// The same with other kernels.
-    pub(crate) fn with_kernels(self, kernels: &'static Emulator) -> Self {
-        Self { kernels, ..self }
+    pub(crate) fn with_kernels(self, emulator: Emulator) -> Self {
+        Self { emulator, ..self }
     }
 
     /// The same with sums of 8-bit products that keep 13 fraction bits.
@@ -232,7 +232,7 @@ impl Emulated {
             policy: self.policy,
         };
         let args: Vec<Arg> = launch.args().iter().map(arg).collect();
-        let outcome = self.kernels.launch(kernel.name, &sizes, run, &args);
+        let outcome = self.emulator.launch(kernel.name, &sizes, run, &args);
         outcome.map_err(|problem| Error::device(format!("{launch}, {run}: {problem}")))
     }
 
@@ -418,7 +418,7 @@ impl Device for Emulated {
         };
         let reversed = |values: &[u64]| values.iter().rev().copied().collect::<Vec<_>>();
         let sides: Vec<u32> = spec.box_sizes.iter().rev().copied().collect();
-        let map = self.kernels.tensor_map(
+        let map = self.emulator.tensor_map(
             (kind, spec.address),
             &reversed(&spec.sizes),
             &reversed(&spec.strides_bytes),

@@ -13,7 +13,7 @@ use std::{
     env,
     ffi::{c_char, c_int, c_void},
     fmt,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use libloading::{Library, Symbol};
@@ -115,8 +115,9 @@ pub(crate) enum Swizzle {
 }
 
 /// Kernels made runnable.
+#[derive(Clone)]
 pub(crate) struct Emulator {
-    libraries: Vec<Library>,
+    libraries: Vec<Arc<Library>>,
 }
 
 type Entry = unsafe extern "C" fn(*mut *mut c_void);
@@ -160,11 +161,11 @@ impl Emulator {
         })
     }
 
-    /// The kernels of one file after `edits` to it and to its headers; they stay loaded.
-    pub(crate) fn load_edited(source: &str, edits: &[Edit]) -> &'static Self {
-        Box::leak(Box::new(Self {
+    /// The kernels of one file after `edits` to it and to its headers.
+    pub(crate) fn load_edited(source: &str, edits: &[Edit]) -> Self {
+        Self {
             libraries: vec![open(&compile::edited(source, edits))],
-        }))
+        }
     }
 
     /// Runs `kernel` to its end, or to the first mistake that the emulator sees.
@@ -273,9 +274,10 @@ pub(crate) fn each_run(seeds: u64, case: impl Fn(Run) -> Result<(), String> + Sy
     );
 }
 
-fn open(path: &std::path::PathBuf) -> Library {
+fn open(path: &std::path::PathBuf) -> Arc<Library> {
     // SAFETY: the library was built from our own sources a moment ago; it has no initialisers beyond libstdc++'s.
-    unsafe { Library::new(path) }.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let library = unsafe { Library::new(path) };
+    Arc::new(library.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
 fn value_pointer(arg: &mut Arg) -> *mut c_void {

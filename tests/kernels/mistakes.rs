@@ -5,28 +5,9 @@ use gallop::DType;
 use crate::{
     conformance,
     find::expect_found,
-    gemm,
-    planted::{BOX, CHAIN, GEMM, LANES, MULTICAST, NORM, PHASES, PRODUCT},
+    planted::{BOX, CHAIN, LANES, MULTICAST, NORM, PHASES, PRODUCT},
     rms_norm,
 };
-
-#[test]
-fn every_mistake_in_the_gemm_is_found() {
-    // A ring of four stages gone round three times and more, four boxes to store, and two groups within reach of a
-    // tile, that different blocks compute.
-    let case = gemm::Case {
-        ends: &[100, 228],
-        n: 264,
-        k: 768,
-        out: DType::Bf16,
-        grid: 3,
-    };
-    let (tensors, want) = case.whole_numbers();
-    let product = case.product(&tensors);
-    expect_found("gemm_bf16.cu", GEMM, |emulator, run| {
-        product.check_exactly(emulator, run, &want)
-    });
-}
 
 #[test]
 fn every_mistake_in_the_norm_is_found() {

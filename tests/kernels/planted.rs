@@ -1,119 +1,6 @@
-//! The planted mistakes of the product, the norm and the kernels of single instructions.
+//! The planted mistakes of the norm and the kernels of single instructions.
 
 use crate::find::{Mistake, planted};
-
-/// The bf16 product: a ring of four stages that wraps.
-pub(crate) const GEMM: &[Mistake] = &[
-    planted(
-        "gemm_bf16.cu",
-        ["no barrier after mbarrier init", "is not initialised"],
-        ["    }\n    __syncthreads();\n", "    }\n"],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        [
-            "no fence after mbarrier init",
-            "without fence_mbarrier_init",
-        ],
-        ["        fence_mbarrier_init();\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["producer does not wait for an empty stage", ""],
-        [
-            "            mbarrier_wait(&s.empty[at.stage], at.parity ^ 1);\n",
-            "",
-        ],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["wrong expect_tx byte count", "-128 bytes missing"],
-        [
-            "mbarrier_arrive_expect_tx(&s.full[at.stage], STAGE_BYTES)",
-            "mbarrier_arrive_expect_tx(&s.full[at.stage], STAGE_BYTES - 128)",
-        ],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["consumer does not wait for a full stage", "wrong numbers"],
-        ["        mbarrier_wait(&s.full[at.stage], at.parity);\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["wrong parity", "deadlock"],
-        ["at.parity ^ 1", "at.parity"],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["parity not flipped when the ring wraps", ""],
-        ["            parity ^= 1;\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["wrong swizzle in a descriptor", ""],
-        [
-            "wgmma_descriptor(s.w[at.stage], 16, GROUP_BYTES, Swizzle::B128)",
-            "wgmma_descriptor(s.w[at.stage], 16, GROUP_BYTES, Swizzle::B64)",
-        ],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["no wgmma_fence", "without wgmma_fence"],
-        ["        wgmma_fence();\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["stage released before the product is done", "wrong numbers"],
-        [
-            "if (before >= 0) release(s, before);",
-            "release(s, at.stage);",
-        ],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["last wait missing", "has not waited for"],
-        ["    wgmma_wait<0>();\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["old accumulators counted", "wrong numbers"],
-        ["col + i);", "1);"],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        [
-            "no proxy fence before the TMA store",
-            "without fence_proxy_async",
-        ],
-        ["        fence_proxy_async();\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["no barrier between stmatrix and TMA store", ""],
-        [
-            "        fence_proxy_async();\n        named_barrier_sync(STORE + warpgroup, 128);\n",
-            "        fence_proxy_async();\n",
-        ],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["buffer reused while its TMA store may read it", ""],
-        ["        if (thread == 0) bulk_wait_read<1>();\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        [
-            "no wait for the TMA store before exit",
-            "before its TMA store has read",
-        ],
-        ["    if (threadIdx.x % 128 == 0) bulk_wait_read<0>();\n", ""],
-    ),
-    planted(
-        "gemm_bf16.cu",
-        ["rows of the next group overwritten", ""],
-        ["row + 64 <= t.end || t.end == m", "true"],
-    ),
-];
 
 /// Sums over warps and blocks.
 pub(crate) const NORM: &[Mistake] = &[
@@ -125,7 +12,7 @@ pub(crate) const NORM: &[Mistake] = &[
     planted(
         "common.cuh",
         ["a step short in the warp's sum", ""],
-        ["lane > 0", "lane > 1"],
+        ["lane > 0; lane /= 2) x +=", "lane > 1; lane /= 2) x +="],
     ),
 ];
 

@@ -10,6 +10,7 @@ mod fuzz;
 mod large;
 mod made;
 mod mapped;
+mod quantized;
 mod scratch;
 mod torch;
 mod torch_writer;

@@ -12,15 +12,19 @@ pub(super) mod attention_plain;
 pub(super) mod channel;
 pub(super) mod combine;
 pub(super) mod conv;
+pub(super) mod conv3d;
 pub(super) mod copy;
 pub(super) mod depthwise;
 pub(super) mod embed;
 pub(super) mod gate;
+pub(super) mod gemm;
 pub(super) mod gemm_bf16;
+pub(super) mod gemm_fp8;
 pub(super) mod l2_norm;
 pub(super) mod library;
 pub(super) mod linear_f32;
 pub(super) mod norm_rope;
+pub(super) mod norm_silu;
 pub(super) mod patch;
 pub(super) mod pixels;
 pub(super) mod quantize;
@@ -48,12 +52,11 @@ use crate::{
 pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     let op = &site.steps[0].op;
     match op {
-        Op::Linear {
-            scaling: Scaling::Rows | Scaling::Fixed(_),
-            ..
-        } => Err(site.types()),
         Op::RowScale => quantize::row_scale(site),
         Op::Quantize { factor } => quantize::quantize(site, *factor),
+        Op::Linear { ends, scaling } if *scaling != Scaling::None => {
+            gemm_fp8::linear(site, ends, *scaling)
+        }
         Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
             gemm_bf16::linear(site, ends)
         }
@@ -79,7 +82,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         Op::Snake => channel::snake(site),
         Op::Affine => channel::affine(site),
         Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(site, *conv),
-        Op::Conv3d(conv) => conv::conv3d(site, *conv),
+        Op::Conv3d(conv) => conv3d::conv3d(site, *conv),
         Op::Conv1d(conv) => conv::conv1d(site, *conv),
         Op::ConvTranspose1d { stride } => conv::conv_transpose1d(site, *stride),
         Op::WeightNorm => weight_norm::weight_norm(site),
@@ -87,6 +90,7 @@ pub(super) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         | Op::PixelShuffle(_)
         | Op::PixelUnshuffle(_)
         | Op::FrameShuffle
+        | Op::Bytes
         | Op::AverageDown { .. }
         | Op::DuplicateUp { .. } => pixels::pixels(site),
     }
@@ -106,12 +110,16 @@ impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
 }
 
-impl Element for i32 {
-    const DTYPE: DType = DType::I32;
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
 }
 
 impl Element for E4m3 {
     const DTYPE: DType = DType::E4m3;
+}
+
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
 }
 
 impl View {

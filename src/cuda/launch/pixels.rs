@@ -4,23 +4,27 @@
 
 use super::{Sound, chunk_blocks, int};
 use crate::{
-    DType::{Bf16, F32},
+    DType::{Bf16, F32, U8},
     Result,
     cuda::{
         kernels::pixels::{
-            AverageDownBf16, AverageDownF32, DuplicateUpBf16, DuplicateUpF32, FrameShuffleBf16,
-            FrameShuffleF32, PixelShuffleBf16, PixelShuffleF32, PixelUnshuffleBf16,
-            PixelUnshuffleF32, THREADS, UpsampleNearestBf16, UpsampleNearestF32,
+            AverageDownBf16, AverageDownF32, BytesBf16, DuplicateUpBf16, DuplicateUpF32,
+            FrameShuffleBf16, FrameShuffleF32, PixelShuffleBf16, PixelShuffleF32,
+            PixelUnshuffleBf16, PixelUnshuffleF32, THREADS, UpsampleNearestBf16,
+            UpsampleNearestF32,
         },
         lower::Site,
     },
     plan::{Op, PixelOrder},
 };
 
-/// Op::UpsampleNearest, Op::PixelShuffle, Op::PixelUnshuffle, Op::FrameShuffle, Op::AverageDown, Op::DuplicateUp.
+/// Op::Bytes, and within one type Op::UpsampleNearest, Op::PixelShuffle, Op::PixelUnshuffle, Op::FrameShuffle, Op::AverageDown, Op::DuplicateUp.
 pub(in crate::cuda) fn pixels(site: &Site<'_>) -> Result<Vec<Sound>> {
     let (x, y) = (site.read(0), site.write());
     site.check_aligned(&[x, y])?;
+    if site.steps[0].op == Op::Bytes {
+        return bytes(site);
+    }
     let [x_frames, _, _, x_channels] = site.video(site.steps[0].reads[0])?;
     let [y_frames, height, width, cols] = site.video(site.steps[0].writes)?;
     let grid = chunk_blocks(y.rows, cols, THREADS)?;
@@ -73,6 +77,25 @@ pub(in crate::cuda) fn pixels(site: &Site<'_>) -> Result<Vec<Sound>> {
         ),
         op => panic!("{} moves no pixels", op.name()),
     }
+}
+
+fn bytes(site: &Site<'_>) -> Result<Vec<Sound>> {
+    let (x, y) = (site.read(0), site.write());
+    let [_, _, width, cols] = site.video(site.steps[0].reads[0])?;
+    if (x.dtype, y.dtype) != (Bf16, U8) {
+        return Err(site.types());
+    }
+    let entry = BytesBf16 {
+        y: y.dev_mut(),
+        x: x.dev(),
+        rows: int(x.rows)?,
+        cols: int(cols)?,
+        width: int(width)?,
+        x_pitch: int(x.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    // SAFETY: y has a row of `width * cols` for each `width` rows of x; the grid covers x.
+    unsafe { site.launch(&entry, chunk_blocks(x.rows, cols, THREADS)?, 0) }
 }
 
 /// What a step down a row adds to the sub-position.

@@ -34,7 +34,6 @@ pub(in crate::cuda) fn scaled_rows(site: &mut Site<'_>) -> Result<Option<Vec<Sou
 }
 
 /// The rows of a weight in 8 bits, each with its scale.
-#[expect(dead_code, reason = "for the upload of weights")]
 pub(in crate::cuda) fn weight(from: View, to: View, scales: View) -> Result<Sound> {
     assert_eq!((from.rows, from.cols), (to.rows, to.cols));
     assert_eq!((scales.rows, scales.cols), (1, from.rows));

@@ -18,7 +18,7 @@ use crate::{
     plan::Op,
 };
 
-/// Op::RmsNorm: whole rows by a block each, heads by a warp each.
+/// Op::RmsNorm: long rows by a block each, heads and short rows by a warp each.
 pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     let Op::RmsNorm {
         eps, width, ends, ..
@@ -28,13 +28,13 @@ pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
     };
     let (x, y) = (site.read(0), site.write());
     let (eps, width, runs) = (*eps, *width, x.cols / width);
-    let by_warps = runs > 1 && width <= HEAD_COLS && (x.dtype, y.dtype) != (F32, F32);
     if !width.is_multiple_of(8) || width > ROW_COLS {
         return Err(site.refusal("runs must be a multiple of 8 columns, at most 6144"));
     }
     site.check_aligned(&[x, y])?;
     let weight = site.steps[0].reads.get(1);
     let short = weight.map(|&w| site.view(w)).filter(|w| w.dtype == Bf16);
+    let by_warps = width <= HEAD_COLS && (x.dtype, y.dtype) != (F32, F32) && short.is_none();
     let gains = match weight {
         Some(_) if short.is_none() => site.gains(weight, ends.len(), width)?,
         _ => Dev::new(0),

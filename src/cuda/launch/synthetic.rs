@@ -15,7 +15,6 @@ use crate::{
 
 /// Fills rows of a weight, the tensor's from `row` on, by its key and rule, and the pitch behind each with zeros; none if
 /// no kernel makes it.
-#[expect(dead_code, reason = "for the upload of weights")]
 pub(in crate::cuda) fn fill(
     to: View,
     row: usize,

@@ -67,16 +67,16 @@ impl Chunks {
 }
 
 impl Call {
-    /// The frames to keep of all that a call made, `[frames, height, width, 3]`.
+    /// The frames to keep of all that a call made, frames outermost.
     ///
     /// # Panics
     /// If there are fewer.
     pub fn kept(&self, made: &Tensor) -> Tensor {
         let mut extents = made.shape().extents().to_vec();
-        let per_frame = made.count() / extents[0];
+        let per_frame = made.bytes().len() / extents[0];
         extents[0] = self.keep.len();
-        let values = &made.to_f32()[self.keep.start * per_frame..self.keep.end * per_frame];
-        Tensor::from_f32(extents.as_slice(), values)
+        let kept = &made.bytes()[self.keep.start * per_frame..self.keep.end * per_frame];
+        Tensor::from_bytes(extents.as_slice(), made.dtype(), kept)
     }
 }
 

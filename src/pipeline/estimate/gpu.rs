@@ -1,12 +1,12 @@
 //! A GPU as four rates and a size, and how long a plan would take on it.
 //!
 //! Every step takes the larger of two times: its arithmetic at a share of the peak rate, its bytes at a share of
-//! the memory's; the shares are those of good public kernels and are stated with every estimate ([`assumptions`]).
+//! the memory's; the shares are those of good public kernels and are stated with every estimate ([`super::Estimate::assumptions`]).
 //! Nothing is fused, so the bytes are an upper bound.
 
 use crate::{
     DType,
-    plan::{Cost, Op, Plan, Role},
+    plan::{Cost, Op, Plan, Role, Scaling},
 };
 
 /// Share of the bf16 peak that matrix products reach.
@@ -86,44 +86,13 @@ impl Gpu {
     }
 }
 
-/// How the matrices of the denoising networks are stored; everything else stays as published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum WeightFormat {
-    /// As the model defines them.
-    #[default]
-    Bf16,
-    /// One byte and one scale per row; matrix products at the fp8 rate.
-    Fp8,
-}
-
-impl WeightFormat {
-    /// `bf16` or `fp8`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bf16 => "bf16",
-            Self::Fp8 => "fp8",
-        }
-    }
-
-    /// Bytes of a weight of `rows` rows and `count` elements.
-    pub(super) fn bytes(self, rows: usize, count: usize, dtype: DType) -> u64 {
-        let is_matrix = dtype == DType::Bf16 && rows < count;
-        match self {
-            Self::Fp8 if is_matrix => (count + 4 * rows) as u64,
-            Self::Bf16 | Self::Fp8 => (count * dtype.size()) as u64,
-        }
-    }
-}
-
 /// Seconds of one run of `plan` with all weights in the GPU's memory.
-pub(super) fn seconds(plan: &Plan, weights: WeightFormat, gpu: &Gpu) -> f64 {
+pub(super) fn seconds(plan: &Plan, gpu: &Gpu) -> f64 {
     let steps = 0..plan.steps().len();
-    steps
-        .map(|index| step_seconds(plan, index, weights, gpu))
-        .sum()
+    steps.map(|index| step_seconds(plan, index, gpu)).sum()
 }
 
-fn step_seconds(plan: &Plan, index: usize, weights: WeightFormat, gpu: &Gpu) -> f64 {
+fn step_seconds(plan: &Plan, index: usize, gpu: &Gpu) -> f64 {
     let step = &plan.steps()[index];
     let cost = plan.cost(index);
     let weight = step
@@ -133,36 +102,33 @@ fn step_seconds(plan: &Plan, index: usize, weights: WeightFormat, gpu: &Gpu) -> 
         .find(|spec| spec.role == Role::Weight);
     let is_bf16 = weight.is_none_or(|spec| spec.dtype != DType::F32);
     let rate = match &step.op {
+        Op::Linear {
+            scaling: Scaling::Rows | Scaling::Fixed(_),
+            ..
+        } => (gpu.fp8_flops * LINEAR_FP8).max(gpu.bf16_flops * LINEAR_BF16),
         Op::Linear { .. } if !is_bf16 => gpu.bf16_flops * LINEAR_BF16 / F32_PRODUCTS,
-        Op::Linear { .. } if weights == WeightFormat::Fp8 => {
-            (gpu.fp8_flops * LINEAR_FP8).max(gpu.bf16_flops * LINEAR_BF16)
-        }
         Op::Linear { .. } => gpu.bf16_flops * LINEAR_BF16,
         Op::Attention { .. } => gpu.bf16_flops * ATTENTION,
         _ if !is_bf16 => gpu.bf16_flops * CONVOLUTION / F32_CONVOLUTION,
         _ => gpu.bf16_flops * CONVOLUTION,
     };
-    let weight_bytes = match weights {
-        WeightFormat::Fp8 if is_bf16 => cost.weight_bytes / 2.0,
-        WeightFormat::Bf16 | WeightFormat::Fp8 => cost.weight_bytes,
-    };
-    let bytes = cost.activation_bytes + weight_bytes;
+    let bytes = cost.bytes();
     LAUNCH + (cost.flops / rate).max(bytes / (gpu.bandwidth * BANDWIDTH))
 }
 
-/// What the times rest on, in words.
-pub fn assumptions(weights: WeightFormat) -> String {
+/// What the times rest on, in words; with or without products of 8 bits.
+pub(super) fn assumptions(has_eight_bit: bool) -> String {
     let percent = |share: f64| (share * 100.0).round();
-    let linear = match weights {
-        WeightFormat::Bf16 => format!(
-            "matrix products at {} % of the bf16 peak",
-            percent(LINEAR_BF16)
-        ),
-        WeightFormat::Fp8 => format!(
-            "matrix products at {} % of the fp8 peak",
+    let mut linear = format!(
+        "matrix products at {} % of the bf16 peak",
+        percent(LINEAR_BF16)
+    );
+    if has_eight_bit {
+        linear += &format!(
+            ", those of 8 bits at {} % of the fp8 peak",
             percent(LINEAR_FP8)
-        ),
-    };
+        );
+    }
     format!(
         "{linear}, attention at {} % and convolutions at {} % of the bf16 peak, other steps at {} % of the memory \
          rate, nothing fused",

@@ -1,16 +1,16 @@
 //! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
 //!
 //! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates, and
-//! [`assumptions`] says what they rest on. Read [`estimate`] first.
+//! [`Estimate::assumptions`] says what they rest on. Read [`estimate`] first.
 
 mod gpu;
 mod stages;
 
-pub use gpu::{Gpu, WeightFormat, assumptions};
+pub use gpu::Gpu;
 pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
 
 use super::Stage;
-use crate::{Result, executor::Needs, plan::Plan, weights::Component};
+use crate::{DType, Result, executor::Needs, plan::Plan, weights::Component};
 
 /// Kept free on the GPU for the driver's context and what others use, bytes.
 const RESERVED_BYTES: u64 = 1 << 30;
@@ -72,8 +72,8 @@ pub struct StageEstimate {
 pub struct Estimate {
     /// The GPU.
     pub gpu: Gpu,
-    /// How matrices are stored.
-    pub weights: WeightFormat,
+    /// Whether any product is of 8 bits.
+    pub has_eight_bit: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
     /// The fastest way that fits; none if nothing does.
@@ -86,15 +86,20 @@ pub struct Estimate {
 /// Those of `needs`: an op that the executor cannot run.
 pub fn estimate(
     work: &[Work],
-    weights: WeightFormat,
     gpu: &Gpu,
     needs: &dyn Fn(&Plan) -> Result<Needs>,
 ) -> Result<Estimate> {
-    let stages = work.iter().map(|work| stage(work, weights, gpu, needs));
+    let stages = work.iter().map(|work| stage(work, gpu, needs));
     let stages = stages.collect::<Result<_>>()?;
+    let specs = |call: &Call| {
+        call.plan
+            .buffers()
+            .iter()
+            .any(|spec| spec.dtype == DType::E4m3)
+    };
     let mut estimate = Estimate {
         gpu: gpu.clone(),
-        weights,
+        has_eight_bit: work.iter().flat_map(|work| &work.calls).any(specs),
         stages,
         residency: None,
     };
@@ -105,6 +110,11 @@ pub fn estimate(
 }
 
 impl Estimate {
+    /// What the times rest on, in words.
+    pub fn assumptions(&self) -> String {
+        gpu::assumptions(self.has_eight_bit)
+    }
+
     /// Most of the GPU's memory that is used at a time.
     pub fn peak_bytes(&self, how: Residency) -> u64 {
         let most =
@@ -137,17 +147,7 @@ impl Estimate {
     }
 }
 
-fn stage(
-    work: &Work,
-    weights: WeightFormat,
-    gpu: &Gpu,
-    needs: &dyn Fn(&Plan) -> Result<Needs>,
-) -> Result<StageEstimate> {
-    // What stays as published is not stored in eight bits.
-    let format = match work.part {
-        Component::Dit(_) => weights,
-        _ => WeightFormat::Bf16,
-    };
+fn stage(work: &Work, gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Result<StageEstimate> {
     let mut all = StageEstimate {
         stage: work.stage,
         part: work.part,
@@ -164,50 +164,17 @@ fn stage(
     for Call { plan, runs } in &work.calls {
         let times = *runs as f64;
         let cost = plan.total_cost();
-        let (needs, saved) = (needs(plan)?, saved(plan, format));
-        let seconds = gpu::seconds(plan, format, gpu);
-        let copied = (needs.copied - saved.copied) as f64 / gpu.link;
+        let needs = needs(plan)?;
+        let seconds = gpu::seconds(plan, gpu);
+        let copied = needs.copied as f64 / gpu.link;
         all.runs += runs;
         all.flops += times * cost.flops;
         all.bytes += times * cost.bytes();
         all.arena_bytes = all.arena_bytes.max(needs.with(0));
-        all.weight_bytes = all.weight_bytes.max(needs.weights - saved.weights);
-        all.streamed_weight_bytes = all
-            .streamed_weight_bytes
-            .max(needs.streamed_weights - saved.streamed_weights);
+        all.weight_bytes = all.weight_bytes.max(needs.weights);
+        all.streamed_weight_bytes = all.streamed_weight_bytes.max(needs.streamed_weights);
         all.resident_seconds += times * seconds;
         all.streamed_seconds += times * seconds.max(copied);
     }
     Ok(all)
-}
-
-/// How many bytes of weights `format` takes less than the plan says.
-fn saved(plan: &Plan, format: WeightFormat) -> Needs {
-    let saved = |within: &dyn Fn(&str) -> bool| -> u64 {
-        let weights = plan.weights().map(|buf| plan.spec(buf));
-        weights
-            .filter(|spec| within(&spec.label))
-            .map(|spec| spec_bytes(spec, WeightFormat::Bf16) - spec_bytes(spec, format))
-            .sum()
-    };
-    let layers = plan.segments().iter().map(|segment| {
-        saved(&|name| {
-            let rest = name.strip_prefix(segment.label.as_str());
-            rest.is_some_and(|rest| rest.starts_with('.'))
-        })
-    });
-    let layers: Vec<u64> = layers.collect();
-    let (all, copied): (u64, u64) = (saved(&|_| true), layers.iter().sum());
-    // Two slots of the largest layer, which saves most.
-    let slots = copied.min(2 * layers.iter().copied().max().unwrap_or(0));
-    Needs {
-        weights: all,
-        streamed_weights: all - copied + slots,
-        copied,
-        ..Needs::default()
-    }
-}
-
-fn spec_bytes(spec: &crate::plan::Spec, format: WeightFormat) -> u64 {
-    format.bytes(spec.shape.rows(), spec.shape.count(), spec.dtype)
 }

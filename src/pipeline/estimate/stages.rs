@@ -2,10 +2,12 @@
 
 use super::super::{
     Stage,
-    networks::Networks,
+    formats::{Formats, quantized},
+    networks::{Dit, Networks},
     request::{BaseVariant, Job, VideoDecoder},
 };
 use crate::{
+    Result,
     model::{
         audio_vae,
         dit::{self, History, Pass},
@@ -20,7 +22,7 @@ use crate::{
 pub const NEGATIVE_TOKENS: usize = 392;
 
 /// What is to be made, beyond the job's numbers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Scenario {
     /// Tokens of the prompt.
     pub text_tokens: usize,
@@ -30,6 +32,8 @@ pub struct Scenario {
     pub steps: Option<usize>,
     /// Network that makes the frames.
     pub decoder: VideoDecoder,
+    /// Which products of the denoising networks are of 8 bits.
+    pub formats: Formats,
 }
 
 /// Rows of one forward pass.
@@ -71,20 +75,26 @@ pub struct Work {
 }
 
 /// The stages of `job` that run on the device, in order.
-pub fn stages(networks: &Networks, job: &Job, scenario: &Scenario) -> Vec<Work> {
+///
+/// # Errors
+/// [`crate::Error::Request`] for formats that cannot be had of a network.
+pub fn stages(networks: &Networks, job: &Job, scenario: &Scenario) -> Result<Vec<Work>> {
     let base = scenario.variant.network();
     let sr = job.sr.map(|(variant, grid)| (variant.network(), grid));
     let mut all = vec![
         text(networks, scenario),
-        denoise(networks, Stage::Base, (base, job.base), job, scenario),
+        denoise(networks, Stage::Base, (base, job.base), job, scenario)?,
     ];
-    all.extend(sr.map(|pass| denoise(networks, Stage::SuperResolution, pass, job, scenario)));
+    if let Some(pass) = sr {
+        let stage = Stage::SuperResolution;
+        all.push(denoise(networks, stage, pass, job, scenario)?);
+    }
     all.push(match scenario.decoder {
         VideoDecoder::Turbo => turbo(networks, job.grid()),
         VideoDecoder::Wan => wan(networks, job.grid()),
     });
     all.push(sound(networks, job.audio_tokens));
-    all
+    Ok(all)
 }
 
 fn text(networks: &Networks, scenario: &Scenario) -> Work {
@@ -113,8 +123,14 @@ fn denoise(
     (variant, grid): (Variant, Grid),
     job: &Job,
     scenario: &Scenario,
-) -> Work {
-    let (config, properties) = networks.dit(variant);
+) -> Result<Work> {
+    let Dit {
+        config,
+        properties,
+        stored,
+        ..
+    } = networks.dit(variant);
+    let eight_bit = scenario.formats.eight_bit(variant, config, stored)?;
     let is_base = stage == Stage::Base;
     let steps = if is_base { scenario.steps } else { None };
     // The prompt and, with guidance, the negative prompt, as far as the network takes them.
@@ -145,15 +161,15 @@ fn denoise(
         has_image: false,
     };
     let call = Call {
-        plan: dit::denoise(&pass).0,
+        plan: quantized(dit::denoise(&pass).0, &eight_bit),
         runs: steps.unwrap_or(properties.steps),
     };
-    Work {
+    Ok(Work {
         stage,
         part: Component::Dit(variant),
         tokens,
         calls: vec![call],
-    }
+    })
 }
 
 /// One plan for each size of call, which few share.

@@ -3,6 +3,8 @@
 //! Each case runs three times: in f32, with the reference's roundings, and with the roundings while every step is
 //! given the reference's own latents, so that a step is judged alone.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::{Case, Tensors, dit};
@@ -222,6 +224,7 @@ impl Run<'_, '_> {
             coordinates,
             reach,
             shift: evaluation.shift,
+            eight_bit: BTreeSet::new(),
         })
     }
 

@@ -5,7 +5,7 @@ use crate::{
     DType, Result, Tensor,
     media::{
         Image, Interpolation, crop_box, merge_windows, pcm16, preprocess, resample_441_512,
-        rescale, to_u8, to_u8_channels_last,
+        rescale, to_u8,
     },
     testing::Check,
 };
@@ -86,25 +86,15 @@ pub(super) fn preprocess_image(case: &Case<'_>) -> Result<Vec<Check>> {
     ])
 }
 
-/// `video.to_u8`: `x` `[3, frames, height, width]` to bytes `[frames, height, width, 3]`, from either layout.
+/// `video.to_u8`: `x` `[3, frames, height, width]` to bytes `[frames, height, width, 3]`.
 pub(super) fn video_to_u8(case: &Case<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [channels, frames, height, width] = extents(case, &tensors, "x", DType::F32)?;
     if channels != 3 {
         return Err(case.bad(format!("`x` must have 3 channels; found {channels}")));
     }
-    let x = tensors.get("x")?.to_f32();
-    let pixels = frames * height * width;
-    let channels_last: Vec<f32> = (0..3 * pixels).map(|i| x[i % 3 * pixels + i / 3]).collect();
-    let want = tensors.get("u8")?;
-    Ok(vec![
-        exact("u8", &floats(&to_u8(&x, frames, height, width)), want),
-        exact(
-            "u8 (channels last)",
-            &floats(&to_u8_channels_last(&channels_last)),
-            want,
-        ),
-    ])
+    let bytes = to_u8(&tensors.get("x")?.to_f32(), frames, height, width);
+    Ok(vec![exact("u8", &floats(&bytes), tensors.get("u8")?)])
 }
 
 /// `video.rescale`: `frames` `[n, height, width, 3]` at another size, within one level.

@@ -1,0 +1,310 @@
+//! `gallop pack`: the denoising networks of a model folder in 8 bits, written once.
+
+use std::{
+    fs,
+    io::{IsTerminal, stderr},
+    path::Path,
+    path::PathBuf,
+    time::Instant,
+};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::{
+    precision::RULES,
+    progress,
+    staging::{SHARD_BYTES, Staging},
+    terminal::{self, human_seconds},
+};
+use crate::{
+    Error, Result,
+    error::human_bytes,
+    executor::Cancel,
+    pipeline::{Formats, Model, denoise::Network},
+    weights::{
+        Component, Folder, Info, Source, State, Variant, Writer, folder, manifest, write_checkpoint,
+    },
+};
+
+/// What the headers of packed files say of them.
+const NOTE: (&str, &str) = (
+    "gallop.packed",
+    "X.weight of type F8_E4M3 stands for X.weight * X.weight_scale, row by row; all else is as it was",
+);
+/// Name of a network's sizes in its folder.
+const CONFIG: &str = "dit.json";
+
+const AFTER_HELP: &str = "\
+Examples:
+  gallop pack --model /models/gallop -o /models/gallop-fp8
+  gallop pack --model /models/gallop --network distill --precision fp8,layers.0-1=bf16 -o distill-fp8
+  gallop generate --model /models/gallop-fp8 \"...\"
+
+The new folder holds the packed networks and a gallop.json that names all other parts where they are, so --model takes
+it as it is. Half the bytes are read at every start, and nothing has to be rounded then. Products of 8-bit weights cannot
+be had in bf16 again; keep the model. Nothing is left behind when the writing is interrupted.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Folder with the model's files
+    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
+    model: PathBuf,
+    /// Which denoising network
+    #[arg(long, value_enum, default_value_t = NetworkChoice::All)]
+    network: NetworkChoice,
+    /// What becomes 8 bits: fp8, or rules that keep layers in bf16 [see --help]
+    #[arg(long = "precision", value_name = "RULES", default_value = "fp8", long_help = RULES)]
+    formats: Formats,
+    /// Folder to write; must be new or empty
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Replace a model folder
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum NetworkChoice {
+    /// 32 steps with guidance
+    Base,
+    /// 8 steps without
+    Distill,
+    /// Super-resolution to 896x512
+    #[value(name = "540p_sr")]
+    Sr540p,
+    /// Super-resolution to 1920x1088
+    #[value(name = "1080p_sr")]
+    Sr1080p,
+    /// All that the folder has
+    All,
+}
+
+impl NetworkChoice {
+    fn variants(self, folder: &Folder) -> Vec<Variant> {
+        match self {
+            Self::Base => vec![Variant::Base],
+            Self::Distill => vec![Variant::Distill],
+            Self::Sr540p => vec![Variant::Sr540p],
+            Self::Sr1080p => vec![Variant::Sr1080p],
+            Self::All => {
+                let found = folder.states().iter();
+                let found = found.filter(|(_, state)| matches!(state, State::Found { .. }));
+                found
+                    .filter_map(|(part, _)| match part {
+                        Component::Dit(variant) => Some(*variant),
+                        _ => None,
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// A network to write.
+struct Item {
+    variant: Variant,
+    network: Network,
+    /// What is written, by name.
+    tensors: Vec<(String, Info)>,
+    bytes_before: u64,
+}
+
+impl Item {
+    fn new(model: &Model, folder: &Folder, variant: Variant, formats: &Formats) -> Result<Self> {
+        let stored = folder.open_dit(variant)?;
+        let network = model.network(variant, formats)?;
+        Ok(Self {
+            variant,
+            tensors: infos(network.weights.source()),
+            network,
+            bytes_before: bytes(&infos(stored.source())),
+        })
+    }
+
+    fn write(&self, folder: &Path, advance: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        /// Bytes between two looks at whether to go on.
+        const CHUNK: usize = 64 << 20;
+        let source = self.network.weights.source();
+        let mut fill = |index: usize, writer: &mut Writer| {
+            let tensor = source.load(&self.tensors[index].0)?;
+            tensor.bytes().chunks(CHUNK).try_for_each(|chunk| {
+                writer.write(chunk)?;
+                advance(chunk.len() as u64)
+            })
+        };
+        write_checkpoint(folder, &self.tensors, SHARD_BYTES, Some(NOTE), &mut fill)
+    }
+}
+
+fn infos(source: &dyn Source) -> Vec<(String, Info)> {
+    let mut names = source.names();
+    names.sort_unstable();
+    let infos = names.into_iter();
+    infos
+        .filter_map(|name| Some((name.clone(), source.info(&name)?)))
+        .collect()
+}
+
+fn bytes(tensors: &[(String, Info)]) -> u64 {
+    tensors.iter().map(|(_, info)| info.bytes()).sum()
+}
+
+pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
+    let start = Instant::now();
+    let folder = folder::find(&arguments.model)?;
+    check_apart(&folder, &arguments.output)?;
+    let variants = arguments.network.variants(&folder);
+    if variants.is_empty() {
+        let problem = "holds no denoising network; `gallop inspect` lists what belongs there";
+        return Err(Error::weights(&arguments.model, problem));
+    }
+    let model = Model::open(&arguments.model)?;
+    let items: Vec<Item> = variants
+        .into_iter()
+        .map(|variant| Item::new(&model, &folder, variant, &arguments.formats))
+        .collect::<Result<_>>()?;
+    let stage = Staging::new(&arguments.output, arguments.force)?;
+    write(&items, &stage.path, cancel)?;
+    write_manifest(&folder, &items, &stage.path)?;
+    stage.commit()?;
+    let seconds = start.elapsed().as_secs_f64();
+    if arguments.json {
+        let networks: Vec<Value> = items.iter().map(item_json).collect();
+        return terminal::print_json(&json!({
+            "folder": arguments.output,
+            "precision": arguments.formats.to_string(),
+            "networks": networks,
+            "seconds": seconds,
+        }));
+    }
+    for item in &items {
+        terminal::print(&format!(
+            "{:8} {} layers of 8 bits, {} to {}\n",
+            item.variant.key(),
+            item.network.eight_bit.len(),
+            human_bytes(item.bytes_before),
+            human_bytes(bytes(&item.tensors))
+        ))?;
+    }
+    terminal::print(&format!(
+        "{}  packed in {}\n",
+        arguments.output.display(),
+        human_seconds(seconds)
+    ))
+}
+
+fn item_json(item: &Item) -> Value {
+    json!({
+        "network": item.variant.key(),
+        "tensors": item.tensors.len(),
+        "eight_bit_layers": item.network.eight_bit.len(),
+        "bytes_before": item.bytes_before,
+        "bytes": bytes(&item.tensors),
+    })
+}
+
+/// Replacing the folder that is read, one around it, or one that parts of the model lie in would take them away.
+fn check_apart(folder: &Folder, output: &Path) -> Result<()> {
+    let Ok(output) = fs::canonicalize(output) else {
+        return Ok(());
+    };
+    let parts = folder.states().iter().filter_map(|(_, state)| match state {
+        State::Found { path, .. } => Some(path.as_path()),
+        State::Missing { .. } => None,
+    });
+    for path in parts.chain([folder.dir()]) {
+        if fs::canonicalize(path).is_ok_and(|path| path.starts_with(&output)) {
+            let problem = format!(
+                "holds `{}` of the model itself; name another folder",
+                path.display()
+            );
+            return Err(Error::output(output, problem));
+        }
+    }
+    Ok(())
+}
+
+/// Writes all weights into `folder`, with one bar over all bytes.
+fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
+    const BYTES: &str = "{prefix:16} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left";
+    let total = items.iter().map(|item| bytes(&item.tensors)).sum();
+    let bar = stderr()
+        .is_terminal()
+        .then(|| progress::bar("packing", total, BYTES));
+    let mut written = 0;
+    let mut advance = |bytes| {
+        written += bytes;
+        if let Some(bar) = &bar {
+            bar.set_position(written);
+        }
+        cancel.check()
+    };
+    for item in items {
+        item.write(&folder.join(item.variant.key()), &mut advance)?;
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
+/// The packed networks beside the manifest, with their sizes and all their properties; every other part where it is.
+fn write_manifest(folder: &Folder, items: &[Item], output: &Path) -> Result<()> {
+    let mut manifest = Map::new();
+    for (part, state) in folder.states() {
+        let State::Found { path, config } = state else {
+            continue;
+        };
+        let mut item = match items
+            .iter()
+            .find(|item| Component::Dit(item.variant) == *part)
+        {
+            Some(_) => {
+                let config = copy_config(folder, *part, output)?;
+                json!({ "path": part.key(), "config": config })
+            }
+            None => {
+                let config = config.as_deref().map(absolute).transpose()?;
+                json!({ "path": absolute(path)?, "config": config })
+            }
+        };
+        if let Component::Dit(variant) = *part {
+            let properties = folder.properties(variant);
+            item["steps"] = json!(properties.steps);
+            item["coordinates"] = json!(properties.coordinates);
+            item["local_layers"] = json!(properties.local_layers);
+            item["frame_receptive_field"] = json!(properties.frame_receptive_field);
+            item["guidance"] = json!(properties.guidance);
+            item["shift"] = json!(properties.shift);
+        }
+        if item["config"].is_null() {
+            item.as_object_mut().map(|item| item.remove("config"));
+        }
+        manifest.insert(part.key().into(), item);
+    }
+    let path = output.join(manifest::FILE_NAME);
+    let text = format!("{:#}\n", Value::Object(manifest));
+    fs::write(&path, text).map_err(|e| Error::output_io(&path, e))
+}
+
+/// The JSON of a network's sizes, if there is one, beside its packed weights; relative to the manifest.
+fn copy_config(folder: &Folder, part: Component, output: &Path) -> Result<Option<String>> {
+    let Some(text) = folder.config(part)? else {
+        return Ok(None);
+    };
+    let name = format!("{}/{CONFIG}", part.key());
+    let path = output.join(&name);
+    fs::write(&path, text).map_err(|e| Error::output_io(&path, e))?;
+    Ok(Some(name))
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    let whole = fs::canonicalize(path).map_err(|e| Error::weights_io(path, e))?;
+    let text = whole.to_str().map(str::to_string);
+    text.ok_or_else(|| Error::weights(path, "must have a name in UTF-8 to be named in a manifest"))
+}

@@ -1,0 +1,188 @@
+//! `gemm.cuh`: what the products of all types have in common, their tiles above all.
+
+use std::ops::Range;
+
+use super::{Sound, blocks, gemm_bf16, gemm_fp8, int};
+use crate::{
+    DType::{Bf16, F32},
+    Result,
+    cuda::{
+        arena::View,
+        arguments::Dev,
+        kernels::gemm::{CLUSTER, SHARE_N, SPAN, TILE_M, TILE_N},
+        lower::Site,
+        params::GemmTile,
+        tensor_map::{Element, TensorMap, TensorMapSpec},
+    },
+    plan::{Op, Scaling},
+};
+
+/// Row tiles of clusters that are taken together before the next columns, so that their activations stay in L2.
+const BAND: usize = 8;
+
+/// What becomes of a product before it is stored.
+#[derive(Clone, Copy)]
+pub(super) enum Then {
+    /// Nothing.
+    Store,
+    /// Its activation; for 8 bits that times the factor.
+    SwiGlu7(Option<f32>),
+    /// Likewise.
+    Gelu7(Option<f32>),
+    /// It is added to this.
+    Add(View),
+}
+
+/// The arguments of a product that do not depend on the type of its operands.
+pub(super) struct Product {
+    pub(super) x_map: TensorMap,
+    pub(super) w_map: TensorMap,
+    pub(super) y: View,
+    pub(super) tiles: Dev<GemmTile>,
+    pub(super) num_tiles: i32,
+    pub(super) m: i32,
+    pub(super) n: i32,
+    pub(super) k: i32,
+    pub(super) y_pitch: i32,
+    pub(super) grid: [u32; 3],
+}
+
+impl Product {
+    /// Of x [m, k] and w [groups * n, k], the first two arguments of the first step.
+    ///
+    /// # Errors
+    /// A refusal of parts of buffers that bulk copies cannot read.
+    pub(super) fn new(site: &mut Site<'_>, ends: &[usize], element: Element) -> Result<Self> {
+        let (x, w, y) = (site.read(0), site.read(1), site.write());
+        site.check_aligned(&[x, w, y])?;
+        let n = w.rows / ends.len();
+        let tiles = tiles(ends, n)?;
+        let cluster = blocks(CLUSTER)?;
+        let room = site.device().multiprocessors() / cluster;
+        let clusters = blocks(tiles.len())?.min(room).max(1);
+        Ok(Self {
+            x_map: map(site, x, element, TILE_M)?,
+            w_map: map(site, w, element, SHARE_N)?,
+            y,
+            num_tiles: int(tiles.len())?,
+            tiles: site.table(&tiles),
+            m: int(x.rows)?,
+            n: int(n)?,
+            k: int(x.cols)?,
+            y_pitch: int(y.pitch)?,
+            grid: [clusters * cluster, 1, 1],
+        })
+    }
+
+    /// How the kernel stores y, 64 rows at a time.
+    pub(super) fn y_map(&self, site: &Site<'_>, element: Element) -> Result<TensorMap> {
+        map(site, self.y, element, 64)
+    }
+}
+
+/// A map of `view` by boxes as wide as the swizzle.
+fn map(site: &Site<'_>, view: View, element: Element, box_rows: usize) -> Result<TensorMap> {
+    let box_cols = SPAN as u64 / element.bytes();
+    site.map(&TensorMapSpec::matrix(
+        view.address,
+        element,
+        [view.rows as u64, view.cols as u64],
+        view.pitch as u64,
+        [blocks(box_rows)?, blocks(box_cols as usize)?],
+    ))
+}
+
+/// [Op::Linear, Op::SwiGlu7 or Op::Gelu7], the same with Op::Quantize behind, and [Op::Linear, Op::Add]: products whose
+/// bf16 is not stored. `None` for a bias, and for other types than those of the transformer's layers.
+pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    let Op::Linear { ends, scaling } = &site.steps[0].op else {
+        panic!("a product is the first step here");
+    };
+    let product = site.steps[0].writes;
+    let hidden = &site.steps[..site.steps.len() - 1];
+    let in_bf16 = hidden.iter().all(|step| site.dtype(step.writes) == Bf16);
+    let rest: Vec<&Op> = site.steps[1..].iter().map(|step| &step.op).collect();
+    let then = match rest[..] {
+        [Op::SwiGlu7] => Then::SwiGlu7(None),
+        [Op::Gelu7] => Then::Gelu7(None),
+        [Op::SwiGlu7, &Op::Quantize { factor }] => Then::SwiGlu7(factor),
+        [Op::Gelu7, &Op::Quantize { factor }] => Then::Gelu7(factor),
+        [Op::Add] => {
+            let other = site.steps[1].reads.iter().find(|&&buf| buf != product);
+            Then::Add(site.view(*other.expect("the product is one argument of two")))
+        }
+        _ => panic!("no kernel makes this of a product"),
+    };
+    let y = site.write();
+    let fits = match then {
+        Then::Add(z) => z.dtype == F32 && y.dtype == F32 && z.is_aligned(),
+        Then::SwiGlu7(None) | Then::Gelu7(None) => y.dtype == Bf16,
+        Then::SwiGlu7(Some(_)) | Then::Gelu7(Some(_)) => *scaling != Scaling::None,
+        Then::Store => true,
+    };
+    let is_aligned = [site.read(0), site.read(1), y]
+        .iter()
+        .all(|v| v.is_aligned());
+    if !in_bf16 || !fits || !is_aligned {
+        return Ok(None);
+    }
+    match scaling {
+        Scaling::None if gemm_bf16::takes(site) => gemm_bf16::launch(site, ends, then).map(Some),
+        Scaling::Rows | Scaling::Fixed(_) if gemm_fp8::takes(site) => {
+            gemm_fp8::launch(site, (ends, *scaling), then).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// All tiles of `n` columns over row groups, those of small groups first: they need weights of their own and would
+/// otherwise come when nothing is left to hide that behind.
+fn tiles(ends: &[usize], n: usize) -> Result<Vec<GemmTile>> {
+    let starts = [0].iter().chain(ends);
+    let mut groups: Vec<(usize, Range<usize>)> = starts
+        .zip(ends)
+        .map(|(&start, &end)| start..end)
+        .enumerate()
+        .collect();
+    groups.sort_by_key(|(_, rows)| rows.len());
+    let mut tiles = Vec::new();
+    for (group, rows) in groups {
+        let starts: Vec<usize> = rows.clone().step_by(CLUSTER * TILE_M).collect();
+        for band in starts.chunks(BAND) {
+            for col in (0..n).step_by(TILE_N) {
+                for &row in band {
+                    tiles.push(GemmTile {
+                        row: int(row)?,
+                        end: int(rows.end)?,
+                        col: int(col)?,
+                        weight_row: int(group * n + col)?,
+                    });
+                }
+            }
+        }
+    }
+    Ok(tiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_lies_in_one_tile_of_its_group() {
+        let (ends, n) = ([300, 300, 310, 700], 600);
+        let mut seen = vec![0; 700 * n];
+        for tile in tiles(&ends, n).unwrap() {
+            let [row, end, col, weight] = [tile.row, tile.end, tile.col, tile.weight_row]
+                .map(|v| usize::try_from(v).unwrap());
+            let group = ends.iter().position(|&end| row < end).unwrap();
+            assert_eq!((end, weight), (ends[group], group * n + col));
+            for r in row..(row + CLUSTER * TILE_M).min(end) {
+                for c in col..(col + TILE_N).min(n) {
+                    seen[r * n + c] += 1;
+                }
+            }
+        }
+        assert!(seen.iter().all(|&times| times == 1));
+    }
+}

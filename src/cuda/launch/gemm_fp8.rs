@@ -1,0 +1,107 @@
+//! `gemm_fp8.cu`: products of 8-bit numbers with scales, one block of weights for each group of rows.
+
+#![allow(unsafe_code, reason = "vouches for launches")]
+
+use super::{
+    Sound, blocks,
+    gemm::{Product, Then},
+    int,
+};
+use crate::{
+    DType::{self, Bf16, E4m3, F32},
+    Result,
+    cuda::{
+        arguments::Dev,
+        kernels::{
+            gemm::SMEM_BYTES,
+            gemm_fp8::{
+                GemmFp8, GemmFp8Add, GemmFp8F32, GemmFp8Gelu7, GemmFp8Gelu7E4m3, GemmFp8Swiglu7,
+                GemmFp8Swiglu7E4m3,
+            },
+        },
+        lower::Site,
+        tensor_map::Element,
+    },
+    plan::Scaling,
+};
+
+/// Op::Linear of E4m3 by E4m3.
+pub(in crate::cuda) fn linear(
+    site: &mut Site<'_>,
+    ends: &[usize],
+    scaling: Scaling,
+) -> Result<Vec<Sound>> {
+    if !takes(site) {
+        return Err(site.types());
+    }
+    launch(site, (ends, scaling), Then::Store)
+}
+
+/// Whether the first step is a product of E4m3 by E4m3 with scales in f32, those of the weight's rows in one row.
+pub(super) fn takes(site: &Site<'_>) -> bool {
+    let reads = &site.steps[0].reads;
+    let types: Vec<DType> = reads.iter().map(|&buf| site.dtype(buf)).collect();
+    matches!(types[..], [E4m3, E4m3, F32] | [E4m3, E4m3, F32, F32])
+        && site.read(reads.len() - 1).rows == 1
+}
+
+/// The product, and what becomes of it.
+pub(super) fn launch(
+    site: &mut Site<'_>,
+    (ends, scaling): (&[usize], Scaling),
+    then: Then,
+) -> Result<Vec<Sound>> {
+    let product = Product::new(site, ends, Element::Byte)?;
+    let (s, s_step, scale, ws) = match scaling {
+        Scaling::Rows => {
+            let s = site.read(2);
+            (s.dev(), int(site.step_of(s)?)?, 1.0, site.read(3))
+        }
+        Scaling::Fixed(factor) => (Dev::new(0), 0, 1.0 / factor, site.read(2)),
+        Scaling::None => return Err(site.types()),
+    };
+    macro_rules! launch {
+        ($entry:ident $(, $name:ident: $value:expr)*) => {{
+            let entry = $entry {
+                $($name: $value,)*
+                y: product.y.dev_mut(),
+                x_map: product.x_map,
+                w_map: product.w_map,
+                s,
+                s_step,
+                scale,
+                ws: ws.dev(),
+                tiles: product.tiles,
+                num_tiles: product.num_tiles,
+                n: product.n,
+                k: product.k,
+                y_pitch: product.y_pitch,
+            };
+            // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
+            // beyond them; the tiles cover y, each inside one group, whose weight rows it names; s has an entry for each
+            // row of x and ws for each row of w; what is stored from registers lies inside the tile's group and the
+            // columns of y, and z has the shape of y.
+            unsafe { site.launch(&entry, product.grid, blocks(SMEM_BYTES)?) }
+        }};
+    }
+    macro_rules! launch_boxes {
+        ($entry:ident, $element:ident $(, $name:ident: $value:expr)*) => {
+            launch!(
+                $entry,
+                y_map: product.y_map(site, Element::$element)?,
+                m: product.m
+                $(, $name: $value)*
+            )
+        };
+    }
+    match (then, product.y.dtype) {
+        (Then::Store, Bf16) => launch_boxes!(GemmFp8, Bf16),
+        (Then::Store, F32) => launch!(GemmFp8F32),
+        (Then::SwiGlu7(None), Bf16) => launch_boxes!(GemmFp8Swiglu7, Bf16),
+        (Then::Gelu7(None), Bf16) => launch_boxes!(GemmFp8Gelu7, Bf16),
+        (Then::SwiGlu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Swiglu7E4m3, Byte, f: f),
+        (Then::Gelu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Gelu7E4m3, Byte, f: f),
+        (Then::Add(z), F32) => launch!(GemmFp8Add, z: z.dev(), z_pitch: int(z.pitch)?),
+        _ => Err(site.types()),
+    }
+}

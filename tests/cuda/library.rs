@@ -1,0 +1,177 @@
+//! A library of products beside our own kernel. Here it multiplies on the host; its results are as good as the kernel's.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use gallop::{
+    DType::{self, Bf16, F32},
+    Error, Result,
+    cuda::{
+        Cuda,
+        cublaslt::{Factors, Gemm, Operands, Output},
+        products::{Choice, Library, Products, Way},
+    },
+    executor::{Executor, Prepare},
+    plan::{Builder, Dense, Plan},
+    testing::{Verdict, compare},
+};
+use half::bf16;
+
+use crate::{emulate::Policy, emulate::device::Emulated, given};
+
+/// Multiplies on the host and counts how often it was asked and how often it did.
+#[derive(Default)]
+pub(crate) struct Host {
+    described: AtomicUsize,
+    queued: Arc<AtomicUsize>,
+    /// Rows of a product that it refuses.
+    refuses: Option<usize>,
+}
+
+impl Products for Host {
+    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
+        self.described.fetch_add(1, Ordering::Relaxed);
+        if self.refuses == Some(gemm.m) || gemm.factors != Factors::Bf16 {
+            return Err(Error::device("refused"));
+        }
+        let way = OnHost {
+            gemm: *gemm,
+            at: *at,
+            queued: self.queued.clone(),
+        };
+        Ok(vec![Arc::new(way)])
+    }
+}
+
+struct OnHost {
+    gemm: Gemm,
+    at: Operands,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Way for OnHost {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    unsafe fn queue(&self) -> Result<()> {
+        let Gemm {
+            m,
+            n,
+            k,
+            x_pitch,
+            w_pitch,
+            y_pitch,
+            ..
+        } = self.gemm;
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        let factor = |address: u64, pitch: usize, row: usize| {
+            let start = (address as *const bf16).wrapping_add(row * pitch);
+            // SAFETY: the caller promises rows of this pitch; the emulator's memory is the host's.
+            unsafe { std::slice::from_raw_parts(start, k) }
+        };
+        for row in 0..m {
+            let x = factor(self.at.x, x_pitch, row);
+            for col in 0..n {
+                let w = factor(self.at.w, w_pitch, col);
+                let sum: f32 = x.iter().zip(w).map(|(x, w)| x.to_f32() * w.to_f32()).sum();
+                let place = row * y_pitch + col;
+                match self.gemm.output {
+                    Output::Bf16 => {
+                        let to = (self.at.y as *mut bf16).wrapping_add(place);
+                        // SAFETY: as above, for y.
+                        unsafe { to.write(bf16::from_f32(sum)) }
+                    }
+                    Output::F32 => {
+                        let to = (self.at.y as *mut f32).wrapping_add(place);
+                        // SAFETY: as above, for y.
+                        unsafe { to.write(sum) }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn dense(rows: usize, out: DType) -> Dense {
+    Dense {
+        rows,
+        bias: false,
+        weight: Bf16,
+        out,
+    }
+}
+
+/// Two products of three groups of rows, one of them empty, with results of both types.
+fn plan() -> Plan {
+    let mut p = Builder::new();
+    let x = p.input("x", [40, 72], Bf16);
+    let ends = [25, 25, 40];
+    let h = p.linear("hidden", x, &ends, dense(96, Bf16));
+    let y = p.linear("again", h, &ends, dense(50, F32));
+    p.output(y);
+    p.finish()
+}
+
+fn device() -> Arc<Emulated> {
+    Arc::new(Emulated::new(Policy::Eager, 1))
+}
+
+/// The kernels that a prepared plan runs, unit by unit, where `choice` uses `host`.
+fn kernels(plan: &Plan, host: Host, choice: Choice) -> Vec<Vec<&'static str>> {
+    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), choice));
+    let (weights, _) = given(plan, 3);
+    let program = executor.prepare(plan, &weights, &Prepare::default());
+    let report = program.unwrap().report();
+    report.units.into_iter().map(|unit| unit.kernels).collect()
+}
+
+#[test]
+fn groups_of_rows_are_slices_for_the_library() {
+    let plan = plan();
+    assert_eq!(
+        kernels(&plan, Host::default(), Choice::Library),
+        [["host"; 2], ["host"; 2]]
+    );
+    let host = Host::default();
+    let queued = host.queued.clone();
+    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), Choice::Library));
+    let (weights, inputs) = given(&plan, 3);
+    let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
+    assert!(
+        checks.iter().all(|c| c.verdict() == Verdict::Pass),
+        "{checks:#?}"
+    );
+    assert_eq!(queued.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn our_own_kernel_computes_what_nobody_asked_the_library_for_or_it_refuses() {
+    let own = [["gemm_bf16"], ["gemm_bf16_f32"]];
+    assert_eq!(kernels(&plan(), Host::default(), Choice::Own), own);
+    let host = Host {
+        refuses: Some(15),
+        ..Host::default()
+    };
+    assert_eq!(kernels(&plan(), host, Choice::Library), own);
+}
+
+#[test]
+fn the_clock_decides_once_for_each_shape() {
+    // On the emulator's clock a launch takes a thousand times as long as anything else.
+    let host = Host::default();
+    let queued = host.queued.clone();
+    let mut p = Builder::new();
+    let x = p.input("x", [16, 64], Bf16);
+    let h = p.linear("a", x, &[16], dense(64, Bf16));
+    let h = p.linear("b", h, &[16], dense(64, Bf16));
+    let y = p.linear("c", h, &[16], dense(32, Bf16));
+    p.output(y);
+    let plan = p.finish();
+    assert_eq!(kernels(&plan, host, Choice::Auto), [["host"]; 3]);
+    // One run that warms up and three that count, for each of two shapes.
+    assert_eq!(queued.load(Ordering::Relaxed), 8);
+}

@@ -1,34 +1,41 @@
-// conv3d:  y[t, h, w, o] = b[o] + sum over i and taps (k, l, m) of X(t + k - bt, h + l - bh, w + m - bw, i) w[k, l, m, o, i],
+// conv3d:  y[t, h, w, o] = b[o] + sum over i and taps (k, l, m) of
+//          X(t + k - bt, h + l - bh, w + m - bw, i) w[k, l, m, o, i],
 //          where X is x, zero beyond its edges; with `replicate` its first and last frame go on for ever
 //          With `residual`: bf16(that) + residual[t, h, w, o].
+//          With eps >= 0: silu(bf16(v[o] / sqrt(mean(v^2) + eps))), v = bf16(that), the mean over o
 // pack:    packed[k, l, m, o, i] = w[o, i, k, l, m], the form that conv3d reads
-// doubled: packed[2 p + q, l, m, o, i] = sum of w[o, i, l', m'] over (l' + 1 - p) / 2 = l, (m' + 1 - q) / 2 = m,  p, q, l, m < 2:
-//          convolving with the 3x3 taps w what had its height and width doubled makes, at rows 2h + p and columns 2w + q,
-//          what the 2x2 taps packed[2 p + q] make of what was not, with bh = 1 - p, bw = 1 - q
+// doubled: packed[2 p + q, l, m, o, i] = sum of w[o, i, l', m'] over (l' + 1 - p) / 2 = l, (m' + 1 - q) / 2 = m,
+//          all of p, q, l, m below 2. Of a picture whose height and width were doubled, the 3x3 taps w make at
+//          rows 2h + p and columns 2w + q what the 2x2 taps packed[2 p + q] make of the picture as it was, with
+//          bh = 1 - p and bw = 1 - q
 //
-//   x         [frames, height, width, inputs] bf16, box TILE_K x TILE_W x (TILE_H + kernel_h - 1) x 1, 128-byte swizzle
+//   x         [frames, height, width, inputs] bf16, box TILE_K x TILE_W x (TILE_H + kernel_h - 1) x 1, 128-byte
+//             swizzle
 //   packed    [taps, outputs, inputs] bf16, box TILE_K x TILE_N x 1, 128-byte swizzle; rows `pitch` elements apart,
 //             pitch % 8 == 0; TILE_N is in the name of the entry point
-//   y         [out_frames, out_height, out_width, outputs] bf16, box STORE_COLS x TILE_W x STORE_LINES x 1, 128-byte swizzle
+//   y         [out_frames, out_height, out_width, outputs] bf16, box STORE_COLS x TILE_W x STORE_LINES x 1, 128-byte
+//             swizzle
 //   b         [outputs] bf16, 16-byte aligned; readable up to a multiple of 8
 //   residual  as y, positions residual_pitch elements apart, likewise; or null
-//   w         [outputs, inputs, runs, run] bf16: a run is the taps of a kernel row, runs lie WEIGHT_PITCH elements apart
+//   w         [outputs, inputs, runs, run] bf16: a run is the taps of a kernel row, and runs lie WEIGHT_PITCH elements
+//             apart
+//   eps       negative, or outputs are even and at most TILE_N, and there is no residual
 //   kernel_h  at most LINES; without `replicate` every frame of y sees one of x
 //
-// Any sizes: what a box reads outside of its tensor is zero, and what it would write there is not written. So space is
-// padded by coordinates alone; frames are clamped, or taps that see none are left out. All taps of a column of the kernel
-// read the same box of x, whose lines lie at multiples of the swizzle's pattern.
+// Any sizes: what a box reads outside of its tensor is zero, and what it would write there is not written. So space
+// is padded by coordinates alone; frames are clamped, or taps that see none are left out. All taps of a column of the
+// kernel read the same box of x, whose lines lie at multiples of the swizzle's pattern.
 //
 //   for tile of this block's share: TILE_H x TILE_W positions of a frame, TILE_N outputs
 //       producer warp:   for each k, TILE_K of inputs, m: a box of x to a stage of one ring, and
 //                            for each l: the weights to a stage of the other
 //       two warpgroups:  acc += box, from line l on, weights^T
-//                        store acc + b
+//                        store acc + b, or what becomes of it
 //
 //   launch  conv3d_*: grid (any, at most one block per SM), block THREADS, dynamic shared memory SMEM_BYTES
 //           pack: grid (ceil(outputs * runs * ceil(inputs / 8) / PACK_THREADS)); doubled: the same with one run
 //   bound   tensor cores: 2 positions outputs inputs taps FLOP at 4096 per SM and clock; pack: HBM
-//   math    bf16 products, f32 sums, one rounding at the store, two with `residual`; sums of `doubled` are rounded
+//   math    bf16 products, f32 sums, one rounding at the store and those of the formulae; sums of `doubled` are rounded
 //   error   within twice the rounding of y to bf16
 
 #include "common.cuh"
@@ -223,35 +230,75 @@ DEVICE void multiply(Shared& s, Place<X_STAGES>& at_x, Place<W_STAGES>& at_w, in
     release(&s.x_empty[at_x.before()]);
 }
 
+// Two neighbouring columns.
 struct Pair {
     float low = 0.0f, high = 0.0f;
 
-    DEVICE static Pair load(const bf16* p) {
-        const uint32_t both = *reinterpret_cast<const uint32_t*>(p);
+    DEVICE static Pair of(uint32_t both) {
         return Pair{bits_to_float(both << 16), bits_to_float(both & 0xffff0000)};
     }
+
+    DEVICE static Pair load(const bf16* p) { return of(*reinterpret_cast<const uint32_t*>(p)); }
 };
 
-// What is added to a product; `residual` is null where there is none.
-struct Addends {
+// What becomes of a product.
+struct Finish {
     const bf16* b;
-    const bf16* residual;
+    const bf16* residual;  // null where there is none
     int residual_pitch;
-
-    // Two columns of the result at a position; null of the residual's `row` means that there is no such position.
-    DEVICE uint32_t finish(float low, float high, const Pair& bias, const bf16* row, int col) const {
-        const uint32_t sum = pack_bf16(low + bias.low, high + bias.high);
-        if (!row) return sum;
-        const Pair more = Pair::load(row + col);
-        return pack_bf16(bits_to_float(sum << 16) + more.low,
-                         bits_to_float(sum & 0xffff0000) + more.high);
-    }
+    float eps;  // negative where there is no norm
 };
 
-// Stores a warpgroup's positions through shared memory; what lies beyond the tensor is cut off. A warp has a line of them.
+// A warpgroup's sums with b, rounded: y[half][2 j + k] are those of columns 8 j + 2 (lane % 4) and the next, at the
+// positions lane / 4 + 8 k of this warp's line.
 template <int TILE_N>
-DEVICE void store(Shared& s, int warpgroup, const CUtensorMap& y, const Addends& add,
-                  const Conv& conv, const Tile& tile, const float (&acc)[HALVES][TILE_N / 2]) {
+DEVICE void round_sums(const Finish& f, int first, int outputs,
+                       const float (&acc)[HALVES][TILE_N / 2], uint32_t (&y)[HALVES][TILE_N / 4]) {
+    UNROLL
+    for (int j = 0; j < TILE_N / 8; ++j) {
+        const int col = first + 8 * j + threadIdx.x % 4 * 2;
+        const Pair bias = col < outputs ? Pair::load(f.b + col) : Pair{};
+        UNROLL
+        for (int i = 0; i < 2 * HALVES; ++i) {
+            const float* const d = acc[i / 2] + 4 * j + 2 * (i % 2);
+            y[i / 2][2 * j + i % 2] = pack_bf16(d[0] + bias.low, d[1] + bias.high);
+        }
+    }
+}
+
+// Replaces the columns of each position, which lie in four lanes, by silu of their norm. Those behind the last are
+// zero.
+template <int TILE_N>
+DEVICE void norm_silu(float eps, int outputs, uint32_t (&y)[HALVES][TILE_N / 4]) {
+    const auto silu = [](float x) {
+        const float v = to_float(to_bf16(x));
+        return v * sigmoid(v);
+    };
+    UNROLL
+    for (int i = 0; i < 2 * HALVES; ++i) {
+        float sum_sq = 0.0f;
+        UNROLL
+        for (int j = 0; j < TILE_N / 8; ++j) {
+            const Pair v = Pair::of(y[i / 2][2 * j + i % 2]);
+            sum_sq = fmaf(v.low, v.low, fmaf(v.high, v.high, sum_sq));
+        }
+        sum_sq += __shfl_xor_sync(ALL_LANES, sum_sq, 1);
+        sum_sq += __shfl_xor_sync(ALL_LANES, sum_sq, 2);
+        const float scale = rsqrtf(sum_sq / static_cast<float>(outputs) + eps);
+        UNROLL
+        for (int j = 0; j < TILE_N / 8; ++j) {
+            uint32_t& pair = y[i / 2][2 * j + i % 2];
+            const Pair v = Pair::of(pair);
+            pair = pack_bf16(silu(v.low * scale), silu(v.high * scale));
+        }
+    }
+}
+
+// Stores a warpgroup's positions, with the residual, through shared memory; what lies beyond the tensor is cut off. A
+// warp has a line of them.
+template <int TILE_N>
+DEVICE void store(Shared& s, int warpgroup, const CUtensorMap& y_map, const Finish& f,
+                  const Conv& conv, const Tile& tile, const uint32_t (&y)[HALVES][TILE_N / 4]) {
     constexpr int BOXES = TILE_N / STORE_COLS;
     const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
     const int line = warp * 16 + lane % 16;  // whose address this lane gives to stmatrix
@@ -265,8 +312,8 @@ DEVICE void store(Shared& s, int warpgroup, const CUtensorMap& y, const Addends&
         for (int i = 0; i < 2; ++i) {
             const int w = tile.w + lane / 4 + 8 * i;
             const int64_t row = (int64_t{tile.t} * conv.out_height + h + warp) * conv.out_width + w;
-            if (add.residual && h + warp < conv.out_height && w < conv.out_width) {
-                rows[i] = add.residual + row * add.residual_pitch;
+            if (f.residual && h + warp < conv.out_height && w < conv.out_width) {
+                rows[i] = f.residual + row * f.residual_pitch;
             }
         }
         bf16* const buffer = s.y[warpgroup][box % 2];
@@ -274,17 +321,14 @@ DEVICE void store(Shared& s, int warpgroup, const CUtensorMap& y, const Addends&
         named_barrier_sync(STORE + warpgroup, 128);
         UNROLL
         for (int i = 0; i < STORE_COLS / 16; ++i) {
-            const float* d = acc[half] + box % BOXES * STORE_COLS / 2 + i * 8;
             uint32_t pairs[4];
             UNROLL
-            for (int j = 0; j < 2; ++j) {
-                const int c = col + i * 16 + j * 8 + lane % 4 * 2;
-                const bool there = c < conv.outputs;
-                const Pair bias = there ? Pair::load(add.b + c) : Pair{};
-                UNROLL
-                for (int k = 0; k < 2; ++k) {
-                    pairs[2 * j + k] = add.finish(d[4 * j + 2 * k], d[4 * j + 2 * k + 1], bias,
-                                                  there ? rows[k] : nullptr, c);
+            for (int j = 0; j < 4; ++j) {
+                pairs[j] = y[half][box % BOXES * STORE_COLS / 4 + i * 4 + j];
+                const int c = col + i * 16 + j / 2 * 8 + lane % 4 * 2;
+                if (rows[j % 2] && c < conv.outputs) {
+                    const Pair v = Pair::of(pairs[j]), more = Pair::load(rows[j % 2] + c);
+                    pairs[j] = pack_bf16(v.low + more.low, v.high + more.high);
                 }
             }
             // The 128-byte swizzle: 16-byte piece p of line l lies at p ^ (l % 8).
@@ -294,14 +338,14 @@ DEVICE void store(Shared& s, int warpgroup, const CUtensorMap& y, const Addends&
         fence_proxy_async();
         named_barrier_sync(STORE + warpgroup, 128);
         if (thread == 0) {
-            tma_store(y, buffer, {col, tile.w, h, tile.t});
+            tma_store(y_map, buffer, {col, tile.w, h, tile.t});
             bulk_commit();
         }
     }
 }
 
 template <int TILE_N>
-DEVICE void consume(Shared& s, const CUtensorMap& y, const Addends& add, const Conv& conv) {
+DEVICE void consume(Shared& s, const CUtensorMap& y_map, const Finish& f, const Conv& conv) {
     const int warpgroup = threadIdx.x / 128 - 1;
     Place<X_STAGES> at_x;
     Place<W_STAGES> at_w;
@@ -311,14 +355,17 @@ DEVICE void consume(Shared& s, const CUtensorMap& y, const Addends& add, const C
         const int columns = (conv.end(tile.t) - conv.start(tile.t)) * steps;
         float acc[HALVES][TILE_N / 2];
         multiply<TILE_N>(s, at_x, at_w, warpgroup, columns, conv.kernel_h, acc);
-        store<TILE_N>(s, warpgroup, y, add, conv, tile, acc);
+        uint32_t y[HALVES][TILE_N / 4];
+        round_sums<TILE_N>(f, tile.out, conv.outputs, acc, y);
+        if (f.eps >= 0.0f) norm_silu<TILE_N>(f.eps, conv.outputs, y);
+        store<TILE_N>(s, warpgroup, y_map, f, conv, tile, y);
     }
     if (threadIdx.x % 128 == 0) bulk_wait_read<0>();
 }
 
 template <int TILE_N>
 DEVICE void conv3d(const CUtensorMap& y, const CUtensorMap& x, const CUtensorMap& w,
-                   const Addends& add, const Conv& conv) {
+                   const Finish& f, const Conv& conv) {
     K_DYN_SMEM(raw);
     Shared& s = *reinterpret_cast<Shared*>(raw);
     init_barriers(s);
@@ -327,7 +374,7 @@ DEVICE void conv3d(const CUtensorMap& y, const CUtensorMap& x, const CUtensorMap
         if (threadIdx.x == 0) produce<TILE_N>(s, x, w, conv);
     } else {
         register_alloc<CONSUMER_REGISTERS>();
-        consume<TILE_N>(s, y, add, conv);
+        consume<TILE_N>(s, y, f, conv);
     }
 }
 
@@ -336,8 +383,9 @@ conv3d_n64_bf16(const __grid_constant__ CUtensorMap y_map,
                 const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
                 const bf16* b, const bf16* residual, int residual_pitch, int frames, int inputs,
                 int outputs, int out_height, int out_width, int kernel_t, int kernel_h,
-                int kernel_w, int before_t, int before_h, int before_w, int replicate, int tiles) {
-    conv3d<64>(y_map, x_map, w_map, Addends{b, residual, residual_pitch},
+                int kernel_w, int before_t, int before_h, int before_w, int replicate, int tiles,
+                float eps) {
+    conv3d<64>(y_map, x_map, w_map, Finish{b, residual, residual_pitch, eps},
                Conv{frames, inputs, outputs, out_height, out_width, kernel_t, kernel_h, kernel_w,
                     before_t, before_h, before_w, replicate != 0, tiles});
 }
@@ -349,8 +397,8 @@ conv3d_n128_bf16(const __grid_constant__ CUtensorMap y_map,
                  const __grid_constant__ CUtensorMap w_map, const bf16* b, const bf16* residual,
                  int residual_pitch, int frames, int inputs, int outputs, int out_height,
                  int out_width, int kernel_t, int kernel_h, int kernel_w, int before_t,
-                 int before_h, int before_w, int replicate, int tiles) {
-    conv3d<128>(y_map, x_map, w_map, Addends{b, residual, residual_pitch},
+                 int before_h, int before_w, int replicate, int tiles, float eps) {
+    conv3d<128>(y_map, x_map, w_map, Finish{b, residual, residual_pitch, eps},
                 Conv{frames, inputs, outputs, out_height, out_width, kernel_t, kernel_h, kernel_w,
                      before_t, before_h, before_w, replicate != 0, tiles});
 }

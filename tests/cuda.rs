@@ -321,7 +321,7 @@ fn a_norm_that_somebody_else_reads_is_stored_beside_its_8_bits() {
     let device = Arc::new(Emulated::new(Policy::Eager, 0));
     let program = run_on(&device, &plan, &Prepare::default(), &given(&plan, 5), 1);
     let want = [
-        "rms_norm_rows_f32",
+        "rms_norm_heads_f32",
         "row_scale_quantize_bf16",
         "copy_bf16_f32",
     ];

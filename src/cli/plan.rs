@@ -30,7 +30,8 @@ Examples:
   gallop plan --model miniature --text base
   gallop plan --model /models/gallop --json
 
-Without --model the published 15B model is planned. Times are estimates; the last line says what they rest on.";
+Without --model the published 15B model is planned. Memory is what the GPU's executor would allocate.
+Times are estimates; the last line says what they rest on.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]

@@ -66,6 +66,12 @@ const FUSED: &[Fusion] = &[
         launch: launch::rms_norm::quantized,
     },
     Fusion {
+        length: 3,
+        is: |ops| matches!(ops, [Op::Conv3d(_), Op::RmsNorm { .. }, Op::Silu]),
+        keeps: &[],
+        launch: launch::conv3d::normed,
+    },
+    Fusion {
         length: 2,
         is: |ops| matches!(ops, [Op::Linear { .. }, Op::SwiGlu7 | Op::Gelu7 | Op::Add]),
         keeps: &[],

@@ -1,7 +1,10 @@
 //! Timings of a stage's plans with synthetic weights and seeded inputs: what a stage costs on a device, op by op,
 //! without a checkpoint.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     Context,
@@ -10,9 +13,9 @@ use super::{
     profile::{Row, rows},
 };
 use crate::{
-    DType, Result, Tensor,
+    DType, Result, Shape, Tensor,
     executor::{Prepare, Program, UnitReport, wants},
-    plan::{Buf, Cost, Plan, Role},
+    plan::{Buf, Cost, Op, Plan, Role, Step},
     sampler::noise,
     weights::{Synthetic, Weights, quantized},
 };
@@ -132,15 +135,22 @@ pub fn weights(work: &Work, plan: &Plan) -> Result<Weights> {
     Ok(Weights::new(Box::new(source)).in_eight_bits(layers))
 }
 
-/// Values for every input and state: normal numbers for floats, id 0 in tables of ids.
+/// Values for every input and state: normal numbers for floats, sines and cosines of such for tables of rotations, id 0
+/// in tables of ids.
 pub fn inputs(plan: &Plan) -> Vec<(Buf, Tensor)> {
     let is_ours = |buf: &Buf| {
         let spec = plan.spec(*buf);
         matches!(spec.role, Role::Input | Role::State) && spec.part.is_none()
     };
+    let is_rope = |step: &&Step| matches!(step.op, Op::Rope { .. });
+    let rotations = plan.steps().iter().filter(is_rope);
+    let rotations: HashSet<Buf> = rotations.map(|step| plan.root(step.reads[1])).collect();
     let value = |buf: Buf| {
         let spec = plan.spec(buf);
         let shape = spec.shape.clone();
+        if rotations.contains(&buf) {
+            return rotation(shape, &spec.label);
+        }
         match spec.dtype {
             DType::F32 | DType::Bf16 | DType::F16 | DType::E4m3 => {
                 let count = shape.count();
@@ -153,4 +163,16 @@ pub fn inputs(plan: &Plan) -> Vec<(Buf, Tensor)> {
         .filter(is_ours)
         .map(|buf| (buf, value(buf)))
         .collect()
+}
+
+/// Rows of `[sin, cos]` of angles.
+fn rotation(shape: Shape, label: &str) -> Tensor {
+    let mut values = noise::normal(SEED, label, shape.count());
+    for row in values.chunks_exact_mut(shape.cols()) {
+        let (sines, cosines) = row.split_at_mut(shape.cols() / 2);
+        for (sine, cosine) in sines.iter_mut().zip(cosines) {
+            (*sine, *cosine) = sine.sin_cos();
+        }
+    }
+    Tensor::from_f32(shape, &values)
 }

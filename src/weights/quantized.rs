@@ -12,7 +12,7 @@ use super::{
     source::{Info, Source, Want, check_finite},
 };
 use crate::{
-    DType, Error, Result, Shape, Tensor,
+    DType, Error, Result, Tensor,
     tensor::{e4m3_from_f32, e4m3_scale, round_bf16},
 };
 
@@ -155,9 +155,11 @@ impl Source for Quantized {
         }) = self.made(name)
         {
             let full = self.source.load(&weight)?;
+            if is_scale {
+                return Ok(scales(&full));
+            }
             check_finite(&self.source.path(&weight), &weight, &full)?;
-            let [values, scales] = quantize(&full);
-            return Ok(if is_scale { scales } else { values });
+            return Ok(values(&full));
         }
         let tensor = self.source.load(name)?;
         if let Some(Part { is_scale: true, .. }) = self.part(name) {
@@ -201,23 +203,19 @@ fn check_scales(tensor: &Tensor) -> std::result::Result<(), String> {
     }
 }
 
-/// E4m3 values of the bf16 matrix that `full` is, and the scale of each of its rows. Where `full` is stored as f32 it is
-/// rounded to bf16 first, so that both precisions start from the same numbers.
-pub fn quantize(full: &Tensor) -> [Tensor; 2] {
-    let (rows, cols) = (full.shape().rows(), full.shape().cols());
-    let mut values = vec![0_u8; rows * cols];
-    let mut scales = vec![1.0_f32; rows];
+/// E4m3 values of the bf16 matrix that `full` is. Where that is stored as f32 it is rounded to bf16 first, so that both
+/// precisions start from the same numbers.
+pub fn values(full: &Tensor) -> Tensor {
+    let cols = full.shape().cols();
+    let mut values = vec![0_u8; full.count()];
     values
         .par_chunks_exact_mut(cols.max(1))
-        .zip(&mut scales)
         .enumerate()
         .for_each_init(
-            || vec![0.0_f32; cols],
-            |row, (index, (values, scale))| {
-                full.read_f32(index * cols..(index + 1) * cols, row);
-                row.iter_mut().for_each(|v| *v = round_bf16(*v));
-                *scale = e4m3_scale(row);
-                let factor = 1.0 / *scale;
+            || vec![0.0; cols],
+            |row, (index, values)| {
+                read_row(full, index, row);
+                let factor = 1.0 / e4m3_scale(row);
                 for (value, v) in values.iter_mut().zip(row.iter()) {
                     *value = e4m3_from_f32(v * factor);
                 }
@@ -225,8 +223,23 @@ pub fn quantize(full: &Tensor) -> [Tensor; 2] {
         );
     let bytes = 0..values.len();
     let shape = full.shape().clone();
-    [
-        Tensor::shared(shape, DType::E4m3, Arc::new(values), bytes),
-        Tensor::from_f32(Shape::from([1, rows]), &scales),
-    ]
+    Tensor::shared(shape, DType::E4m3, Arc::new(values), bytes)
+}
+
+/// The scale of each row of [`values`].
+pub fn scales(full: &Tensor) -> Tensor {
+    let (rows, cols) = (full.shape().rows(), full.shape().cols());
+    let scale = |row: &mut Vec<f32>, index| {
+        read_row(full, index, row);
+        e4m3_scale(row)
+    };
+    let rows = (0..rows).into_par_iter();
+    let scales: Vec<f32> = rows.map_init(|| vec![0.0; cols], scale).collect();
+    Tensor::from_f32([1, scales.len()], &scales)
+}
+
+/// Row `index` in bf16.
+fn read_row(full: &Tensor, index: usize, row: &mut [f32]) {
+    full.read_f32(index * row.len()..(index + 1) * row.len(), row);
+    row.iter_mut().for_each(|v| *v = round_bf16(*v));
 }

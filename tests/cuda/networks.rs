@@ -1,16 +1,21 @@
 //! The text encoder and the autoencoders on the emulator, against the reference's numbers.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use gallop::{
-    cuda::Cuda,
-    testing::{Verdict, golden},
+    Tensor,
+    cpu::Cpu,
+    executor::{Executor, Prepare},
+    model::video_vae::{
+        Ports, Precision, TurboConfig, WanConfig,
+        turbo::{self, CallShape},
+        wan_decoder,
+    },
+    plan::Plan,
+    testing::{Verdict, golden, relative_l2},
 };
 
-use crate::{
-    common,
-    emulate::{Policy, device::Emulated},
-};
+use crate::{Unfused, common, emulate::Policy, emulated, given, kernels};
 
 /// Replays the first case called `name`, and says how long that took.
 fn replay(suite: &str, name: &str, policy: Policy) {
@@ -20,9 +25,8 @@ fn replay(suite: &str, name: &str, policy: Policy) {
         println!("{name}: not run, its file is not here");
         return;
     };
-    let executor = Cuda::new(Arc::new(Emulated::new(policy, 1)));
     let start = Instant::now();
-    let checks = golden::run(&case, &executor).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let checks = golden::run(&case, &emulated(policy, 1)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let worst = checks.iter().map(|c| c.ratio()).fold(0.0, f64::max);
     println!(
         "{name}: {} checks in {:.2} s, largest error {worst:.2} of what is allowed",
@@ -48,9 +52,92 @@ fn the_text_encoder_matches_the_reference() {
 }
 
 #[test]
-#[ignore = "a minute on the emulator"]
+#[ignore = "half a minute on the emulator"]
 fn the_fast_video_decoder_matches_the_reference() {
     replay("vae", "turbo_small_t1", Policy::Lazy);
+}
+
+/// The kernels that ran, the table of fused steps on and off; either way the result is as near to no rounding as the
+/// CPU's is.
+fn as_near_as_on_the_cpu((plan, ports): (Plan, Ports)) -> [Vec<&'static str>; 2] {
+    let (weights, inputs) = given(&plan, 8);
+    let run = |executor: &dyn Executor, plan: &Plan| {
+        let program = executor.prepare(plan, &weights, &Prepare::default());
+        let mut program = program.unwrap();
+        program.write(ports.input, &inputs[0].1).unwrap();
+        program.run().unwrap();
+        (program.read(ports.output).unwrap(), kernels(&*program))
+    };
+    let (want, _) = run(&Cpu, &plan.in_f32());
+    let (near, _) = run(&Cpu, &plan);
+    let rounding = relative_l2(&near.to_f32(), &want.to_f32());
+    let fused = run(&emulated(Policy::Random, 12), &plan);
+    let apart = run(&Unfused(emulated(Policy::Eager, 13)), &plan);
+    [fused, apart].map(|(got, names)| {
+        let error = relative_l2(&got.to_f32(), &want.to_f32());
+        println!("off by {error:.2e}, the CPU by {rounding:.2e}");
+        assert!(rounding > 0.0 && error <= 1.5 * rounding);
+        names
+    })
+}
+
+#[test]
+fn the_fast_video_decoder_is_products_and_little_else() {
+    let config = TurboConfig {
+        widths: vec![128, 72, 64, 16],
+        layers: vec![1; 4],
+        mid_layers: 1,
+        ..TurboConfig::published()
+    };
+    let shape = CallShape {
+        frames: 2,
+        height: 1,
+        width: 1,
+        first: true,
+    };
+    let made = turbo::decoder_call(&config, Precision::BF16, shape);
+    let ops = |name: &str| {
+        let steps = made.0.steps().iter();
+        steps.filter(|step| step.op.name() == name).count()
+    };
+    let second = made.0.steps().iter().filter(|step| {
+        let label = &made.0.spec(step.writes).label;
+        label.ends_with("act2")
+    });
+    let second = second.count();
+    let (convs, doubled, silus, relus) = (
+        ops("conv3d"),
+        ops("upsample_nearest"),
+        ops("silu"),
+        ops("relu"),
+    );
+    let [fused, apart] = as_near_as_on_the_cpu(made);
+    let count = |name: &str| fused.iter().filter(|other| **other == name).count();
+    assert_eq!(count("conv3d_doubled_bf16"), doubled);
+    assert_eq!(count("conv3d_pack_bf16"), convs - doubled);
+    assert_eq!(
+        (count("rms_silu_bf16"), count("rms_relu_bf16")),
+        (silus - second, relus),
+        "the second activation of a residual block follows its first convolution"
+    );
+    // The norm of a shortcut has no activation, and its convolution, not the sum's first argument, is done last.
+    let shortcuts = config.widths.len() - 1;
+    assert_eq!(count("rms_norm_heads_bf16"), shortcuts);
+    let sums = fused.iter().filter(|name| name.starts_with("add"));
+    assert_eq!(sums.count(), shortcuts);
+    assert!(fused.len() < apart.len() && !apart.contains(&"conv3d_bf16"));
+}
+
+#[test]
+fn the_video_decoder_is_products_too() {
+    let case = common::suites("vae");
+    let mut cases = case.iter().flat_map(golden::Suite::cases);
+    let case = cases.find(|case| case.name() == "wan_dec_small_t1");
+    let config: WanConfig = case.unwrap().field("config").unwrap();
+    let made = wan_decoder::decode(&config, Precision::BF16, 2, 1, 1);
+    let [fused, apart] = as_near_as_on_the_cpu(made);
+    assert!(fused.contains(&"l2_silu_bf16") && fused.contains(&"conv3d_doubled_bf16"));
+    assert!(fused.len() < apart.len() && !apart.contains(&"conv3d_bf16"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use gallop::{
     DType::Bf16,
     Tensor,
-    plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Plan},
+    plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Norm, Op, Plan},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ pub(crate) enum Beside {
     Nothing,
     Doubling,
     Residual,
+    Norm,
 }
 
 /// A convolution of a video.
@@ -84,6 +85,18 @@ impl Case {
                 let doubled = p.upsample_nearest("doubled", x);
                 p.conv3d("c", doubled, kernel)
             }
+            Beside::Norm => {
+                let h = p.conv3d("c", x, kernel);
+                let norm = Norm {
+                    width: self.outputs,
+                    eps: 1e-8,
+                    weight: None,
+                    out: Bf16,
+                };
+                let rows = p.shape(h).rows();
+                let normed = p.rms_norm("norm", h, &[rows], norm);
+                p.map("y", Op::Silu, normed, Bf16)
+            }
             Beside::Residual => {
                 let h = p.conv3d("c", x, kernel);
                 let extents = p.shape(h).clone();
@@ -105,7 +118,7 @@ impl Case {
         };
         let kernels = match self.beside {
             Beside::Doubling => vec!["conv3d_doubled_bf16", tile, tile, tile, tile],
-            Beside::Nothing | Beside::Residual => vec!["conv3d_pack_bf16", tile],
+            Beside::Nothing | Beside::Residual | Beside::Norm => vec!["conv3d_pack_bf16", tile],
         };
         Prepared {
             tensors: random_tensors(&plan, &mut Random::new(3)),
@@ -227,10 +240,16 @@ fn a_residual_is_added_where_the_sum_is_stored() {
 
 #[test]
 fn results_are_rounded_as_the_cpu_rounds() {
-    for beside in [Beside::Nothing, Beside::Doubling, Beside::Residual] {
+    for (beside, outputs) in [
+        (Beside::Nothing, 70),
+        (Beside::Doubling, 70),
+        (Beside::Residual, 70),
+        (Beside::Norm, 40),
+        (Beside::Norm, 128),
+    ] {
         let case = Case {
             beside,
-            ..Case::same([2, 5, 6, 192], 70, [1, 3, 3], Edge::Zero)
+            ..Case::same([1, 5, 6, 192], outputs, [1, 3, 3], Edge::Zero)
         };
         let prepared = case.random();
         let expected = expected(&prepared.plan, prepared.y, &prepared.tensors);

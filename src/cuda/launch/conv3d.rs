@@ -25,7 +25,7 @@ const BYTES: u64 = 2; // of an element
 /// Op::Conv3d: as products where the kernel can, else one tap after the other.
 pub(in crate::cuda) fn conv3d(site: &mut Site<'_>, geometry: Conv3d) -> Result<Vec<Sound>> {
     match Tiled::new(site, 0, geometry)? {
-        Some(tiled) => tiled.launch(site, None),
+        Some(tiled) => tiled.launch(site, After::Nothing),
         None => conv::conv3d(site, geometry),
     }
 }
@@ -33,9 +33,24 @@ pub(in crate::cuda) fn conv3d(site: &mut Site<'_>, geometry: Conv3d) -> Result<V
 /// [Op::Conv3d, Op::Add].
 pub(in crate::cuda) fn added(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
     let residual = site.view(site.steps[1].reads[1]);
-    let fits = residual.dtype == Bf16 && residual.is_aligned() && site.write().dtype == Bf16;
+    let fits = residual.dtype == Bf16 && residual.is_aligned();
     match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
-        Some(tiled) if fits => tiled.launch(site, Some(residual)).map(Some),
+        Some(tiled) if fits => tiled.launch(site, After::Add(residual)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// [Op::Conv3d, Op::RmsNorm, Op::Silu] where a tile has all channels of a position.
+pub(in crate::cuda) fn normed(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    let norm = &site.steps[1];
+    let Op::RmsNorm { eps, width, .. } = norm.op else {
+        panic!("a norm is the second step here");
+    };
+    let fits = norm.reads.len() == 1 && width <= MOST_N && width.is_multiple_of(8);
+    match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
+        Some(tiled) if fits && width == tiled.to[3] => {
+            tiled.launch(site, After::NormSilu(eps)).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -55,6 +70,16 @@ fn geometry(op: &Op) -> Conv3d {
         panic!("{} is not a convolution", op.name());
     };
     *conv
+}
+
+/// What is done where the result is stored.
+#[derive(Clone, Copy)]
+enum After {
+    Nothing,
+    /// A residual of y's shape.
+    Add(View),
+    /// With this added to the mean square.
+    NormSilu(f32),
 }
 
 /// A convolution that the kernel does.
@@ -83,7 +108,12 @@ impl Tiled {
         // Otherwise some frames of y see none of x.
         let sees = conv.time_edge == Edge::Replicate
             || (conv.before[0] < kernel_t && conv.after[0] < kernel_t);
-        let fits = [x, w, b, y].iter().all(|view| view.dtype == Bf16)
+        let rounds = site
+            .steps
+            .iter()
+            .all(|step| site.dtype(step.writes) == Bf16);
+        let fits = [x, w, b].iter().all(|view| view.dtype == Bf16)
+            && rounds
             && [x, b, y].iter().all(|view| view.is_aligned())
             && conv.stride == [1; 3]
             && !conv.depthwise
@@ -105,7 +135,7 @@ impl Tiled {
         }))
     }
 
-    fn launch(&self, site: &mut Site<'_>, residual: Option<View>) -> Result<Vec<Sound>> {
+    fn launch(&self, site: &mut Site<'_>, after: After) -> Result<Vec<Sound>> {
         let [kernel_t, kernel_h, kernel_w] = self.kernel;
         let (outputs, inputs, runs) = (self.to[3], self.from[3], kernel_t * kernel_h);
         let packed = site.workspace(self.packed_bytes(runs * kernel_w)?);
@@ -122,7 +152,7 @@ impl Tiled {
         // SAFETY: w has a run of taps for each output, input and row of the kernel, `WEIGHT_PITCH` apart; the workspace
         // has `pitch` elements for each tap and output; the grid has a thread for each eight inputs of a run.
         let mut launches = unsafe { site.launch(&pack, pack_grid(pieces)?, 0) }?;
-        launches.extend(self.multiply(site, packed, self.y_map(site, self.y, 1)?, residual)?);
+        launches.extend(self.multiply(site, packed, self.y_map(site, self.y, 1)?, after)?);
         Ok(launches)
     }
 
@@ -157,7 +187,7 @@ impl Tiled {
             };
             let taps = packed + (parity * 4 * outputs * self.pitch()) as u64 * BYTES;
             let y_map = tiled.y_map(site, part, 2)?;
-            launches.extend(tiled.multiply(site, taps, y_map, None)?);
+            launches.extend(tiled.multiply(site, taps, y_map, After::Nothing)?);
         }
         Ok(Some(launches))
     }
@@ -168,7 +198,7 @@ impl Tiled {
         site: &Site<'_>,
         packed: u64,
         y_map: TensorMap,
-        residual: Option<View>,
+        after: After,
     ) -> Result<Vec<Sound>> {
         let [out_frames, out_height, out_width, outputs] = self.to;
         let tile_n = if outputs <= MOST_N / 2 {
@@ -183,6 +213,11 @@ impl Tiled {
         let grid = [blocks(tiles)?.min(site.device().multiprocessors()), 1, 1];
         let x_map = self.x_map(site)?;
         let w_map = self.w_map(site, packed, tile_n)?;
+        let (residual, residual_pitch, eps) = match after {
+            After::Nothing => (Dev::new(0), 0, -1.0),
+            After::Add(view) => (view.dev::<bf16>(), int(view.pitch)?, -1.0),
+            After::NormSilu(eps) => (Dev::new(0), 0, eps),
+        };
         macro_rules! launch {
             ($entry:ident) => {{
                 let entry = $entry {
@@ -190,8 +225,8 @@ impl Tiled {
                     x_map,
                     w_map,
                     b: self.b.dev(),
-                    residual: residual.map_or(Dev::new(0), |view| view.dev::<bf16>()),
-                    residual_pitch: int(residual.map_or(0, |view| view.pitch))?,
+                    residual,
+                    residual_pitch,
                     frames: int(self.from[0])?,
                     inputs: int(self.from[3])?,
                     outputs: int(outputs)?,
@@ -205,10 +240,11 @@ impl Tiled {
                     before_w: int(self.before[2])?,
                     replicate: self.replicate.into(),
                     tiles: int(tiles)?,
+                    eps,
                 };
                 // SAFETY: the maps are of x, of the packed weights and of y with the kernel's boxes, and neither read
                 // nor write beyond them; b has an element for each output and rows are padded to 8; a residual has
-                // the positions and columns of y.
+                // the positions and columns of y, and with a norm one tile has all outputs.
                 unsafe { site.launch(&entry, grid, blocks(SMEM_BYTES)?) }
             }};
         }

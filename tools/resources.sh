@@ -18,9 +18,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 GALLOP_NVCC=$PWD/$bin/nvcc GALLOP_CUDA_ARCH=sm_90a tools/cubins.sh "$work"
 
-# wants SOURCE CODE WORD INSTRUCTION: a source that calls WORD must have INSTRUCTION in its machine code.
+# wants SOURCE CODE WORD INSTRUCTION: a source that calls WORD, itself or by the skeleton it includes, must have
+# INSTRUCTION in its machine code.
 wants() {
-    if grep -Eq "$3" "$1" && ! grep -Eq "[[:space:]]$4" "$2"; then
+    local texts=("$1")
+    if grep -q '^#include "gemm.cuh"' "$1"; then
+        texts+=(kernels/gemm.cuh)
+    fi
+    if grep -Eq "$3" "${texts[@]}" && ! grep -Eq "[[:space:]]$4" "$2"; then
         echo "$1 uses $3, but its machine code has no $4" >&2
         exit 1
     fi
@@ -45,6 +50,7 @@ for source in kernels/*.cu; do
     wants "$source" "$work/sass" 'wgmma_m64n[0-9]+k16' 'HGMMA'
     wants "$source" "$work/sass" 'wgmma_m64n[0-9]+k32' '[QI]GMMA'
     wants "$source" "$work/sass" 'tma_load' 'UTMALDG'
+    wants "$source" "$work/sass" 'tma_load_multicast' 'UTMALDG.*MULTICAST'
     wants "$source" "$work/sass" 'tma_store' 'UTMASTG'
     wants "$source" "$work/sass" 'register_alloc' 'USETMAXREG'
     wants "$source" "$work/sass" 'stmatrix' 'STSM'

@@ -37,6 +37,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     stage: StageArguments,
     #[command(flatten)]
+    precision: PrecisionArgument,
+    #[command(flatten)]
     gemm: GemmArgument,
     /// Instead of a stage, each kernel of a GPU alone at the sizes of the published model, NVIDIA's library beside ours;
     /// with --json one line for each
@@ -45,8 +47,6 @@ pub(super) struct Arguments {
     /// With --kernels, only cases whose name contains this
     #[arg(long, value_name = "TEXT", requires = "kernels")]
     pub(super) filter: Option<String>,
-    #[command(flatten)]
-    precision: PrecisionArgument,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,

@@ -39,9 +39,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     stage: StageArguments,
     #[command(flatten)]
-    gemm: GemmArgument,
-    #[command(flatten)]
     precision: PrecisionArgument,
+    #[command(flatten)]
+    gemm: GemmArgument,
     /// Compare two precisions with each other instead, layer by layer: --precision with these rules
     #[arg(long, value_name = "RULES")]
     against: Option<Formats>,

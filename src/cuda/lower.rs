@@ -220,8 +220,8 @@ fn next_unit(
             return Ok(Unit {
                 steps,
                 launches,
-                products: Vec::new(),
                 unwritten,
+                products: Vec::new(),
             });
         }
     }

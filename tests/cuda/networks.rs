@@ -52,7 +52,6 @@ fn the_text_encoder_matches_the_reference() {
 }
 
 #[test]
-#[ignore = "half a minute on the emulator"]
 fn the_fast_video_decoder_matches_the_reference() {
     replay("vae", "turbo_small_t1", Policy::Lazy);
 }
@@ -120,11 +119,10 @@ fn the_fast_video_decoder_is_products_and_little_else() {
         (silus - second, relus),
         "the second activation of a residual block follows its first convolution"
     );
-    // The norm of a shortcut has no activation, and its convolution, not the sum's first argument, is done last.
+    // The norm of a shortcut has no activation; every sum follows a convolution.
     let shortcuts = config.widths.len() - 1;
     assert_eq!(count("rms_norm_heads_bf16"), shortcuts);
-    let sums = fused.iter().filter(|name| name.starts_with("add"));
-    assert_eq!(sums.count(), shortcuts);
+    assert!(!fused.iter().any(|name| name.starts_with("add")));
     assert!(fused.len() < apart.len() && !apart.contains(&"conv3d_bf16"));
 }
 

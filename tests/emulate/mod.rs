@@ -161,11 +161,11 @@ impl Emulator {
         })
     }
 
-    /// The kernels of one file after `edits` to it and to its headers.
-    pub(crate) fn load_edited(source: &str, edits: &[Edit]) -> Self {
-        Self {
+    /// The kernels of one file after `edits` to it and to its headers; they stay loaded.
+    pub(crate) fn load_edited(source: &str, edits: &[Edit]) -> &'static Self {
+        Box::leak(Box::new(Self {
             libraries: vec![open(&compile::edited(source, edits))],
-        }
+        }))
     }
 
     /// Runs `kernel` to its end, or to the first mistake that the emulator sees.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Runs one case as `run` says.
-pub(crate) fn check(case: &Case, emulator: &Emulator, run: Run) -> Result<(), String> {
+pub(crate) fn check(case: &Case, emulator: &'static Emulator, run: Run) -> Result<(), String> {
     let device = Emulated::new(run.policy, run.seed).with_kernels(emulator.clone());
     case.check(&device).map_err(|e| e.to_string())
 }

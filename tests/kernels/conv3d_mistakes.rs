@@ -179,8 +179,8 @@ const MISTAKES: &[Mistake] = &[
 #[test]
 fn every_mistake_is_found() {
     // Two tiles for one of three blocks, each of six boxes and two lines of taps, so that both rings hold the producer
-    // back, and go round twice and more; four boxes to store.
-    let case = Case::same([2, 1, 17, 20], 72, [3, 2, 2], Edge::Replicate);
+    // back, and go round twice and more; four boxes to store, with lines of every warp.
+    let case = Case::same([2, 5, 17, 20], 72, [3, 2, 2], Edge::Replicate);
     let (prepared, want) = case.whole_numbers();
     expect_found(FILE, MISTAKES, |emulator, run| {
         prepared.check_exactly(emulator, run, &want)

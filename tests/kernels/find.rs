@@ -55,7 +55,7 @@ fn failures(case: impl Fn(Run) -> Result<(), String>) -> ([usize; 3], BTreeSet<S
 pub(crate) fn expect_found(
     source: &str,
     mistakes: &[Mistake],
-    case: impl Fn(&Emulator, Run) -> Result<(), String> + Sync,
+    case: impl Fn(&'static Emulator, Run) -> Result<(), String> + Sync,
 ) {
     let (_, problems) = failures(|run| case(Emulator::load(), run));
     assert!(problems.is_empty(), "without a mistake: {problems:?}");
@@ -63,7 +63,7 @@ pub(crate) fn expect_found(
         .par_iter()
         .map(|mistake| {
             let emulator = Emulator::load_edited(source, slice::from_ref(&mistake.edit));
-            (mistake, failures(|run| case(&emulator, run)))
+            (mistake, failures(|run| case(emulator, run)))
         })
         .collect();
     println!("{source}: runs that fail, of {SEEDS} seeds each (lazy, eager, random)");

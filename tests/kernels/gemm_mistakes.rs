@@ -355,6 +355,6 @@ fn every_mistake_in_the_gemm_in_8_bits_is_found() {
         find,
         replace,
     });
-    let unpromoted = check_long(&Emulator::load_edited(file, &edits)).unwrap_err();
+    let unpromoted = check_long(Emulator::load_edited(file, &edits)).unwrap_err();
     assert!(unpromoted.contains("wrong numbers"), "{unpromoted}");
 }

@@ -18,16 +18,16 @@ use source::{Finding, Source, files};
 
 /// Folder or file, and the lines without tests that it may have: the budgets of the house plan.
 const BUDGETS: [(&str, usize); 20] = [
-    ("kernels", 3700),
+    ("kernels", 3800),
     ("src/main.rs", 40),
     ("src/lib.rs", 80),
     ("src/error.rs", 200),
     ("src/tensor", 500),
-    ("src/plan", 1650),
+    ("src/plan", 1700),
     ("src/executor.rs", 150),
     ("src/device.rs", 100),
     ("src/cpu", 1500),
-    ("src/cuda", 6900),
+    ("src/cuda", 7000),
     ("src/weights", 2800),
     ("src/model", 2500),
     ("src/text", 600),
@@ -37,11 +37,12 @@ const BUDGETS: [(&str, usize); 20] = [
     ("src/cli", 3000),
     ("src/server", 700),
     ("src/ffi", 500),
-    ("src/testing", 3950),
+    ("src/testing", 3900),
 ];
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
-/// foreseen, and the server and the C interface have their shares still to spend.
+/// foreseen. So did arithmetic in 8 bits, streamed weights, and all that checks and times kernels on a GPU nobody here
+/// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend.
 const WHOLE_CRATE: usize = 33_500;
 
 fn root() -> &'static Path {

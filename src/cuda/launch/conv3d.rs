@@ -32,7 +32,7 @@ pub(in crate::cuda) fn conv3d(site: &mut Site<'_>, geometry: Conv3d) -> Result<V
 
 /// [Op::Conv3d, Op::Add].
 pub(in crate::cuda) fn added(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let residual = site.view(site.steps[1].reads[1]);
+    let residual = site.summand();
     let fits = residual.dtype == Bf16 && residual.is_aligned();
     match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
         Some(tiled) if fits => tiled.launch(site, After::Add(residual)).map(Some),

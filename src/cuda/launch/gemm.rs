@@ -98,7 +98,6 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
     let Op::Linear { ends, scaling } = &site.steps[0].op else {
         panic!("a product is the first step here");
     };
-    let product = site.steps[0].writes;
     let hidden = &site.steps[..site.steps.len() - 1];
     let in_bf16 = hidden.iter().all(|step| site.dtype(step.writes) == Bf16);
     let rest: Vec<&Op> = site.steps[1..].iter().map(|step| &step.op).collect();
@@ -107,10 +106,7 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
         [Op::Gelu7] => Then::Gelu7(None),
         [Op::SwiGlu7, &Op::Quantize { factor }] => Then::SwiGlu7(factor),
         [Op::Gelu7, &Op::Quantize { factor }] => Then::Gelu7(factor),
-        [Op::Add] => {
-            let other = site.steps[1].reads.iter().find(|&&buf| buf != product);
-            Then::Add(site.view(*other.expect("the product is one argument of two")))
-        }
+        [Op::Add] => Then::Add(site.summand()),
         _ => panic!("no kernel makes this of a product"),
     };
     let y = site.write();

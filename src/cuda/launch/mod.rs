@@ -159,6 +159,13 @@ impl Site<'_> {
         Err(self.refusal("a part of a buffer starts at no multiple of 16 bytes"))
     }
 
+    /// What the second step, a sum, adds to the result of the first.
+    fn summand(&self) -> View {
+        let others = |buf: &&Buf| **buf != self.steps[0].writes;
+        let other = self.steps[1].reads.iter().find(others);
+        self.view(*other.expect("a result is one argument of its sum"))
+    }
+
     /// That no kernel takes these types.
     fn types(&self) -> Error {
         self.refusal("there is no kernel for these types")

@@ -16,7 +16,7 @@ fn is_found(source: &str, edit: Edit, chosen: impl Fn(RowOp) -> bool) {
         let trial = Trial::new(case, &plan, &outputs, &tensors);
         runs(SEEDS)
             .iter()
-            .any(|&run| trial.check(&emulator, run).is_err())
+            .any(|&run| trial.check(emulator, run).is_err())
     });
     assert!(found, "nothing fails with {edit:?}");
 }

@@ -341,7 +341,7 @@ fn mistakes_are_found() {
         let fails = |order| {
             scaled
                 .iter()
-                .any(|case| case.check(&emulator, order).is_err())
+                .any(|case| case.check(emulator, order).is_err())
         };
         assert!(
             runs(SEEDS).into_iter().any(fails),
@@ -350,7 +350,7 @@ fn mistakes_are_found() {
     }
     let edit = edit("rms_norm.cu", "round_row<THREADS>(chunk, cols);", "");
     let emulator = Emulator::load_edited("rms_norm.cu", &[edit]);
-    let fails = |order| check_norm(&emulator, DType::F32, 2056, order).is_err();
+    let fails = |order| check_norm(emulator, DType::F32, 2056, order).is_err();
     assert!(
         runs(SEEDS).into_iter().all(fails),
         "nothing fails with {edit:?}"

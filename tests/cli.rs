@@ -1039,8 +1039,8 @@ fn the_gpu_script_goes_on_after_a_failure_and_sums_up() {
     assert_eq!(of("sr-1080p-fp8")["note"], "one run 0.25 s");
     assert_eq!(of("sr-540p-streamed")["result"], "not run, no --residency");
     assert_eq!(read("rates.jsonl").lines().count(), 9);
-    assert!(read("log.txt").contains("== verify-dit (ok)"));
-    assert!(read("table.txt").contains("verify-dit"));
+    assert!(read("log.txt").contains("== verify-dit-d-real-width (ok)"));
+    assert!(read("table.txt").contains("verify-dit-i-deep40"));
     assert!(out.join("steps.tar.gz").is_file());
     let dry = run(&[], "1");
     let text = String::from_utf8(dry.stdout).unwrap();

@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
         measured += 1;
         failed += usize::from(rate.is_err());
         if arguments.json {
-            return terminal::print_json(&document(name, rate));
+            return terminal::print(&format!("{}\n", document(name, rate)));
         }
         terminal::print(&match rate {
             Ok(rate) => text(&rate),

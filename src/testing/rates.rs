@@ -16,7 +16,9 @@ use crate::{
     },
     executor::{Cancel, Executor, Prepare, UnitReport, wants},
     model::dit::{HEAD, Sequence},
-    plan::{Buf, Builder, Conv3d, Cost, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Window},
+    plan::{
+        Buf, Builder, Conv3d, Cost, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Scale, Window,
+    },
     weights::{Info, Source, Weights},
 };
 
@@ -158,8 +160,12 @@ pub fn measure(
 }
 
 enum Case {
-    /// All steps but those that make its inputs.
-    Plan(Box<dyn Fn() -> Plan>),
+    /// The units of a plan whose ops `only` is part of; of all, but for those that make inputs, if it is empty.
+    Plan {
+        make: Box<dyn Fn() -> Plan>,
+        only: &'static str,
+        peak: f64,
+    },
     Library(Gemm),
     Copy {
         which: usize,
@@ -171,11 +177,24 @@ fn cases(sizes: &'_ Sizes) -> Vec<(String, Case)> {
     let mut cases: Vec<(String, Case)> = Vec::new();
     for &m in sizes.rows {
         for &(name, n, k) in sizes.products {
-            let plan = move || product(m, n, k);
-            cases.push((
-                format!("product/{name} {m}x{n}x{k}, own bf16"),
-                Case::Plan(Box::new(plan)),
-            ));
+            for (kind, peak, make) in [
+                (
+                    "bf16",
+                    BF16_RATE,
+                    product as fn(usize, usize, usize) -> Plan,
+                ),
+                ("bf16 with swiglu7", BF16_RATE, gated_product),
+                ("fp8", 2.0 * BF16_RATE, scaled_product),
+            ] {
+                let case = Case::Plan {
+                    make: Box::new(move || make(m, n, k)),
+                    only: "linear",
+                    peak,
+                };
+                if kind != "bf16 with swiglu7" || name.starts_with("up_gate") {
+                    cases.push((format!("product/{name} {m}x{n}x{k}, own {kind}"), case));
+                }
+            }
             for (kind, factors) in [
                 ("bf16", Factors::Bf16),
                 ("fp8", Factors::E4m3 { fast: false }),
@@ -194,21 +213,22 @@ fn cases(sizes: &'_ Sizes) -> Vec<(String, Case)> {
         };
         for (kind, windows) in [("full", tokens.full()), ("local", tokens.local(11))] {
             let (len, heads) = (tokens.len(), sizes.heads);
-            let plan = move || attention(len, heads, windows.clone());
-            cases.push((
-                format!("attention/{kind} of {len} tokens"),
-                Case::Plan(Box::new(plan)),
-            ));
+            let case = Case::Plan {
+                make: Box::new(move || attention(len, heads, windows.clone())),
+                only: "attention",
+                peak: BF16_RATE,
+            };
+            cases.push((format!("attention/{kind} of {len} tokens"), case));
         }
     }
     for &case in sizes.row_cases {
         let name = format!("rows/{:?} {}x{}", case.op, case.rows(), case.cols);
-        cases.push((name, Case::Plan(Box::new(move || case.plan().0))));
+        cases.push((name, Case::of(move || case.plan().0)));
     }
     for &shape in sizes.convolutions {
         let [channels, frames, rows, cols] = shape;
         let name = format!("convolution/{channels} channels {frames}x{rows}x{cols}");
-        cases.push((name, Case::Plan(Box::new(move || convolution(shape)))));
+        cases.push((name, Case::of(move || convolution(shape))));
     }
     let bytes = sizes.copy_bytes;
     for (which, name) in COPIES.iter().enumerate() {
@@ -240,6 +260,29 @@ fn product(m: usize, n: usize, k: usize) -> Plan {
         out: DType::Bf16,
     };
     p.linear("y", x, &[m], dense);
+    p.finish()
+}
+
+fn gated_product(m: usize, n: usize, k: usize) -> Plan {
+    let mut p = Builder::new();
+    let x = made(&mut p, "x", m, k);
+    let dense = Dense {
+        rows: n,
+        bias: false,
+        weight: DType::Bf16,
+        out: DType::Bf16,
+    };
+    let u = p.linear("u", x, &[m], dense);
+    p.swiglu7("y", u, DType::Bf16);
+    p.finish()
+}
+
+fn scaled_product(m: usize, n: usize, k: usize) -> Plan {
+    let mut p = Builder::new();
+    let x = made(&mut p, "x", m, k);
+    let scale = Scale::Rows(p.row_scale("s", x));
+    let q = p.quantize("q", x, scale);
+    p.scaled_linear("y", q, scale, &[m], (n, DType::Bf16));
     p.finish()
 }
 
@@ -290,13 +333,25 @@ fn gemm(m: usize, n: usize, k: usize, factors: Factors) -> Gemm {
 }
 
 impl Case {
+    /// All units of a plan.
+    fn of(make: impl Fn() -> Plan + 'static) -> Self {
+        Self::Plan {
+            make: Box::new(make),
+            only: "",
+            peak: BF16_RATE,
+        }
+    }
+
     fn is_library(&self) -> bool {
         matches!(self, Self::Library(_))
     }
 
     fn measure(&self, target: &Target, name: &str, runs: usize) -> Result<Rate> {
         match self {
-            Self::Plan(plan) => measure_plan(&target.device, name, &plan(), runs),
+            Self::Plan { make, only, peak } => {
+                let (plan, what) = (make(), (name, *only, *peak));
+                measure_plan(&target.device, what, &plan, runs)
+            }
             Self::Library(gemm) => {
                 let Some(library) = &target.library else {
                     return Err(Error::device("there is no library of products"));
@@ -329,10 +384,10 @@ impl Case {
     }
 }
 
-/// The time of all steps that are not an [`Op::Embed`], which make inputs here.
+/// The time of the units that [`Case::Plan`] names; an [`Op::Embed`] makes an input.
 fn measure_plan(
     device: &Arc<dyn Device>,
-    name: &str,
+    (name, only, peak): (&str, &str, f64),
     plan: &Plan,
     mut runs: usize,
 ) -> Result<Rate> {
@@ -348,7 +403,7 @@ fn measure_plan(
             program.write(buf, &noise(spec.shape.clone(), spec.dtype))?;
         }
     }
-    let is_measured = |unit: &&UnitReport| unit.op != "embed" || plan.steps().len() == 1;
+    let is_measured = |unit: &&UnitReport| unit.op.contains(only) && unit.op != "embed";
     let mut times: Vec<f64> = Vec::new();
     while times.len() <= runs {
         program.run()?;
@@ -368,7 +423,7 @@ fn measure_plan(
     let cost: Cost = measured().map(|unit| unit.cost).sum();
     let kernels = measured().flat_map(|unit| unit.kernels.clone()).collect();
     // The first run warms up.
-    let work = [cost.flops, cost.bytes(), BF16_RATE];
+    let work = [cost.flops, cost.bytes(), peak];
     Ok(Rate::of(name.into(), kernels, &mut times[1..], work))
 }
 
@@ -385,6 +440,10 @@ fn noise(shape: crate::Shape, dtype: DType) -> Tensor {
             let values = (0..PIECE).map(|_| bf16::from_f32(number()).to_bits());
             values.flat_map(u16::to_ne_bytes).collect()
         }
+        // Without the highest bit of the exponent: no infinity, and below 2.
+        DType::E4m3 => (0..PIECE)
+            .map(|_| (number() * 128.0) as i8 as u8 & 0xbf)
+            .collect(),
         DType::F32 => (0..PIECE).flat_map(|_| number().to_ne_bytes()).collect(),
         DType::I32 => {
             let rows = TABLE_ROWS.min(shape.count()) as i32;

@@ -58,6 +58,7 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
     assert!(failed.is_empty(), "{failed:?}");
     for (rate, kernels) in [
         ("product/small 70x40x72, own bf16", "gemm_bf16"),
+        ("product/small 70x40x72, own fp8", "gemm_fp8"),
         ("attention/local of 20 tokens", "attention_bf16"),
     ] {
         let rate = own.iter().find(|r| r.name == rate).unwrap();
@@ -75,7 +76,7 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
         own.iter().filter(|r| r.name.starts_with("copy/")).count(),
         4
     );
-    assert_eq!(own.len(), 1 + 2 + 2 + 1 + 4);
+    assert_eq!(own.len(), 2 + 2 + 2 + 1 + 4);
     let (both, failed) = measured(true);
     assert_eq!(both.len(), own.len() + 1);
     // The library of these tests knows no fp8.

@@ -17,6 +17,8 @@ part format cargo fmt --check --manifest-path tools/gen-bindings/Cargo.toml
 part format cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 part format cargo fmt --check --manifest-path tools/miniature/world/Cargo.toml
 part lints cargo clippy --release --all-targets --locked -- -D warnings
+part lints cargo clippy --release --all-targets --locked --manifest-path tools/miniature/world/Cargo.toml \
+    --target-dir target/world -- -D warnings
 if [ "${1:-all}" = fast ]; then
     part tidy cargo test --release --locked --test tidy
     exit

@@ -445,3 +445,86 @@ fn period(sound: &[f64]) -> Option<f64> {
     };
     Some((at + shortest - 1) as f64 + off)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        picture::frame,
+        random::Random,
+        scene::{Attributes, Scene},
+        sound,
+    };
+
+    const FRAMES: usize = 49;
+    const SECONDS: f64 = FRAMES as f64 / FPS;
+
+    fn clip(index: u64, side: usize) -> (Scene, Vec<u8>, Vec<f32>) {
+        let mut random = Random::new(9, index);
+        let scene = Scene::new(Attributes::random(&mut random), SECONDS, &mut random);
+        let mut frames = Vec::new();
+        (0..FRAMES).for_each(|index| frame(&scene, index, side, &mut frames));
+        (scene, frames, sound::samples(&scene, 2048 * (FRAMES + 2)))
+    }
+
+    #[test]
+    fn drawn_clips_are_read_as_what_they_are() {
+        for (index, side) in (0..150).zip([64, 96, 128].into_iter().cycle()) {
+            let (scene, frames, samples) = clip(index, side);
+            let (seen, truth) = (read(&frames, side, &samples), scene.attributes);
+            assert_eq!(
+                (seen.colour, seen.shape, seen.motion),
+                (Some(truth.colour), Some(truth.shape), Some(truth.motion)),
+                "{scene:?}"
+            );
+            assert_eq!(
+                seen.pitch.is_none(),
+                truth.motion == Motion::Rest,
+                "{scene:?}"
+            );
+            if let Some((shape, size, off)) = seen.nearest_note() {
+                assert_eq!((shape, size), (truth.shape, truth.size), "{scene:?}");
+                assert!(off < 0.5, "{off} semitones: {scene:?}");
+            }
+            let has_contacts = !scene.contacts().is_empty();
+            assert_eq!(has_contacts, !seen.contacts.is_empty(), "{scene:?}");
+            assert!(
+                !has_contacts || seen.is_in_time(SECONDS),
+                "{scene:?} {seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_read_as_right() {
+        let mut bounces = (0..).map(|index| clip(index, 96));
+        let (scene, mut frames, samples) = bounces
+            .find(|(s, ..)| s.attributes.motion == Motion::Bounce)
+            .unwrap();
+        // The sound a fifth of a second late.
+        let mut late = vec![0.0; 2 * sound::RATE as usize / 5];
+        late.extend(&samples[..samples.len() - late.len()]);
+        assert!(!read(&frames, 96, &late).is_in_time(SECONDS));
+        let backwards: Vec<u8> = frames
+            .chunks(96 * 96 * 3)
+            .rev()
+            .flatten()
+            .copied()
+            .collect();
+        assert!(!read(&backwards, 96, &samples).is_in_time(SECONDS));
+        // Colours exchanged.
+        frames
+            .chunks_exact_mut(3)
+            .for_each(|pixel| pixel.rotate_left(1));
+        let colour = read(&frames, 96, &samples).colour;
+        let is_white = scene.attributes.colour == Colour::White;
+        assert_eq!(colour == Some(scene.attributes.colour), is_white);
+        // Nothing to see.
+        frames.fill(24);
+        let nothing = read(&frames, 96, &vec![0.0; samples.len()]);
+        assert_eq!(
+            (nothing.colour, nothing.shape, nothing.motion, nothing.pitch),
+            (None, None, None, None)
+        );
+    }
+}

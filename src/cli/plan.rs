@@ -151,7 +151,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(choice) = arguments.text {
         return print_plan(&work, choice);
     }
-    let estimate = estimate(&work, &gpu(arguments)?, &device::needs)?;
+    let estimate = estimate(&work, &gpu(arguments)?, &device::needs);
     let what = (&networks, &job, &scenario.formats);
     if arguments.json {
         terminal::print_json(&json(what, &estimate))
@@ -264,7 +264,10 @@ fn verdict(estimate: &Estimate) -> String {
             how.name()
         ));
     }
-    if estimate.residency.is_none() {
+    for refusal in &estimate.refusals {
+        text.push_str(&format!("cannot run: {refusal}\n"));
+    }
+    if estimate.residency.is_none() && estimate.refusals.is_empty() {
         text.push_str("does not fit; take a smaller size, fewer seconds or a larger GPU\n");
     }
     let loading = match estimate.residency {
@@ -319,6 +322,7 @@ fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
         "stages": stages,
         "fits": estimate.residency.is_some(),
         "residency": estimate.residency.map(Residency::name),
+        "refusals": estimate.refusals,
         "peak_bytes": peaks,
         "estimated_seconds": estimate.total_seconds(how),
         "assumptions": estimate.assumptions(),

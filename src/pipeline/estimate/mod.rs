@@ -76,21 +76,28 @@ pub struct Estimate {
     pub has_eight_bit: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
-    /// The fastest way that fits; none if nothing does.
+    /// The fastest way that fits; none if nothing does, or if an op cannot run.
     pub residency: Option<Residency>,
+    /// Why the GPU's executor cannot run a plan, one sentence each; what that plan would take is what it says itself.
+    pub refusals: Vec<String>,
 }
 
 /// What `work` takes on `gpu`, whose executor says by `needs` what it would allocate for a plan.
-///
-/// # Errors
-/// Those of `needs`: an op that the executor cannot run.
-pub fn estimate(
-    work: &[Work],
-    gpu: &Gpu,
-    needs: &dyn Fn(&Plan) -> Result<Needs>,
-) -> Result<Estimate> {
-    let stages = work.iter().map(|work| stage(work, gpu, needs));
-    let stages = stages.collect::<Result<_>>()?;
+pub fn estimate(work: &[Work], gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Estimate {
+    let mut refusals = Vec::new();
+    let mut needs = |plan: &Plan| {
+        needs(plan).unwrap_or_else(|refusal| {
+            refusals.push(refusal.to_string());
+            Needs {
+                weights: plan.weight_bytes(),
+                streamed_weights: plan.weight_bytes(),
+                values: plan.arena().bytes as u64,
+                ..Needs::default()
+            }
+        })
+    };
+    let stages = work.iter().map(|work| stage(work, gpu, &mut needs));
+    let stages = stages.collect();
     let specs = |call: &Call| {
         call.plan
             .buffers()
@@ -102,11 +109,14 @@ pub fn estimate(
         has_eight_bit: work.iter().flat_map(|work| &work.calls).any(specs),
         stages,
         residency: None,
+        refusals,
     };
     let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
     let fits = |how: &Residency| estimate.peak_bytes(*how) <= usable;
-    estimate.residency = Residency::ALL.into_iter().find(fits);
-    Ok(estimate)
+    if estimate.refusals.is_empty() {
+        estimate.residency = Residency::ALL.into_iter().find(fits);
+    }
+    estimate
 }
 
 impl Estimate {
@@ -147,7 +157,7 @@ impl Estimate {
     }
 }
 
-fn stage(work: &Work, gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Result<StageEstimate> {
+fn stage(work: &Work, gpu: &Gpu, needs: &mut dyn FnMut(&Plan) -> Needs) -> StageEstimate {
     let mut all = StageEstimate {
         stage: work.stage,
         part: work.part,
@@ -164,7 +174,7 @@ fn stage(work: &Work, gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Resu
     for Call { plan, runs } in &work.calls {
         let times = *runs as f64;
         let cost = plan.total_cost();
-        let needs = needs(plan)?;
+        let needs = needs(plan);
         let seconds = gpu::seconds(plan, gpu);
         let copied = needs.copied as f64 / gpu.link;
         all.runs += runs;
@@ -176,5 +186,5 @@ fn stage(work: &Work, gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Resu
         all.resident_seconds += times * seconds;
         all.streamed_seconds += times * seconds.max(copied);
     }
-    Ok(all)
+    all
 }

@@ -117,7 +117,7 @@ fn sums_of_eight_bit_products_are_scaled_by_row_and_column() {
         let mut p = Builder::new();
         let x = p.input("x", [m, k], E4m3);
         let scale = if by_rows {
-            Scale::Rows(p.input("s", [m, 1], F32))
+            Scale::Rows(p.input("s", [1, m], F32))
         } else {
             Scale::Fixed(8.0)
         };

@@ -147,6 +147,7 @@ compare() {
     step compare-audio 40 "$gallop" compare --stage audio "${tiny[@]}"
     step_with --precision compare-base-fp8 40 "$gallop" compare --precision fp8 "${tiny[@]}"
     step compare-base-library 40 "$gallop" compare --gemm cublaslt "${tiny[@]}"
+    step_with --precision compare-fp8-library 40 "$gallop" compare --precision fp8 --gemm cublaslt "${tiny[@]}"
     step compare-published 100 "$gallop" compare --model published --layers 5 --text-tokens 160 "${tiny[@]}"
     step_with --precision compare-published-fp8 100 \
         "$gallop" compare --model published --layers 5 --text-tokens 160 --precision fp8 "${tiny[@]}"
@@ -183,6 +184,8 @@ bench() {
     step_with --residency sr-540p-streamed 90 "${made[@]}" --stage sr --size 540p --runs 2 --residency streamed
     step base-256p-library 90 "${made[@]}" --stage base --size 256p --runs 8 --gemm cublaslt
     step sr-540p-library 90 "${made[@]}" --stage sr --size 540p --runs 3 --gemm cublaslt
+    step_with --precision sr-540p-fp8-library 90 \
+        "${made[@]}" --stage sr --size 540p --runs 3 --precision fp8 --gemm cublaslt
     step decode-1080p 90 "${made[@]}" --stage decode --size 1080p --runs 1
 }
 

@@ -206,7 +206,7 @@ fn next_unit(
         .then(|| fuse::rows_at(context.plan, readers, at));
     site.steps = &context.plan.steps()[at..=at];
     let products = match context.library {
-        Some(_) => launch::library::products(&site),
+        Some(_) => launch::library::products(&mut site),
         None => Vec::new(),
     };
     let is_taken = context.library.is_some_and(Library::takes_all) && !products.is_empty();

@@ -103,10 +103,10 @@ impl Builder {
         self.emit(name, op, reads, with_cols(&shape, rows), out)
     }
 
-    /// [`Op::RowScale`]: `[.., k]` to `[.., 1]` f32.
+    /// [`Op::RowScale`]: `[.., k]` to f32 `[1, rows]`, one behind the other, as libraries want scales.
     #[track_caller]
     pub fn row_scale(&mut self, name: &str, x: Buf) -> Buf {
-        let shape = with_cols(self.shape(x), 1);
+        let shape = Shape::from([1, self.shape(x).rows()]);
         self.emit(name, Op::RowScale, vec![x], shape, DType::F32)
     }
 
@@ -120,7 +120,7 @@ impl Builder {
             Scale::Rows(s) => {
                 let scales = self.shape(s);
                 assert!(
-                    scales.rows() == shape.rows() && scales.cols() == 1,
+                    scales.rows() == 1 && scales.cols() == shape.rows(),
                     "{name}: scales {scales} for {shape}"
                 );
                 None

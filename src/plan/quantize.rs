@@ -126,7 +126,7 @@ impl Quantizer {
         let scale = if let Some(&factor) = self.factors.get(&x) {
             Scale::Fixed(factor)
         } else {
-            let scales = Shape::from([shape.rows(), 1]);
+            let scales = Shape::from([1, shape.rows()]);
             let scales = self.add(format!("{label}.scale"), scales, DType::F32, Role::Scratch);
             self.plan.steps.push(Step {
                 op: Op::RowScale,

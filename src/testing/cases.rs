@@ -247,7 +247,7 @@ impl RowCase {
             }
             RowOp::Quantize(x, factor) => {
                 let x = self.input(p, "x", self.cols, x);
-                let rows = || Scale::Rows(p.input("scale", [self.rows(), 1], F32));
+                let rows = || Scale::Rows(p.input("scale", [1, self.rows()], F32));
                 let scale = factor.map_or_else(rows, Scale::Fixed);
                 vec![eight_bits(p, x, scale)]
             }

@@ -15,6 +15,7 @@ use gallop::{
     },
     executor::{Executor, Prepare},
     plan::{Builder, Dense, Plan},
+    tensor::e4m3_to_f32,
     testing::{Verdict, compare},
 };
 use half::bf16;
@@ -28,12 +29,25 @@ pub(crate) struct Host {
     queued: Arc<AtomicUsize>,
     /// Rows of a product that it refuses.
     refuses: Option<usize>,
+    /// Whether it refuses 8 bits.
+    only_bf16: bool,
+}
+
+impl Host {
+    /// One that refuses 8 bits.
+    pub(crate) fn of_bf16() -> Self {
+        Self {
+            only_bf16: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Products for Host {
     fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
         self.described.fetch_add(1, Ordering::Relaxed);
-        if self.refuses == Some(gemm.m) || gemm.factors != Factors::Bf16 {
+        let is_refused = self.only_bf16 && gemm.factors != Factors::Bf16;
+        if is_refused || self.refuses == Some(gemm.m) {
             return Err(Error::device("refused"));
         }
         let way = OnHost {
@@ -67,16 +81,20 @@ impl Way for OnHost {
             ..
         } = self.gemm;
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let factor = |address: u64, pitch: usize, row: usize| {
-            let start = (address as *const bf16).wrapping_add(row * pitch);
-            // SAFETY: the caller promises rows of this pitch; the emulator's memory is the host's.
-            unsafe { std::slice::from_raw_parts(start, k) }
+        let factor = |address: u64, pitch: usize, row: usize| match self.gemm.factors {
+            Factors::Bf16 => elements(address, row * pitch, k, bf16::to_f32),
+            Factors::E4m3 { .. } => elements(address, row * pitch, k, e4m3_to_f32),
+        };
+        let scale = |address: u64, index: usize| match self.gemm.factors {
+            Factors::Bf16 => 1.0,
+            Factors::E4m3 { .. } => elements(address, index, 1, |scale: f32| scale)[0],
         };
         for row in 0..m {
             let x = factor(self.at.x, x_pitch, row);
             for col in 0..n {
                 let w = factor(self.at.w, w_pitch, col);
-                let sum: f32 = x.iter().zip(w).map(|(x, w)| x.to_f32() * w.to_f32()).sum();
+                let sum: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+                let sum = sum * (scale(self.at.x_scales, row) * scale(self.at.w_scales, col));
                 let place = row * y_pitch + col;
                 match self.gemm.output {
                     Output::Bf16 => {
@@ -103,6 +121,19 @@ fn dense(rows: usize, out: DType) -> Dense {
         weight: Bf16,
         out,
     }
+}
+
+/// `count` numbers from element `start` of what lies at `address`.
+fn elements<T: Copy>(
+    address: u64,
+    start: usize,
+    count: usize,
+    number: impl Fn(T) -> f32,
+) -> Vec<f32> {
+    let from = (address as *const T).wrapping_add(start);
+    // SAFETY: the caller promises rows of this length there; the emulator's memory is the host's.
+    let values = unsafe { std::slice::from_raw_parts(from, count) };
+    values.iter().map(|&value| number(value)).collect()
 }
 
 /// Two products of three groups of rows, one of them empty, with results of both types.
@@ -145,6 +176,28 @@ fn groups_of_rows_are_slices_for_the_library() {
         checks.iter().all(|c| c.verdict() == Verdict::Pass),
         "{checks:#?}"
     );
+    assert_eq!(queued.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn products_in_8_bits_have_dense_scales_for_the_library() {
+    let mut p = Builder::new();
+    let x = p.input("x", [40, 64], Bf16);
+    let u = p.linear("up", x, &[24, 40], dense(96, Bf16));
+    let a = p.swiglu7("act", u, Bf16);
+    let y = p.linear("down", a, &[24, 40], dense(32, Bf16));
+    p.output(y);
+    let plan = p.finish().quantized(|_| true);
+    let host = Host::default();
+    let queued = host.queued.clone();
+    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), Choice::Library));
+    let (weights, inputs) = given(&plan, 3);
+    let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
+    assert!(
+        checks.iter().all(|c| c.verdict() == Verdict::Pass),
+        "{checks:#?}"
+    );
+    // Rows with a scale each, and a constant for all; two groups of each.
     assert_eq!(queued.load(Ordering::Relaxed), 4);
 }
 

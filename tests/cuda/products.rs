@@ -90,7 +90,7 @@ fn a_product_takes_in_what_follows_it() {
 fn a_product_in_8_bits_takes_in_what_follows_it() {
     let product = |p: &mut Builder, n| {
         let x = p.input("x", [ROWS, K], E4m3);
-        let s = p.input("s", [ROWS, 1], F32);
+        let s = p.input("s", [1, ROWS], F32);
         p.scaled_linear("l", x, Scale::Rows(s), &ENDS, (n, Bf16))
     };
     let fixed = Scale::Fixed(8.0);

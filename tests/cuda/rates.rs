@@ -36,7 +36,7 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
     let mut measured = |library: bool| {
         let target = Target {
             device: Arc::new(Emulated::new(Policy::Eager, 1)),
-            library: library.then(|| Arc::new(Host::default()) as _),
+            library: library.then(|| Arc::new(Host::of_bf16()) as _),
         };
         measure(
             &target,
@@ -79,7 +79,7 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
     assert_eq!(own.len(), 2 + 2 + 2 + 1 + 4);
     let (both, failed) = measured(true);
     assert_eq!(both.len(), own.len() + 1);
-    // The library of these tests knows no fp8.
+    // The library knows no fp8.
     assert!(
         failed.len() == 2 && failed[0].contains("fp8") && failed[0].ends_with("refused"),
         "{failed:?}"

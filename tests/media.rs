@@ -26,3 +26,5 @@ mod properties;
 mod scratch;
 #[path = "media/sounds.rs"]
 mod sounds;
+#[path = "media/world.rs"]
+mod world_clips;

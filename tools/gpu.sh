@@ -184,8 +184,6 @@ bench() {
     step_with --residency sr-540p-streamed 90 "${made[@]}" --stage sr --size 540p --runs 2 --residency streamed
     step base-256p-library 90 "${made[@]}" --stage base --size 256p --runs 8 --gemm cublaslt
     step sr-540p-library 90 "${made[@]}" --stage sr --size 540p --runs 3 --gemm cublaslt
-    step_with --precision sr-540p-fp8-library 90 \
-        "${made[@]}" --stage sr --size 540p --runs 3 --precision fp8 --gemm cublaslt
     step decode-1080p 90 "${made[@]}" --stage decode --size 1080p --runs 1
 }
 

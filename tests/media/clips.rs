@@ -66,7 +66,7 @@ pub(crate) fn write(
 }
 
 /// The access units of a track as a decoder wants them, parameter sets first.
-fn annex_b(track: &boxes::Track) -> Vec<Vec<u8>> {
+pub(crate) fn annex_b(track: &boxes::Track) -> Vec<Vec<u8>> {
     let at = track.entry.windows(4).position(|w| w == b"avcC").unwrap() + 4;
     let configuration = &track.entry[at..];
     let sps_bytes = usize::from(u16::from_be_bytes([configuration[6], configuration[7]]));

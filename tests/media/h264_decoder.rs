@@ -10,6 +10,12 @@ use openh264_sys2::{
 
 /// The luma planes, tightly packed, of a stream of access units with start codes.
 pub(crate) fn decode_luma(units: &[Vec<u8>], width: usize, height: usize) -> Vec<Vec<u8>> {
+    let frames = decode(units, width, height).into_iter();
+    frames.map(|[luma, _, _]| luma).collect()
+}
+
+/// All planes, tightly packed: luma, and at half the size both of chroma.
+pub(crate) fn decode(units: &[Vec<u8>], width: usize, height: usize) -> Vec<[Vec<u8>; 3]> {
     let mut decoder: *mut ISVCDecoder = ptr::null_mut();
     // SAFETY: the function writes one pointer to the address it is given.
     let code = unsafe { APILoader::WelsCreateDecoder(&mut decoder) };
@@ -52,16 +58,17 @@ pub(crate) fn decode_luma(units: &[Vec<u8>], width: usize, height: usize) -> Vec
             (layout.iWidth, layout.iHeight),
             (width as i32, height as i32)
         );
-        let stride = layout.iStride[0] as usize;
-        let length = stride * (height - 1) + width;
-        // SAFETY: the first plane has `height` rows, `stride` bytes apart, until the next call.
-        let luma = unsafe { slice::from_raw_parts(planes[0], length) };
-        frames.push(
-            luma.chunks(stride)
-                .flat_map(|row| &row[..width])
-                .copied()
-                .collect(),
-        );
+        let plane = |index: usize| -> Vec<u8> {
+            let part = if index == 0 { 1 } else { 2 };
+            let (width, height) = (width / part, height / part);
+            let stride = layout.iStride[index.min(1)] as usize;
+            let length = stride * (height - 1) + width;
+            // SAFETY: the plane has `height` rows, `stride` bytes apart, until the next call.
+            let rows = unsafe { slice::from_raw_parts(planes[index], length) };
+            let rows = rows.chunks(stride).flat_map(|row| &row[..width]);
+            rows.copied().collect()
+        };
+        frames.push([0, 1, 2].map(plane));
     }
     // SAFETY: the decoder came from WelsCreateDecoder and is not used after this.
     unsafe { APILoader::WelsDestroyDecoder(decoder) };

@@ -96,7 +96,7 @@ fn score(seed: u64, count: u64, side: usize, frames: usize) -> std::io::Result<(
     let mut asked = [0_usize; 5];
     for index in 0..count {
         let (scene, pixels, samples) = clip(&mut Random::new(seed, index), side, frames, None);
-        let reading = read(&pixels, side, &samples);
+        let reading = read(&pixels, side, &sound::mono(&samples));
         let checks = checks(&scene, &reading);
         for (i, check) in checks.into_iter().enumerate() {
             if let Some(is_right) = check {

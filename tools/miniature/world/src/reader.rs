@@ -73,8 +73,8 @@ const CONTRAST: f64 = 40.0;
 /// Least share of the frame that is a subject.
 const LEAST_AREA: f64 = 0.004;
 
-/// Reads `frames` of `side` x `side` pixels, red, green, blue, and `samples` of left and right in turn at [`RATE`].
-pub fn read(frames: &[u8], side: usize, samples: &[f32]) -> Reading {
+/// Reads `frames` of `side` x `side` pixels, red, green, blue, and the mean of both channels' samples at [`RATE`].
+pub fn read(frames: &[u8], side: usize, sound: &[f32]) -> Reading {
     let frames: Vec<&[u8]> = frames.chunks_exact(3 * side * side).collect();
     let ground = ground(&frames, side);
     let blobs: Vec<Option<Blob>> = frames
@@ -82,7 +82,7 @@ pub fn read(frames: &[u8], side: usize, samples: &[f32]) -> Reading {
         .map(|frame| blob(frame, side, &ground))
         .collect();
     let (motion, contacts) = motion(&blobs);
-    let (pitch, onsets) = hear(samples);
+    let (pitch, onsets) = hear(sound);
     Reading {
         colour: colour(&blobs),
         shape: shape(&blobs),
@@ -370,19 +370,16 @@ fn turned(seen: &[(f64, &Blob)]) -> f64 {
 }
 
 /// Pitch of the loudest part, and the onsets.
-fn hear(samples: &[f32]) -> (Option<f64>, Vec<f64>) {
+fn hear(sound: &[f32]) -> (Option<f64>, Vec<f64>) {
     /// 5 ms.
     const HOP: usize = 256;
-    let mono: Vec<f64> = samples
-        .chunks_exact(2)
-        .map(|s| f64::from(s[0]) + f64::from(s[1]))
-        .collect();
-    let energy: Vec<f64> = mono
+    let sound: Vec<f64> = sound.iter().map(|&value| f64::from(value)).collect();
+    let energy: Vec<f64> = sound
         .chunks_exact(HOP)
         .map(|hop| (hop.iter().map(|v| v * v).sum::<f64>() / HOP as f64).sqrt())
         .collect();
     let loudest = energy.iter().copied().fold(0.0, f64::max);
-    if loudest < 0.01 {
+    if loudest < 0.005 {
         return (None, Vec::new());
     }
     let mut onsets = Vec::new();
@@ -404,9 +401,9 @@ fn hear(samples: &[f32]) -> (Option<f64>, Vec<f64>) {
     let peak = (0..energy.len())
         .max_by(|&a, &b| energy[a].total_cmp(&energy[b]))
         .unwrap_or(0);
-    let start = (peak * HOP).min(mono.len().saturating_sub(WINDOW));
+    let start = (peak * HOP).min(sound.len().saturating_sub(WINDOW));
     (
-        period(&mono[start..(start + WINDOW).min(mono.len())]).map(|p| RATE / p),
+        period(&sound[start..(start + WINDOW).min(sound.len())]).map(|p| RATE / p),
         onsets,
     )
 }
@@ -464,7 +461,8 @@ mod tests {
         let scene = Scene::new(Attributes::random(&mut random), SECONDS, &mut random);
         let mut frames = Vec::new();
         (0..FRAMES).for_each(|index| frame(&scene, index, side, &mut frames));
-        (scene, frames, sound::samples(&scene, 2048 * (FRAMES + 2)))
+        let samples = sound::samples(&scene, 2048 * (FRAMES + 2));
+        (scene, frames, sound::mono(&samples))
     }
 
     #[test]
@@ -502,7 +500,7 @@ mod tests {
             .find(|(s, ..)| s.attributes.motion == Motion::Bounce)
             .unwrap();
         // The sound a fifth of a second late.
-        let mut late = vec![0.0; 2 * sound::RATE as usize / 5];
+        let mut late = vec![0.0; sound::RATE as usize / 5];
         late.extend(&samples[..samples.len() - late.len()]);
         assert!(!read(&frames, 96, &late).is_in_time(SECONDS));
         let backwards: Vec<u8> = frames

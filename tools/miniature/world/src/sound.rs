@@ -74,3 +74,11 @@ pub fn samples(scene: &Scene, count: usize) -> Vec<f32> {
     }
     samples
 }
+
+/// The mean of both channels, as the reader wants it.
+pub fn mono(samples: &[f32]) -> Vec<f32> {
+    samples
+        .chunks_exact(2)
+        .map(|both| 0.5 * (both[0] + both[1]))
+        .collect()
+}

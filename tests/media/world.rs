@@ -1,0 +1,117 @@
+//! Clips of the miniature's world through our encoders, and what the reader then sees and hears in the file.
+
+use std::fs;
+
+use gallop::media::{Clip, EncodeOptions, open_voice, resample_sinc};
+use rayon::prelude::*;
+use world::{
+    picture::frame,
+    random::Random,
+    reader::{Reading, read},
+    scene::{Attributes, FPS, Motion, Scene},
+    sound,
+};
+
+use crate::{
+    boxes,
+    clips::{annex_b, write},
+    h264_decoder::decode,
+    scratch::Scratch,
+};
+
+const SIDE: usize = 128;
+const FRAMES: usize = 49;
+const CLIPS: u64 = 100;
+
+fn scene(index: u64) -> Scene {
+    let mut random = Random::new(11, index);
+    Scene::new(
+        Attributes::random(&mut random),
+        FRAMES as f64 / FPS,
+        &mut random,
+    )
+}
+
+/// What the reader sees in the MP4 of a scene.
+fn through_a_file(folder: &Scratch, index: u64) -> Reading {
+    let scene = scene(index);
+    let mut frames = Vec::new();
+    (0..FRAMES).for_each(|index| frame(&scene, index, SIDE, &mut frames));
+    let samples = sound::samples(&scene, 2048 * FRAMES);
+    let channel = |index: usize| {
+        let one: Vec<f32> = samples.iter().skip(index).step_by(2).copied().collect();
+        resample_sinc(&one, 51_200, 44_100)
+    };
+    let (left, right) = (channel(0), channel(1));
+    let audio: Vec<f32> = left
+        .iter()
+        .zip(&right)
+        .flat_map(|(&l, &r)| [l, r])
+        .collect();
+    let clip = Clip {
+        width: SIDE,
+        height: SIDE,
+        frames: &frames,
+        audio: &audio[..2 * 1764 * FRAMES],
+    };
+    let path = folder.path(&format!("{index}.mp4"));
+    write(&path, &clip, &EncodeOptions::default()).unwrap();
+    let tracks = boxes::tracks(&fs::read(&path).unwrap());
+    let decoded = decode(&annex_b(&tracks[0]), SIDE, SIDE);
+    let pixels: Vec<u8> = decoded.iter().flat_map(rgb).collect();
+    read(&pixels, SIDE, &open_voice(&path, None).unwrap())
+}
+
+/// Red, green, blue of planes of BT.709 in limited range, chroma of the nearest pixel.
+fn rgb(planes: &[Vec<u8>; 3]) -> Vec<u8> {
+    let pixel = |at: usize| {
+        let half = at / SIDE / 2 * (SIDE / 2) + at % SIDE / 2;
+        let luma = (f32::from(planes[0][at]) - 16.0) * 255.0 / 219.0;
+        let [cb, cr] = [1, 2].map(|i| (f32::from(planes[i][half]) - 128.0) * 255.0 / 224.0);
+        [
+            luma + 1.5748 * cr,
+            luma - 0.1873 * cb - 0.4681 * cr,
+            luma + 1.8556 * cb,
+        ]
+        .map(|value| value.round() as u8)
+    };
+    (0..SIDE * SIDE).flat_map(pixel).collect()
+}
+
+#[test]
+fn what_a_clip_shows_is_read_from_its_file() {
+    let folder = Scratch::new("world");
+    let readings: Vec<Reading> = (0..CLIPS)
+        .into_par_iter()
+        .map(|index| through_a_file(&folder, index))
+        .collect();
+    let right = |name: &str, is_right: &dyn Fn(&Scene, &Reading) -> bool| {
+        let wrong = (0..CLIPS)
+            .zip(&readings)
+            .map(|(index, seen)| (scene(index), seen));
+        let wrong: Vec<_> = wrong
+            .filter(|(scene, seen)| !is_right(scene, seen))
+            .collect();
+        // The reader must be right in 99 of 100.
+        assert!(wrong.len() as u64 <= CLIPS / 100, "{name}: {wrong:#?}");
+    };
+    right("colour", &|scene, seen| {
+        seen.colour == Some(scene.attributes.colour)
+    });
+    right("shape", &|scene, seen| {
+        seen.shape == Some(scene.attributes.shape)
+    });
+    right("motion", &|scene, seen| {
+        seen.motion == Some(scene.attributes.motion)
+    });
+    right("pitch", &|scene, seen| match seen.nearest_note() {
+        None => scene.attributes.motion == Motion::Rest,
+        Some((shape, size, off)) => {
+            (shape, size) == (scene.attributes.shape, scene.attributes.size) && off < 0.5
+        }
+    });
+    right("time", &|scene, seen| {
+        let has_contacts = !scene.contacts().is_empty();
+        !has_contacts || !seen.contacts.is_empty() && seen.is_in_time(scene.seconds)
+    });
+}

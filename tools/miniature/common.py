@@ -18,7 +18,8 @@ HOP = 2048
 
 def arguments(about, **more):
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--model", default="out/miniature/model", help="folder that `gallop synth --config miniature` wrote")
+    made = "folder that `gallop synth --config miniature` wrote"
+    parser.add_argument("--model", default="out/miniature/model", help=made)
     parser.add_argument("--work", default="out/miniature", help="folder for checkpoints, latents and the record")
     parser.add_argument("--world", default="target/world/release/world", help="the program of tools/miniature/world")
     parser.add_argument("--minutes", type=float, default=8.5, help="stop after this long; run again to go on")
@@ -144,7 +145,7 @@ class Run:
 
 
 class Whiten:
-    """Brings each channel to mean 0 and deviation 1: by the batch's own figures while training, kept as running ones."""
+    """Brings each channel to mean 0 and deviation 1: by the batch's own figures in training, kept as running ones."""
 
     def __init__(self, channels, device):
         self.mean = torch.zeros(channels, device=device)

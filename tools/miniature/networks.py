@@ -184,7 +184,7 @@ def denoise(w, config, video, audio, text, is_token):
 
 
 def decode_video(w, config, z):
-    """Frames [B, 3, 4 T - 3, 16 H, 16 W], nominally within +-1, of latents [B, 48, T, H, W], in the runtime's chunks."""
+    """Frames [B, 3, 4 T - 3, 16 H, 16 W], mostly within +-1, of latents [B, 48, T, H, W], in the runtime's chunks."""
     first, step = config["first_chunk_size"], config["step_size"]
     frames = z.shape[2]
     pad = first - frames if frames < first else -(frames - first) % step
@@ -254,7 +254,8 @@ def residual(w, name, x, first_act):
 def upsample(w, name, x, is_first, is_temporal):
     if is_temporal:
         b, c, t, h, v = x.shape
-        x = conv3r(w, name + ".time_conv", x).view(b, 2, c, t, h, v).permute(0, 2, 3, 1, 4, 5).reshape(b, c, 2 * t, h, v)
+        x = conv3r(w, name + ".time_conv", x).view(b, 2, c, t, h, v)
+        x = x.permute(0, 2, 3, 1, 4, 5).reshape(b, c, 2 * t, h, v)
         x = x[:, :, 1:] if is_first else x
     x = x.repeat_interleave(2, 3).repeat_interleave(2, 4)
     return F.conv3d(x, w[name + ".resample.1.weight"][:, :, None], w[name + ".resample.1.bias"], padding=(0, 1, 1))
@@ -289,7 +290,8 @@ def decode_audio(w, z):
         block = f"{at}{index}.layers."
         kernel = weight(w, block + "1")
         stride = kernel.shape[2] // 2
-        x = F.conv_transpose1d(snake(w, block + "0", x), kernel, w[block + "1.bias"], stride=stride, padding=stride // 2)
+        x = snake(w, block + "0", x)
+        x = F.conv_transpose1d(x, kernel, w[block + "1.bias"], stride=stride, padding=stride // 2)
         for unit, dilation in zip("234", (1, 3, 9)):
             x = audio_unit(w, block + unit, x, dilation)
     return F.conv1d(snake(w, at + "6", x), weight(w, at + "7"), padding=3)

@@ -1,4 +1,4 @@
-"""Prompts to ids by a tokenizer.json: byte-pair merges over the whole prompt, spaces as U+2581, bytes for what it lacks."""
+"""Prompts to ids by a tokenizer.json: merges over the whole prompt, spaces as U+2581, bytes for what it lacks."""
 
 import json
 from pathlib import Path

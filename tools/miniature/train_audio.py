@@ -24,7 +24,8 @@ def loss_of(made, real):
     loss = 10 * (made - real).abs().mean()
     for window in WINDOWS:
         a, b = spectra(made, window), spectra(real, window)
-        loss = loss + (a - b).norm() / b.norm().clamp(min=1.0) + 0.2 * ((a + 0.01).log() - (b + 0.01).log()).abs().mean()
+        loss = loss + (a - b).norm() / b.norm().clamp(min=1.0)
+        loss = loss + 0.2 * ((a + 0.01).log() - (b + 0.01).log()).abs().mean()
     return loss
 
 

@@ -175,7 +175,7 @@ const GERMAN: Words = Words {
     sentences: &[
         "a s c n v g.",
         "g: a s c n v.",
-        "a c n, s, v g.",
+        "man sieht: a s c n v g.",
         "s c n v g",
     ],
     article: "ein|eine|ein",
@@ -375,7 +375,7 @@ const JAPANESE: Words = Words {
         "scnがgv。",
         "g、scnがv。",
         "scnはgv。",
-        "nはcて、gv",
+        "gvscn。",
         "scn、v、g",
     ],
     article: "",
@@ -467,12 +467,17 @@ pub fn prompt(attributes: &Attributes, language: Language, random: &mut Random) 
             other => other,
         });
     }
-    let mut text = tidy(&text);
-    if random.chance(0.1) {
-        let gap = if is_spaced { " " } else { "" };
-        text = format!("{text}{gap}{}", random.of(words.asides));
+    let text = tidy(&text);
+    if !random.chance(0.1) {
+        return text;
     }
-    text
+    let (gap, stop) = if is_spaced { (" ", ".") } else { ("", "。") };
+    let stop = if text.ends_with(char::is_alphanumeric) {
+        stop
+    } else {
+        ""
+    };
+    format!("{text}{stop}{gap}{}", random.of(words.asides))
 }
 
 /// Without the gaps that words left which were not said, and with a capital in front.
@@ -490,6 +495,8 @@ fn tidy(text: &str) -> String {
     }
     let text = text.trim_matches([' ', ',', ':', '，', '、']).to_string();
     let text = text.replace("，。", "。").replace(",.", ".");
+    // The one colour that begins with a vowel.
+    let text = text.replace("a orange", "an orange");
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()
@@ -545,19 +552,19 @@ fn vocabulary(language: Language) -> Vec<String> {
     ]
     .concat();
     let others = others.into_iter().flatten().copied();
-    let plain = words
-        .sentences
-        .iter()
-        .flat_map(|sentence| sentence.split(|c: char| "ascnvg".contains(c)));
-    let plain = plain.filter(|part| !part.is_ascii());
-    let english = "that is the it"
-        .split(' ')
-        .filter(|_| language == Language::English);
+    // Between words: whole words where there are spaces, else what stands between the letters.
+    let plain = words.sentences.iter().flat_map(|sentence| {
+        let is_spaced = sentence.contains(' ');
+        let parts = sentence.split(move |c: char| match is_spaced {
+            true => !c.is_alphanumeric(),
+            false => "ascnvg".contains(c),
+        });
+        parts.filter(move |part| !is_spaced || part.len() > 1)
+    });
     let all = nouns
         .chain(others)
         .chain(plain)
-        .chain(english)
-        .chain([words.article])
+        .chain([words.article, "an"])
         .chain(words.asides.iter().copied());
     let all = all.flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '\''));
     all.filter(|word| !word.is_empty())

@@ -131,10 +131,20 @@ fn forty_layers_match_the_reference() {
 
 /// A small network with every kind of layer, in one step of a sampler with guidance, history and a picture.
 fn step() -> Plan {
+    let grid = Grid {
+        frames: 3,
+        height: 4,
+        width: 6,
+    };
+    step_of([2, 2], grid, 9)
+}
+
+/// The same with these layers and heads over this clip.
+fn step_of([layers, heads]: [usize; 2], grid: Grid, audio: usize) -> Plan {
     let config = Config {
-        num_layers: 2,
-        hidden_size: 256,
-        num_heads_q: 2,
+        num_layers: layers,
+        hidden_size: 128 * heads,
+        num_heads_q: heads,
         num_heads_kv: 1,
         text_in_channels: 96,
         mm_layers: vec![0],
@@ -143,15 +153,10 @@ fn step() -> Plan {
         post_norm_layers: vec![1],
         ..Config::released(vec![])
     };
-    let grid = Grid {
-        frames: 3,
-        height: 4,
-        width: 6,
-    };
     let pass = Pass {
         config,
         grid,
-        audio: 9,
+        audio,
         text: vec![5, 7],
         reach: 1,
         history: History::Multistep,

@@ -7,7 +7,6 @@ use gallop::{
     Error, Tensor,
     cuda::{Cuda, Device, device::Queue},
     executor::{self, Cancel, Executor, Prepare, Program, Residency},
-    model::dit::{self, Config, History, Pass},
     plan::{Buf, Builder, Dense, Grid, Norm, Plan, Role},
     weights::{Network, Source, Synthetic, Weights, quantized},
 };
@@ -19,6 +18,7 @@ use crate::{
     },
     given,
     named::Named,
+    step_of,
 };
 
 /// Bytes of a pinned slot: a layer takes more than there are slots, so that they are used again and again.
@@ -108,36 +108,14 @@ fn streamed_layers_give_the_bits_of_resident_ones() {
     }
 }
 
-/// A small network of three layers, with every kind of step.
+/// Three layers, so that two slots go round.
 fn network() -> Plan {
-    let config = Config {
-        num_layers: 3,
-        hidden_size: 128,
-        num_heads_q: 1,
-        num_heads_kv: 1,
-        text_in_channels: 96,
-        mm_layers: vec![0],
-        gelu7_layers: vec![0],
-        local_attn_layers: vec![1],
-        post_norm_layers: vec![1],
-        ..Config::released(vec![])
-    };
     let grid = Grid {
         frames: 2,
         height: 4,
         width: 4,
     };
-    let pass = Pass {
-        config,
-        grid,
-        audio: 5,
-        text: vec![5, 7],
-        reach: 1,
-        history: History::Multistep,
-        updates_audio: true,
-        has_image: true,
-    };
-    dit::denoise(&pass).0
+    step_of([3, 1], grid, 5)
 }
 
 #[test]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that a GPU is asked for, in one call of at most nine minutes, or a part of it:
+# What a GPU is asked for, as much as fits nine minutes, or a part of it:
 #
 #   tools/gpu.sh [GROUP...]      groups, in this order: look conformance compare golden clip bench rates torch
 #

@@ -29,7 +29,7 @@ use crate::{
     weights::Weights,
 };
 
-/// The most arithmetic of a run that nobody would want to stop: about a third of a second.
+/// The most arithmetic of a run that nobody would want to stop: a third of a second, at rates that are estimates.
 const SHORT_RUN_FLOPS: f64 = 2e14;
 
 /// A plan with its memory.

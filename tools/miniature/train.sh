@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the miniature, step by step, each resumable: run it again until it says that all is done. Needs python3 with
-# PyTorch; a GPU makes it half an hour instead of days. With OPTIONS more arguments for every training step, such as
-# OPTIONS="--minutes 60"; STEPS names some of the steps: world video audio latents dit export.
+# PyTorch; estimated, not measured: half an hour on a GPU, days on two cores. With OPTIONS more arguments for every
+# training step, such as OPTIONS="--minutes 60"; STEPS names some of the steps: world video audio latents dit export.
 #
 #   tools/miniature/train.sh
 #   STEPS="video audio" OPTIONS="--side 64" tools/miniature/train.sh

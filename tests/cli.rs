@@ -218,8 +218,10 @@ fn every_kind_of_error_has_its_code_and_leaves_nothing() {
         (3, &["generate", "  \n"]),
         (3, &["generate", "--prompt-file", "none.txt"]),
         (3, &["generate", "--prompt-file", "latin1.txt"]),
-        (3, &["generate", "x", "--image", "none.png"]),
-        (3, &["generate", "x", "--audio", "file"]),
+        (2, &["generate", "x", "--image", "none.png"]),
+        (2, &["generate", "x", "--audio", "file"]),
+        (2, &["generate", "x", "--scale", "0"]),
+        (2, &["generate", "x", "--size", "256p", "--scale", "9"]),
         (3, &["generate", "x", "--text-features", "none.safetensors"]),
         (3, &["verify", "none"]),
         (3, &["verify", "."]),
@@ -319,7 +321,7 @@ fn a_clip_is_one_line_and_the_rest_goes_to_standard_error() {
     );
     assert_eq!(loud.out.lines().count(), 1);
     for word in [
-        "untrained",
+        "miniature",
         "built-in",
         "base ",
         "decode video",
@@ -344,7 +346,7 @@ fn a_clip_is_one_line_and_the_rest_goes_to_standard_error() {
         (&report["width"], &report["height"]),
         (&64.into(), &64.into())
     );
-    assert_eq!(report["trained"], false);
+    assert_eq!(report["trained"], true);
     assert!(report["timings"]["base"].as_f64().unwrap() > 0.0);
     assert!(report["warnings"].as_array().unwrap().len() > 1, "{report}");
     assert_eq!(report["files"][0]["path"], "c.mp4");
@@ -734,6 +736,50 @@ fn inspect_says_what_is_missing_and_where_it_is_published() {
         "{report}"
     );
     assert!(parts.iter().any(|part| part["gated"] == true), "{report}");
+}
+
+#[test]
+fn the_miniature_says_what_it_cannot_show() {
+    let scratch = Scratch::new("limits");
+    for option in ["--image", "--audio"] {
+        let run = scratch.run(&["generate", "a red ball bounces", option, "file"]);
+        assert!(
+            run.code == 2 && run.err.contains("full model") && run.err.contains(option),
+            "{run:?}"
+        );
+    }
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+    let prompt = "A red cat on a skateboard bounces, a cat";
+    let run = scratch.run(&[&["generate", prompt, "--json"][..], &SMALL].concat());
+    let report = run.json();
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("know: cat, skateboard"), "{warnings}");
+    assert!(!warnings.contains("words long"), "{warnings}");
+    let base = ["--variant", "base", "--steps", "1", "-o", "base.mp4"];
+    let run = scratch.run(&[&["generate", "A red ball", "--json"][..], &SMALL, &base].concat());
+    let report = run.json();
+    assert_eq!(report["trained"], false);
+    assert!(
+        report["warnings"].to_string().contains("untrained"),
+        "{report}"
+    );
+}
+
+#[test]
+fn frames_are_enlarged_and_drawn_as_a_sheet() {
+    let scratch = Scratch::new("sheet");
+    let line = "generate --size 64x64 --seconds 1 --scale 3 --sheet sheet.png --json -o clip.mp4";
+    let run = scratch.line(line);
+    let report = run.json();
+    assert_eq!(
+        (&report["width"], &report["height"]),
+        (&192.into(), &192.into())
+    );
+    let sheet = fs::read(scratch.0.join("sheet.png")).unwrap();
+    assert_eq!(&sheet[1..4], b"PNG");
+    assert_eq!(scratch.names(), ["clip.mp4", "sheet.png"]);
+    let run = scratch.line(&line.replace("clip.mp4", "other.mp4"));
+    assert!(run.code == 6 && run.err.contains("sheet.png"), "{run:?}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod ffmpeg;
 mod golden;
 #[path = "media/h264_decoder.rs"]
 mod h264_decoder;
+#[path = "media/miniature.rs"]
+mod miniature;
 #[path = "media/pictures.rs"]
 mod pictures;
 #[path = "media/places.rs"]

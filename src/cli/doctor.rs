@@ -191,7 +191,7 @@ fn model(arguments: &Arguments) -> Finding {
         ),
         None => Finding::new(
             "model",
-            "the built-in miniature, untrained",
+            "the built-in miniature",
             Some("set GALLOP_MODEL to a folder with model files for real clips"),
         ),
     }

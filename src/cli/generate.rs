@@ -19,9 +19,11 @@ use crate::{
     executor::Cancel,
     pipeline::{
         self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
+        miniature,
         profile::Heard,
-        request::{BaseVariant, Request, Size, VideoDecoder},
+        request::{self, BaseVariant, Request, Size, VideoDecoder},
     },
+    weights::Component,
 };
 
 /// What is made when nothing is asked, in the form that the model was trained on.
@@ -50,7 +52,11 @@ Examples:
   gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
   gallop generate --json --quiet > report.json
 
-Without --model the built-in miniature runs: the whole path at tiny widths, untrained, so that the clip is noise.";
+Without --model the built-in miniature runs, a model of the same architecture at tiny widths. It was trained on clips of
+two seconds at 96x96 that show one ball, square, triangle, star or ring, small or big, in one of eight colours, which
+bounces, slides, spins, grows, blinks or rests on a dark, a grey or a two-tone ground, and is heard. Prompts may be in
+English, Mandarin, Cantonese, Japanese, Korean, German or French; words it does not know are listed. It takes no picture
+and no voice.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -69,6 +75,10 @@ pub(super) struct Arguments {
     /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
     #[arg(long, value_parser = str::parse::<Size>)]
     size: Option<Size>,
+    /// Enlarge the finished frames this many times in both directions [default: 4 if the miniature decides the size, else
+    /// 1]
+    #[arg(long, value_name = "TIMES")]
+    scale: Option<usize>,
     /// Length of the clip, 1 to 10 [default: the model's]
     #[arg(long)]
     seconds: Option<u32>,
@@ -127,6 +137,9 @@ pub(super) struct Arguments {
     /// Save the final latents as safetensors
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
+    /// Draw eight frames and the waveform under them into this PNG
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -205,11 +218,13 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     if is_default_prompt && request.text_features.is_none() {
         progress.notice("no prompt was given; the built-in one is used");
     }
+    let mut is_trained = true;
     if model.is_miniature() {
-        progress.notice(
-            "this is the built-in miniature: its weights are untrained and the clip is noise; give --model DIR for a \
-             trained model",
-        );
+        progress.notice(&format!(
+            "this is the built-in miniature: {}; give --model DIR for a full model",
+            miniature::ABOUT
+        ));
+        is_trained = limits_of_the_miniature(&request, progress)?;
     }
     let heard = executor
         .profile()
@@ -221,7 +236,7 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     device.finish(&executor)?;
     let outcome = report::Outcome {
         report: &made,
-        is_trained: !model.is_miniature(),
+        is_trained,
         notices: if is_quiet || json {
             silent.notices()
         } else {
@@ -236,6 +251,52 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         terminal::say(&report::table(&outcome));
     }
     terminal::print(&report::line(&outcome))
+}
+
+/// Refuses inputs that the miniature has no trained part for, and tells of what it will not show. False if what is asked
+/// takes a part that is untrained.
+fn limits_of_the_miniature(request: &Request, progress: &dyn Progress) -> Result<bool> {
+    for (option, input, part) in [
+        ("--image", &request.image, "image"),
+        ("--audio", &request.audio, "audio"),
+    ] {
+        if let Some(path) = input {
+            let problem = format!(
+                "needs the weights of a full model, since the miniature has no trained {part} encoder; given {}, give \
+                 --model DIR with it",
+                path.display()
+            );
+            return Err(Error::request(option, problem));
+        }
+    }
+    let unknown = world::prompt::unknown_words(&request.prompt);
+    if !unknown.is_empty() && request.text_features.is_none() {
+        let words = unknown.join(", ");
+        progress.notice(&format!("words that the miniature does not know: {words}"));
+    }
+    let job = request::resolve(request, miniature::DEFAULTS, None)?;
+    let seconds = request.seconds.unwrap_or(miniature::DEFAULTS.seconds);
+    if job.grid() != miniature::GRID {
+        let (width, height) = job.pixels();
+        progress.notice(&format!(
+            "the miniature was trained at 96x96 and 2 seconds; {width}x{height} and {seconds} seconds are beyond that"
+        ));
+    }
+    let parts = [
+        Some((Component::Dit(request.variant.network()), "--variant")),
+        job.sr
+            .map(|(sr, _)| (Component::Dit(sr.network()), "--size")),
+        (request.decoder == VideoDecoder::Wan).then_some((Component::WanVae, "--decoder")),
+    ];
+    let untrained = parts.into_iter().flatten();
+    let untrained = untrained.filter(|(part, _)| !miniature::is_trained(*part));
+    let told = untrained.map(|(part, option)| {
+        progress.notice(&format!(
+            "the miniature's {} is untrained: with this {option} the clip is noise",
+            part.key()
+        ));
+    });
+    Ok(told.count() == 0)
 }
 
 impl Arguments {
@@ -267,12 +328,14 @@ impl Arguments {
         let prompt = match (self.prompt, &self.prompt_file) {
             (Some(prompt), _) => prompt,
             (None, Some(path)) => read_prompt(path)?,
+            (None, None) if self.model.is_none() => miniature::PROMPT.into(),
             (None, None) => DEFAULT_PROMPT.into(),
         };
         let request = Request {
             prompt,
             negative_prompt: self.negative_prompt,
             size: self.size,
+            scale: self.scale,
             seconds: self.seconds,
             seed: self.seed,
             image: self.image,
@@ -285,6 +348,7 @@ impl Arguments {
             decoder: self.decoder.into(),
             formats: self.precision.formats,
             save_latents: self.save_latents,
+            sheet: self.sheet,
         };
         Ok((request, self.device))
     }

@@ -21,7 +21,7 @@ pub(super) struct Outcome<'a> {
 /// One line for standard output: path, size, length, seed, wall time.
 pub(super) fn line(outcome: &Outcome<'_>) -> String {
     let report = outcome.report;
-    let (width, height) = report.job.pixels();
+    let (width, height) = report.job.shown();
     let path = report
         .file
         .files
@@ -38,7 +38,7 @@ pub(super) fn line(outcome: &Outcome<'_>) -> String {
 /// Times of the stages and hashes, one row each.
 pub(super) fn table(outcome: &Outcome<'_>) -> String {
     let report = outcome.report;
-    let (width, height) = report.job.pixels();
+    let (width, height) = report.job.shown();
     let mut rows: Vec<(String, String)> = Vec::new();
     for (stage, time) in &report.stages {
         rows.push((stage.name().into(), human_seconds(time.as_secs_f64())));
@@ -81,7 +81,7 @@ pub(super) fn table(outcome: &Outcome<'_>) -> String {
 /// The same as one document.
 pub(super) fn json(outcome: &Outcome<'_>) -> Value {
     let report = outcome.report;
-    let (width, height) = report.job.pixels();
+    let (width, height) = report.job.shown();
     let mut timings = Map::new();
     for (stage, time) in &report.stages {
         timings.insert(stage.name().into(), json!(time.as_secs_f64()));

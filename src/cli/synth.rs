@@ -43,7 +43,8 @@ pub(super) struct Arguments {
     /// `released`, `miniature`, or a JSON file with the network's sizes
     #[arg(long, default_value = "miniature")]
     config: String,
-    /// Seed of the numbers; with --network all each network adds a number of its own
+    /// Seed of the numbers; with --network all each network adds a number of its own, and 0 gives the weights of the
+    /// built-in miniature, trained ones among them
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Folder to write; must be new or empty
@@ -97,17 +98,21 @@ struct Item {
 impl Item {
     fn new(part: Component, folder: &'static str, sizes: &Sizes, seed: u64) -> Result<Self> {
         let weights = Synthetic::new(network_of(part), &sizes.wants(), seed)?;
+        Ok(Self::of(part, folder, weights))
+    }
+
+    fn of(part: Component, folder: &'static str, weights: Synthetic) -> Self {
         let infos = weights
             .names()
             .iter()
             .filter_map(|name| weights.info(name))
             .collect();
-        Ok(Self {
+        Self {
             part,
             folder,
             weights,
             infos,
-        })
+        }
     }
 
     fn parameters(&self) -> usize {
@@ -218,7 +223,10 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
         };
         let (folder, config) = place(part);
         let seed = arguments.seed.wrapping_add(miniature::seed(part));
-        items.push(Item::new(part, folder, &sizes, seed)?);
+        items.push(match arguments.seed {
+            0 if is_miniature => Item::of(part, folder, miniature::weights(part)?),
+            _ => Item::new(part, folder, &sizes, seed)?,
+        });
         let text = if is_miniature {
             Some(miniature::config(part))
         } else {

@@ -63,6 +63,22 @@ pub fn crop_box(w: usize, h: usize, tw: usize, th: usize) -> [usize; 4] {
     .map(|edge| edge.round_ties_even() as usize)
 }
 
+/// Frames of `width` x `height` RGB pixels, `scale` times larger in both directions, by the filter of
+/// [`resize_lanczos`].
+pub fn enlarge(frames: &[u8], (width, height): (usize, usize), scale: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(frames.len() * scale * scale);
+    for frame in frames.chunks_exact(3 * width * height) {
+        let wide = resize_rows(frame, width, scale * width);
+        out.extend(resize_columns(
+            &wide,
+            3 * scale * width,
+            height,
+            scale * height,
+        ));
+    }
+    out
+}
+
 /// The pixels of `image` inside `[left, top, right, bottom]`.
 fn crop(image: &Image, [left, top, right, bottom]: [usize; 4]) -> Image {
     let row_bytes = 3 * image.width;

@@ -65,7 +65,8 @@ pub fn text(
         return read_features(path, is_guided);
     }
     prompt::check(&request.prompt)?;
-    if let Some(advice) = prompt::advice(&request.prompt) {
+    // What the advice asks for, the miniature does not understand.
+    if let Some(advice) = prompt::advice(&request.prompt).filter(|_| !model.is_miniature()) {
         progress.notice(&advice);
     }
     let tokenizer = model.tokenizer()?;

@@ -1,7 +1,7 @@
 //! The whole story: a request becomes a file.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -68,55 +68,24 @@ pub fn generate(
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    check_output(output, request.save_latents.as_deref())?;
-    let mut run = Run {
-        context,
-        model,
-        request,
-        progress,
-        stages: Vec::new(),
-    };
-    let voice = request
-        .audio
-        .as_deref()
-        .map(|path| media::open_voice(path, None))
-        .transpose()?;
-    let voice_tokens = voice
-        .as_deref()
-        .map(|samples| conditions::voice_tokens(samples.len()))
-        .transpose()?;
-    let job = request::resolve(request, model.defaults(), voice_tokens)?;
-    job.notices
-        .iter()
-        .for_each(|notice| progress.notice(notice));
-
-    let conditions = run.timed(Stage::Text, |run| {
-        conditions::text(run.context, run.model, run.request, run.progress)
-    })?;
-    preflight::check(context, model, request, &job, &conditions)?;
-    let images = run.images(&job)?;
-    let voice = voice.map(|samples| run.voice(samples, &job)).transpose()?;
-    let base = run.timed(Stage::Base, |run| {
-        run.base(&job, &conditions, images.0, voice)
-    })?;
-    let latents = match job.sr {
-        Some((variant, grid)) => run.timed(Stage::SuperResolution, |run| {
-            run.super_resolution((variant, grid), &job, &conditions, (&base, images.1))
-        })?,
-        None => base,
-    };
+    check_output(output, [&request.save_latents, &request.sheet])?;
+    let mut run = Run::new(context, model, request, progress);
+    let (job, latents) = run.latents()?;
     if let Some(path) = &request.save_latents {
         conditions::save_latents(path, &latents)?;
     }
     let frames = run.timed(Stage::DecodeVideo, |run| run.frames(&job, &latents))?;
     let audio = run.timed(Stage::DecodeAudio, |run| run.sound(&latents))?;
-    let (width, height) = job.pixels();
+    let (width, height) = job.shown();
     let clip = Clip {
         width,
         height,
         frames: &frames,
         audio: &audio,
     };
+    if let Some(path) = &request.sheet {
+        media::write_sheet(path, &clip)?;
+    }
     let file = run.timed(Stage::Mux, |run| run.mux(output, &clip))?;
     Ok(Report {
         latents_sha256: hash(&latents),
@@ -129,6 +98,20 @@ pub fn generate(
     })
 }
 
+/// The final latents of `request`, which frames and sound would be decoded from.
+///
+/// # Errors
+/// As [`generate`].
+pub fn latents(
+    context: &Context<'_>,
+    model: &Model,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Latents> {
+    let (_, latents) = Run::new(context, model, request, progress).latents()?;
+    Ok(latents)
+}
+
 /// One request being worked on.
 struct Run<'a> {
     context: &'a Context<'a>,
@@ -138,7 +121,64 @@ struct Run<'a> {
     stages: Vec<(Stage, Duration)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(
+        context: &'a Context<'a>,
+        model: &'a Model,
+        request: &'a Request,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            context,
+            model,
+            request,
+            progress,
+            stages: Vec::new(),
+        }
+    }
+
+    /// Everything up to the decoders.
+    fn latents(&mut self) -> Result<(Job, Latents)> {
+        let Self {
+            context,
+            model,
+            request,
+            progress,
+            ..
+        } = *self;
+        let run = self;
+        let voice = request
+            .audio
+            .as_deref()
+            .map(|path| media::open_voice(path, None))
+            .transpose()?;
+        let voice_tokens = voice
+            .as_deref()
+            .map(|samples| conditions::voice_tokens(samples.len()))
+            .transpose()?;
+        let job = request::resolve(request, model.defaults(), voice_tokens)?;
+        job.notices
+            .iter()
+            .for_each(|notice| progress.notice(notice));
+
+        let conditions = run.timed(Stage::Text, |run| {
+            conditions::text(run.context, run.model, run.request, run.progress)
+        })?;
+        preflight::check(context, model, request, &job, &conditions)?;
+        let images = run.images(&job)?;
+        let voice = voice.map(|samples| run.voice(samples, &job)).transpose()?;
+        let base = run.timed(Stage::Base, |run| {
+            run.base(&job, &conditions, images.0, voice)
+        })?;
+        let latents = match job.sr {
+            Some((variant, grid)) => run.timed(Stage::SuperResolution, |run| {
+                run.super_resolution((variant, grid), &job, &conditions, (&base, images.1))
+            })?,
+            None => base,
+        };
+        Ok((job, latents))
+    }
+
     fn timed<T>(&mut self, stage: Stage, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         self.context.cancel.check()?;
         let start = Instant::now();
@@ -270,7 +310,7 @@ impl Run<'_> {
         }
     }
 
-    /// `[F, H, W, 3]` bytes.
+    /// `[F, H, W, 3]` bytes as the file gets them.
     fn frames(&self, job: &Job, latents: &Latents) -> Result<Vec<u8>> {
         let (width, height) = job.pixels();
         let mut frames = Vec::with_capacity(job.frames() * width * height * 3);
@@ -300,7 +340,10 @@ impl Run<'_> {
                 self.progress.report(Stage::DecodeVideo, 1, 1);
             }
         }
-        Ok(frames)
+        Ok(match job.scale {
+            1 => frames,
+            scale => media::enlarge(&frames, (width, height), scale),
+        })
     }
 
     /// `[samples, 2]` at 44 100 Hz.
@@ -322,10 +365,10 @@ impl Run<'_> {
 }
 
 /// Refuses early, before minutes of work, what the end would refuse.
-fn check_output(output: &Output, latents: Option<&Path>) -> Result<()> {
+fn check_output(output: &Output, others: [&Option<PathBuf>; 2]) -> Result<()> {
     output.encode.encoder.check()?;
     let mut paths = output.encode.encoder.files(&output.path);
-    paths.extend(latents.map(Path::to_path_buf));
+    paths.extend(others.into_iter().flatten().cloned());
     for path in paths {
         if path.exists() && !output.force {
             return Err(Error::output(path, "exists; use --force to replace it"));
@@ -336,7 +379,7 @@ fn check_output(output: &Output, latents: Option<&Path>) -> Result<()> {
 }
 
 /// SHA-256 of the latents' bytes, hexadecimal.
-fn hash(latents: &Latents) -> String {
+pub fn hash(latents: &Latents) -> String {
     let mut hasher = Sha256::new();
     hasher.update(latents.video.bytes());
     hasher.update(latents.audio.bytes());

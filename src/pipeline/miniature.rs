@@ -1,15 +1,25 @@
-//! The built-in miniature: the whole architecture at tiny widths, with synthetic weights made at start.
+//! The built-in miniature: the whole architecture at tiny widths, trained on a small world of shapes that move and sound.
 //!
-//! Its sizes are written in the files that the published model has, so it is also the smallest example of the
-//! format: `gallop synth --config miniature` writes exactly these files and weights into a folder that
-//! `--model` takes. The weights are untrained; a clip is noise.
+//! Its sizes are written in the files that the published model has, and its weights lie in such files, so it is also the
+//! smallest example of the format: `gallop synth --config miniature` writes them into a folder that `--model` takes.
+//! Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights made at
+//! start, and what they give is noise. `tools/miniature` is how they were trained and on what.
 
-use super::request::{Defaults, Size};
-use crate::weights::{Component, Variant};
+use super::{
+    model::network_of,
+    networks::Sizes,
+    request::{Defaults, Size},
+};
+use crate::{
+    Result,
+    plan::Grid,
+    weights::{Component, Safetensors, Synthetic, Variant},
+};
 
 /// What it makes when nothing is asked: a clip of seconds on two cores.
 pub const DEFAULTS: Defaults = Defaults {
-    size: Size::Exact(128, 128),
+    size: Size::Exact(96, 96),
+    scale: 4,
     seconds: 2,
 };
 
@@ -28,7 +38,7 @@ const TEXT_ENCODER: &str = r#"{
     "sliding_window": 4096,
     "rope_theta": 10000.0,
     "rms_norm_eps": 1e-06,
-    "vocab_size": 2000,
+    "vocab_size": 3000,
     "hidden_activation": "gelu_pytorch_tanh",
     "attention_bias": false
   }
@@ -57,7 +67,7 @@ const DIT: &str = r#"{
 const TURBO: &str = r#"{
   "latent_channels": 48,
   "out_channels": 3,
-  "decoder_block_out_channels": [8, 16, 32, 64],
+  "decoder_block_out_channels": [16, 16, 32, 64],
   "decoder_layers_per_block": [1, 1, 1, 1, 1],
   "decoder_spatio_temporal_scaling": [false, true, true, true],
   "decoder_spatio_only": [false, true, false, false],
@@ -136,7 +146,54 @@ pub const MANIFEST: &str = r#"{
 "#;
 
 /// Its tokenizer: 2000 pieces of the published tokenizer's structure, with a piece for every byte.
-pub const TOKENIZER: &[u8] = include_bytes!("../../tests/golden/text/tok_tiny/tokenizer.json");
+pub const TOKENIZER: &[u8] = include_bytes!("miniature/tokenizer.json");
+
+/// The latent grid of the clips that it was trained on: those of [`DEFAULTS`].
+pub const GRID: Grid = Grid {
+    frames: 13,
+    height: 6,
+    width: 6,
+};
+
+/// What is made when no prompt is given.
+pub const PROMPT: &str = "A big red ball bounces on a floor.";
+
+/// What it can show, for people.
+pub const ABOUT: &str = "it shows one ball, square, triangle, star or ring, small or big, in red, orange, yellow, green, \
+blue, purple, pink or white, that bounces, slides left, right, up or down, spins, grows, blinks or rests on a dark, a \
+grey or a two-tone ground, and is heard; prompts in English, Mandarin, Cantonese, Japanese, Korean, German or French";
+
+/// Published files of its trained parts. Of the audio autoencoder the decoder is enough.
+fn file(part: Component) -> Option<&'static [u8]> {
+    Some(match part {
+        Component::TextEncoder => include_bytes!("miniature/text.safetensors"),
+        Component::Dit(Variant::Distill) => include_bytes!("miniature/distill.safetensors"),
+        Component::TurboVae => include_bytes!("miniature/turbo_vae.safetensors"),
+        Component::AudioVae => include_bytes!("miniature/audio_vae.safetensors"),
+        _ => return None,
+    })
+}
+
+/// Whether a part was trained, as far as a clip from a prompt needs it.
+pub fn is_trained(part: Component) -> bool {
+    part == Component::Tokenizer || file(part).is_some()
+}
+
+/// Its weights: trained where they are, made by rule where not.
+///
+/// # Errors
+/// None that the tests would let pass.
+pub fn weights(part: Component) -> Result<Synthetic> {
+    let made = Synthetic::new(
+        network_of(part),
+        &Sizes::miniature(part).wants(),
+        seed(part),
+    )?;
+    match file(part) {
+        Some(bytes) => made.with(Box::new(Safetensors::built_in("miniature", bytes)?)),
+        None => Ok(made),
+    }
+}
 
 /// Layers of the 1080p network that look only at nearby frames.
 pub const LOCAL_LAYERS: [usize; 2] = [1, 2];

@@ -23,7 +23,7 @@ pub mod upscale;
 
 pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder};
 pub use formats::Formats;
-pub use generate::{Output, Report, generate};
+pub use generate::{Output, Report, generate, hash, latents};
 pub use model::Model;
 
 use crate::{

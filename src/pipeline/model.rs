@@ -16,9 +16,7 @@ use crate::{
         video_vae::{TurboConfig, WanConfig},
     },
     text::Tokenizer,
-    weights::{
-        self, Component, Coordinates, Folder, Properties, Synthetic, Variant, Weights, quantized,
-    },
+    weights::{self, Component, Coordinates, Folder, Properties, Variant, Weights, quantized},
 };
 
 /// Where the parts come from.
@@ -66,7 +64,7 @@ impl Model {
         }
     }
 
-    /// Whether it is the built-in one, whose weights are untrained.
+    /// Whether it is the built-in one.
     pub fn is_miniature(&self) -> bool {
         matches!(self.parts, Parts::Miniature)
     }
@@ -76,6 +74,7 @@ impl Model {
         match &self.parts {
             Parts::Folder(_) => Defaults {
                 size: Size::P256,
+                scale: 1,
                 seconds: 5,
             },
             Parts::Miniature => miniature::DEFAULTS,
@@ -227,7 +226,7 @@ impl Model {
         }
     }
 
-    /// Tensors of `part`: those of the folder with nothing missing and nothing left over, or synthetic ones.
+    /// Tensors of `part`: those of the folder with nothing missing and nothing left over, or the miniature's.
     fn weights(
         &self,
         part: Component,
@@ -243,9 +242,8 @@ impl Model {
                 Ok(weights)
             }
             Parts::Miniature => {
-                let synthetic =
-                    Synthetic::new(network_of(part), &sizes.wants(), miniature::seed(part))?;
-                Ok(Weights::new(Box::new(synthetic)))
+                let weights = Weights::new(Box::new(miniature::weights(part)?));
+                Ok(weights.accepting_any_float())
             }
         }
     }

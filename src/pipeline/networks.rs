@@ -230,6 +230,7 @@ impl Networks {
     pub fn published() -> Self {
         let defaults = Defaults {
             size: Size::P1080,
+            scale: 1,
             seconds: 5,
         };
         let all = Self::new(
@@ -267,6 +268,7 @@ impl Networks {
         let name = folder.dir().display().to_string();
         let defaults = Defaults {
             size: Size::P256,
+            scale: 1,
             seconds: 5,
         };
         let mut all = Self::new(&name, defaults, sizes, |variant| folder.properties(variant))?;

@@ -104,6 +104,8 @@ pub struct Request {
     pub negative_prompt: Option<String>,
     /// Size of the picture.
     pub size: Option<Size>,
+    /// How many times larger than decoded the frames are in the file, in both directions.
+    pub scale: Option<usize>,
     /// Length, seconds.
     pub seconds: Option<u32>,
     /// Seed of all noise.
@@ -128,6 +130,8 @@ pub struct Request {
     pub formats: Formats,
     /// Where to save the final latents.
     pub save_latents: Option<PathBuf>,
+    /// Where to draw frames and sound as one picture, PNG.
+    pub sheet: Option<PathBuf>,
 }
 
 /// What a model makes when nothing is asked.
@@ -135,6 +139,8 @@ pub struct Request {
 pub struct Defaults {
     /// Size of the picture.
     pub size: Size,
+    /// How many times larger the frames of that size are in the file.
+    pub scale: usize,
     /// Length, seconds.
     pub seconds: u32,
 }
@@ -146,6 +152,8 @@ pub struct Job {
     pub base: Grid,
     /// Network and latent grid of the super-resolution pass, if there is one.
     pub sr: Option<(SrVariant, Grid)>,
+    /// How many times larger than decoded the frames are in the file.
+    pub scale: usize,
     /// Audio tokens.
     pub audio_tokens: usize,
     /// Seed of all noise.
@@ -165,9 +173,15 @@ impl Job {
         4 * self.base.frames - 3
     }
 
-    /// Width and height of the finished clip, pixels.
+    /// Width and height that are decoded, pixels.
     pub fn pixels(&self) -> (usize, usize) {
         pixels(self.grid())
+    }
+
+    /// Width and height in the file, pixels.
+    pub fn shown(&self) -> (usize, usize) {
+        let (width, height) = self.pixels();
+        (self.scale * width, self.scale * height)
     }
 }
 
@@ -216,10 +230,19 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
             "needs a voice track; give --audio FILE",
         ));
     }
+    let (width, height) = sr.map_or(base, |(_, size)| size);
+    let usual = request.size.map_or(defaults.scale, |_| 1);
+    let scale = request.scale.unwrap_or(usual);
+    if scale == 0 || scale * width > WIDTH_MAX || scale * height > HEIGHT_MAX {
+        let most = (WIDTH_MAX / width).min(HEIGHT_MAX / height);
+        let problem = format!("must be 1 to {most} for a clip of {width}x{height}; given {scale}");
+        return Err(Error::request("--scale", problem));
+    }
     let seed = request.seed.unwrap_or_else(random_seed);
     Ok(Job {
         base: grid(base),
         sr: sr.map(|(variant, size)| (variant, grid(size))),
+        scale,
         audio_tokens,
         seed,
         notices,
@@ -304,6 +327,7 @@ mod tests {
 
     const DEFAULTS: Defaults = Defaults {
         size: Size::P256,
+        scale: 1,
         seconds: 5,
     };
 

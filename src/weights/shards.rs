@@ -23,8 +23,11 @@ use super::{
 };
 use crate::{Error, Result, Tensor};
 
-/// A file as bytes.
-pub(super) struct Mapped(memmap2::Mmap);
+/// A file as bytes: mapped, or part of this program.
+pub(super) enum Mapped {
+    File(memmap2::Mmap),
+    BuiltIn(&'static [u8]),
+}
 
 impl Mapped {
     /// Maps a whole file.
@@ -45,13 +48,16 @@ impl Mapped {
         // The bytes stay the same as long as nobody writes to the file: this program replaces model files
         // only by renaming ([`super::write`]), and users are asked to do the same.
         let map = unsafe { memmap2::Mmap::map(&file) };
-        map.map(Self).map_err(|e| Error::weights_io(path, e))
+        map.map(Self::File).map_err(|e| Error::weights_io(path, e))
     }
 }
 
 impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match self {
+            Self::File(map) => map,
+            Self::BuiltIn(bytes) => bytes,
+        }
     }
 }
 
@@ -87,7 +93,19 @@ impl Safetensors {
     }
 
     fn open_file(path: &Path, file: &Path) -> Result<Self> {
-        let (map, header) = open_shard(file)?;
+        Self::single(path, file, Mapped::open(file)?)
+    }
+
+    /// A file that is part of this program, under a name for messages.
+    ///
+    /// # Errors
+    /// If its header is bad.
+    pub fn built_in(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::single(name.as_ref(), name.as_ref(), Mapped::BuiltIn(bytes))
+    }
+
+    fn single(path: &Path, file: &Path, map: Mapped) -> Result<Self> {
+        let (map, header) = parse(file, map)?;
         let names = header.entries().keys().map(|name| (name.clone(), 0));
         Ok(Self {
             path: path.to_path_buf(),
@@ -174,7 +192,10 @@ impl Source for Safetensors {
 }
 
 fn open_shard(path: &Path) -> Result<(Arc<Mapped>, Header)> {
-    let map = Mapped::open(path)?;
+    parse(path, Mapped::open(path)?)
+}
+
+fn parse(path: &Path, map: Mapped) -> Result<(Arc<Mapped>, Header)> {
     let bytes = map.as_ref();
     let header = Header::parse(path, bytes, bytes.len() as u64)?;
     Ok((Arc::new(map), header))

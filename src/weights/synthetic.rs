@@ -32,6 +32,8 @@ pub struct Synthetic {
     network: Network,
     seed: u64,
     tensors: BTreeMap<String, (Info, Rule)>,
+    /// Tensors that are not made up, under their published names.
+    given: Option<Box<dyn Source>>,
 }
 
 impl Synthetic {
@@ -58,7 +60,42 @@ impl Synthetic {
             network,
             seed,
             tensors: tensors.collect::<Result<_>>()?,
+            given: None,
         })
+    }
+
+    /// The same with those tensors of `source` that it has, as they are there; their published names.
+    ///
+    /// # Errors
+    /// If a tensor there has another shape, or one there is not of this network.
+    pub fn with(mut self, source: Box<dyn Source>) -> Result<Self> {
+        for published in source.names() {
+            let fail = |problem: &str| Error::tensor(source.path(&published), &published, problem);
+            let ours = self
+                .tensors
+                .iter_mut()
+                .find(|(name, _)| self.network.published(name) == published);
+            let (_, (info, _)) = ours.ok_or_else(|| fail("is not of this network"))?;
+            let theirs = source.info(&published);
+            let theirs = theirs.ok_or_else(|| fail("has a type without use here"))?;
+            if theirs.shape != info.shape {
+                let problem = format!("must be {}; found {}", info.shape, theirs.shape);
+                return Err(fail(&problem));
+            }
+            *info = theirs;
+        }
+        self.given = Some(source);
+        Ok(self)
+    }
+
+    /// Where `name` is given, and its name there.
+    fn given(&self, name: &str) -> Option<(&dyn Source, String)> {
+        let published = self.network.published(name);
+        let given = self.given.as_deref()?;
+        given
+            .info(&published)
+            .is_some()
+            .then_some((given, published))
     }
 
     /// Elements `range` (row-major) of a tensor as stored, widened to f32: rows of a large table, say.
@@ -117,6 +154,13 @@ impl Synthetic {
         /// Elements in memory at a time.
         const CHUNK: usize = 64 * BLOCK;
         let (info, rule) = self.tensor(name)?;
+        if let Some((given, published)) = self.given(name) {
+            writer.write(given.load(&published)?.bytes())?;
+            return match progress(info.bytes()) {
+                true => Ok(()),
+                false => Err(Error::Interrupted),
+            };
+        }
         let count = info.shape.count();
         for start in (0..count).step_by(CHUNK) {
             let range = start..count.min(start + CHUNK);
@@ -151,6 +195,9 @@ impl Source for Synthetic {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
+        if let Some((given, published)) = self.given(name) {
+            return given.load(&published);
+        }
         let (info, rule) = self.tensor(name)?;
         let count = info.shape.count();
         let words = generate(*rule, self.key(name), 0..count);
@@ -168,7 +215,10 @@ impl Source for Synthetic {
     }
 
     fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        Some((self.key(name), self.tensors.get(name)?.1))
+        match self.given(name) {
+            Some(_) => None,
+            None => Some((self.key(name), self.tensors.get(name)?.1)),
+        }
     }
 }
 

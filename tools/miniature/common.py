@@ -12,15 +12,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import networks
+
 LANGUAGES = ["en", "zh", "yue", "ja", "ko", "de", "fr"]
 HOP = 2048
+FRAMES = 49
+# Channels of the latents that mean something; tools/miniature/world/src/latents.rs says what.
+VIDEO = 33
+AUDIO = 16
 
 
 def arguments(about, **more):
     parser = argparse.ArgumentParser(description=about)
     made = "folder that `gallop synth --config miniature` wrote"
     parser.add_argument("--model", default="out/miniature/model", help=made)
-    parser.add_argument("--work", default="out/miniature", help="folder for checkpoints, latents and the record")
+    parser.add_argument("--work", default="out/miniature", help="folder for checkpoints and the record")
     parser.add_argument("--world", default="target/world/release/world", help="the program of tools/miniature/world")
     parser.add_argument("--minutes", type=float, default=8.5, help="stop after this long; run again to go on")
     parser.add_argument("--steps", type=int, default=more.pop("steps"), help="steps in all")
@@ -36,52 +42,84 @@ def arguments(about, **more):
     return options
 
 
-class Clips:
-    """Batches of clips, made by other processes while one trains: frames [B, 3, T, S, S] within +-1, samples
-    [B, 2, 2048 (T + 2)], and of each clip its prompts in seven languages."""
+def clips(options, parts, first):
+    """What `world stream` writes of one clip after the other from number `first` on: a dictionary of the arrays that
+    `parts` names, made ahead by another process.
 
-    def __init__(self, options, frames, first=0, count=10**9, processes=2):
-        self.options, self.frames = options, frames
-        self.queue = queue.Queue(maxsize=4)
-        share = max(1, count // processes)
-        for index in range(processes):
-            start = first + index * share
-            threading.Thread(target=self.read, args=(start, share), daemon=True).start()
+    v video latents [VIDEO, T, S / 16, S / 16], a audio latents [A, AUDIO], f frames [T, S, S, 3] of bytes, s samples
+    [2048 A, 2], p seven prompts."""
+    side, cells = options.side, options.side // 16
+    shapes = {
+        "v": (np.float32, (VIDEO, (FRAMES + 3) // 4, cells, cells)),
+        "a": (np.float32, (FRAMES + 2, AUDIO)),
+        "f": (np.uint8, (FRAMES, side, side, 3)),
+        "s": (np.float32, ((FRAMES + 2) * HOP, 2)),
+    }
+    numbers = map(str, (options.seed, first, 10**9, side, FRAMES))
+    pipe = subprocess.Popen([options.world, "stream", parts, *numbers], stdout=subprocess.PIPE).stdout
+    ready = queue.Queue(maxsize=2 * options.batch)
 
-    def read(self, first, count):
-        side, frames = self.options.side, self.frames
-        program = [self.options.world, "stream", *map(str, (self.options.seed, first, count, side, frames))]
-        pipe = subprocess.Popen(program, stdout=subprocess.PIPE).stdout
+    def take(size):
+        data = pipe.read(size)
+        if len(data) < size:
+            raise EOFError("the program of the world stopped")
+        return data
 
-        def take(size):
-            data = pipe.read(size)
-            if len(data) < size:
-                raise EOFError("the program of the world stopped")
-            return data
-
+    def read():
         while True:
-            batch = []
-            for _ in range(self.options.batch):
-                pixels = np.frombuffer(take(frames * side * side * 3), np.uint8).reshape(frames, side, side, 3)
-                samples = np.frombuffer(take((frames + 2) * HOP * 8), np.float32).reshape(-1, 2)
-                prompts = [take(int.from_bytes(take(4), "little")).decode() for _ in LANGUAGES]
-                batch.append((pixels, samples, prompts))
-            self.queue.put(batch)
+            clip = {}
+            for part, (dtype, shape) in shapes.items():
+                if part in parts:
+                    data = bytearray(take(math.prod(shape) * np.dtype(dtype).itemsize))
+                    clip[part] = np.frombuffer(data, dtype).reshape(shape)
+            if "p" in parts:
+                clip["p"] = [take(int.from_bytes(take(4), "little")).decode() for _ in LANGUAGES]
+            ready.put(clip)
 
-    def next(self):
-        batch = self.queue.get(timeout=300)
-        pixels = torch.from_numpy(np.stack([clip[0] for clip in batch])).to(self.options.device)
-        samples = torch.from_numpy(np.stack([clip[1] for clip in batch])).to(self.options.device)
-        video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        return video, samples.transpose(1, 2).contiguous(), [clip[2] for clip in batch]
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield ready.get(timeout=300)
+
+
+def padded(latents, channels, axis):
+    """Latents with zeros for the channels without a meaning."""
+    pad = [0, 0] * (latents.dim() - axis)
+    pad[-1] = channels - latents.shape[axis]
+    return torch.nn.functional.pad(latents, pad)
+
+
+def start(folder, name, seed):
+    """A network's tensors as they are before training: products with deviation 1 / sqrt(inputs), biases zero, the last
+    layer of each residual branch zero, so that the first steps are those of a shallow network."""
+    weights, config = networks.load(folder, name)
+    generator = torch.Generator().manual_seed(seed)
+    for key, tensor in weights.items():
+        if key.endswith("rope.bands"):
+            continue
+        closed = ("linear_proj.weight", "down_proj.weight", "o_proj.weight", "conv2.conv.weight", "final_linear")
+        if key.endswith(("bias", "alpha", "beta", "norm.weight")) or any(part in key for part in closed):
+            tensor.zero_()
+        elif tensor.dim() == 1:
+            tensor.zero_()
+        elif "embed_tokens" in key:
+            tensor.normal_(std=tensor.shape[1] ** -0.5, generator=generator)
+        elif key.endswith("weight_g"):
+            kernel = weights[key[:-1] + "v"]
+            is_transposed = kernel.shape[2] % 2 == 0
+            tensor.fill_((kernel.shape[2] / 4) ** 0.5 if is_transposed else 0.2 if kernel.shape[2] == 1 else 1.0)
+        elif "block.layers.0." in key:
+            # Three modalities' weights above each other.
+            tensor.normal_(std=tensor.shape[1] ** -0.5, generator=generator)
+        else:
+            tensor.normal_(std=tensor[0].numel() ** -0.5, generator=generator)
+    return weights, config
 
 
 class Run:
     """A training run of named parameter dictionaries: the optimiser, the averaged weights, the record."""
 
-    def __init__(self, name, options, groups, buffers=()):
-        self.name, self.options = name, options
-        self.groups, self.buffers = groups, dict(buffers)
+    def __init__(self, name, options, groups):
+        self.name, self.options, self.groups = name, options, groups
         self.parameters = [p.requires_grad_() for group in groups.values() for p in group.values()]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.average = {g: {k: v.detach().clone() for k, v in group.items()} for g, group in groups.items()}
@@ -92,22 +130,24 @@ class Run:
             for g, group in state["groups"].items():
                 for k, v in group.items():
                     self.groups[g][k].data.copy_(v)
-            for k, v in state["buffers"].items():
-                self.buffers[k].copy_(v)
             self.average, self.step, self.seconds = state["average"], state["step"], state["seconds"]
             self.optimiser.load_state_dict(state["optimiser"])
-        self.start = time.monotonic()
+        self.start = self.saved = time.monotonic()
 
     def is_done(self):
-        return self.step >= self.options.steps or time.monotonic() - self.start > self.options.minutes * 60
+        now = time.monotonic()
+        if now - self.saved > 120:
+            self.save()
+            self.saved = now
+        return self.step >= self.options.steps or now - self.start > self.options.minutes * 60
 
     def rate(self):
-        """Warm up over a hundred steps, then down to a twentieth along a cosine."""
-        done = self.step / max(self.options.steps, 1)
-        fall = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-        return self.options.rate * fall * min(1.0, (self.step + 1) / 100)
+        """Warm up over two hundred steps; over the last half of all down to a hundredth along a cosine."""
+        done = 2 * self.step / max(self.options.steps, 1) - 1
+        fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+        return self.options.rate * fall * min(1.0, (self.step + 1) / 200)
 
-    def update(self, loss):
+    def update(self, loss, note=""):
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
@@ -115,7 +155,7 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         self.step += 1
-        decay = min(0.999, self.step / (self.step + 10))
+        decay = min(0.998, self.step / (self.step + 10))
         with torch.no_grad():
             for g, group in self.groups.items():
                 for k, v in group.items():
@@ -123,13 +163,13 @@ class Run:
         self.losses.append(float(loss.detach()))
         if self.step % 50 == 0:
             seconds = time.monotonic() - self.start
-            print(f"{self.name} step {self.step} loss {np.mean(self.losses[-50:]):.4f} {seconds:.0f} s", flush=True)
+            loss = np.mean(self.losses[-50:])
+            print(f"{self.name} step {self.step} loss {loss:.4f} {note} {seconds:.0f} s", flush=True)
 
     def save(self, **figures):
         seconds = self.seconds + time.monotonic() - self.start
         state = {
             "groups": {g: {k: v.detach() for k, v in group.items()} for g, group in self.groups.items()},
-            "buffers": self.buffers,
             "average": self.average,
             "step": self.step,
             "seconds": seconds,
@@ -137,31 +177,7 @@ class Run:
         }
         torch.save(state, self.path.with_suffix(".part"))
         self.path.with_suffix(".part").rename(self.path)
-        record = Path(self.options.work) / "record.json"
-        all_records = json.loads(record.read_text()) if record.exists() else {}
+        record = Path(self.options.work) / f"{self.name}.json"
         loss = float(np.mean(self.losses[-200:])) if self.losses else None
-        all_records[self.name] = {"steps": self.step, "seconds": round(seconds), "loss": loss, **figures}
-        record.write_text(json.dumps(all_records, indent=2) + "\n")
-
-
-class Whiten:
-    """Brings each channel to mean 0 and deviation 1: by the batch's own figures in training, kept as running ones."""
-
-    def __init__(self, channels, device):
-        self.mean = torch.zeros(channels, device=device)
-        self.variance = torch.ones(channels, device=device)
-
-    def __call__(self, x, is_training):
-        """x [..., channels]."""
-        if is_training:
-            flat = x.flatten(0, -2)
-            mean, variance = flat.mean(0), flat.var(0)
-            with torch.no_grad():
-                self.mean.lerp_(mean, 0.01)
-                self.variance.lerp_(variance, 0.01)
-        else:
-            mean, variance = self.mean, self.variance
-        return (x - mean) * torch.rsqrt(variance + 1e-5)
-
-    def buffers(self):
-        return {"mean": self.mean, "variance": self.variance}
+        text = {"steps": self.step, "batch": self.options.batch, "seconds": round(seconds), "loss": loss, **figures}
+        record.write_text(json.dumps(text, indent=2) + "\n")

@@ -49,6 +49,13 @@ def norm(x, weight):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS) * (1 + weight)
 
 
+def attend(q, k, v, keep, scale):
+    """Attention of [B, heads, N, D] where keep is true; written out, which on a CPU is faster than the library's."""
+    scores = (q @ k.transpose(-1, -2)).float() * scale
+    scores = scores.masked_fill(~keep, -1e9)
+    return torch.softmax(scores, -1).to(v.dtype) @ v
+
+
 # ---- text encoder --------------------------------------------------------------------------------
 
 
@@ -58,7 +65,7 @@ def encode_text(w, config, ids, is_token):
     heads, kv_heads, width = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
     hidden = c["hidden_size"]
     # The factor is rounded to bf16 in the published model.
-    x = w["model.encoder.embed_tokens.weight"][ids] * float(torch.tensor(math.sqrt(hidden)).bfloat16())
+    x = w["model.encoder.embed_tokens.weight"][ids] * torch.tensor(math.sqrt(hidden)).bfloat16().float()
     batch, count = ids.shape
     inverse = c["rope_theta"] ** (-torch.arange(0, width, 2, device=x.device) / width)
     angle = torch.arange(count, device=x.device)[:, None] * inverse
@@ -77,8 +84,7 @@ def encode_text(w, config, ids, is_token):
 
         q, k, v = turn(split("q", heads)), turn(split("k", kv_heads)), split("v", kv_heads)
         k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
-        scale = c["query_pre_attn_scalar"] ** -0.5
-        o = F.scaled_dot_product_attention(q, k, v, attn_mask=is_token[:, None, None, :], scale=scale)
+        o = attend(q, k, v, is_token[:, None, None, :], c["query_pre_attn_scalar"] ** -0.5)
         o = o.transpose(1, 2).reshape(batch, count, -1) @ w[at + "self_attn.o_proj.weight"].T
         x = x + norm(o, w[at + "post_self_attn_layernorm.weight"])
         m = norm(x, w[at + "pre_feedforward_layernorm.weight"])
@@ -164,7 +170,7 @@ def denoise(w, config, video, audio, text, is_token):
         q, k = headed(q, "attention.q_norm", heads), headed(k, "attention.k_norm", kv_heads)
         v = v.view(batch, count, kv_heads, HEAD)
         k, v = (t.repeat_interleave(heads // kv_heads, 2) for t in (k, v))
-        o = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), attn_mask=keep).transpose(1, 2)
+        o = attend(*(t.transpose(1, 2) for t in (q, k, v)), keep, HEAD**-0.5).transpose(1, 2)
         o = (o * torch.sigmoid(gate)[..., None]).reshape(batch, count, -1)
         x = x + linear(o, "attention.linear_proj")
         u = linear(normed(x, "mlp.pre_norm"), "mlp.up_gate_proj")
@@ -261,7 +267,7 @@ def upsample(w, name, x, is_first, is_temporal):
     return F.conv3d(x, w[name + ".resample.1.weight"][:, :, None], w[name + ".resample.1.bias"], padding=(0, 1, 1))
 
 
-# ---- audio autoencoder ---------------------------------------------------------------------------
+# ---- audio decoder ---------------------------------------------------------------------------
 
 
 def snake(w, name, x):
@@ -295,18 +301,3 @@ def decode_audio(w, z):
         for unit, dilation in zip("234", (1, 3, 9)):
             x = audio_unit(w, block + unit, x, dilation)
     return F.conv1d(snake(w, at + "6", x), weight(w, at + "7"), padding=3)
-
-
-def encode_audio(w, samples):
-    """Means and raw scales [B, A, 64] of samples [B, 2, 2048 A]."""
-    at = "pretransform.model.encoder.layers."
-    x = F.conv1d(samples, weight(w, at + "0"), w[at + "0.bias"], padding=3)
-    for index in range(1, 6):
-        block = f"{at}{index}.layers."
-        for unit, dilation in zip("012", (1, 3, 9)):
-            x = audio_unit(w, block + unit, x, dilation)
-        kernel = weight(w, block + "4")
-        stride = kernel.shape[2] // 2
-        x = F.conv1d(snake(w, block + "3", x), kernel, w[block + "4.bias"], stride=stride, padding=stride // 2)
-    x = F.conv1d(snake(w, at + "6", x), weight(w, at + "7"), w[at + "7.bias"], padding=1)
-    return x.transpose(1, 2).chunk(2, -1)

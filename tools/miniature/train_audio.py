@@ -1,17 +1,13 @@
-"""Trains both halves of the audio autoencoder: samples to latents of mean 0 and deviation 1 and back.
-python tools/miniature/train_audio.py"""
+"""Trains the audio decoder to play samples from the world's latents. python tools/miniature/train_audio.py"""
 
 import torch
 
 import networks
-from common import HOP, Clips, Run, Whiten, arguments
+from common import HOP, Run, arguments, clips, padded, start
 
 WINDOWS = [256, 1024, 4096]
-
-
-def encode(w, whiten, samples, is_training=False):
-    """Latents [B, A, 64]; the bottleneck's own noise is left out."""
-    return whiten(networks.encode_audio(w, samples)[0], is_training)
+# Latents of a cut, and those on either side whose samples lack their neighbours and do not count.
+CUT, EDGE = 10, 1
 
 
 def spectra(samples, window):
@@ -20,35 +16,46 @@ def spectra(samples, window):
 
 
 def loss_of(made, real):
-    """Absolute error of the samples, and of spectra at three resolutions, plain and as logarithms."""
+    """Absolute error of the samples, and of spectra at three resolutions."""
     loss = 10 * (made - real).abs().mean()
     for window in WINDOWS:
         a, b = spectra(made, window), spectra(real, window)
-        loss = loss + (a - b).norm() / b.norm().clamp(min=1.0)
-        loss = loss + 0.2 * ((a + 0.01).log() - (b + 0.01).log()).abs().mean()
+        loss = loss + 0.3 * (a - b).norm() / b.norm().clamp(min=1.0)
     return loss
 
 
 def main():
-    options = arguments(__doc__, steps=20000, batch=16, rate=2e-3, hops=(13, "latents of a cut, of 51"))
+    more = {"blur": (0.15, "noise on the latents: what the denoising network gives is never exact")}
+    options = arguments(__doc__, steps=3000, batch=16, rate=3e-3, **more)
     options.side = 32
     torch.manual_seed(options.seed)
-    weights, _ = networks.load(options.model, "audio")
-    weights = {k: v.to(options.device) for k, v in weights.items()}
-    groups = {half: {k: v for k, v in weights.items() if f".{half}." in k} for half in ("decoder", "encoder")}
-    whiten = Whiten(64, options.device)
-    run = Run("audio", options, groups, whiten.buffers())
-    clips = Clips(options, 49, first=run.step * options.batch)
+    weights, _ = start(options.model, "audio", options.seed)
+    decoder = {k: v.to(options.device) for k, v in weights.items() if ".decoder." in k}
+    run = Run("audio", options, {"player": decoder})
+    source = clips(options, "as", 2 * 10**7 + run.step * options.batch)
+    compiled = torch.compile(networks.decode_audio)
+
+    def taken(clip, count):
+        """Latents [count, AUDIO] from anywhere in a clip, and their samples."""
+        at = int(torch.randint(0, len(clip["a"]) - count + 1, ()))
+        samples = clip["s"][at * HOP : (at + count) * HOP]
+        return torch.from_numpy(clip["a"][at : at + count]), torch.from_numpy(samples)
+
+    def batch(count):
+        cuts = [taken(next(source), count) for _ in range(options.batch)]
+        latents, samples = (torch.stack(part).to(options.device) for part in zip(*cuts))
+        return padded(latents, 64, 2), samples.transpose(1, 2).contiguous()
+
+    inner = slice(EDGE * HOP, -EDGE * HOP)
     while not run.is_done():
-        _, real, _ = clips.next()
-        start = int(torch.randint(0, real.shape[2] // HOP - options.hops + 1, ()))
-        real = real[:, :, start * HOP : (start + options.hops) * HOP]
-        latents = encode(groups["encoder"], whiten, real, is_training=True)
-        made = networks.decode_audio(groups["decoder"], latents + 0.1 * torch.randn_like(latents))
-        run.update(loss_of(made, real))
+        latents, real = batch(CUT)
+        strength = options.blur * torch.rand(options.batch, 1, 1, device=latents.device)
+        latents = latents + strength * torch.randn_like(latents)
+        made = compiled(run.groups["player"], latents)
+        run.update(loss_of(made[:, :, inner], real[:, :, inner]))
     with torch.no_grad():
-        _, real, _ = clips.next()
-        made = networks.decode_audio(run.average["decoder"], encode(run.average["encoder"], whiten, real))
+        latents, real = batch(51)
+        made = networks.decode_audio(run.average["player"], latents)
         ratio = real.square().sum() / (made - real).square().sum()
     run.save(snr=round(float(10 * torch.log10(ratio)), 2))
 

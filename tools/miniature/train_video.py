@@ -1,68 +1,71 @@
-"""Trains the video decoder together with an encoder that is only needed to train: frames to latents of mean 0 and
-deviation 1 and back. python tools/miniature/train_video.py"""
+"""Trains the video decoder to draw frames from the world's latents. python tools/miniature/train_video.py"""
 
 import torch
 import torch.nn.functional as F
 
 import networks
-from common import Clips, Run, Whiten, arguments
+from common import FRAMES, Run, arguments, clips, padded, start
 
-WIDTHS = [24, 48, 96, 128]
-
-
-def new_encoder(device, seed):
-    """3x3x3 convolutions; space is halved by the patches and three of them, time by the last two."""
-    generator = torch.Generator().manual_seed(seed)
-    channels = [12, *WIDTHS, WIDTHS[-1], networks.CHANNELS]
-    weights = {}
-    for index, (before, behind) in enumerate(zip(channels, channels[1:])):
-        scale = (2 / (before * 27)) ** 0.5
-        weights[f"{index}.weight"] = (torch.randn(behind, before, 3, 3, 3, generator=generator) * scale).to(device)
-        weights[f"{index}.bias"] = torch.zeros(behind, device=device)
-    return weights
-
-
-def encode(w, whiten, frames, is_training=False):
-    """Latents [B, 48, (T + 3) / 4, H / 16, W / 16] of frames [B, 3, T, H, W]."""
-    b, c, t, h, v = frames.shape
-    x = torch.cat([frames[:, :, :1].expand(-1, -1, 3, -1, -1), frames], 2)
-    x = x.view(b, c, t + 3, h // 2, 2, v // 2, 2).permute(0, 1, 4, 6, 2, 3, 5).reshape(b, 4 * c, t + 3, h // 2, v // 2)
-    strides = [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2), (1, 1, 1), (1, 1, 1)]
-    for index, stride in enumerate(strides):
-        if index:
-            x = F.silu(networks.channel_norm(x, 1e-6))
-        x = F.conv3d(x, w[f"{index}.weight"], w[f"{index}.bias"], stride=stride, padding=1)
-    return whiten(x.permute(0, 2, 3, 4, 1), is_training).permute(0, 4, 1, 2, 3)
+# Latents of a cut: the decoder is called with one more on either side than it draws.
+CUT = 5
 
 
 def loss_of(made, real):
-    """Absolute error, more where the subject is, and of the differences between neighbours, which keep edges sharp."""
+    """Absolute and squared error, as much for the subject and what is around it as for all the rest, and the error of
+    the differences between neighbours in time and space, which keep edges sharp."""
     ground = real.flatten(2).median(2).values[:, :, None, None, None]
-    weight = 1 + 4 * ((real - ground).abs().amax(1, keepdim=True) > 0.25).float()
-    loss = ((made - real).abs() * weight).sum() / weight.sum() / 3
+    subject = ((real - ground).abs().amax(1, keepdim=True) > 0.25).float()
+    subject = F.max_pool3d(subject, (1, 5, 5), stride=1, padding=(0, 2, 2))
+    error = (made - real).abs()
+    error = (error + 2 * error.square()).mean(1, keepdim=True)
+    # Of each clip its own share, so that small subjects count like large ones.
+    whole = (1, 2, 3, 4)
+    shares = [(error * part).sum(whole) / part.sum(whole).clamp(min=1.0) for part in (subject, 1 - subject)]
+    loss = (shares[0] + shares[1]).mean()
     for axis in (2, 3, 4):
-        loss = loss + 0.3 * (made.diff(dim=axis) - real.diff(dim=axis)).abs().mean()
+        loss = loss + 3 * (made.diff(dim=axis) - real.diff(dim=axis)).abs().mean()
     return loss
 
 
 def main():
-    options = arguments(__doc__, steps=20000, batch=8, rate=2e-3, frames=(49, "frames of a clip, 4 k + 1"))
+    more = {"blur": (0.7, "noise on the latents: what the denoising network gives is never exact")}
+    options = arguments(__doc__, steps=4700, batch=8, rate=2e-3, **more)
     torch.manual_seed(options.seed)
-    weights, config = networks.load(options.model, "video")
-    decoder = {k: v.to(options.device) for k, v in weights.items()}
-    encoder = new_encoder(options.device, options.seed)
-    whiten = Whiten(networks.CHANNELS, options.device)
-    run = Run("video", options, {"decoder": decoder, "encoder": encoder}, whiten.buffers())
-    clips = Clips(options, options.frames, first=run.step * options.batch)
+    weights, config = start(options.model, "video", options.seed)
+    run = Run("video", options, {"decoder": {k: v.to(options.device) for k, v in weights.items()}})
+    source = clips(options, "vf", 10**7 + run.step * options.batch)
+    kind = options.device.split(":")[0]
+
+    def draw(weights, latents, is_first):
+        with torch.autocast(kind, torch.bfloat16):
+            return networks.decode_chunk(weights, config, latents, is_first).float()
+
+    def taken(clip, at):
+        """Latents [1, 48, CUT, H, W] from number `at` on and the frames that they are of."""
+        latents = torch.from_numpy(clip["v"][:, at : at + CUT])[None]
+        # Frames of the first call begin with the clip; of the others with the second latent. The last latent's are cut.
+        first, last = (0, 4 * (CUT - 1) - 3) if at == 0 else (4 * at + 1, 4 * (at + CUT - 1) - 3)
+        return latents, torch.from_numpy(clip["f"][first:last])[None]
+
+    compiled = torch.compile(draw)
+    latents_of_clip = (FRAMES + 3) // 4
     while not run.is_done():
-        real, _, _ = clips.next()
-        latents = encode(encoder, whiten, real, is_training=True)
-        # What the denoising network gives is never exact.
-        made = networks.decode_video(decoder, config, latents + 0.1 * torch.randn_like(latents))
+        at = 0 if run.step % 4 == 0 else int(torch.randint(1, latents_of_clip - CUT + 1, ()))
+        cuts = [taken(next(source), at) for _ in range(options.batch)]
+        latents = padded(torch.cat([cut[0] for cut in cuts]), networks.CHANNELS, 1).to(options.device)
+        real = torch.cat([cut[1] for cut in cuts]).permute(0, 4, 1, 2, 3).to(options.device).float() / 127.5 - 1
+        # Errors of its own for each number, and errors that a cell's numbers share.
+        errors = 0.5 * torch.randn_like(latents) + 0.5 * torch.randn_like(latents[:, :1])
+        latents = latents + options.blur * torch.rand(options.batch, 1, 1, 1, 1, device=latents.device) * errors
+        latents = latents.contiguous(memory_format=torch.channels_last_3d)
+        made = compiled(run.groups["decoder"], latents, at == 0)
+        made = made[:, :, :-4] if at == 0 else made[:, :, 4:-4]
         run.update(loss_of(made, real))
     with torch.no_grad():
-        real, _, _ = clips.next()
-        made = networks.decode_video(run.average["decoder"], config, encode(run.average["encoder"], whiten, real))
+        made_clips = [next(source) for _ in range(4)]
+        latents = padded(torch.stack([torch.from_numpy(clip["v"]) for clip in made_clips]), networks.CHANNELS, 1)
+        real = torch.stack([torch.from_numpy(clip["f"]) for clip in made_clips]).permute(0, 4, 1, 2, 3) / 127.5 - 1
+        made = networks.decode_video(run.average["decoder"], config, latents.to(options.device)).cpu()
         error = (made.clamp(-1, 1) - real).square().mean()
     run.save(psnr=round(float(-10 * torch.log10(error / 4)), 2))
 

@@ -63,12 +63,32 @@ const VAE: Files = files!(
     ]
 );
 
+const MINIATURE: Files = &[
+    (
+        "index.json",
+        include_bytes!("../../../tests/golden/miniature/index.json"),
+    ),
+    (
+        "red_ball.safetensors",
+        include_bytes!("../../../tests/golden/miniature/red_ball.safetensors"),
+    ),
+    (
+        "blue_star.safetensors",
+        include_bytes!("../../../tests/golden/miniature/blue_star.safetensors"),
+    ),
+];
+
 /// The suites in the binary.
 ///
 /// # Errors
 /// None, as long as the tests hold.
 pub fn embedded() -> Result<Vec<Suite>> {
-    let suites = [("dit", DIT), ("text", TEXT), ("vae", VAE)];
+    let suites = [
+        ("dit", DIT),
+        ("text", TEXT),
+        ("vae", VAE),
+        ("miniature", MINIATURE),
+    ];
     suites
         .into_iter()
         .map(|(name, files)| Suite::embedded(name, files))
@@ -122,10 +142,10 @@ mod tests {
     fn every_file_belongs_to_a_case_and_all_are_small() {
         let suites = embedded().unwrap();
         let cases: usize = suites.iter().map(|suite| suite.cases().count()).sum();
-        let files = DIT.len() + TEXT.len() + VAE.len();
-        // Three indices, and one case with two files.
-        assert_eq!(cases, files - 4);
-        let bytes: usize = [DIT, TEXT, VAE]
+        let files = DIT.len() + TEXT.len() + VAE.len() + MINIATURE.len();
+        // Four indices, and one case with two files.
+        assert_eq!(cases, files - 5);
+        let bytes: usize = [DIT, TEXT, VAE, MINIATURE]
             .iter()
             .flat_map(|files| files.iter())
             .map(|(_, b)| b.len())

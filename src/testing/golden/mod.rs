@@ -10,6 +10,7 @@ mod dit;
 mod embedded;
 mod end_to_end;
 mod media;
+mod miniature;
 mod ops;
 mod sampler;
 mod text_encoder;
@@ -50,6 +51,7 @@ pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
         "video.to_u8" => media::video_to_u8(case),
         "video.rescale" => media::rescale_video(case),
         "tokenizer" => tokenizer::own_vocabulary(case),
+        "miniature" => miniature::run(case, executor),
         kind => Err(Error::Failed {
             problem: format!("{}: unknown kind of case `{kind}`", case.name()),
         }),

@@ -13,7 +13,9 @@ pub fn frame(scene: &Scene, index: usize, side: usize, to: &mut Vec<u8>) {
         let grey = attributes.ground.grey(y);
         for col in 0..side {
             let x = (col as f64 + 0.5) * pixel;
-            let cover = if pose.is_visible {
+            // Most pixels are far outside.
+            let is_near = (x - pose.x).hypot(y - pose.y) < pose.radius + pixel;
+            let cover = if pose.is_visible && is_near {
                 (0.5 - distance(attributes.shape, &pose, x, y) / pixel).clamp(0.0, 1.0)
             } else {
                 0.0
@@ -25,14 +27,11 @@ pub fn frame(scene: &Scene, index: usize, side: usize, to: &mut Vec<u8>) {
     }
 }
 
-/// Signed distance from the subject's edge, negative inside.
-fn distance(shape: Shape, pose: &Pose, x: f64, y: f64) -> f64 {
+/// Signed distance from the subject's edge, in parts of a frame's side, negative inside.
+pub fn distance(shape: Shape, pose: &Pose, x: f64, y: f64) -> f64 {
     let (dx, dy) = (x - pose.x, y - pose.y);
     let r = pose.radius;
     let away = dx.hypot(dy);
-    if away > r + 0.1 {
-        return away - r;
-    }
     match shape {
         Shape::Ball => away - 0.94 * r,
         Shape::Ring => (away - 0.71 * r).abs() - 0.25 * r,

@@ -540,6 +540,38 @@ fn is_alphabetic_script(c: char) -> bool {
     (c as u32) < 0x250 || c == '\''
 }
 
+impl Language {
+    /// Words and phrases as prompts have them, each form of those with several, and sentences without what varies.
+    pub fn phrases(self) -> Vec<String> {
+        let words = self.words();
+        let nouns = words.nouns.iter().copied().flatten().map(|noun| &noun[1..]);
+        let tables = [
+            &words.colours[..],
+            &words.sizes[..],
+            &words.motions[..],
+            &words.grounds[..],
+        ]
+        .concat();
+        let between = words.sentences.iter().flat_map(|sentence| {
+            let parts = sentence.split(|c: char| !c.is_alphanumeric() || c.is_ascii());
+            // Of those with spaces the letters that stand for words are words of one letter.
+            let spaced = sentence.split([' ', '.', ',', ';', ':']);
+            match sentence.contains(' ') {
+                true => spaced.filter(|word| word.len() > 1).collect::<Vec<_>>(),
+                false => parts.collect(),
+            }
+        });
+        let others = tables.into_iter().flatten().copied();
+        let all = nouns.chain(others).chain(words.asides.iter().copied());
+        let all = all.chain(between);
+        let forms = all.chain([words.article]).flat_map(|word| word.split('|'));
+        forms
+            .filter(|form| !form.is_empty())
+            .map(str::to_string)
+            .collect()
+    }
+}
+
 /// Every word of a language, in lower case, those of its sentences too.
 fn vocabulary(language: Language) -> Vec<String> {
     let words = language.words();

@@ -4,8 +4,11 @@
 //! the way of its middle through the frames; the period of its sound and when the sound sets in. [`read`] tells
 //! measurements as the attributes they are nearest to, which the makers of a clip can be held to.
 
-use crate::scene::{Colour, FPS, Motion, Shape, Size};
+use crate::scene::{Attributes, Colour, FPS, Motion, Shape, Size};
 use crate::sound::{RATE, pitch};
+
+/// What [`Reading::checks`] checks.
+pub const CHECKS: [&str; 5] = ["colour", "shape", "motion", "pitch", "onsets"];
 
 /// What a clip shows.
 #[derive(Clone, Debug)]
@@ -34,6 +37,28 @@ impl Reading {
         Some((shape, size, off((shape, size))))
     }
 
+    /// Whether the clip of `seconds` shows what was asked, by [`CHECKS`]; `None` where nothing was asked: a motion without
+    /// contacts has no onsets.
+    pub fn checks(&self, asked: &Attributes, seconds: f64) -> [Option<bool>; 5] {
+        let note = pitch(asked.shape, asked.size);
+        let is_silent = asked.motion == Motion::Rest;
+        let is_in_tune = match self.pitch {
+            None => is_silent,
+            Some(heard) => !is_silent && (12.0 * (heard / note).log2()).abs() < 0.5,
+        };
+        let onsets = asked
+            .motion
+            .has_contacts()
+            .then(|| !self.contacts.is_empty() && self.is_in_time(seconds));
+        [
+            Some(self.colour == Some(asked.colour)),
+            Some(self.shape == Some(asked.shape)),
+            Some(self.motion == Some(asked.motion)),
+            Some(is_in_tune),
+            onsets,
+        ]
+    }
+
     /// Whether every contact is heard within a frame, and nothing is heard without one; contacts in the last frames of a
     /// clip of `seconds` do not count, since nobody can see or hear them out.
     pub fn is_in_time(&self, seconds: f64) -> bool {
@@ -60,6 +85,8 @@ struct Blob {
     y: f64,
     /// Mean red, green, blue of its inner pixels.
     rgb: [f64; 3],
+    /// Mean difference of its inner pixels from the ground, of the channel that differs most.
+    contrast: f64,
     /// Radius of the outline by direction, over the mean radius, and whether the middle is empty.
     outline: [f64; DIRECTIONS],
     is_hollow: bool,
@@ -81,6 +108,7 @@ pub fn read(frames: &[u8], side: usize, sound: &[f32]) -> Reading {
         .iter()
         .map(|frame| blob(frame, side, &ground))
         .collect();
+    let blobs = whole(blobs);
     let (motion, contacts) = motion(&blobs);
     let (pitch, onsets) = hear(sound);
     Reading {
@@ -91,6 +119,18 @@ pub fn read(frames: &[u8], side: usize, sound: &[f32]) -> Reading {
         onsets,
         contacts,
     }
+}
+
+/// The blobs without those that are half there: of less than this part of the strongest one's contrast.
+fn whole(blobs: Vec<Option<Blob>>) -> Vec<Option<Blob>> {
+    const PART: f64 = 0.55;
+    let strongest = blobs.iter().flatten().map(|b| b.contrast);
+    let strongest = strongest.fold(0.0, f64::max);
+    let is_whole = |b: &Blob| b.contrast > PART * strongest;
+    blobs
+        .into_iter()
+        .map(|blob| blob.filter(is_whole))
+        .collect()
 }
 
 /// The ground's grey by row: the median over frames and columns, since the subject covers less than half of a row at most
@@ -147,8 +187,8 @@ fn blob(frame: &[u8], side: usize, ground: &[f64]) -> Option<Blob> {
         .fold((0.0, 0.0), |(x, y), p| (x + p.0, y + p.1));
     let (x, y) = (x / count, y / count);
     let mut rgb = [0.0; 3];
-    let mut inner = 0.0;
-    for row in 1..side - 1 {
+    let (mut inner, mut contrast) = (0.0, 0.0);
+    for (row, &grey) in ground.iter().enumerate().take(side - 1).skip(1) {
         for col in 1..side - 1 {
             let at = row * side + col;
             if [at, at - 1, at + 1, at - side, at + side]
@@ -156,6 +196,11 @@ fn blob(frame: &[u8], side: usize, ground: &[f64]) -> Option<Blob> {
                 .all(|&i| mask[i])
             {
                 inner += 1.0;
+                let off = |&c: &u8| (f64::from(c) - grey).abs();
+                contrast += frame[3 * at..3 * at + 3]
+                    .iter()
+                    .map(off)
+                    .fold(0.0, f64::max);
                 for (sum, &c) in rgb.iter_mut().zip(&frame[3 * at..3 * at + 3]) {
                     *sum += f64::from(c);
                 }
@@ -193,6 +238,7 @@ fn blob(frame: &[u8], side: usize, ground: &[f64]) -> Option<Blob> {
         x: x / side as f64,
         y: y / side as f64,
         rgb: rgb.map(|c| c / f64::max(inner, 1.0)),
+        contrast: contrast / f64::max(inner, 1.0),
         outline,
         is_hollow: hits.count() <= 3,
         is_cut: edge,
@@ -306,38 +352,72 @@ fn motion(blobs: &[Option<Blob>]) -> (Option<Motion>, Vec<f64>) {
     (Some(Motion::Rest), Vec::new())
 }
 
-/// When a subject that moves `along` a line reaches the place where it stays, at the speed of its first frames.
+/// When a subject that moves `along` a line reaches the place where it stays: where the line through the frames on its way
+/// meets the place of the last ones.
 fn arrival(seen: &[(f64, &Blob)], along: fn(&Blob) -> f64) -> Option<f64> {
-    /// Frames whose speed counts.
-    const START: usize = 8;
-    let (first, end) = (along(seen[0].1), along(seen[seen.len() - 1].1));
-    let (time, blob) = seen.get(START - 1)?;
-    let per_second = (along(blob) - first) / (time - seen[0].0);
-    let is_short = |b: &Blob| (along(b) - end).abs() > 0.02 * (first - end).abs();
-    let (time, before) = seen.iter().rev().find(|(_, b)| is_short(b))?;
-    let left = (end - along(before)) / per_second;
-    (left >= 0.0).then_some(time + left)
+    /// Frames that show where it stays.
+    const STAYS: usize = 9;
+    let first = along(seen[0].1);
+    let mut last: Vec<f64> = seen
+        .iter()
+        .rev()
+        .take(STAYS)
+        .map(|(_, b)| along(b))
+        .collect();
+    last.sort_by(f64::total_cmp);
+    let end = last[last.len() / 2];
+    let done = |b: &Blob| (along(b) - first) / (end - first);
+    let is_on_its_way = |(_, b): &&(f64, &Blob)| done(b) < 0.9;
+    let way: Vec<(f64, f64)> = seen
+        .iter()
+        .take_while(is_on_its_way)
+        .map(|(time, b)| (*time, done(b)))
+        .collect();
+    let count = way.len() as f64;
+    let sum = |of: fn(&(f64, f64)) -> f64| way.iter().map(of).sum::<f64>();
+    let (times, parts) = (sum(|p| p.0), sum(|p| p.1));
+    let spread = count * sum(|p| p.0 * p.0) - times * times;
+    let per_second = (count * sum(|p| p.0 * p.1) - times * parts) / spread;
+    let arrives = (1.0 - (parts - per_second * times) / count) / per_second;
+    (way.len() > 2 && per_second > 0.0).then_some(arrives)
 }
 
-/// Times at which the subject is lowest between two ways down and up, between frames where two parabolas would meet.
+/// Times at which the subject is lowest between a way down and a way up: the middles about which the frames before and
+/// behind are most alike.
 fn turns(seen: &[(f64, &Blob)]) -> Vec<f64> {
-    let y = |i: usize| seen[i].1.y;
-    let bottom = (0..seen.len()).map(y).fold(f64::MIN, f64::max);
-    let top = (0..seen.len()).map(y).fold(f64::MAX, f64::min);
-    let mut times = Vec::new();
-    for three in seen.windows(3) {
-        let [before, here, behind] = [0, 1, 2].map(|i| three[i].1.y);
-        let time = three[1].0;
-        let is_low = here >= before && here > behind && here > bottom - 0.35 * (bottom - top);
-        if is_low && times.last().is_none_or(|last| time - last > 0.2) {
-            // Lines through the frames before and behind meet at the contact.
-            let (down, up) = (here - before, here - behind);
-            let off = if down > up {
-                0.5 * (1.0 - up / down)
-            } else {
-                -0.5 * (1.0 - down / up)
+    /// Frames on either side that it falls and rises in.
+    const SIDE: usize = 9;
+    /// Frames on either side that are compared.
+    const ALIKE: usize = 4;
+    let y: Vec<f64> = seen.iter().map(|(_, b)| b.y).collect();
+    let bottom = y.iter().copied().fold(f64::MIN, f64::max);
+    let top = y.iter().copied().fold(f64::MAX, f64::min);
+    let high = |part: &[f64]| part.iter().copied().fold(f64::MAX, f64::min);
+    // Between frames along a line.
+    let at = |place: f64| -> f64 {
+        let place = place.clamp(0.0, (y.len() - 1) as f64);
+        let (before, part) = (place.floor() as usize, place.fract());
+        let behind = (before + 1).min(y.len() - 1);
+        y[before] + part * (y[behind] - y[before])
+    };
+    let mut times: Vec<f64> = Vec::new();
+    for i in 1..y.len() - 1 {
+        let deep = y[i] - 0.3 * (bottom - top);
+        let is_low = y[i] >= y[i - 1]
+            && y[i] > y[i + 1]
+            && y[i] > bottom - 0.35 * (bottom - top)
+            && high(&y[i.saturating_sub(SIDE)..i]) < deep
+            && high(&y[i + 1..(i + 1 + SIDE).min(y.len())]) < deep;
+        if is_low && times.last().is_none_or(|last| seen[i].0 - last > 0.2) {
+            let unlike = |middle: f64| -> f64 {
+                let pairs = (1..=ALIKE).map(|d| at(middle - d as f64) - at(middle + d as f64));
+                pairs.map(|off| off * off).sum()
             };
-            times.push(time + off / FPS);
+            let middles = (-16..=16).map(|part| i as f64 + f64::from(part) / 16.0);
+            let middle = middles.min_by(|&a, &b| unlike(a).total_cmp(&unlike(b)));
+            let middle = middle.unwrap_or(i as f64);
+            // All frames show the subject, or this would be a blink: they are evenly spaced.
+            times.push(seen[0].0 + middle / FPS);
         }
     }
     times

@@ -7,35 +7,61 @@ use crate::scene::{Motion, Scene, Shape, Size};
 /// Samples a second, the pipeline's clock: 2048 for each latent of 25 a second.
 pub const RATE: f64 = 51_200.0;
 
-/// The note of a subject, hertz: its shape's on a pentatonic scale, an octave lower with each size.
+/// The note of a subject, hertz: its shape's on a pentatonic scale, an octave lower with each size. Every note is a
+/// multiple of [`FPS`], so that it is at the same phase wherever a latent begins.
 pub fn pitch(shape: Shape, size: Size) -> f64 {
-    let semitones = match shape {
-        Shape::Ball => 0.0,
-        Shape::Square => 2.0,
-        Shape::Triangle => 4.0,
-        Shape::Star => 7.0,
-        Shape::Ring => 9.0,
+    let lowest = match shape {
+        Shape::Ball => 200.0,
+        Shape::Square => 225.0,
+        Shape::Triangle => 250.0,
+        Shape::Star => 300.0,
+        Shape::Ring => 350.0,
     };
-    let octave = match size {
-        Size::Small => 880.0,
-        Size::Medium => 440.0,
-        Size::Large => 220.0,
-    };
-    octave * (semitones / 12.0_f64).exp2()
+    match size {
+        Size::Small => 4.0 * lowest,
+        Size::Medium => 2.0 * lowest,
+        Size::Large => lowest,
+    }
 }
 
 /// Strengths of the harmonics of a shape.
 fn timbre(shape: Shape) -> &'static [f64] {
     match shape {
         Shape::Ball => &[1.0, 0.15],
-        Shape::Square => &[1.0, 0.0, 0.35, 0.0, 0.2],
-        Shape::Triangle => &[1.0, 0.5, 0.33, 0.25],
-        Shape::Star => &[1.0, 0.1, 0.5, 0.1, 0.1, 0.3],
-        Shape::Ring => &[1.0, 0.7, 0.1, 0.4],
+        Shape::Square => &[1.0, 0.0, 0.35],
+        Shape::Triangle => &[1.0, 0.5, 0.3],
+        Shape::Star => &[1.0, 0.1, 0.5],
+        Shape::Ring => &[1.0, 0.7],
     }
 }
 
-/// `count` samples, left and right of each in turn, within +-1. The sound comes from where the subject is.
+/// How loud a scene is at `time`, 0 to 1.
+pub fn level(scene: &Scene, time: f64) -> f64 {
+    match scene.attributes.motion {
+        Motion::Rest => 0.0,
+        Motion::Spin | Motion::Grow => {
+            // In and out within a tenth of a second, so that nothing clicks.
+            0.35 * (time.min(scene.seconds - time) * 10.0).clamp(0.0, 1.0)
+        }
+        _ => {
+            let contacts = scene.contacts();
+            let strike = contacts.iter().rev().find(|&&contact| contact <= time);
+            strike.map_or(0.0, |contact| {
+                let since = time - contact;
+                0.7 * (since / 0.003).min(1.0) * (-since / 0.11).exp()
+            })
+        }
+    }
+}
+
+/// What of the sound is heard left and right at `time`: it comes from where the subject is.
+pub fn sides(scene: &Scene, time: f64) -> [f64; 2] {
+    let right = scene.pose(time).x.clamp(0.0, 1.0);
+    let angle = TAU / 4.0 * (0.15 + 0.7 * right);
+    [angle.cos(), angle.sin()]
+}
+
+/// `count` samples, left and right of each in turn, within +-1.
 pub fn samples(scene: &Scene, count: usize) -> Vec<f32> {
     let attributes = scene.attributes;
     let note = pitch(attributes.shape, attributes.size);
@@ -48,31 +74,13 @@ pub fn samples(scene: &Scene, count: usize) -> Vec<f32> {
             .sum::<f64>()
             / sum
     };
-    let contacts = scene.contacts();
-    let mut samples = Vec::with_capacity(2 * count);
-    for i in 0..count {
+    let at = |i: usize| {
         let time = i as f64 / RATE;
-        let value = match attributes.motion {
-            Motion::Rest => 0.0,
-            Motion::Spin | Motion::Grow => {
-                // In and out within a tenth of a second, so that nothing clicks.
-                let held = (time.min(scene.seconds - time) * 10.0).clamp(0.0, 1.0);
-                0.35 * held * wave(time)
-            }
-            _ => {
-                let strike = contacts.iter().rev().find(|&&contact| contact <= time);
-                strike.map_or(0.0, |contact| {
-                    let since = time - contact;
-                    0.7 * (since / 0.003).min(1.0) * (-since / 0.11).exp() * wave(since)
-                })
-            }
-        };
-        let right = scene.pose(time).x.clamp(0.0, 1.0);
-        let angle = TAU / 4.0 * (0.15 + 0.7 * right);
-        samples.push((value * angle.cos()) as f32);
-        samples.push((value * angle.sin()) as f32);
-    }
-    samples
+        let level = level(scene, time);
+        let value = if level > 0.0 { level * wave(time) } else { 0.0 };
+        sides(scene, time).map(|side| (value * side) as f32)
+    };
+    (0..count).flat_map(at).collect()
 }
 
 /// The mean of both channels, as the reader wants it.

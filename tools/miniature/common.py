@@ -34,6 +34,7 @@ def arguments(about, **more):
     parser.add_argument("--side", type=int, default=96, help="pixels of a side of a frame")
     parser.add_argument("--rate", type=float, default=more.pop("rate"), help="largest learning rate")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="begin with the folder's weights instead of random ones")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     for name, (value, text) in more.items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help=text)
@@ -88,10 +89,13 @@ def padded(latents, channels, axis):
     return torch.nn.functional.pad(latents, pad)
 
 
-def start(folder, name, seed):
-    """A network's tensors as they are before training: products with deviation 1 / sqrt(inputs), biases zero, the last
-    layer of each residual branch zero, so that the first steps are those of a shallow network."""
-    weights, config = networks.load(folder, name)
+def start(options, name, seed):
+    """A network's tensors as they are before training. With --keep those of the folder, which are the trained ones of
+    the program that wrote it. Else random ones: products with deviation 1 / sqrt(inputs), biases zero, the last layer
+    of each residual branch zero, so that the first steps are those of a shallow network."""
+    weights, config = networks.load(options.model, name)
+    if options.keep:
+        return weights, config
     generator = torch.Generator().manual_seed(seed)
     for key, tensor in weights.items():
         if key.endswith("rope.bands"):

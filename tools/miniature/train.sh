@@ -5,6 +5,7 @@
 # dit export.
 #
 #   OPTIONS="--minutes 200" tools/miniature/train.sh
+#   OPTIONS="--minutes 30 --keep" tools/miniature/train.sh     # goes on from the weights in the program
 #   STEPS="video" OPTIONS="--side 64" tools/miniature/train.sh
 #
 # Everything lies in out/miniature: checkpoints (*.pt) and of each network steps, seconds and figures (*.json). The step

@@ -29,7 +29,7 @@ def main():
     options = arguments(__doc__, steps=3000, batch=16, rate=3e-3, **more)
     options.side = 32
     torch.manual_seed(options.seed)
-    weights, _ = start(options.model, "audio", options.seed)
+    weights, _ = start(options, "audio", options.seed)
     decoder = {k: v.to(options.device) for k, v in weights.items() if ".decoder." in k}
     run = Run("audio", options, {"player": decoder})
     source = clips(options, "as", 2 * 10**7 + run.step * options.batch)

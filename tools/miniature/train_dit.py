@@ -71,8 +71,8 @@ def main():
     more = {"own": (16, "how many clips of a batch go on from the network's own estimate, as they do in the sampler")}
     options = arguments(__doc__, steps=5700, batch=32, rate=1.5e-3, **more)
     torch.manual_seed(options.seed)
-    text, text_config = start(options.model, "text", options.seed)
-    dit, dit_config = start(options.model, "dit", options.seed + 1)
+    text, text_config = start(options, "text", options.seed)
+    dit, dit_config = start(options, "dit", options.seed + 1)
     bands = dit.pop("adapter.rope.bands").to(options.device)
     groups = {
         "text": {k: v.to(options.device) for k, v in text.items()},

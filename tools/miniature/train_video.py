@@ -31,7 +31,7 @@ def main():
     more = {"blur": (0.7, "noise on the latents: what the denoising network gives is never exact")}
     options = arguments(__doc__, steps=4700, batch=8, rate=2e-3, **more)
     torch.manual_seed(options.seed)
-    weights, config = start(options.model, "video", options.seed)
+    weights, config = start(options, "video", options.seed)
     run = Run("video", options, {"decoder": {k: v.to(options.device) for k, v in weights.items()}})
     source = clips(options, "vf", 10**7 + run.step * options.batch)
     kind = options.device.split(":")[0]

@@ -408,7 +408,7 @@ fn verify_replays_what_is_in_the_program() {
     let scratch = Scratch::new("verify");
     let all = scratch.run(&["verify"]);
     assert!(
-        all.code == 0 && all.out.contains("23 passed, 0 failed, on cpu"),
+        all.code == 0 && all.out.contains("25 passed, 0 failed, on cpu"),
         "{all:?}"
     );
 

@@ -222,6 +222,7 @@ fn every_kind_of_error_has_its_code_and_leaves_nothing() {
         (2, &["generate", "x", "--audio", "file"]),
         (2, &["generate", "x", "--scale", "0"]),
         (2, &["generate", "x", "--size", "256p", "--scale", "9"]),
+        (2, &["generate", "x", "--scale", "18446744073709551615"]),
         (3, &["generate", "x", "--text-features", "none.safetensors"]),
         (3, &["verify", "none"]),
         (3, &["verify", "."]),

@@ -274,12 +274,14 @@ fn limits_of_the_miniature(request: &Request, progress: &dyn Progress) -> Result
         let words = unknown.join(", ");
         progress.notice(&format!("words that the miniature does not know: {words}"));
     }
-    let job = request::resolve(request, miniature::DEFAULTS, None)?;
+    let resolve = |request| request::resolve(request, miniature::DEFAULTS, None);
+    let (job, usual) = (resolve(request)?, resolve(&Request::default())?);
     let seconds = request.seconds.unwrap_or(miniature::DEFAULTS.seconds);
-    if job.grid() != miniature::GRID {
-        let (width, height) = job.pixels();
+    if job.grid() != usual.grid() {
+        let ((width, height), (w, h)) = (job.pixels(), usual.pixels());
         progress.notice(&format!(
-            "the miniature was trained at 96x96 and 2 seconds; {width}x{height} and {seconds} seconds are beyond that"
+            "the miniature was trained at {w}x{h} and {} seconds; {width}x{height} and {seconds} seconds are beyond that",
+            miniature::DEFAULTS.seconds
         ));
     }
     let parts = [

@@ -18,8 +18,8 @@ const PAPER: [u8; 3] = [18, 18, 20];
 const INK: [u8; 3] = [120, 190, 255];
 const AXIS: [u8; 3] = [70, 70, 76];
 
-/// Draws `clip` and writes the picture to `path` as PNG. Each frame stands for the part of the clip that begins with it;
-/// the waveform below is the loudest sample, up and down, of each column's time, of both channels.
+/// Draws `clip` and writes the picture to `path` as PNG. Each frame stands for the part of the clip that begins with
+/// it; the waveform below is the loudest sample, up and down, of each column's time, of both channels.
 ///
 /// # Errors
 /// If `path` cannot be written.

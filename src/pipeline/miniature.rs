@@ -1,9 +1,10 @@
-//! The built-in miniature: the whole architecture at tiny widths, trained on a small world of shapes that move and sound.
+//! The built-in miniature: the whole architecture at tiny widths, trained on a small world of shapes that move and
+//! sound.
 //!
-//! Its sizes are written in the files that the published model has, and its weights lie in such files, so it is also the
-//! smallest example of the format: `gallop synth --config miniature` writes them into a folder that `--model` takes.
-//! Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights made at
-//! start, and what they give is noise. `tools/miniature` is how they were trained and on what.
+//! Its sizes are written in the files that the published model has, and its weights lie in such files, so it is also
+//! the smallest example of the format: `gallop synth --config miniature` writes them into a folder that `--model`
+//! takes. Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights
+//! made at start, and what they give is noise. `tools/miniature` is how they were trained and on what.
 
 use super::{
     model::network_of,
@@ -12,11 +13,10 @@ use super::{
 };
 use crate::{
     Result,
-    plan::Grid,
     weights::{Component, Safetensors, Synthetic, Variant},
 };
 
-/// What it makes when nothing is asked: a clip of seconds on two cores.
+/// What it makes when nothing is asked, and was trained on: a clip of seconds on two cores.
 pub const DEFAULTS: Defaults = Defaults {
     size: Size::Exact(96, 96),
     scale: 4,
@@ -145,23 +145,17 @@ pub const MANIFEST: &str = r#"{
 }
 "#;
 
-/// Its tokenizer: 2000 pieces of the published tokenizer's structure, with a piece for every byte.
+/// Its tokenizer: 3000 pieces of the published tokenizer's structure, with a piece for every byte.
 pub const TOKENIZER: &[u8] = include_bytes!("miniature/tokenizer.json");
-
-/// The latent grid of the clips that it was trained on: those of [`DEFAULTS`].
-pub const GRID: Grid = Grid {
-    frames: 13,
-    height: 6,
-    width: 6,
-};
 
 /// What is made when no prompt is given.
 pub const PROMPT: &str = "A big red ball bounces on a floor.";
 
 /// What it can show, for people.
-pub const ABOUT: &str = "it shows one ball, square, triangle, star or ring, small or big, in red, orange, yellow, green, \
-blue, purple, pink or white, that bounces, slides left, right, up or down, spins, grows, blinks or rests on a dark, a \
-grey or a two-tone ground, and is heard; prompts in English, Mandarin, Cantonese, Japanese, Korean, German or French";
+pub const ABOUT: &str = "it shows one ball, square, triangle, star or ring, small or big, in red, orange, yellow, \
+green, blue, purple, pink or white, that bounces, slides left, right, up or down, spins, grows, blinks or rests on a \
+dark, a grey or a two-tone ground, and is heard; prompts in English, Mandarin, Cantonese, Japanese, Korean, German or \
+French";
 
 /// Published files of its trained parts. Of the audio autoencoder the decoder is enough.
 fn file(part: Component) -> Option<&'static [u8]> {

@@ -233,8 +233,8 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
     let (width, height) = sr.map_or(base, |(_, size)| size);
     let usual = request.size.map_or(defaults.scale, |_| 1);
     let scale = request.scale.unwrap_or(usual);
-    if scale == 0 || scale * width > WIDTH_MAX || scale * height > HEIGHT_MAX {
-        let most = (WIDTH_MAX / width).min(HEIGHT_MAX / height);
+    let most = (WIDTH_MAX / width).min(HEIGHT_MAX / height);
+    if !(1..=most).contains(&scale) {
         let problem = format!("must be 1 to {most} for a clip of {width}x{height}; given {scale}");
         return Err(Error::request("--scale", problem));
     }

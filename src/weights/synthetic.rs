@@ -3,7 +3,8 @@
 //! `key = fnv1a64(name) ^ mix(seed)`, and element `i` is `offset + scale * u` with `u` in (-1, 1) from the
 //! upper 24 bits of `mix(key + (i + 1) * GOLDEN)`, evaluated in f64 and rounded once to f32, then to the stored
 //! type. So any element can be made alone, in any order, on any machine. Offsets and scales per network are in
-//! [`rule`].
+//! [`rule`]. Tensors of another checkpoint can take the place of some ([`Synthetic::with`]): those of a network that
+//! was trained in part.
 
 use std::{
     collections::BTreeMap,

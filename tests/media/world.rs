@@ -1,8 +1,8 @@
-//! Clips of the miniature's world through our encoders, and what the reader then sees and hears in the file.
+//! Clips of the miniature's world, enlarged and encoded as the program does it, and what the reader then sees and hears in the file.
 
 use std::{fs, path::Path};
 
-use gallop::media::{Clip, EncodeOptions, open_voice, resample_sinc};
+use gallop::media::{Clip, EncodeOptions, enlarge, open_voice, resample_sinc};
 use rayon::prelude::*;
 use world::{
     picture::frame,
@@ -19,7 +19,9 @@ use crate::{
     scratch::Scratch,
 };
 
-const SIDE: usize = 128;
+/// Pixels of a side as drawn, which are the miniature's, and in the file.
+const DRAWN: usize = 96;
+const SIDE: usize = 192;
 const FRAMES: usize = 49;
 const CLIPS: u64 = 100;
 
@@ -36,7 +38,8 @@ fn scene(index: u64) -> Scene {
 fn through_a_file(folder: &Scratch, index: u64) -> Reading {
     let scene = scene(index);
     let mut frames = Vec::new();
-    (0..FRAMES).for_each(|index| frame(&scene, index, SIDE, &mut frames));
+    (0..FRAMES).for_each(|index| frame(&scene, index, DRAWN, &mut frames));
+    let frames = enlarge(&frames, (DRAWN, DRAWN), SIDE / DRAWN);
     let samples = sound::samples(&scene, 2048 * FRAMES);
     let channel = |index: usize| {
         let one: Vec<f32> = samples.iter().skip(index).step_by(2).copied().collect();

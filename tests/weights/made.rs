@@ -325,3 +325,32 @@ fn an_interrupted_writing_leaves_no_file() {
     assert!(matches!(result, Err(Error::Interrupted)));
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn given_tensors_take_the_place_of_made_ones() {
+    let scratch = Scratch::new("given");
+    let wants = tiny();
+    let made = |wants: &[Want], seed| Synthetic::new(Network::Dit, wants, seed).unwrap();
+    // A file of some tensors, with values of another seed.
+    let file = |name: &str, wants: &[Want]| {
+        let folder = scratch.path().join(name);
+        let written = made(wants, 9).write(&folder, u64::MAX, &mut |_, _| true);
+        written.unwrap();
+        Box::new(Safetensors::open(&folder).unwrap())
+    };
+    let both = made(&wants, 5).with(file("some", &wants[3..6])).unwrap();
+    for (i, want) in wants.iter().enumerate() {
+        let seed = if (3..6).contains(&i) { 9 } else { 5 };
+        let expected = made(&wants, seed).load(&want.name).unwrap();
+        let found = both.load(&want.name).unwrap();
+        assert_eq!(found.bytes(), expected.bytes(), "{}", want.name);
+    }
+
+    let name = &wants[0].name;
+    let narrow = [Want::new(name, [33, 16], DType::Bf16)];
+    let foreign = [Want::new("final_norm_audio.weight", [101], DType::F32)];
+    let refused = |kind, wants| refusal(made(&tiny(), 5).with(file(kind, wants)));
+    assert_says(&refused("narrow", &narrow), &[name, "[33, 17]", "[33, 16]"]);
+    let says = ["final_norm_audio.weight", "not of this network"];
+    assert_says(&refused("foreign", &foreign), &says);
+}

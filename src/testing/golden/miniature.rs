@@ -18,8 +18,8 @@ impl Progress for Silent {
 }
 
 /// Compares the channels that mean something with the case's. As much may they be off as the index says: one and a
-/// half times what the reference's roundings change. On a CPU that multiplies by the instructions that the case was made with, all bits must
-/// be the same.
+/// half times what the reference's roundings change. On a CPU that multiplies by the instructions that the case was
+/// made with, all bits must be the same.
 pub(super) fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let request = request(case.field("prompt")?, case.field("seed")?);
     let context = Context::new(executor);
@@ -115,6 +115,23 @@ mod tests {
             let passes = checks.iter().all(|check| check.verdict() == Verdict::Pass);
             assert!(passes, "{checks:?}");
         }
+    }
+
+    /// By more than ten times what rounding changes, which is half a hundredth.
+    #[test]
+    fn seeds_differ_and_the_same_seed_does_not() {
+        let make = |seed| {
+            let request = request("A small green star bounces.".into(), seed);
+            let context = Context::new(&Cpu);
+            pipeline::latents(&context, &Model::miniature(), &request, &Silent).unwrap()
+        };
+        let made = [1, 2, 3, 1].map(make);
+        let video = |index: usize| meant(&made[index].video, VIDEO);
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            let off = relative_l2(&video(a), &video(b));
+            assert!(off > 0.05, "{a} {b}: {off}");
+        }
+        assert_eq!(pipeline::hash(&made[0]), pipeline::hash(&made[3]));
     }
 
     fn write() {

@@ -1,11 +1,11 @@
 //! The latents of a scene: what the decoders draw and play from, and what the denoising network learns to make.
 //!
-//! They are written down rather than learned by an encoder. Of the picture, by cell of 16 x 16 pixels and four frames: the
-//! distance to the subject's edge at four places of the cell in each frame; what is the same everywhere: how far the
-//! subject has turned, its colour, its shape, the ground; and where the cell is, without which a decoder that doubles
-//! pictures by repeating pixels could not tell the four places apart. Of the sound, by 2048 samples: how loud it is at four times on
-//! either side, and which shape and size of subject it is the note of. The other channels are unused and zero.
-//! Channels are scaled to mean 0 and deviation 1 over many clips.
+//! They are written down rather than learned by an encoder. Of the picture, by cell of 16 x 16 pixels and four
+//! frames: the distance to the subject's edge at four places of the cell in each frame; what is the same everywhere:
+//! how far the subject has turned, its colour, its shape, the ground; and where the cell is, without which a decoder
+//! that doubles pictures by repeating pixels could not tell the four places apart. Of the sound, by 2048 samples: how
+//! loud it is at four times on either side, and which shape and size of subject it is the note of. The other channels
+//! are unused and zero. Channels are scaled to mean 0 and deviation 1 over many clips.
 
 use crate::{
     picture::distance,

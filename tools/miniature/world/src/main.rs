@@ -2,7 +2,7 @@
 //!
 //!   world stream PARTS SEED FIRST COUNT SIDE FRAMES   clips to standard output, see [`stream`]
 //!   world words                                       every word and phrase of the prompts, one a line
-//!   world score SEED COUNT SIDE FRAMES          how often the reader is right about clips as drawn
+//!   world score SEED COUNT SIDE FRAMES                how often the reader is right about clips as drawn
 
 use std::{
     io::{BufWriter, Write},
@@ -91,8 +91,8 @@ fn pixels(scene: &Scene, side: usize, frames: usize) -> Vec<u8> {
 
 /// One record a clip, little-endian, of what `parts` names, in this order: `v` video latents
 /// `[latents::VIDEO, T, side / 16, side / 16]` f32, `a` audio latents `[frames + 2, latents::AUDIO]` f32, `f` frames
-/// `[frames, side, side, 3]` u8, `s` samples `[2048 (frames + 2), 2]` f32, `p` seven prompts, each as a u32 of its bytes
-/// and those. Combinations that are held out never occur.
+/// `[frames, side, side, 3]` u8, `s` samples `[2048 (frames + 2), 2]` f32, `p` seven prompts, each as a u32 of its
+/// bytes and those. Combinations that are held out never occur.
 fn stream(
     parts: &str,
     seed: u64,

@@ -37,8 +37,8 @@ impl Reading {
         Some((shape, size, off((shape, size))))
     }
 
-    /// Whether the clip of `seconds` shows what was asked, by [`CHECKS`]; `None` where nothing was asked: a motion without
-    /// contacts has no onsets.
+    /// Whether the clip of `seconds` shows what was asked, by [`CHECKS`]; `None` where nothing was asked: a motion
+    /// without contacts has no onsets.
     pub fn checks(&self, asked: &Attributes, seconds: f64) -> [Option<bool>; 5] {
         let note = pitch(asked.shape, asked.size);
         let is_silent = asked.motion == Motion::Rest;
@@ -59,8 +59,8 @@ impl Reading {
         ]
     }
 
-    /// Whether every contact is heard within a frame, and nothing is heard without one; contacts in the last frames of a
-    /// clip of `seconds` do not count, since nobody can see or hear them out.
+    /// Whether every contact is heard within a frame, and nothing is heard without one; contacts in the last frames of
+    /// a clip of `seconds` do not count, since nobody can see or hear them out.
     pub fn is_in_time(&self, seconds: f64) -> bool {
         let early = |times: &[f64]| -> Vec<f64> {
             times
@@ -133,13 +133,12 @@ fn whole(blobs: Vec<Option<Blob>>) -> Vec<Option<Blob>> {
         .collect()
 }
 
-/// The ground's grey by row: the median over frames and columns, since the subject covers less than half of a row at most
-/// times.
+/// The ground's grey by row: the lower quartile of the pixels on both sides in all frames, since subjects are brighter
+/// than it and cover the sides at few times if at all.
 fn ground(frames: &[&[u8]], side: usize) -> Vec<f64> {
     let row = |row: usize| {
         let mut values: Vec<u8> = Vec::new();
         for frame in frames.iter().step_by(2) {
-            // The outer thirds, where a resting subject is least likely.
             let cols = (0..side).filter(|col| col * 4 < side || col * 4 >= 3 * side);
             // Of the brightest channel, since every colour is brighter than the ground there.
             values.extend(cols.map(|col| {
@@ -150,17 +149,7 @@ fn ground(frames: &[&[u8]], side: usize) -> Vec<f64> {
         values.sort_unstable();
         f64::from(values[values.len() / 4])
     };
-    let rows: Vec<f64> = (0..side).map(row).collect();
-    // A subject at rest may hide the ground of its rows: those are like the rows nearby.
-    let mut smooth = rows.clone();
-    for (i, value) in smooth.iter_mut().enumerate() {
-        let mut near = rows[i.saturating_sub(side / 4)..(i + side / 4).min(side)].to_vec();
-        near.sort_by(f64::total_cmp);
-        if *value > near[near.len() / 4] + CONTRAST {
-            *value = near[near.len() / 4];
-        }
-    }
-    smooth
+    (0..side).map(row).collect()
 }
 
 fn blob(frame: &[u8], side: usize, ground: &[f64]) -> Option<Blob> {
@@ -352,8 +341,8 @@ fn motion(blobs: &[Option<Blob>]) -> (Option<Motion>, Vec<f64>) {
     (Some(Motion::Rest), Vec::new())
 }
 
-/// When a subject that moves `along` a line reaches the place where it stays: where the line through the frames on its way
-/// meets the place of the last ones.
+/// When a subject that moves `along` a line reaches the place where it stays: where the line through the frames on
+/// its way meets the place of the last ones.
 fn arrival(seen: &[(f64, &Blob)], along: fn(&Blob) -> f64) -> Option<f64> {
     /// Frames that show where it stays.
     const STAYS: usize = 9;

@@ -40,9 +40,9 @@ constexpr int STAGES = 2;
 constexpr int KEPT = 4;       // k is loaded at most three steps ahead of the softmax
 constexpr int CONSUMERS = 2;  // warpgroups of 64 rows
 constexpr int THREADS = 128 * (1 + CONSUMERS);
-// 32 * 128 + 240 * 256 of 65536 registers.
-constexpr int PRODUCER_REGISTERS = 32;
+constexpr int PRODUCER_REGISTERS = 24;
 constexpr int CONSUMER_REGISTERS = 240;
+static_assert(128 * (PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS) <= block_registers(THREADS));
 constexpr int SMEM_BYTES = 148480;  // of 232448
 
 // offset   bytes   what

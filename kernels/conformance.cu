@@ -298,10 +298,10 @@ K_EXPORT(phases)
 // y[384]: warpgroup 0 gives registers back, warpgroups 1 and 2 take them.
 K_KERNEL(384, 1) registers(int* y) {
     if (threadIdx.x < 128) {
-        register_dealloc<40>();
+        register_dealloc<24>();
         y[threadIdx.x] = threadIdx.x;
     } else {
-        register_alloc<232>();
+        register_alloc<240>();
         y[threadIdx.x] = 1000 + threadIdx.x;
     }
 }

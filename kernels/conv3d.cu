@@ -53,9 +53,9 @@ constexpr int HALVES = 2;
 constexpr int THREADS = 128 * (1 + CONSUMERS);
 constexpr int STORE_COLS = 64;  // 128 bytes
 constexpr int STORE_LINES = 4;  // of TILE_W positions: what one product makes
-// 40 * 128 + 232 * 256 of 65536 registers.
 constexpr int PRODUCER_REGISTERS = 40;
 constexpr int CONSUMER_REGISTERS = 232;
+static_assert(128 * (PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS) <= block_registers(THREADS));
 constexpr int SMEM_BYTES = 225408;  // of 232448
 constexpr int PACK_THREADS = 256;
 constexpr int WEIGHT_PITCH = 8;

@@ -29,9 +29,9 @@ constexpr int STAGES = 4;
 constexpr int CLUSTER = 2;    // blocks, one below the other
 constexpr int CONSUMERS = 2;  // warpgroups of 64 rows
 constexpr int THREADS = 128 * (1 + CONSUMERS);
-// 32 * 128 + 240 * 256 of 65536 registers.
-constexpr int PRODUCER_REGISTERS = 32;
+constexpr int PRODUCER_REGISTERS = 24;
 constexpr int CONSUMER_REGISTERS = 240;
+static_assert(128 * (PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS) <= block_registers(THREADS));
 constexpr int SMEM_BYTES = 229440;  // of 232448
 constexpr int SHARE_N = TILE_N / CLUSTER;  // rows of w that a block loads
 constexpr int ACC = TILE_N / 2;            // accumulators of a thread

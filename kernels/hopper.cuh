@@ -249,12 +249,14 @@ DEVICE void mbarrier_arrive_expect_tx(uint64_t* bar, uint32_t bytes) {
 #endif
 }
 
-// Arrives on the mbarrier at the same place in block `rank` of the cluster.
+// Arrives on the mbarrier at the same place in block `rank` of the cluster. It makes no writes of this
+// block visible there: told to, by .release.cluster, the compiler puts a fence of the whole GPU in
+// front, and all that waits behind these barriers is that shared memory has been read.
 DEVICE void mbarrier_arrive_cluster(uint64_t* bar, uint32_t rank) {
 #ifdef __CUDACC__
     asm volatile(
         "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n\t}" ::"r"(
+        "mbarrier.arrive.shared::cluster.b64 _, [there];\n\t}" ::"r"(
             shared_address(bar)),
         "r"(rank)
         : "memory");
@@ -465,6 +467,12 @@ DEVICE void wgmma_pin(float (&d)[COUNT]) {
 #endif
 }
 
+// Registers that a block of `threads` can share out: the compiler gives every thread the same
+// multiple of 8, and what is left of 65536 belongs to no block. Who waits for more waits forever.
+constexpr int block_registers(int threads) {
+    return 65536 / threads / 8 * 8 * threads;
+}
+
 // Gives registers of this warpgroup back until it holds `COUNT` per thread.
 template <int COUNT>
 DEVICE void register_dealloc() {
@@ -472,7 +480,7 @@ DEVICE void register_dealloc() {
 #ifdef __CUDACC__
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
 #else
-    emu::step();
+    emu::give_registers(COUNT);
 #endif
 }
 
@@ -483,7 +491,7 @@ DEVICE void register_alloc() {
 #ifdef __CUDACC__
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 #else
-    emu::step();
+    emu::take_registers(COUNT);
 #endif
 }
 

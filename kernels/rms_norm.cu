@@ -71,7 +71,7 @@ DEVICE void norm_run(Vec8 (&chunk)[CHUNKS], const In* x, const W* w, int lane, i
 template <int SHARING, class Out, class In, class W>
 DEVICE void rms_norm(Out* y, const In* x, const W* w, const int* ends, int rows, int runs, int cols,
                      int x_pitch, int y_pitch, float eps) {
-    const int run = (blockIdx.x * THREADS + threadIdx.x) / SHARING;
+    const int run = static_cast<int>((int64_t{blockIdx.x} * THREADS + threadIdx.x) / SHARING);
     const int lane = threadIdx.x % SHARING;
     const int row = run / runs, start = run % runs * cols;
     if (row >= rows) return;  // whole warps, and never in the rows kernels

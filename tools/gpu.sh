@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # What a GPU is asked for, as much as fits nine minutes, or a part of it:
 #
-#   tools/gpu.sh [GROUP...]      groups, in this order: look conformance compare golden clip bench rates torch
+#   tools/gpu.sh [GROUP...]      groups, in this order: look conformance first golden clip compare rates bench torch
 #
 # The machine with the GPU needs its driver and nothing else, no Rust either: build where nvcc is (tools/setup.sh cuda;
 # cargo build --release --locked), carry target/release/gallop and this tree there. A step that fails stops nothing.
 #
 # In $OUT (default out/gpu) afterwards: summary.json, table.txt (what is printed at the end), rates.jsonl and
-# torch.jsonl (kernels, one line each), log.txt (what every step printed) and steps.tar.gz (each step's own file).
-# The exit code is 1 if a step failed or was not run.
+# torch.jsonl (kernels, one line each), clocks.csv (of the GPU, twice a second), log.txt (what every step printed, and
+# when it began) and steps.tar.gz (each step's own file). They are of one call; the next one removes them. The exit code
+# is 1 if a step failed or was not run.
 #
 #   GALLOP   the program                   BUDGET  seconds for everything, 540
 #   DEVICE   cuda:0                        DRY=1   print the commands instead
@@ -19,7 +20,7 @@ out=${OUT:-out/gpu}
 device=${DEVICE:-cuda:0}
 budget=${BUDGET:-540}
 dry=${DRY:-0}
-known=(look conformance compare golden clip bench rates torch)
+known=(look conformance first golden clip compare rates bench torch)
 
 groups=("$@")
 [ ${#groups[@]} -gt 0 ] || groups=("${known[@]}")
@@ -35,10 +36,13 @@ if [ "$dry" != 1 ] && ! [ -x "$gallop" ]; then
 fi
 mkdir -p "$out" || exit 2
 steps=$(mktemp -d)
-trap 'rm -rf "$steps"' EXIT
+watch=
+trap 'rm -rf "$steps"; [ -z "$watch" ] || kill "$watch" 2>/dev/null' EXIT
 
 rows=()
 failed=0
+# Steps of this group that ran into their time; with two of them the rest of the group is left out.
+hung=0
 
 # The first number behind "WORD": in a file, or nothing.
 figure() {
@@ -84,17 +88,22 @@ step() {
         printf '%-28s %4s s  %s\n' "$name" "$most" "$*"
         return 0
     fi
-    if [ "$left" -lt 20 ]; then
-        rows+=("$name|not run, no time left|0|")
+    local why=
+    [ "$left" -ge 20 ] || why="no time left"
+    [ "$hung" -lt 2 ] || why="others hung"
+    if [ -n "$why" ]; then
+        rows+=("$name|not run, $why|0|")
         failed=1
         return 1
     fi
+    echo "== $name begins at $SECONDS s, $(date +%T)" >>"$out/log.txt"
     timeout -k 5 "$((left < most ? left : most))" "$@" >"$steps/$name.txt" 2>"$steps/$name.err"
     code=$?
     result=ok
     if [ $code != 0 ]; then
         result="exit $code"
         failed=1
+        [ $code != 124 ] && [ $code != 137 ] || hung=$((hung + 1))
         echo "== $name: exit $code"
         tail -n 4 "$steps/$name.err"
         tail -n 8 "$steps/$name.txt" | cut -c 1-300
@@ -123,6 +132,9 @@ step_with() {
 look() {
     step driver 20 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit --format=csv
     step doctor 30 "$gallop" doctor --json
+    # Kernels in the program, and a GPU that it takes.
+    step doctor-finds-a-gpu 5 grep -q 'running on .*(cuda:' "$steps/doctor.txt"
+    step program 5 sha256sum "$gallop"
 }
 
 # Do single instructions do what the emulator does? One at fault may take the device with it: then group by group.
@@ -136,30 +148,44 @@ conformance() {
     fi
 }
 
-# Is every kernel right? Op by op against the CPU: the miniature's networks, then the published widths.
+# Do the kernels that wait for each other end at all? One of each kind; a hang here is all that one needs to know.
+first() {
+    local kernels=("$gallop" bench --kernels --device "$device" --json --filter)
+    step first-product 20 "${kernels[@]}" "product/proj 4352x5120x5120, own bf16"
+    step first-product-fp8 20 "${kernels[@]}" "product/proj 4352x5120x5120, own fp8"
+    step first-attention 20 "${kernels[@]}" "attention/local of 4350"
+    step first-convolution 20 "${kernels[@]}" "convolution/64"
+}
+
+# Is every kernel right? Op by op against the CPU: the miniature's networks, then the published widths. A kernel that
+# fails is named.
 compare() {
     local tiny=(--size 64x64 --seconds 1 --device "$device" --all)
-    step compare-base 40 "$gallop" compare "${tiny[@]}"
-    step compare-guided 40 "$gallop" compare --variant base "${tiny[@]}"
+    export GALLOP_SYNC=1
+    step compare-base 25 "$gallop" compare "${tiny[@]}"
+    step compare-guided 25 "$gallop" compare --variant base "${tiny[@]}"
     step compare-sr 60 "$gallop" compare --stage sr --size 512x480 --seconds 1 --device "$device" --all
-    step compare-text 40 "$gallop" compare --stage text --device "$device" --all
-    step compare-decode 60 "$gallop" compare --stage decode "${tiny[@]}"
-    step compare-audio 40 "$gallop" compare --stage audio "${tiny[@]}"
-    step_with --precision compare-base-fp8 40 "$gallop" compare --precision fp8 "${tiny[@]}"
-    step compare-base-library 40 "$gallop" compare --gemm cublaslt "${tiny[@]}"
-    step_with --precision compare-fp8-library 40 "$gallop" compare --precision fp8 --gemm cublaslt "${tiny[@]}"
+    step compare-text 25 "$gallop" compare --stage text --device "$device" --all
+    step compare-decode 40 "$gallop" compare --stage decode "${tiny[@]}"
+    step compare-audio 25 "$gallop" compare --stage audio "${tiny[@]}"
+    step_with --precision compare-base-fp8 25 "$gallop" compare --precision fp8 "${tiny[@]}"
+    step compare-base-library 25 "$gallop" compare --gemm cublaslt "${tiny[@]}"
+    step_with --precision compare-fp8-library 25 "$gallop" compare --precision fp8 --gemm cublaslt "${tiny[@]}"
+    step compare-published-decode 60 "$gallop" compare --model published --stage decode "${tiny[@]}"
     step compare-published 100 "$gallop" compare --model published --layers 5 --text-tokens 160 "${tiny[@]}"
     step_with --precision compare-published-fp8 100 \
         "$gallop" compare --model published --layers 5 --text-tokens 160 --precision fp8 "${tiny[@]}"
+    unset GALLOP_SYNC
 }
 
 golden() {
     step verify 90 "$gallop" verify --device "$device" --json
-    # Of the large cases those that are in the tree.
+    # Of the large cases those that are in the tree: published widths, all 40 layers, fused steps.
     local file name
-    for file in tests/golden/dit/dit_*.safetensors; do
+    for file in tests/golden/dit/{dit_,e2e_,ops}*.safetensors tests/golden/vae/{turbo_,wan_,oob_}*.safetensors \
+        tests/golden/text/enc_*.safetensors; do
         name=$(basename "$file" .safetensors)
-        step "verify-${name//_/-}" 60 "$gallop" verify tests/golden/dit --filter "$name" --device "$device" --json
+        step "verify-${name//_/-}" 60 "$gallop" verify "${file%/*}" --filter "$name" --device "$device" --json
     done
 }
 
@@ -171,20 +197,23 @@ clip() {
     step clip-same-bytes 5 cmp "$steps/one.mp4" "$steps/two.mp4"
 }
 
-# How fast are the stages? Synthetic weights of the published sizes; a run is one step of the sampler.
+# How fast are the stages? Synthetic weights of the published sizes; a run is one step of the sampler. What streams makes
+# its weights on the host and comes last.
 bench() {
-    local made=("$gallop" bench --model published --device "$device" --json)
-    step base-256p 90 "${made[@]}" --stage base --size 256p --runs 8
-    step sr-1080p 150 "${made[@]}" --stage sr --size 1080p --runs 1
-    step_with --precision sr-1080p-fp8 150 "${made[@]}" --stage sr --size 1080p --runs 1 --precision fp8
-    step sr-540p 90 "${made[@]}" --stage sr --size 540p --runs 3
-    step_with --precision base-256p-fp8 90 "${made[@]}" --stage base --size 256p --runs 8 --precision fp8
-    step_with --precision sr-540p-fp8 90 "${made[@]}" --stage sr --size 540p --runs 3 --precision fp8
-    step_with --residency base-256p-streamed 90 "${made[@]}" --stage base --size 256p --runs 3 --residency streamed
-    step_with --residency sr-540p-streamed 90 "${made[@]}" --stage sr --size 540p --runs 2 --residency streamed
-    step base-256p-library 90 "${made[@]}" --stage base --size 256p --runs 8 --gemm cublaslt
-    step sr-540p-library 90 "${made[@]}" --stage sr --size 540p --runs 3 --gemm cublaslt
-    step decode-1080p 90 "${made[@]}" --stage decode --size 1080p --runs 1
+    local made=("$gallop" bench --model published --text-tokens 640 --device "$device" --json)
+    local base=("${made[@]}" --stage base --size 256p) small=("${made[@]}" --stage sr --size 540p)
+    local large=("${made[@]}" --stage sr --size 1080p)
+    step base-256p 90 "${base[@]}" --runs 8
+    step sr-540p 90 "${small[@]}" --runs 3
+    step decode-1080p 90 "${made[@]}" --stage decode --size 1080p --runs 3
+    step sr-1080p 240 "${large[@]}" --runs 1
+    step_with --precision base-256p-fp8 90 "${base[@]}" --runs 8 --precision fp8
+    step_with --precision sr-1080p-fp8 150 "${large[@]}" --runs 1 --precision fp8
+    step_with --precision sr-540p-fp8 90 "${small[@]}" --runs 3 --precision fp8
+    step base-256p-library 90 "${base[@]}" --runs 8 --gemm cublaslt
+    step sr-540p-library 90 "${small[@]}" --runs 3 --gemm cublaslt
+    step_with --residency base-256p-streamed 90 "${base[@]}" --runs 3 --residency streamed
+    step_with --residency sr-540p-streamed 90 "${small[@]}" --runs 3 --residency streamed
 }
 
 # Kernels, our library's rival, and copies, each alone; the first lines are worth the most.
@@ -199,7 +228,7 @@ rates() {
 }
 
 torch() {
-    if [ "$dry" != 1 ] && ! python3 -c 'import torch' 2>/dev/null; then
+    if [ "$dry" != 1 ] && ! python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then
         rows+=("torch|not run, no torch|0|")
         return
     fi
@@ -216,9 +245,19 @@ print(found[0] if found else "")' 2>/dev/null)
     export GALLOP_CUBLASLT
 fi
 
-rm -f "$out"/{summary.json,table.txt,rates.jsonl,torch.jsonl,log.txt,steps.tar.gz}
+rm -f "$out"/{summary.json,table.txt,rates.jsonl,torch.jsonl,clocks.csv,log.txt,steps.tar.gz}
+if [ "$dry" != 1 ] && command -v nvidia-smi >/dev/null; then
+    nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_event_reasons.active \
+        --format=csv -lms 500 >"$out/clocks.csv" 2>&1 &
+    watch=$!
+fi
 for group in "${groups[@]}"; do
+    hung=0
     "$group"
+    if [ "$group" = first ] && [ "$hung" -gt 0 ]; then
+        echo "a kernel hangs: nothing else is run" | tee -a "$out/log.txt"
+        break
+    fi
 done
 [ "$dry" = 1 ] && exit 0
 summarise

@@ -35,9 +35,12 @@ def normal(*shape, dtype=torch.bfloat16):
 def times_ms(work):
     """Sorted times of single runs behind one that warms up."""
     times, runs = [], RUNS
+    # Takes longer than a launch takes to arrive, and leaves nothing in the cache.
+    lead = torch.empty(1 << 28, device="cuda", dtype=torch.uint8)
     work()
     while len(times) < runs:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        lead.zero_()
         start.record()
         work()
         end.record()

@@ -12,7 +12,7 @@ use super::{
     terminal::{self, human_seconds},
 };
 use crate::{
-    Result, device,
+    Error, Result, device,
     executor::{Cancel, Executor},
     pipeline::{
         Context, Precision,
@@ -72,7 +72,13 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     if let Some(profile) = executor.profile() {
         profile.enter(work.stage);
     }
-    let timings = bench(&context, &work, arguments.runs.into())?;
+    let mut run = 0;
+    let mut told = |time: std::time::Duration| {
+        run += 1;
+        let time = human_seconds(time.as_secs_f64());
+        eprintln!("run {run} took {time}");
+    };
+    let timings = bench(&context, &work, arguments.runs.into(), &mut told)?;
     arguments.device.finish(&executor)?;
     let (width, height) = job.pixels();
     let title = format!(
@@ -85,9 +91,29 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         job.frames()
     );
     if arguments.json {
-        return terminal::print_json(&document((&title, gemm), &work, &timings));
+        terminal::print_json(&document((&title, gemm), &work, &timings))?;
+    } else {
+        terminal::print(&text(&title, &timings))?;
     }
-    terminal::print(&text(&title, &timings))
+    faults(gemm, &timings)
+}
+
+/// Times of wrong results are worth nothing.
+fn faults(gemm: Gemm, timings: &[Timing]) -> Result<()> {
+    let failed = |problem: &str| {
+        Err(Error::Failed {
+            problem: problem.into(),
+        })
+    };
+    if timings.iter().any(|timing| !timing.is_finite) {
+        return failed("the first run gave results that are no finite numbers");
+    }
+    // Where the clock decides who computes a product, two programs may differ.
+    let differ = |timing: &Timing| timing.is_same_measured == Some(false);
+    if gemm != Gemm::Auto && timings.iter().any(differ) {
+        return failed("the same run gave other results when each step was measured");
+    }
+    Ok(())
 }
 
 fn text(title: &str, timings: &[Timing]) -> String {
@@ -125,6 +151,8 @@ fn document((title, gemm): (&str, Gemm), work: &Work, timings: &[Timing]) -> Val
                 "run_seconds": runs,
                 "flops": timing.cost.flops,
                 "bytes": timing.cost.bytes(),
+                "finite": timing.is_finite,
+                "same_measured": timing.is_same_measured,
                 "ops": profile::json(&timing.ops),
             })
         })

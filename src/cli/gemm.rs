@@ -14,7 +14,7 @@ pub(super) struct GemmArgument {
     pub(super) gemm: Gemm,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub(super) enum Gemm {
     /// This program
     Own,

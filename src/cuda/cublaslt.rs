@@ -111,9 +111,9 @@ impl Gemm {
         if let Some(pitch) = pitches.iter().find(|&&pitch| pitch % 16 != 0) {
             return Some(format!("a pitch of {pitch} bytes is no multiple of 16"));
         }
-        if is_e4m3 && (k % 16 != 0 || n % 16 != 0) {
+        if is_e4m3 && (k % 16 != 0 || n * y_bytes % 16 != 0) {
             return Some(
-                "n and k of an fp8 product must be multiples of 16: pad them with zeros".into(),
+                "rows of an fp8 product's factors and result must be multiples of 16 bytes: pad them with zeros".into(),
             );
         }
         let mut addresses = vec![at.x, at.w, at.y];
@@ -158,6 +158,16 @@ pub struct Product {
     x: Layout,
     w: Layout,
     y: Layout,
+}
+
+impl Product {
+    /// What reports call whatever computes it.
+    pub fn name(&self) -> &'static str {
+        match self.gemm.factors {
+            Factors::Bf16 => "cublaslt_bf16",
+            Factors::E4m3 { .. } => "cublaslt_fp8",
+        }
+    }
 }
 
 /// One of the library's ways to compute a [`Product`].
@@ -227,7 +237,7 @@ impl CublasLt {
     /// [`Error::Device`] if there are none.
     pub fn algorithms(&self, product: &Product) -> Result<Vec<Algorithm>> {
         self.driver.enter()?;
-        let preference = Preference::create()?;
+        let preference = Preference::create(&product.operands)?;
         let mut found =
             [const { MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; CANDIDATES];
         let mut count = 0;
@@ -420,24 +430,49 @@ impl Layout {
 }
 
 impl Preference {
-    fn create() -> Result<Self> {
+    /// For algorithms that the workspace and the addresses suffice for.
+    fn create(at: &Operands) -> Result<Self> {
+        use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
         let preference = result::create_matmul_pref();
         let preference =
             Self(preference.map_err(|e| failed("cublasLtMatmulPreferenceCreate", "start", e))?);
-        let most =
-            sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-        let bytes = WORKSPACE_BYTES as u64;
-        // SAFETY: the preference lives; the attribute is a 64-bit number, which the library copies.
+        preference.set(
+            Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+            &(WORKSPACE_BYTES as u64),
+        )?;
+        for (attribute, address) in [
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, at.w),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, at.x),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, at.y),
+            (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, at.y),
+        ] {
+            // The library takes 256 for granted: a group of rows may begin anywhere.
+            preference.set(attribute, &(1_u32 << address.trailing_zeros().min(8)))?;
+        }
+        Ok(preference)
+    }
+
+    fn set<T>(
+        &self,
+        attribute: sys::cublasLtMatmulPreferenceAttributes_t,
+        value: &T,
+    ) -> Result<()> {
+        // SAFETY: the preference lives, and the library copies the value, whose type is the attribute's.
         let result = unsafe {
             result::set_matmul_pref_attribute(
-                preference.0,
-                most,
-                (&raw const bytes).cast(),
-                size_of::<u64>(),
+                self.0,
+                attribute,
+                std::ptr::from_ref(value).cast(),
+                size_of::<T>(),
             )
         };
-        result.map_err(|e| failed("cublasLtMatmulPreferenceSetAttribute", "the workspace", e))?;
-        Ok(preference)
+        result.map_err(|e| {
+            failed(
+                "cublasLtMatmulPreferenceSetAttribute",
+                &format!("{attribute:?}"),
+                e,
+            )
+        })
     }
 }
 
@@ -481,7 +516,7 @@ mod tests {
             "sizes must be",
         );
         bad(Gemm { k: 13712, ..DOWN }, AT, "longer than its pitch");
-        bad(Gemm { k: 13652, ..DOWN }, AT, "multiples of 16");
+        bad(Gemm { k: 13652, ..DOWN }, AT, "multiples of 16 bytes");
         bad(
             Gemm {
                 y_pitch: 5124,

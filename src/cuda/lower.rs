@@ -205,9 +205,10 @@ fn next_unit(
         .fuse
         .then(|| fuse::rows_at(context.plan, readers, at));
     site.steps = &context.plan.steps()[at..=at];
+    // A value that a row of steps leaves out has no place for a library either.
     let products = match context.library {
-        Some(_) => launch::library::products(&mut site),
-        None => Vec::new(),
+        Some(_) if site.has_places(&[]) => launch::library::products(&mut site),
+        _ => Vec::new(),
     };
     let is_taken = context.library.is_some_and(Library::takes_all) && !products.is_empty();
     for (steps, row) in rows.into_iter().flatten().filter(|_| !is_taken) {

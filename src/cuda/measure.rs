@@ -23,7 +23,35 @@ const TRIALS: usize = 3;
 /// Columns of the matrix that is copied.
 const COPY_COLS: usize = 1024;
 
-/// Milliseconds of `runs` runs of the fastest of a library's algorithms for `gemm`, shortest first.
+/// What goes before a measurement on the compute queue: memory is filled, which takes longer than the launch that is
+/// measured takes to arrive, and leaves nothing of it in the cache.
+pub struct Lead(Memory);
+
+impl Lead {
+    /// Of as many bytes.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn new(device: &dyn Device, bytes: usize) -> Result<Self> {
+        device
+            .alloc(bytes, "what goes before a measurement")
+            .map(Self)
+    }
+
+    /// Queues it.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn queue(&self, device: &dyn Device) -> Result<()> {
+        let all = Part {
+            offset: 0,
+            bytes: self.0.bytes(),
+        };
+        device.fill(&self.0, all, 0)
+    }
+}
+
+/// Milliseconds of `runs` runs of the fastest of a library's algorithms for `gemm`, shortest first, each behind `lead`.
 ///
 /// # Errors
 /// The library's, if it has no algorithm that runs; the device's.
@@ -31,6 +59,7 @@ pub fn product_times(
     device: &dyn Device,
     products: &Arc<dyn Products>,
     gemm: &Gemm,
+    lead: &Lead,
     runs: usize,
 ) -> Result<Vec<f32>> {
     let size = match gemm.factors {
@@ -56,9 +85,10 @@ pub fn product_times(
         unsafe { way.queue() }
     };
     let ways = products.clone().ways(gemm, &at)?;
-    let trial = |way: &Arc<dyn Way>| time_ms(device, TRIALS, || queue(way));
+    let mut before = || lead.queue(device);
+    let trial = |way: &Arc<dyn Way>| time_ms(device, TRIALS, &mut before, || queue(way));
     let (way, _) = super::cublaslt::fastest(ways, trial)?;
-    times_ms(device, runs, || queue(&way))
+    times_ms(device, runs, &mut || lead.queue(device), || queue(&way))
 }
 
 /// Milliseconds of copies, shortest first each.
@@ -76,11 +106,16 @@ pub struct CopyTimes {
     pub on_device_meanwhile: Vec<f32>,
 }
 
-/// Copies about `bytes`, `runs` times each way, alone and both at once.
+/// Copies about `bytes`, `runs` times each way, alone and both at once, on the device behind `lead`.
 ///
 /// # Errors
 /// The device's.
-pub fn copy_times(device: &dyn Device, bytes: usize, runs: usize) -> Result<CopyTimes> {
+pub fn copy_times(
+    device: &dyn Device,
+    bytes: usize,
+    lead: &Lead,
+    runs: usize,
+) -> Result<CopyTimes> {
     let rows = (bytes / (COPY_COLS * 4)).max(1);
     let bytes = rows * COPY_COLS * 4;
     let from = noise(device, bytes, Factors::Bf16)?;
@@ -113,11 +148,11 @@ pub fn copy_times(device: &dyn Device, bytes: usize, runs: usize) -> Result<Copy
     let mut times: [Vec<f32>; 4] = Default::default();
     for run in 0..=runs {
         let alone = [
-            between(device, &[(Queue::Copy, &to_device)])?[0],
-            between(device, &[(Queue::Compute, &on_device)])?[0],
+            between((device, lead), &[(Queue::Copy, &to_device)])?[0],
+            between((device, lead), &[(Queue::Compute, &on_device)])?[0],
         ];
         let both = between(
-            device,
+            (device, lead),
             &[(Queue::Copy, &to_device), (Queue::Compute, &on_device)],
         )?;
         // The first warms up.
@@ -141,13 +176,19 @@ pub fn copy_times(device: &dyn Device, bytes: usize, runs: usize) -> Result<Copy
     })
 }
 
-/// Queues all work at once and gives each queue's milliseconds. A kernel takes a hundredth of a host copy's time, so
-/// where there are both, it runs again and again until the copy must be over, and the mean counts.
-fn between(device: &dyn Device, work: &[(Queue, &dyn Fn() -> Result<()>)]) -> Result<Vec<f32>> {
-    const AGAIN: usize = 60;
+/// Queues all work at once and gives each queue's milliseconds. A kernel takes a fortieth of a host copy's time, so
+/// where there are both, it runs again and again until the copy is about over, and the mean counts.
+fn between(
+    (device, lead): (&dyn Device, &Lead),
+    work: &[(Queue, &dyn Fn() -> Result<()>)],
+) -> Result<Vec<f32>> {
+    const AGAIN: usize = 40;
     let mut marks = Vec::new();
     for (queue, queue_one) in work {
         let [from, to] = [device.event()?, device.event()?];
+        if *queue == Queue::Compute {
+            lead.queue(device)?;
+        }
         device.record(&from, *queue)?;
         let times = if *queue == Queue::Compute && work.len() > 1 {
             AGAIN

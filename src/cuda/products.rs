@@ -2,7 +2,8 @@
 //!
 //! Which algorithm computes a product decides its last bits. So that the same request gives the same bytes in every
 //! process, our own kernel computes everything unless somebody asks otherwise: [`Choice::Library`] takes the first
-//! algorithm that the library offers, which is the same every time; only [`Choice::Auto`] lets the clock decide.
+//! algorithm that the library offers and runs, which is the same every time; only [`Choice::Auto`] lets the clock
+//! decide.
 
 #![allow(
     unsafe_code,
@@ -86,7 +87,7 @@ struct LibraryWay {
 
 impl Way for LibraryWay {
     fn name(&self) -> &'static str {
-        "cublaslt"
+        self.product.name()
     }
 
     unsafe fn queue(&self) -> Result<()> {
@@ -142,7 +143,8 @@ pub(super) unsafe fn choose(
         let taken = match (made.get(&shape), library.choice) {
             (Some(&taken), _) => taken,
             (None, Choice::Own) => None,
-            (None, Choice::Library) => Some(0),
+            // SAFETY: the caller's promise.
+            (None, Choice::Library) => unsafe { first_that_runs(&ways, device) },
             (None, Choice::Auto) => {
                 fill(device, memories, &unit.products)?;
                 // SAFETY: the caller's promise.
@@ -164,6 +166,22 @@ fn nth(ways: &[Vec<Arc<dyn Way>>], index: usize) -> Option<Vec<Arc<dyn Way>>> {
     ways.iter().map(|ways| ways.get(index).cloned()).collect()
 }
 
+/// Which of the library's ways is the first that it does not refuse when it runs, which it must not do for the first
+/// time while a graph is recorded.
+///
+/// # Safety
+/// As for [`choose`].
+unsafe fn first_that_runs(ways: &[Vec<Arc<dyn Way>>], device: &dyn Device) -> Option<usize> {
+    let runs = |ways: Vec<Arc<dyn Way>>| {
+        let queued = ways.iter().try_for_each(|way| {
+            // SAFETY: the caller's promise.
+            unsafe { way.queue() }
+        });
+        queued.and_then(|()| device.synchronise()).is_ok()
+    };
+    (0..CANDIDATES).find(|&index| nth(ways, index).is_some_and(runs))
+}
+
 /// Which of the library's ways takes less time than the unit's own launches, if any does.
 ///
 /// # Safety
@@ -179,7 +197,7 @@ unsafe fn fastest(
             unsafe { sound.queue(device) }
         })
     };
-    let (mut least, mut best) = (time_ms(device, RUNS, own)?, None);
+    let (mut least, mut best) = (time_ms(device, RUNS, &mut || Ok(()), own)?, None);
     for index in 0..CANDIDATES {
         let Some(ways) = nth(ways, index) else {
             break;
@@ -191,7 +209,7 @@ unsafe fn fastest(
             })
         };
         // The library refuses some of its own proposals when they run.
-        if let Ok(ms) = time_ms(device, RUNS, queue)
+        if let Ok(ms) = time_ms(device, RUNS, &mut || Ok(()), queue)
             && ms < least
         {
             (least, best) = (ms, Some(index));
@@ -248,24 +266,27 @@ pub(super) fn random_bf16(count: usize, seed: u32) -> Vec<bf16> {
 pub(super) fn time_ms(
     device: &dyn Device,
     runs: usize,
+    before: &mut dyn FnMut() -> Result<()>,
     queue: impl Fn() -> Result<()>,
 ) -> Result<f32> {
-    Ok(times_ms(device, runs, queue)?[runs / 2])
+    Ok(times_ms(device, runs, before, queue)?[runs / 2])
 }
 
-/// The times of `runs` runs behind one that warms up, shortest first.
+/// The times of `runs` runs behind one that warms up, shortest first; `before` queues what goes before each.
 ///
 /// # Errors
-/// Those of `queue`, or the device's.
+/// Those of `before` and `queue`, or the device's.
 pub(super) fn times_ms(
     device: &dyn Device,
     runs: usize,
+    before: &mut dyn FnMut() -> Result<()>,
     queue: impl Fn() -> Result<()>,
 ) -> Result<Vec<f32>> {
     queue()?;
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
         let marks = [device.event()?, device.event()?];
+        before()?;
         device.record(&marks[0], Queue::Compute)?;
         queue()?;
         device.record(&marks[1], Queue::Compute)?;

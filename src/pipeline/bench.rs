@@ -36,6 +36,10 @@ pub struct Timing {
     pub cost: Cost,
     /// By op: one run, the mean of those in which each step was measured.
     pub ops: Vec<Row>,
+    /// Whether all results of the first run are finite numbers.
+    pub is_finite: bool,
+    /// Whether they have the same bits where each step is measured; `None` where that is the same program.
+    pub is_same_measured: Option<bool>,
 }
 
 impl Timing {
@@ -45,37 +49,54 @@ impl Timing {
     }
 }
 
-/// Runs each plan of `work` once and then `runs` times more.
+/// Runs each plan of `work` once and then `runs` times more; `told` gets the time of each run as it ends.
 ///
 /// # Errors
 /// The executor's, [`crate::Error::Interrupted`].
 ///
 /// # Panics
 /// If `runs` is 0.
-pub fn bench(context: &Context<'_>, work: &Work, runs: usize) -> Result<Vec<Timing>> {
+pub fn bench(
+    context: &Context<'_>,
+    work: &Work,
+    runs: usize,
+    told: &mut dyn FnMut(Duration),
+) -> Result<Vec<Timing>> {
     assert!(runs > 0, "nothing to measure");
     work.calls
         .iter()
-        .map(|call| time(context, work, call, runs))
+        .map(|call| time(context, work, call, runs, told))
         .collect()
 }
 
-fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<Timing> {
+fn time(
+    context: &Context<'_>,
+    work: &Work,
+    call: &Call,
+    runs: usize,
+    told: &mut dyn FnMut(Duration),
+) -> Result<Timing> {
     let how = context.how();
     context.executor.check(&call.plan, &how)?;
     let weights = weights(work, &call.plan)?;
     let start = Instant::now();
     let mut program = ready(context, call, &weights, &how)?;
     let prepare = start.elapsed();
-    let mut times = Vec::with_capacity(runs);
-    once(&call.plan, &mut *program)?;
-    for _ in 0..runs {
+    let mut once = |program: &mut dyn Program| -> Result<Duration> {
         let start = Instant::now();
-        once(&call.plan, &mut *program)?;
-        times.push(start.elapsed());
-    }
+        program.run()?;
+        let time = start.elapsed();
+        told(time);
+        Ok(time)
+    };
+    once(&mut *program)?;
+    let results = results(&call.plan, &mut *program)?;
+    let mut times = (0..runs)
+        .map(|_| once(&mut *program))
+        .collect::<Result<Vec<_>>>()?;
     times.sort_unstable();
     let mut report = program.report();
+    let mut is_same_measured = None;
     if report.units.iter().any(|unit| unit.times.is_empty()) {
         // Where measuring each step takes time itself, that is done apart.
         drop(program);
@@ -84,8 +105,11 @@ fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<
             ..how
         };
         let mut program = ready(context, call, &weights, &how)?;
-        once(&call.plan, &mut *program)?;
-        once(&call.plan, &mut *program)?;
+        once(&mut *program)?;
+        let again = self::results(&call.plan, &mut *program)?;
+        let is_same = |(a, b): (&Tensor, &Tensor)| a.bytes() == b.bytes();
+        is_same_measured = Some(results.iter().zip(&again).all(is_same));
+        once(&mut *program)?;
         report = program.report();
     }
     let mean = |unit: &UnitReport| -> Duration {
@@ -99,6 +123,8 @@ fn time(context: &Context<'_>, work: &Work, call: &Call, runs: usize) -> Result<
         runs: times,
         cost: call.plan.total_cost(),
         ops: rows(units, Gpu::of_device(&context.executor.name()).as_ref()),
+        is_finite: results.iter().all(is_finite),
+        is_same_measured,
     })
 }
 
@@ -116,13 +142,17 @@ fn ready(
     Ok(program)
 }
 
-/// A run, up to the moment when its outputs can be read.
-fn once(plan: &Plan, program: &mut dyn Program) -> Result<()> {
-    program.run()?;
-    let output = plan
+/// What a run made.
+fn results(plan: &Plan, program: &mut dyn Program) -> Result<Vec<Tensor>> {
+    let outputs = plan
         .handles()
-        .find(|&buf| plan.spec(buf).role == Role::Output);
-    output.map_or(Ok(()), |buf| program.read(buf).map(drop))
+        .filter(|&buf| plan.spec(buf).role == Role::Output && plan.spec(buf).part.is_none());
+    outputs.map(|buf| program.read(buf)).collect()
+}
+
+fn is_finite(result: &Tensor) -> bool {
+    let is_float = !matches!(result.dtype(), DType::U8 | DType::I16 | DType::I32);
+    !is_float || result.to_f32().iter().all(|value| value.is_finite())
 }
 
 /// Synthetic weights for a plan of `work`, rounded where the plan has them in 8 bits.

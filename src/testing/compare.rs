@@ -5,7 +5,7 @@
 
 use super::{Check, max_abs};
 use crate::{
-    DType, Result, Tensor,
+    DType, Error, Result, Tensor,
     cpu::Cpu,
     executor::{Executor, Prepare},
     plan::{Buf, Op, Plan, Role, Step},
@@ -19,10 +19,11 @@ pub const DIRECTION: &str = ", direction";
 const DISSIMILARITY: f64 = 1e-5;
 
 /// Runs every step of `plan` on `executor`, each on the CPU's values of what it reads, and gives two checks per step:
-/// the largest error and the direction. `inputs` are the values of the plan's inputs; states are zero at first.
+/// the largest error and the direction. `inputs` are the values of the plan's inputs; states are zero at first. A step
+/// at which the device fails is the last, and a check that fails.
 ///
 /// # Errors
-/// Those of the executors.
+/// Those of the executors but for that.
 ///
 /// # Panics
 /// If an input lacks its value.
@@ -46,11 +47,23 @@ pub fn compare(
             |executor: &dyn Executor, one: &Plan| run_single(one, step, weights, &values, executor);
         let want = run(&Cpu, &one.in_f32())?;
         let near = run(&Cpu, &one)?;
-        let got = run(executor, &one)?;
+        let got = match run(executor, &one) {
+            Err(error @ Error::Device { .. }) => {
+                // What is behind it would fail as well; what is before it is known.
+                checks.push(Check::failed(format!("{}: {error}", named(plan, step))));
+                break;
+            }
+            other => other?,
+        };
         checks.extend(judge(plan, step, [&got, &want, &near].map(Tensor::to_f32)));
         store(plan, &mut values, step.writes, &near);
     }
     Ok(checks)
+}
+
+/// Op and label of a step.
+fn named(plan: &Plan, step: &Step) -> String {
+    format!("{} {}", step.op.name(), plan.spec(step.writes).label)
 }
 
 /// The result of a step of its own.
@@ -106,8 +119,7 @@ fn judge(plan: &Plan, step: &Step, values: [std::borrow::Cow<'_, [f32]>; 3]) -> 
     // What is stored as 8 bits is defined to the bit, and rounding turns it too far to tell by its direction.
     let is_exact = plan.spec(step.writes).dtype == DType::E4m3;
     let want = if is_exact { near.clone() } else { want };
-    let label = &plan.spec(step.writes).label;
-    let what = format!("{} {label}", step.op.name());
+    let what = named(plan, step);
     let largest = want.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
     let ulp = match plan.spec(step.writes).dtype {
         DType::Bf16 => f64::from(largest) * 2.0_f64.powi(-8),

@@ -54,6 +54,16 @@ impl Check {
         }
     }
 
+    /// What could not even be computed.
+    pub fn failed(what: String) -> Self {
+        Self {
+            what,
+            error: f64::INFINITY,
+            allowed: 0.0,
+            worst: None,
+        }
+    }
+
     /// An error beyond the limit, or NaN, fails.
     pub fn verdict(&self) -> Verdict {
         if self.error <= self.allowed {

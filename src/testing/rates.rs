@@ -11,7 +11,7 @@ use crate::{
     cuda::{
         Cuda, Device,
         cublaslt::{Factors, Gemm, Output},
-        measure,
+        measure::{self, Lead},
         products::Products,
     },
     executor::{Cancel, Executor, Prepare, UnitReport, wants},
@@ -50,6 +50,8 @@ pub struct Sizes {
     pub convolutions: &'static [[usize; 4]],
     /// Bytes of a copy.
     pub copy_bytes: usize,
+    /// Bytes that are filled before each measurement: several times the cache.
+    pub lead_bytes: usize,
     /// Measured runs of what takes less than a tenth of a second; the middle one counts.
     pub runs: usize,
 }
@@ -84,6 +86,7 @@ pub const PUBLISHED: Sizes = Sizes {
         [64, 36, 272, 480],
     ],
     copy_bytes: 1 << 28,
+    lead_bytes: 1 << 28,
     runs: 20,
 };
 
@@ -141,7 +144,7 @@ pub struct Target {
 /// in place of its rate.
 ///
 /// # Errors
-/// [`Error::Interrupted`]; those of `each`.
+/// [`Error::Interrupted`]; those of `each`; the device's, if there is no memory to begin with.
 pub fn measure(
     target: &Target,
     sizes: &Sizes,
@@ -149,12 +152,13 @@ pub fn measure(
     cancel: &Cancel,
     each: &mut dyn FnMut(&str, Result<Rate>) -> Result<()>,
 ) -> Result<()> {
+    let lead = Lead::new(&*target.device, sizes.lead_bytes)?;
     for (name, case) in cases(sizes) {
         cancel.check()?;
         if !name.contains(filter) || (case.is_library() && target.library.is_none()) {
             continue;
         }
-        each(&name, case.measure(target, &name, sizes.runs))?;
+        each(&name, case.measure(target, &lead, &name, sizes.runs))?;
     }
     Ok(())
 }
@@ -253,26 +257,23 @@ fn made(p: &mut Builder, name: &str, rows: usize, cols: usize) -> Buf {
 fn product(m: usize, n: usize, k: usize) -> Plan {
     let mut p = Builder::new();
     let x = made(&mut p, "x", m, k);
-    let dense = Dense {
-        rows: n,
+    p.linear("y", x, &[m], dense(n));
+    p.finish()
+}
+
+fn dense(rows: usize) -> Dense {
+    Dense {
+        rows,
         bias: false,
         weight: DType::Bf16,
         out: DType::Bf16,
-    };
-    p.linear("y", x, &[m], dense);
-    p.finish()
+    }
 }
 
 fn gated_product(m: usize, n: usize, k: usize) -> Plan {
     let mut p = Builder::new();
     let x = made(&mut p, "x", m, k);
-    let dense = Dense {
-        rows: n,
-        bias: false,
-        weight: DType::Bf16,
-        out: DType::Bf16,
-    };
-    let u = p.linear("u", x, &[m], dense);
+    let u = p.linear("u", x, &[m], dense(n));
     p.swiglu7("y", u, DType::Bf16);
     p.finish()
 }
@@ -315,10 +316,10 @@ fn convolution([channels, frames, rows, cols]: [usize; 4]) -> Plan {
     p.finish()
 }
 
-/// The library's 8-bit products want widths that are multiples of 16.
+/// The library's products want rows that are multiples of 16 bytes.
 fn gemm(m: usize, n: usize, k: usize, factors: Factors) -> Gemm {
     let unit = if factors == Factors::Bf16 { 8 } else { 16 };
-    let [n, k] = [n, k].map(|size| size.next_multiple_of(unit));
+    let (n, k) = (n.next_multiple_of(8), k.next_multiple_of(unit));
     Gemm {
         m,
         n,
@@ -346,17 +347,17 @@ impl Case {
         matches!(self, Self::Library(_))
     }
 
-    fn measure(&self, target: &Target, name: &str, runs: usize) -> Result<Rate> {
+    fn measure(&self, target: &Target, lead: &Lead, name: &str, runs: usize) -> Result<Rate> {
         match self {
             Self::Plan { make, only, peak } => {
                 let (plan, what) = (make(), (name, *only, *peak));
-                measure_plan(&target.device, what, &plan, runs)
+                measure_plan((&target.device, lead), what, &plan, runs)
             }
             Self::Library(gemm) => {
                 let Some(library) = &target.library else {
                     return Err(Error::device("there is no library of products"));
                 };
-                let times = measure::product_times(&*target.device, library, gemm, runs)?;
+                let times = measure::product_times(&*target.device, library, gemm, lead, runs)?;
                 let mut times: Vec<f64> = times.into_iter().map(f64::from).collect();
                 let [m, n, k] = [gemm.m, gemm.n, gemm.k].map(|size| size as f64);
                 let (size, peak) = match gemm.factors {
@@ -367,7 +368,7 @@ impl Case {
                 Ok(Rate::of(name.into(), vec!["cublaslt"], &mut times, work))
             }
             &Self::Copy { which, bytes } => {
-                let all = measure::copy_times(&*target.device, bytes, runs)?;
+                let all = measure::copy_times(&*target.device, bytes, lead, runs)?;
                 let times = [
                     all.to_device,
                     all.on_device,
@@ -386,7 +387,7 @@ impl Case {
 
 /// The time of the units that [`Case::Plan`] names; an [`Op::Embed`] makes an input.
 fn measure_plan(
-    device: &Arc<dyn Device>,
+    (device, lead): (&Arc<dyn Device>, &Lead),
     (name, only, peak): (&str, &str, f64),
     plan: &Plan,
     mut runs: usize,
@@ -406,6 +407,7 @@ fn measure_plan(
     let is_measured = |unit: &&UnitReport| unit.op.contains(only) && unit.op != "embed";
     let mut times: Vec<f64> = Vec::new();
     while times.len() <= runs {
+        lead.queue(&**device)?;
         program.run()?;
         let units = program.report().units;
         let last = units

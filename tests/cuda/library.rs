@@ -31,6 +31,8 @@ pub(crate) struct Host {
     refuses: Option<usize>,
     /// Whether it refuses 8 bits.
     only_bf16: bool,
+    /// Whether the first way that it offers fails when it is queued.
+    fails_first: bool,
 }
 
 impl Host {
@@ -55,7 +57,20 @@ impl Products for Host {
             at: *at,
             queued: self.queued.clone(),
         };
-        Ok(vec![Arc::new(way)])
+        let fails = self.fails_first.then(|| Arc::new(Fails) as Arc<dyn Way>);
+        Ok(fails.into_iter().chain([Arc::new(way) as _]).collect())
+    }
+}
+
+struct Fails;
+
+impl Way for Fails {
+    fn name(&self) -> &'static str {
+        "fails"
+    }
+
+    unsafe fn queue(&self) -> Result<()> {
+        Err(Error::device("refused when queued"))
     }
 }
 
@@ -176,7 +191,8 @@ fn groups_of_rows_are_slices_for_the_library() {
         checks.iter().all(|c| c.verdict() == Verdict::Pass),
         "{checks:#?}"
     );
-    assert_eq!(queued.load(Ordering::Relaxed), 4);
+    // Two groups of each product, once to see that it runs.
+    assert_eq!(queued.load(Ordering::Relaxed), 8);
 }
 
 #[test]
@@ -197,8 +213,28 @@ fn products_in_8_bits_have_dense_scales_for_the_library() {
         checks.iter().all(|c| c.verdict() == Verdict::Pass),
         "{checks:#?}"
     );
-    // Rows with a scale each, and a constant for all; two groups of each.
-    assert_eq!(queued.load(Ordering::Relaxed), 4);
+    // Rows with a scale each, and a constant for all; two groups of each, once to see that it runs.
+    assert_eq!(queued.load(Ordering::Relaxed), 8);
+}
+
+#[test]
+fn the_library_computes_by_the_first_way_that_runs() {
+    let host = Host {
+        fails_first: true,
+        ..Host::default()
+    };
+    assert_eq!(kernels(&plan(), host, Choice::Library), [["host"; 2]; 2]);
+}
+
+#[test]
+fn a_product_that_a_fused_step_does_not_write_is_not_the_librarys() {
+    let mut p = Builder::new();
+    let x = p.input("x", [16, 64], Bf16);
+    let u = p.linear("up", x, &[16], dense(64, Bf16));
+    let y = p.swiglu7("act", u, Bf16);
+    p.output(y);
+    let fused = [["gemm_bf16_swiglu7"]];
+    assert_eq!(kernels(&p.finish(), Host::default(), Choice::Auto), fused);
 }
 
 #[test]

@@ -26,6 +26,7 @@ const SIZES: Sizes = Sizes {
     row_cases: TESTS.split_at(2).0,
     convolutions: &[[8, 2, 3, 4]],
     copy_bytes: 8192,
+    lead_bytes: 4096,
     runs: 2,
 };
 

@@ -1,6 +1,7 @@
-// Barriers: named ones of a block, that of a cluster, and mbarriers. An mbarrier's state is kept
-// aside; its eight bytes in shared memory hold a tag, so that one that was overwritten or never
-// initialised is recognised.
+// What threads wait for: barriers, named ones of a block, that of a cluster, and mbarriers; and
+// registers. An mbarrier's state is kept aside; its eight bytes in shared memory hold a tag, so that
+// one that was overwritten or never initialised is recognised.
+#include <algorithm>
 #include <cstdio>
 
 #include "machine.h"
@@ -58,6 +59,37 @@ void cluster_sync() {
 // A thread that ends is no longer awaited.
 void leave_cluster_barrier(Fiber& fiber) {
     if (fiber.cluster_arrivals <= launch->cluster_generation) arrive_at_cluster();
+}
+
+// How many registers the running thread has. A block gets what the compiler may use, as many for
+// each thread and a multiple of 8: what is left of 65536 belongs to no block.
+static int& registers_of(Fiber& fiber) {
+    if (fiber.registers == 0) {
+        fiber.registers = std::min(65536 / static_cast<int>(launch->how.block) / 8 * 8, 255);
+    }
+    return fiber.registers;
+}
+
+void give_registers(int count) {
+    step();
+    Block& block = *launch->current->block;
+    int& registers = registers_of(*launch->current);
+    if (count > registers) fail("gives registers back to have %d, and has %d", count, registers);
+    block.free_registers += registers - count;
+    registers = count;
+    wake(block.register_waiters);
+}
+
+void take_registers(int count) {
+    step();
+    Block& block = *launch->current->block;
+    int& registers = registers_of(*launch->current);
+    if (count < registers) fail("takes registers to have %d, and has %d", count, registers);
+    while (block.free_registers < count - registers) {
+        wait_in(block.register_waiters, {"registers", static_cast<uint32_t>(count), 0});
+    }
+    block.free_registers -= count - registers;
+    registers = count;
 }
 
 static uint64_t tag_of(uint32_t at) {

@@ -77,6 +77,10 @@ void mbarrier_arrive(uint64_t* bar, uint32_t bytes);
 void mbarrier_arrive_cluster(uint64_t* bar, uint32_t rank);
 void mbarrier_wait(uint64_t* bar, uint32_t parity);
 
+// Registers: this thread's number becomes `count`; more have to be given back by others of its block.
+void give_registers(int count);
+void take_registers(int count);
+
 // Warp collectives.
 enum class Shuffle { INDEX, XOR, DOWN, UP };
 uint32_t shuffle(uint32_t mask, uint32_t value, int lane, Shuffle how, int width);

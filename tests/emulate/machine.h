@@ -86,6 +86,7 @@ struct Fiber {
     Wait wait;
     bool fence_pending = false;
     uint64_t cluster_arrivals = 0;
+    int registers = 0;  // 0 until it gives or takes some: as many as the compiler may use
 
     std::vector<StoreGroup> stores;
     Waiters store_waiters;
@@ -152,6 +153,8 @@ struct Block {
     uint32_t used = 0;
     bool fence_pending = false;
     int alive = 0, loads = 0;  // threads; loads on their way
+    int free_registers = 0;    // given back by threads and not taken
+    Waiters register_waiters;
     std::vector<Fiber*> threads;
     std::vector<Warp> warps;
     std::vector<Warpgroup> warpgroups;

@@ -12,6 +12,14 @@ const FILE: &str = "attention.cu";
 const MISTAKES: &[Mistake] = &[
     planted(
         FILE,
+        ["more registers than a block has", "wait for registers"],
+        [
+            "REGISTERS = 24;\nconstexpr int CONSUMER_REGISTERS = 240;\nstatic_assert(",
+            "REGISTERS = 32;\nconstexpr int CONSUMER_REGISTERS = 240;\nstatic_assert(true || ",
+        ],
+    ),
+    planted(
+        FILE,
         [
             "no fence after mbarrier init",
             "without fence_mbarrier_init",

@@ -15,6 +15,14 @@ use crate::{
 const SHARED: &[Mistake] = &[
     planted(
         "gemm.cuh",
+        ["more registers than a block has", "wait for registers"],
+        [
+            "REGISTERS = 24;\nconstexpr int CONSUMER_REGISTERS = 240;\nstatic_assert(",
+            "REGISTERS = 32;\nconstexpr int CONSUMER_REGISTERS = 240;\nstatic_assert(true || ",
+        ],
+    ),
+    planted(
+        "gemm.cuh",
         ["no cluster barrier after mbarrier init", "mbarrier 0x"],
         [
             "    cluster_sync();  // the other block's barriers are there\n",

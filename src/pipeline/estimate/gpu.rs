@@ -75,9 +75,10 @@ impl Gpu {
         found.and_then(|(_, name)| Self::named(name))
     }
 
-    /// The least seconds that the peak rates allow for `cost`; kernels of 8 bits have that in their names.
+    /// The least seconds that the peak rates allow for `cost`; kernels whose products are of 8 bits have that in their
+    /// names.
     pub fn floor(&self, cost: &Cost, kernels: &str) -> f64 {
-        let rate = if kernels.contains("e4m3") {
+        let rate = if kernels.contains("fp8") {
             self.fp8_flops
         } else {
             self.bf16_flops

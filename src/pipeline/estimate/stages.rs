@@ -2,6 +2,7 @@
 
 use super::super::{
     Stage,
+    decode::in_bytes,
     formats::{Formats, quantized},
     networks::{Dit, Networks},
     request::{BaseVariant, Job, VideoDecoder},
@@ -189,7 +190,14 @@ fn turbo(networks: &Networks, grid: Grid) -> Work {
         }
     }
     let precision = video_vae::Precision::BF16;
-    let plan = |shape| video_vae::turbo::decoder_call(&networks.turbo, precision, shape).0;
+    let plan = |shape| {
+        in_bytes(video_vae::turbo::decoder_call(
+            &networks.turbo,
+            precision,
+            shape,
+        ))
+        .0
+    };
     let calls = sizes.into_iter().map(|(shape, runs)| Call {
         plan: plan(shape),
         runs,
@@ -210,7 +218,8 @@ fn wan(networks: &Networks, grid: Grid) -> Work {
         height,
         width,
     } = grid;
-    let plan = video_vae::wan_decoder::decode(&networks.wan, precision, frames, height, width).0;
+    let made = video_vae::wan_decoder::decode(&networks.wan, precision, frames, height, width);
+    let (plan, _) = in_bytes(made);
     let calls = vec![Call { plan, runs: 1 }];
     Work {
         stage: Stage::DecodeVideo,

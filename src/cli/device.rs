@@ -40,10 +40,14 @@ enum Weights {
     Streamed,
 }
 
+/// Whether GALLOP_SYNC=1 asks for it.
+pub(super) fn waits_for_every_step() -> bool {
+    std::env::var_os("GALLOP_SYNC").is_some_and(|value| value == "1")
+}
+
 impl DeviceArguments {
-    /// The device with these switches; with `says_which`, what `auto` chose goes to standard error. With GALLOP_SYNC=1
-    /// every step is waited for. On a GPU `gemm` computes matrix
-    /// products.
+    /// The device with these switches; with `says_which`, what `auto` chose goes to standard error. On a GPU `gemm`
+    /// computes matrix products.
     pub(super) fn open(&self, says_which: bool, gemm: Gemm) -> Result<Switched> {
         if let Some(path) = &self.profile {
             // Refused now rather than after the work.
@@ -57,7 +61,7 @@ impl DeviceArguments {
             fuse: !self.no_fuse,
             graph: !self.no_graph,
             profile: self.profile.is_some(),
-            sync: std::env::var_os("GALLOP_SYNC").is_some_and(|value| value == "1"),
+            sync: waits_for_every_step(),
             weights: match self.residency {
                 Weights::Auto => Residency::Auto,
                 Weights::Resident => Residency::Resident,

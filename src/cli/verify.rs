@@ -9,10 +9,11 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{gemm::Gemm, instructions, terminal};
+use super::{device::waits_for_every_step, gemm::Gemm, instructions, terminal};
 use crate::{
     Error, Result,
-    executor::{Cancel, Executor},
+    executor::{Cancel, Executor, Prepare},
+    pipeline::profile::Switched,
     testing::{
         Check, Verdict,
         golden::{self, Case, Suite},
@@ -97,6 +98,11 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         None => golden::embedded()?,
     };
     let (executor, _) = super::open_device(&arguments.device, Gemm::Own)?;
+    let switches = Prepare {
+        sync: waits_for_every_step(),
+        ..Prepare::default()
+    };
+    let executor = Switched::new(executor, switches);
     let tokenizer = arguments.tokenizer.as_deref().map(read).transpose()?;
     let mut rows = Vec::new();
     for suite in &suites {
@@ -107,7 +113,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         {
             cancel.check()?;
             let start = Instant::now();
-            let outcome = replay(&case, &*executor, tokenizer.as_deref());
+            let outcome = replay(&case, &executor, tokenizer.as_deref());
             let seconds = start.elapsed().as_secs_f64();
             let row = Row {
                 suite: name.clone(),

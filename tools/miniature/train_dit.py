@@ -54,6 +54,37 @@ def batches(options, first):
         yield padded(video, networks.CHANNELS, 1), padded(audio, 64, 2), *rows_of(ids, options.device)
 
 
+class Sampler:
+    """The networks as they are trained so far, which make latents as the program does."""
+
+    def __init__(self, options):
+        self.path, self.device, self.read = Path(options.work) / "dit.pt", options.device, None
+        self.text_config, self.dit_config = (networks.load(options.model, name)[1] for name in ("text", "dit"))
+        self.bands = networks.load(options.model, "dit")[0]["adapter.rope.bands"].to(options.device)
+
+    def refresh(self):
+        """Reads the weights again if there are newer ones."""
+        written = self.path.stat().st_mtime
+        if written != self.read:
+            average = torch.load(self.path, map_location=self.device)["average"]
+            self.text, self.dit = average["text"], used(average["dit"]) | {"adapter.rope.bands": self.bands}
+            self.read = written
+
+    @torch.no_grad()
+    def finished(self, video, audio, ids, is_token, step, generator):
+        """The latents of clips after the last step, that had the noise of step number `step` on them."""
+        made = [video, audio]
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+            features = networks.encode_text(self.text, self.text_config, ids, is_token)
+            for index in range(step, STEPS):
+                sigma = sigmas(torch.full((len(ids),), index), self.device)
+                noises = [torch.randn(x.shape, device=self.device, generator=generator) for x in made]
+                noised = [x.lerp(noise, like(sigma, x)) for x, noise in zip(made, noises)]
+                velocities = networks.denoise(self.dit, self.dit_config, *noised, features, is_token)
+                made = [x - v.float() * like(sigma, x) for x, v in zip(noised, velocities)]
+        return made
+
+
 def used(weights):
     """The weights with zeros where channels without a meaning come in or go out."""
     kept = dict(weights)

@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     let mut told = |time: std::time::Duration| {
         run += 1;
         let time = human_seconds(time.as_secs_f64());
-        eprintln!("run {run} took {time}");
+        terminal::say(&format!("run {run} took {time}"));
     };
     let timings = bench(&context, &work, arguments.runs.into(), &mut told)?;
     arguments.device.finish(&executor)?;

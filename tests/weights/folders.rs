@@ -242,11 +242,14 @@ fn a_manifest_names_other_paths_and_properties() {
     assert_eq!((base.guidance, base.shift), (1.5, 4.0));
     assert_eq!(folder.properties(Variant::Distill).steps, 8);
 
-    // What is written is what was read.
-    let path = Path::new("gallop.json");
-    let manifest = Manifest::parse(path, &text).unwrap();
-    let written = serde_json::to_string(&manifest).unwrap();
-    assert_eq!(Manifest::parse(path, &written).unwrap(), manifest);
+    // What is written is what was read, to the last bit of a number.
+    let long = r#"{"base": {"guidance": 1.54611686018427387904}}"#;
+    for text in [text.as_str(), long] {
+        let path = Path::new("gallop.json");
+        let manifest = Manifest::parse(path, text).unwrap();
+        let written = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(Manifest::parse(path, &written).unwrap(), manifest);
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ Examples:
 
 Exit codes:
     0  done
-    1  verify found a difference
+    1  verify or compare found a difference, bench wrong results
     2  usage: an unknown option, an impossible value or combination
     3  input: prompt, image, audio or features file
     4  model files: missing, damaged or of another shape

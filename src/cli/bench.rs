@@ -29,7 +29,8 @@ Examples:
   gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
   gallop bench --kernels --device cuda:0 --filter product/
 
-Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up.";
+Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up. Results that
+are no finite numbers, or others where each step is measured, are a failure.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]

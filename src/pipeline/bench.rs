@@ -17,7 +17,7 @@ use crate::{
     executor::{Prepare, Program, UnitReport, wants},
     plan::{Buf, Cost, Op, Plan, Role, Step},
     sampler::noise,
-    weights::{Synthetic, Weights, quantized},
+    weights::{Synthetic, Weights, is_finite, quantized},
 };
 
 /// Seed of weights and inputs; times do not depend on it, results do.
@@ -123,7 +123,9 @@ fn time(
         runs: times,
         cost: call.plan.total_cost(),
         ops: rows(units, Gpu::of_device(&context.executor.name()).as_ref()),
-        is_finite: results.iter().all(is_finite),
+        is_finite: results
+            .iter()
+            .all(|result| is_finite(result, 0..result.shape().count())),
         is_same_measured,
     })
 }
@@ -148,11 +150,6 @@ fn results(plan: &Plan, program: &mut dyn Program) -> Result<Vec<Tensor>> {
         .handles()
         .filter(|&buf| plan.spec(buf).role == Role::Output && plan.spec(buf).part.is_none());
     outputs.map(|buf| program.read(buf)).collect()
-}
-
-fn is_finite(result: &Tensor) -> bool {
-    let is_float = !matches!(result.dtype(), DType::U8 | DType::I16 | DType::I32);
-    !is_float || result.to_f32().iter().all(|value| value.is_finite())
 }
 
 /// Synthetic weights for a plan of `work`, rounded where the plan has them in 8 bits.

@@ -1,5 +1,5 @@
-//! Reads the signatures of each `kernels/*.cu` and writes `stubs.rs`, which `src/cuda/kernels.rs` includes; compiles
-//! each to a cubin and writes `cubins.rs`, which `src/cuda/cubins.rs` includes. Without an nvcc there are stubs but no
+//! Reads the signatures of each `kernels/*.cu` and writes `stubs.rs`, which `src/cuda/gpu/kernels.rs` includes; compiles
+//! each to a cubin and writes `cubins.rs`, which `src/cuda/gpu/cubins.rs` includes. Without an nvcc there are stubs but no
 //! cubins: the build is CPU only and says so once, or fails with GALLOP_REQUIRE_CUDA=1. The GPU of this machine is never asked anything.
 
 use std::{
@@ -8,9 +8,9 @@ use std::{
     process::{Child, Command},
 };
 
-#[path = "src/cuda/signature.rs"]
+#[path = "tools/build/signature.rs"]
 mod signature;
-#[path = "src/cuda/stubs.rs"]
+#[path = "tools/build/stubs.rs"]
 mod stubs;
 
 /// What the kernels are written for; the `a` is needed for wgmma and setmaxnreg.
@@ -39,8 +39,8 @@ fn main() {
     for path in [
         "build.rs",
         "kernels",
-        "src/cuda/signature.rs",
-        "src/cuda/stubs.rs",
+        "tools/build/signature.rs",
+        "tools/build/stubs.rs",
     ] {
         println!("cargo:rerun-if-changed={path}");
     }

@@ -1,4 +1,4 @@
-// Structures that kernels and Rust share. tools/bindings.sh makes src/cuda/params.rs from this file, so it is plain C++
+// Structures that kernels and Rust share. tools/bindings.sh makes src/cuda/gpu/params.rs from this file, so it is plain C++
 // without includes, and every size is a multiple of the alignment.
 #pragma once
 

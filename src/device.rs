@@ -11,13 +11,13 @@ use crate::{
     cuda::{
         self, Cuda,
         cublaslt::CublasLt,
-        products::{Library, Products},
+        gemm_backend::{Library, Products},
     },
     executor::Executor,
 };
 
 pub use cuda::{
-    Device, Driver, Gpu, build_note, needs, open_library, products::Choice,
+    Device, Driver, Gpu, build_note, gemm_backend::Choice, needs, open_library,
     search_order as library_files,
 };
 

@@ -6,13 +6,15 @@ pub mod cuda;
 pub mod device;
 pub mod error;
 pub mod executor;
+pub mod golden;
+pub mod inspect;
 pub mod media;
 pub mod model;
 pub mod pipeline;
 pub mod plan;
+pub mod qualify;
 pub mod sampler;
 pub mod tensor;
-pub mod testing;
 pub mod text;
 pub mod weights;
 

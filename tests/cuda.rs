@@ -38,9 +38,10 @@ use gallop::{
     cpu::Cpu,
     cuda::Cuda,
     executor::{Cancel, Executor, Needs, Prepare, Program, Residency},
+    golden,
     model::dit::{self, Config, History, Pass},
     plan::{Buf, Builder, Cost, Dense, Grid, Norm, Op, Plan, Role, Scale, Spec, Window},
-    testing::{Verdict, cases::TESTS, compare, golden, relative_l2},
+    qualify::{Verdict, cases::TESTS, compare, relative_l2},
     weights::Weights,
 };
 

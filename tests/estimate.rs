@@ -7,9 +7,9 @@ use std::time::Instant;
 use gallop::{
     Result,
     device::needs,
+    inspect::estimate::{Estimate, Gpu, Residency, Scenario, estimate, stages},
     pipeline::{
         Formats, Stage,
-        estimate::{Estimate, Gpu, Residency, Scenario, estimate, stages},
         networks::{Networks, Sizes},
         request::{BaseVariant, Request, Size, VideoDecoder, resolve},
     },

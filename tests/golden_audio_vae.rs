@@ -10,7 +10,7 @@ use gallop::{
     executor::wants,
     model::audio_vae::{self, Config},
     pipeline::{Context, sound},
-    testing::relative_l2,
+    qualify::relative_l2,
     weights::{Network, Synthetic, Weights, synthetic},
 };
 use serde_json::{Value, json};

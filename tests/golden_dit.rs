@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use gallop::{
     cpu::Cpu,
+    golden::Suite,
     model::dit::{self, Config, Coordinates, History, Pass, Sequence},
     pipeline::{
         Context, Formats,
@@ -14,8 +15,8 @@ use gallop::{
         networks::Sizes,
     },
     plan::Grid,
+    qualify::relative_l2,
     sampler::Method,
-    testing::{golden::Suite, relative_l2},
     weights::{self, Synthetic, Variant, Weights},
 };
 

@@ -16,6 +16,7 @@ use gallop::{
     Error, Result, Tensor,
     cpu::Cpu,
     executor::{Executor, Needs, Prepare, Program, wants},
+    golden::Suite,
     media::to_u8,
     model::video_vae::{
         Call, Chunks, Precision, TurboConfig, WanConfig, statistics,
@@ -28,7 +29,7 @@ use gallop::{
         image::encode_image,
     },
     plan::Plan,
-    testing::{golden::Suite, relative_l2},
+    qualify::relative_l2,
     weights::{Network, Synthetic, Weights},
 };
 

@@ -314,7 +314,7 @@ fn the_error_of_a_layer_is_that_of_two_roundings() {
     );
     tensors.insert("l.weight_scale".into(), Tensor::from_f32([1, n], &scales));
     let got = result(&fp8, y, &tensors);
-    let error = gallop::testing::relative_l2(&got, &exact);
+    let error = gallop::qualify::relative_l2(&got, &exact);
     let most = 2.0_f64.sqrt() / 16.0 / 3.0_f64.sqrt();
     println!("relative error {error:.4} of at most {most:.4}");
     assert!(most / 2.0 < error && error < most, "{error}");

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes src/cuda/params.rs from kernels/params.h, or with --check says whether it would change. Needs libclang
+# Makes src/cuda/gpu/params.rs from kernels/params.h, or with --check says whether it would change. Needs libclang
 # (tools/setup.sh bindings); without one, --check says so and passes, because plain builds never need it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bindings=src/cuda/params.rs
+bindings=src/cuda/gpu/params.rs
 if [ -z "${LIBCLANG_PATH:-}" ]; then
     found=$(find .cuda/clang/clang/native /usr/lib/llvm-*/lib /usr/lib/x86_64-linux-gnu -name 'libclang*.so*' 2>/dev/null | head -n 1) || true
     if [ -z "$found" ]; then

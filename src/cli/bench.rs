@@ -14,11 +14,11 @@ use super::{
 use crate::{
     Error, Result, device,
     executor::{Cancel, Executor},
-    pipeline::{
-        Context, Precision,
+    inspect::{
         bench::{Timing, bench},
         estimate::Work,
     },
+    pipeline::{Context, Precision},
 };
 
 const AFTER_HELP: &str = "\

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     Error, Result,
     executor::Executor,
-    pipeline::{Formats, bench, estimate::Work},
-    testing::{Check, DIRECTION, Verdict, between, compare},
+    inspect::{bench, estimate::Work},
+    pipeline::Formats,
+    qualify::{Check, DIRECTION, Verdict, between, compare},
 };
 
 const AFTER_HELP: &str = "\

@@ -9,7 +9,7 @@ use super::terminal;
 use crate::{
     Error, Result,
     error::human_bytes,
-    pipeline::inventory::{Entry, Use, entries, uses},
+    inspect::inventory::{Entry, Use, entries, uses},
     weights::{Component, State, folder},
 };
 

@@ -7,7 +7,7 @@ use crate::{
     Error, Result,
     device::Device as _,
     executor::Cancel,
-    testing::conformance::{self, Case, Kept},
+    qualify::instructions::{self, Case, Kept},
 };
 
 /// A case and what was wrong with it.
@@ -19,7 +19,7 @@ struct Row {
 pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> {
     let device = super::open_gpu(&arguments.device)?;
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let mut cases = conformance::cases();
+    let mut cases = instructions::cases();
     cases.retain(|case| case.name.contains(filter));
     if cases.is_empty() {
         let problem = format!("must be part of a case's name; none contains `{filter}`");
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> 
             break;
         }
     }
-    let kept = conformance::kept_bits(&*device);
+    let kept = instructions::kept_bits(&*device);
     summarise(arguments, &device.name(), &rows, kept)
 }
 

@@ -13,9 +13,11 @@ use super::{
 use crate::{
     Error, Result, device,
     error::human_bytes,
+    inspect::estimate::{
+        Estimate, Gpu, Residency, Scenario, StageEstimate, Work, estimate, stages,
+    },
     pipeline::{
         Formats, Stage,
-        estimate::{Estimate, Gpu, Residency, Scenario, StageEstimate, Work, estimate, stages},
         networks::Networks,
         request::{Job, Request, Size, resolve},
     },

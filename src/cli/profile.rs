@@ -8,10 +8,11 @@ use super::terminal;
 use crate::{
     Error, Result,
     executor::Executor,
-    pipeline::{
+    inspect::{
         estimate::Gpu,
-        profile::{Row, Switched, Trace, rows},
+        op_times::{Row, rows},
     },
+    pipeline::profile::{Switched, Trace},
 };
 
 /// Writes what ran to `path` and its table to standard error.

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     device::{self, Device as _},
     executor::Cancel,
-    testing::rates::{self, PUBLISHED, Rate, Target},
+    inspect::rates::{self, PUBLISHED, Rate, Target},
 };
 
 pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {

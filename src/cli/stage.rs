@@ -8,9 +8,12 @@ use super::{
 };
 use crate::{
     Result,
-    pipeline::{
-        Formats, Model, bench,
+    inspect::{
+        bench,
         estimate::{Scenario, Work, stages},
+    },
+    pipeline::{
+        Formats, Model,
         request::{Job, Request, Size, VideoDecoder, resolve},
     },
     plan::Plan,

@@ -13,11 +13,9 @@ use super::{device::waits_for_every_step, gemm::Gemm, instructions, terminal};
 use crate::{
     Error, Result,
     executor::{Cancel, Executor, Prepare},
+    golden::{self, Case, Suite},
     pipeline::profile::Switched,
-    testing::{
-        Check, Verdict,
-        golden::{self, Case, Suite},
-    },
+    qualify::{Check, Verdict},
 };
 
 const AFTER_HELP: &str = "\

@@ -4,43 +4,25 @@
 //! panic. Invariant: knows plans, not models; never imports `cpu`. Start with [`Device`], what executors need of a
 //! GPU, [`kernels`], what there is to launch, and [`Cuda`], which runs plans.
 
-mod arena;
-pub mod arguments;
-pub mod attention_work;
-pub mod conformance;
-mod cubins;
-pub mod cublaslt;
-mod cublaslt_library;
-pub mod device;
-mod driver;
-mod executor;
-mod fuse;
-mod handles;
-pub mod kernels;
+pub mod gpu;
 mod launch;
-mod lower;
-pub mod measure;
-#[allow(clippy::allow_attributes_without_reason, reason = "generated")]
-pub mod params;
-mod probe;
-pub mod products;
-mod program;
-#[cfg(test)]
-mod signature;
-mod stream;
-#[cfg(test)]
-mod stubs;
-pub mod tensor_map;
-#[cfg(test)]
-mod tests;
-mod transfer;
-mod upload;
+pub mod lowering;
+pub mod run;
 
-pub use arguments::{Arg, Dev, DevMut, E4m3, Entry};
-pub use cubins::{build_note, cubins};
-pub use cublaslt_library::{open_library, search_order};
-pub use device::{Device, Launch, Memory};
-pub use driver::Driver;
-pub use executor::{Cuda, needs};
-pub use probe::{Gpu, gpus};
-pub use tensor_map::{TensorMap, TensorMapSpec};
+pub use gpu::{
+    arguments::{self, Arg, Dev, DevMut, E4m3, Entry},
+    cubins::{build_note, cubins},
+    cublaslt,
+    cublaslt_library::{open_library, search_order},
+    device::{self, Device, Launch, Memory},
+    driver::Driver,
+    gemm_backend, kernels, params,
+    probe::{Gpu, gpus},
+    tensor_map::{self, TensorMap, TensorMapSpec},
+};
+pub use lowering::attention_tiles;
+pub use run::{
+    conformance,
+    executor::{Cuda, needs},
+    measure,
+};

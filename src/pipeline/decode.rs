@@ -93,7 +93,7 @@ pub fn decode_wan(
 }
 
 /// A decoder whose output is bytes: a sixth of what f32 would take on its way to the host.
-pub(super) fn in_bytes((plan, ports): (Plan, Ports)) -> (Plan, Ports) {
+pub(crate) fn in_bytes((plan, ports): (Plan, Ports)) -> (Plan, Ports) {
     let (plan, output) = plan.in_bytes(ports.output);
     (plan, Ports { output, ..ports })
 }

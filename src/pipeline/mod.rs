@@ -2,15 +2,12 @@
 //!
 //! Invariant: holds an executor and never asks which; each stage is a function from tensors to tensors.
 
-pub mod bench;
 pub mod conditions;
 pub mod decode;
 pub mod denoise;
-pub mod estimate;
 pub mod formats;
 mod generate;
 pub mod image;
-pub mod inventory;
 pub mod miniature;
 pub mod model;
 pub mod networks;

@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Progress, Stage, estimate::Gpu};
+use super::{Progress, Stage};
 use crate::{
     Result, Tensor,
-    executor::{Executor, Needs, Prepare, Program, Report, UnitReport},
-    plan::{Buf, Cost, Plan},
+    executor::{Executor, Needs, Prepare, Program, Report},
+    plan::{Buf, Plan},
     weights::Weights,
 };
 
@@ -182,53 +182,4 @@ impl Progress for Heard<'_> {
     fn notice(&self, text: &str) {
         self.progress.notice(text);
     }
-}
-
-/// Units of the same ops by the same kernels, together.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The ops.
-    pub op: String,
-    /// The kernels; none on the CPU.
-    pub kernels: String,
-    /// How many units ran.
-    pub calls: usize,
-    /// Their time.
-    pub time: Duration,
-    /// Their work.
-    pub cost: Cost,
-    /// The least time that a GPU's figures allow for it, seconds.
-    pub floor: Option<f64>,
-}
-
-/// The rows of `units`, each with how often it ran and the time that took; the longest first.
-pub fn rows<'a>(
-    units: impl Iterator<Item = (&'a UnitReport, usize, Duration)>,
-    gpu: Option<&Gpu>,
-) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    for (unit, calls, time) in units {
-        let kernels = unit.kernels.join("+");
-        let floor = gpu.map(|gpu| calls as f64 * gpu.floor(&unit.cost, &kernels));
-        let is_same = |row: &&mut Row| row.op == unit.op && row.kernels == kernels;
-        let all = std::iter::repeat_n(unit.cost, calls);
-        match rows.iter_mut().find(is_same) {
-            Some(row) => {
-                row.calls += calls;
-                row.time += time;
-                row.cost = [row.cost].into_iter().chain(all).sum();
-                row.floor = row.floor.zip(floor).map(|(a, b)| a + b);
-            }
-            None => rows.push(Row {
-                op: unit.op.clone(),
-                cost: all.sum(),
-                kernels,
-                calls,
-                time,
-                floor,
-            }),
-        }
-    }
-    rows.sort_by_key(|row| std::cmp::Reverse(row.time));
-    rows
 }

@@ -13,11 +13,9 @@ use std::{path::PathBuf, time::Instant};
 
 use gallop::{
     executor::Executor,
+    golden::{Case, Suite, run},
     plan::Plan,
-    testing::{
-        Verdict,
-        golden::{Case, Suite, run},
-    },
+    qualify::Verdict,
 };
 
 /// The sets called `name` that are here, the crate's own first.

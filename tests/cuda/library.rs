@@ -11,12 +11,12 @@ use gallop::{
     cuda::{
         Cuda,
         cublaslt::{Factors, Gemm, Operands, Output},
-        products::{Choice, Library, Products, Way},
+        gemm_backend::{Choice, Library, Products, Way},
     },
     executor::{Executor, Prepare},
     plan::{Builder, Dense, Plan},
+    qualify::{Verdict, compare},
     tensor::e4m3_to_f32,
-    testing::{Verdict, compare},
 };
 use half::bf16;
 

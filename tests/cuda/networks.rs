@@ -6,13 +6,14 @@ use gallop::{
     Tensor,
     cpu::Cpu,
     executor::{Executor, Prepare},
+    golden,
     model::video_vae::{
         Ports, Precision, TurboConfig, WanConfig,
         turbo::{self, CallShape},
         wan_decoder,
     },
     plan::Plan,
-    testing::{Verdict, golden, relative_l2},
+    qualify::{Verdict, relative_l2},
 };
 
 use crate::{Unfused, common, emulate::Policy, emulated, given, kernels};

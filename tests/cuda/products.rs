@@ -9,7 +9,7 @@ use gallop::{
     cuda::Cuda,
     executor::{Executor, Prepare},
     plan::{Buf, Builder, Dense, Op, Plan, Role, Scale},
-    testing::{Verdict, compare, relative_l2},
+    qualify::{Verdict, compare, relative_l2},
 };
 
 use crate::{

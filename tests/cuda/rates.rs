@@ -4,11 +4,9 @@ use std::{mem::take, sync::Arc};
 
 use gallop::{
     executor::Cancel,
+    inspect::rates::{Rate, Sizes, Target, measure},
     plan::Grid,
-    testing::{
-        cases::TESTS,
-        rates::{Rate, Sizes, Target, measure},
-    },
+    qualify::cases::TESTS,
 };
 
 use crate::{emulate::Policy, emulate::device::Emulated, library::Host};

@@ -5,7 +5,7 @@ use std::f32::consts::LOG2_E;
 use gallop::{
     DType, Tensor,
     cuda::{
-        attention_work::attention_tiles,
+        attention_tiles::attention_tiles,
         kernels::attention::{BOX_COLS, HEAD, SMEM_BYTES, THREADS, TILE_K, TILE_Q},
         params::AttentionTile,
     },

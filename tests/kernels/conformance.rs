@@ -1,6 +1,6 @@
 //! The emulated instructions against what `testing::conformance` expects of them; a GPU is asked the same.
 
-use gallop::testing::conformance::{Case, Kept, cases, kept_bits};
+use gallop::qualify::instructions::{Case, Kept, cases, kept_bits};
 
 use crate::{
     SEEDS,

@@ -1,11 +1,6 @@
 //! What `build.rs` writes for `example.cu`, compiled as it would be: the text below must be what the generator gives.
 
-use crate::cuda::{
-    arguments::{Arg, Dev, DevMut, E4m3, Entry, bf16},
-    device::Kernel,
-    params::GemmTile,
-    tensor_map::TensorMap,
-};
+use gallop::cuda::{arguments::{Arg, Dev, DevMut, E4m3, Entry, Kernel, bf16}, params::GemmTile, tensor_map::TensorMap};
 
 // Generated from here on.
 

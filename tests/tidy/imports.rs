@@ -15,11 +15,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cuda", &["executor", "plan", "weights"]),
     ("model", &["plan"]),
     ("sampler", &["plan"]),
+    (
+        "inspect",
+        &[
+            "cuda", "executor", "model", "pipeline", "plan", "qualify", "sampler", "text",
+            "weights",
+        ],
+    ),
+    ("qualify", &["cpu", "cuda", "executor", "plan", "weights"]),
     // The pipeline too, whose passes the end-to-end goldens replay.
     (
-        "testing",
+        "golden",
         &[
-            "cpu", "cuda", "executor", "media", "model", "pipeline", "plan", "sampler", "text",
+            "executor", "media", "model", "pipeline", "plan", "qualify", "sampler", "text",
             "weights",
         ],
     ),
@@ -34,7 +42,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "device", "executor", "model", "pipeline", "plan", "testing", "weights",
+            "device", "executor", "golden", "inspect", "model", "pipeline", "plan", "qualify",
+            "weights",
         ],
     ),
     ("server", &["device", "pipeline"]),

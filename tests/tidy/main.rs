@@ -17,7 +17,7 @@ use std::{fs, path::Path, process::Command};
 use source::{Finding, Source, files};
 
 /// Folder or file, and the lines without tests that it may have: the budgets of the house plan.
-const BUDGETS: [(&str, usize); 20] = [
+const BUDGETS: [(&str, usize); 22] = [
     ("kernels", 3800),
     ("src/main.rs", 40),
     ("src/lib.rs", 80),
@@ -37,7 +37,9 @@ const BUDGETS: [(&str, usize); 20] = [
     ("src/cli", 3000),
     ("src/server", 700),
     ("src/ffi", 500),
-    ("src/testing", 3900),
+    ("src/qualify", 1500),
+    ("src/golden", 2400),
+    ("src/inspect", 1500),
 ];
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was

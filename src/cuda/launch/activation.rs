@@ -2,16 +2,18 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, E4m3},
     Result,
     cuda::{
-        kernels::activation::{
+        gpu::kernels::activation::{
             ClampBf16, Gelu7Bf16, Gelu7E4m3, GeluTanhBf16, MulBf16, ReluBf16, SiluBf16,
             Swiglu7Bf16, Swiglu7E4m3, THREADS,
         },
-        lower::Site,
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
     plan::Op,
 };

@@ -2,17 +2,22 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        arena::View,
-        arguments::Dev,
-        kernels::add_rms_norm::{
-            AddRmsNormBf16, AddRmsNormF32, AddRmsNormQuantizeBf16, AddRmsNormQuantizeF32, ROW_COLS,
+        gpu::{
+            arguments::Dev,
+            kernels::add_rms_norm::{
+                AddRmsNormBf16, AddRmsNormF32, AddRmsNormQuantizeBf16, AddRmsNormQuantizeF32,
+                ROW_COLS,
+            },
         },
-        lower::Site,
+        lowering::{
+            arena::View,
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Op,
 };

@@ -4,17 +4,24 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::{Sound, attention_plain, blocks, int};
+use super::attention_plain;
 use crate::{
     DType::Bf16,
     Result,
     cuda::{
-        arena::View,
-        arguments::Dev,
-        attention_work::attention_tiles,
-        kernels::attention::{AttentionBf16, BOX_COLS, HEAD, RANGES, SMEM_BYTES, TILE_K, TILE_Q},
-        lower::Site,
-        tensor_map::{Element, TensorMap, TensorMapSpec},
+        gpu::{
+            arguments::Dev,
+            kernels::attention::{
+                AttentionBf16, BOX_COLS, HEAD, RANGES, SMEM_BYTES, TILE_K, TILE_Q,
+            },
+            tensor_map::{Element, TensorMap, TensorMapSpec},
+        },
+        lowering::{
+            arena::View,
+            attention_tiles::attention_tiles,
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Op,
 };

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::attention_plain::{AttentionPlainBf16, AttentionPlainF32, HEAD_MAX, ROWS},
-        lower::Site,
+        gpu::kernels::attention_plain::{AttentionPlainBf16, AttentionPlainF32, HEAD_MAX, ROWS},
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::{Op, Window},
 };

@@ -2,15 +2,17 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::channel::{
+        gpu::kernels::channel::{
             AffineBf16Bf16, AffineBf16F32, AffineF32Bf16, AffineF32F32, SnakeF32, THREADS,
         },
-        lower::Site,
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

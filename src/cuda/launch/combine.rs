@@ -2,14 +2,18 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        arguments::Dev,
-        kernels::combine::{AddBf16Bf16, AddF32Bf16, AddF32F32, CombineF32, INPUTS, THREADS},
-        lower::{Site, blocks},
+        gpu::{
+            arguments::Dev,
+            kernels::combine::{AddBf16Bf16, AddF32Bf16, AddF32F32, CombineF32, INPUTS, THREADS},
+        },
+        lowering::{
+            context::{Site, blocks, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

@@ -2,14 +2,18 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        arguments::Dev,
-        kernels::conv::{Conv1dF32, Conv3dBf16, Conv3dF32, ConvTranspose1dF32, TILE_M, TILE_N},
-        lower::Site,
+        gpu::{
+            arguments::Dev,
+            kernels::conv::{Conv1dF32, Conv3dBf16, Conv3dF32, ConvTranspose1dF32, TILE_M, TILE_N},
+        },
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::{Conv1d, Conv3d, Edge},
 };

@@ -2,20 +2,25 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, conv, int};
+use super::conv;
 use crate::{
     DType::Bf16,
     Result,
     cuda::{
-        arena::View,
-        arguments::{Dev, DevMut, bf16},
-        kernels::conv3d::{
-            Conv3dDoubledBf16, Conv3dN64Bf16, Conv3dN128Bf16, Conv3dPackBf16, LINES, MOST_N,
-            PACK_THREADS, SMEM_BYTES, STORE_COLS, STORE_LINES, TILE_H, TILE_K, TILE_W,
-            WEIGHT_PITCH,
+        gpu::{
+            arguments::{Dev, DevMut, bf16},
+            kernels::conv3d::{
+                Conv3dDoubledBf16, Conv3dN64Bf16, Conv3dN128Bf16, Conv3dPackBf16, LINES, MOST_N,
+                PACK_THREADS, SMEM_BYTES, STORE_COLS, STORE_LINES, TILE_H, TILE_K, TILE_W,
+                WEIGHT_PITCH,
+            },
+            tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
         },
-        lower::Site,
-        tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
+        lowering::{
+            arena::View,
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::{Conv3d, Edge, Op},
 };

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::copy::{CopyBf16Bf16, CopyBf16F32, CopyF32Bf16, CopyF32F32, THREADS},
-        lower::Site,
+        gpu::kernels::copy::{CopyBf16Bf16, CopyBf16F32, CopyF32Bf16, CopyF32F32, THREADS},
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

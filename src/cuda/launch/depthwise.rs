@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::depthwise::{DepthwiseBf16, DepthwiseF32, THREADS},
-        lower::Site,
+        gpu::kernels::depthwise::{DepthwiseBf16, DepthwiseF32, THREADS},
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
     plan::{Conv3d, Edge},
 };

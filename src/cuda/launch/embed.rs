@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32, I32},
     Result,
     cuda::{
-        kernels::embed::{EmbedBf16, EmbedF32, THREADS},
-        lower::Site,
+        gpu::kernels::embed::{EmbedBf16, EmbedF32, THREADS},
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::Bf16,
     Result,
     cuda::{
-        kernels::gate::{SigmoidGateBf16, THREADS},
-        lower::Site,
+        gpu::kernels::gate::{SigmoidGateBf16, THREADS},
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

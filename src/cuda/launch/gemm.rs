@@ -2,17 +2,22 @@
 
 use std::ops::Range;
 
-use super::{Sound, blocks, gemm_bf16, gemm_fp8, int};
+use super::{gemm_bf16, gemm_fp8};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        arena::View,
-        arguments::Dev,
-        kernels::gemm::{CLUSTER, SHARE_N, SPAN, TILE_M, TILE_N},
-        lower::Site,
-        params::GemmTile,
-        tensor_map::{Element, TensorMap, TensorMapSpec},
+        gpu::{
+            arguments::Dev,
+            kernels::gemm::{CLUSTER, SHARE_N, SPAN, TILE_M, TILE_N},
+            params::GemmTile,
+            tensor_map::{Element, TensorMap, TensorMapSpec},
+        },
+        lowering::{
+            arena::View,
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::{Op, Scaling},
 };
@@ -22,7 +27,7 @@ const BAND: usize = 8;
 
 /// What becomes of a product before it is stored.
 #[derive(Clone, Copy)]
-pub(super) enum Then {
+pub(in crate::cuda) enum Then {
     /// Nothing.
     Store,
     /// Its activation; for 8 bits that times the factor.
@@ -34,17 +39,17 @@ pub(super) enum Then {
 }
 
 /// The arguments of a product that do not depend on the type of its operands.
-pub(super) struct Product {
-    pub(super) x_map: TensorMap,
-    pub(super) w_map: TensorMap,
-    pub(super) y: View,
-    pub(super) tiles: Dev<GemmTile>,
-    pub(super) num_tiles: i32,
-    pub(super) m: i32,
-    pub(super) n: i32,
-    pub(super) k: i32,
-    pub(super) y_pitch: i32,
-    pub(super) grid: [u32; 3],
+pub(in crate::cuda) struct Product {
+    pub(in crate::cuda) x_map: TensorMap,
+    pub(in crate::cuda) w_map: TensorMap,
+    pub(in crate::cuda) y: View,
+    pub(in crate::cuda) tiles: Dev<GemmTile>,
+    pub(in crate::cuda) num_tiles: i32,
+    pub(in crate::cuda) m: i32,
+    pub(in crate::cuda) n: i32,
+    pub(in crate::cuda) k: i32,
+    pub(in crate::cuda) y_pitch: i32,
+    pub(in crate::cuda) grid: [u32; 3],
 }
 
 impl Product {
@@ -52,7 +57,11 @@ impl Product {
     ///
     /// # Errors
     /// A refusal of parts of buffers that bulk copies cannot read.
-    pub(super) fn new(site: &mut Site<'_>, ends: &[usize], element: Element) -> Result<Self> {
+    pub(in crate::cuda) fn new(
+        site: &mut Site<'_>,
+        ends: &[usize],
+        element: Element,
+    ) -> Result<Self> {
         let (x, w, y) = (site.read(0), site.read(1), site.write());
         site.check_aligned(&[x, w, y])?;
         let n = w.rows / ends.len();
@@ -75,7 +84,7 @@ impl Product {
     }
 
     /// How the kernel stores y, 64 rows at a time.
-    pub(super) fn y_map(&self, site: &Site<'_>, element: Element) -> Result<TensorMap> {
+    pub(in crate::cuda) fn y_map(&self, site: &Site<'_>, element: Element) -> Result<TensorMap> {
         map(site, self.y, element, 64)
     }
 }

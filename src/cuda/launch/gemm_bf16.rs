@@ -2,21 +2,22 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{
-    Sound, blocks,
-    gemm::{Product, Then},
-    int,
-};
+use super::gemm::{Product, Then};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::{
-            gemm::SMEM_BYTES,
-            gemm_bf16::{GemmBf16, GemmBf16Add, GemmBf16F32, GemmBf16Gelu7, GemmBf16Swiglu7},
+        gpu::{
+            kernels::{
+                gemm::SMEM_BYTES,
+                gemm_bf16::{GemmBf16, GemmBf16Add, GemmBf16F32, GemmBf16Gelu7, GemmBf16Swiglu7},
+            },
+            tensor_map::Element,
         },
-        lower::Site,
-        tensor_map::Element,
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
 };
 
@@ -32,13 +33,17 @@ pub(in crate::cuda) fn linear(site: &mut Site<'_>, ends: &[usize]) -> Result<Vec
 }
 
 /// Whether the first step is a product of bf16 by bf16, without bias.
-pub(super) fn takes(site: &Site<'_>) -> bool {
+pub(in crate::cuda) fn takes(site: &Site<'_>) -> bool {
     let reads = &site.steps[0].reads;
     reads.len() == 2 && reads.iter().all(|&buf| site.dtype(buf) == Bf16)
 }
 
 /// The product, and what becomes of it.
-pub(super) fn launch(site: &mut Site<'_>, ends: &[usize], then: Then) -> Result<Vec<Sound>> {
+pub(in crate::cuda) fn launch(
+    site: &mut Site<'_>,
+    ends: &[usize],
+    then: Then,
+) -> Result<Vec<Sound>> {
     let product = Product::new(site, ends, Element::Bf16)?;
     macro_rules! launch {
         ($entry:ident $(, $name:ident: $value:expr)*) => {{

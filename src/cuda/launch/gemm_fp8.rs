@@ -2,25 +2,26 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{
-    Sound, blocks,
-    gemm::{Product, Then},
-    int,
-};
+use super::gemm::{Product, Then};
 use crate::{
     DType::{self, Bf16, E4m3, F32},
     Result,
     cuda::{
-        arguments::Dev,
-        kernels::{
-            gemm::SMEM_BYTES,
-            gemm_fp8::{
-                GemmFp8, GemmFp8Add, GemmFp8F32, GemmFp8Gelu7, GemmFp8Gelu7E4m3, GemmFp8Swiglu7,
-                GemmFp8Swiglu7E4m3,
+        gpu::{
+            arguments::Dev,
+            kernels::{
+                gemm::SMEM_BYTES,
+                gemm_fp8::{
+                    GemmFp8, GemmFp8Add, GemmFp8F32, GemmFp8Gelu7, GemmFp8Gelu7E4m3,
+                    GemmFp8Swiglu7, GemmFp8Swiglu7E4m3,
+                },
             },
+            tensor_map::Element,
         },
-        lower::Site,
-        tensor_map::Element,
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Scaling,
 };
@@ -38,7 +39,7 @@ pub(in crate::cuda) fn linear(
 }
 
 /// Whether the first step is a product of E4m3 by E4m3 with scales in f32, those of the weight's rows in one row.
-pub(super) fn takes(site: &Site<'_>) -> bool {
+pub(in crate::cuda) fn takes(site: &Site<'_>) -> bool {
     let reads = &site.steps[0].reads;
     let types: Vec<DType> = reads.iter().map(|&buf| site.dtype(buf)).collect();
     matches!(types[..], [E4m3, E4m3, F32] | [E4m3, E4m3, F32, F32])
@@ -46,7 +47,7 @@ pub(super) fn takes(site: &Site<'_>) -> bool {
 }
 
 /// The product, and what becomes of it.
-pub(super) fn launch(
+pub(in crate::cuda) fn launch(
     site: &mut Site<'_>,
     (ends, scaling): (&[usize], Scaling),
     then: Then,

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::l2_norm::{L2NormBf16, L2NormF32, ROWS},
-        lower::Site,
+        gpu::kernels::l2_norm::{L2NormBf16, L2NormF32, ROWS},
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
 };
 

@@ -3,10 +3,11 @@
 use crate::{
     DType::{Bf16, F32},
     cuda::{
-        arena::View,
-        arguments::Dev,
-        cublaslt::{Factors, Gemm, Operands, Output},
-        lower::Site,
+        gpu::{
+            arguments::Dev,
+            cublaslt::{Factors, Gemm, Operands, Output},
+        },
+        lowering::{arena::View, context::Site},
     },
     plan::{Op, Scaling},
 };

@@ -2,14 +2,18 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::F32,
     Result,
     cuda::{
-        arguments::Dev,
-        kernels::linear_f32::{LinearF32, TILE_M, TILE_N},
-        lower::Site,
+        gpu::{
+            arguments::Dev,
+            kernels::linear_f32::{LinearF32, TILE_M, TILE_N},
+        },
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
 };
 

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::norm_rope::{HALF, HEAD, HEADS_PER_BLOCK, NormRopeBf16},
-        lower::Site,
+        gpu::kernels::norm_rope::{HALF, HEAD, HEADS_PER_BLOCK, NormRopeBf16},
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Op,
 };

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::Bf16,
     Result,
     cuda::{
-        kernels::norm_silu::{COLS, L2SiluBf16, RmsReluBf16, RmsSiluBf16, THREADS},
-        lower::Site,
+        gpu::kernels::norm_silu::{COLS, L2SiluBf16, RmsReluBf16, RmsSiluBf16, THREADS},
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Op,
 };

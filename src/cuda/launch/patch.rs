@@ -2,14 +2,16 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::F32,
     Result,
     cuda::{
-        arena::View,
-        kernels::patch::{MAX_CHANNELS, PatchifyF32, TOKENS, UnpatchifyF32},
-        lower::Site,
+        gpu::kernels::patch::{MAX_CHANNELS, PatchifyF32, TOKENS, UnpatchifyF32},
+        lowering::{
+            arena::View,
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Grid,
 };

@@ -2,18 +2,20 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32, U8},
     Result,
     cuda::{
-        kernels::pixels::{
+        gpu::kernels::pixels::{
             AverageDownBf16, AverageDownF32, BytesBf16, DuplicateUpBf16, DuplicateUpF32,
             FrameShuffleBf16, FrameShuffleF32, PixelShuffleBf16, PixelShuffleF32,
             PixelUnshuffleBf16, PixelUnshuffleF32, THREADS, UpsampleNearestBf16,
             UpsampleNearestF32,
         },
-        lower::Site,
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
     plan::{Op, PixelOrder},
 };

@@ -2,18 +2,22 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, chunk_blocks, int};
 use crate::{
     DType::{Bf16, E4m3, F32},
     Result,
     cuda::{
-        arena::View,
-        arguments::{Dev, DevMut},
-        kernels::quantize::{
-            QuantizeBf16, QuantizeF32, ROW_COLS, RowScaleQuantizeBf16, RowScaleQuantizeF32,
-            RowScaleQuantizeWideBf16, RowScaleQuantizeWideF32, THREADS, WIDE_COLS,
+        gpu::{
+            arguments::{Dev, DevMut},
+            kernels::quantize::{
+                QuantizeBf16, QuantizeF32, ROW_COLS, RowScaleQuantizeBf16, RowScaleQuantizeF32,
+                RowScaleQuantizeWideBf16, RowScaleQuantizeWideF32, THREADS, WIDE_COLS,
+            },
         },
-        lower::Site,
+        lowering::{
+            arena::View,
+            context::{Site, blocks, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

@@ -2,18 +2,22 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        arguments::Dev,
-        kernels::rms_norm::{
-            HEAD_COLS, ROW_COLS, RmsNormHeadsBf16, RmsNormHeadsBf16F32, RmsNormHeadsF32,
-            RmsNormQuantizeBf16, RmsNormQuantizeF32, RmsNormRowsBf16, RmsNormRowsBf16Bf16Bf16,
-            RmsNormRowsBf16F32, RmsNormRowsF32, RmsNormRowsF32F32, THREADS,
+        gpu::{
+            arguments::Dev,
+            kernels::rms_norm::{
+                HEAD_COLS, ROW_COLS, RmsNormHeadsBf16, RmsNormHeadsBf16F32, RmsNormHeadsF32,
+                RmsNormQuantizeBf16, RmsNormQuantizeF32, RmsNormRowsBf16, RmsNormRowsBf16Bf16Bf16,
+                RmsNormRowsBf16F32, RmsNormRowsF32, RmsNormRowsF32F32, THREADS,
+            },
         },
-        lower::Site,
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
     },
     plan::Op,
 };

@@ -2,13 +2,15 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        kernels::rope::{RopeBf16, RopeBf16Bf16, RopeF32, THREADS},
-        lower::Site,
+        gpu::kernels::rope::{RopeBf16, RopeBf16Bf16, RopeF32, THREADS},
+        lowering::{
+            context::{Site, chunk_blocks, int},
+            work::Sound,
+        },
     },
 };
 

@@ -2,13 +2,16 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, chunk_blocks, int};
 use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        arena::View,
-        kernels::synthetic::{SyntheticBf16, SyntheticF32, THREADS},
+        gpu::kernels::synthetic::{SyntheticBf16, SyntheticF32, THREADS},
+        lowering::{
+            arena::View,
+            context::{chunk_blocks, int},
+            work::Sound,
+        },
     },
     weights::{Rule, synthetic::key_from},
 };

@@ -2,11 +2,16 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::{Sound, blocks, int};
 use crate::{
     DType::F32,
     Result,
-    cuda::{kernels::weight_norm::WeightNormF32, lower::Site},
+    cuda::{
+        gpu::kernels::weight_norm::WeightNormF32,
+        lowering::{
+            context::{Site, blocks, int},
+            work::Sound,
+        },
+    },
 };
 
 /// Op::WeightNorm in f32.

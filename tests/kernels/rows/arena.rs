@@ -3,7 +3,7 @@
 use gallop::{
     DType, Tensor,
     plan::{Buf, Plan, Role},
-    testing::cases::RowCase,
+    qualify::cases::RowCase,
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use gallop::{
     plan::{Buf, Grid, Plan},
-    testing::cases::{EMBED_SCALE, EPS, RowCase, RowOp},
+    qualify::cases::{EMBED_SCALE, EPS, RowCase, RowOp},
 };
 
 use super::arena::Arena;

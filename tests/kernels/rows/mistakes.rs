@@ -1,6 +1,6 @@
 //! Mistakes planted in the kernels: the cases must find every one of them.
 
-use gallop::testing::cases::{RowOp, TESTS};
+use gallop::qualify::cases::{RowOp, TESTS};
 
 use super::{SEEDS, Trial, inputs};
 use crate::emulate::{Edit, Emulator, runs};

@@ -9,7 +9,7 @@ mod truth;
 
 use gallop::{
     plan::{Buf, Plan},
-    testing::cases::{RowCase, RowOp, TESTS},
+    qualify::cases::{RowCase, RowOp, TESTS},
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 use gallop::{
     DType, Tensor,
     plan::{Buf, Plan},
-    testing::cases::{RowCase, RowOp},
+    qualify::cases::{RowCase, RowOp},
 };
 
 use crate::{

@@ -1,0 +1,149 @@
+//! Arguments of kernels: typed addresses for the structures that `build.rs` writes, and the form in which a device
+//! takes them.
+
+use std::{ffi::c_void, fmt, marker::PhantomData};
+
+use super::tensor_map::TensorMap;
+
+/// The kernels' name for [`half::bf16`].
+#[allow(non_camel_case_types, reason = "the same name on both sides")]
+pub type bf16 = half::bf16;
+
+/// An 8-bit float of 4 exponent and 3 mantissa bits, largest value 448, as a kernel stores it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct E4m3(pub u8);
+
+/// An entry point of a kernel file; `build.rs` writes one for each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Kernel {
+    /// The kernel file without its ending.
+    pub module: &'static str,
+    /// The entry point.
+    pub name: &'static str,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Blocks of a cluster, side by side along x; 1 without clusters.
+    pub cluster: u32,
+}
+
+/// An entry point with its arguments.
+pub trait Entry {
+    /// What is launched.
+    const KERNEL: Kernel;
+
+    /// The arguments in the kernel's order.
+    fn args(&self) -> Vec<Arg>;
+}
+
+/// One argument, of the size the kernel expects.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Arg {
+    /// A pointer.
+    Address(u64),
+    /// An `int`.
+    Int(i32),
+    /// A `long long`.
+    Long(i64),
+    /// A `float`.
+    Float(f32),
+    /// A tensor map, by value.
+    Map(Box<TensorMap>),
+}
+
+impl Arg {
+    /// Where the value lies, as long as `self` is not moved.
+    fn pointer(&self) -> *const c_void {
+        match self {
+            Self::Address(value) => (&raw const *value).cast(),
+            Self::Int(value) => (&raw const *value).cast(),
+            Self::Long(value) => (&raw const *value).cast(),
+            Self::Float(value) => (&raw const *value).cast(),
+            Self::Map(value) => (&raw const **value).cast(),
+        }
+    }
+}
+
+/// The array that `cuLaunchKernel` and the emulator take: one pointer to each value, good while `args` is borrowed.
+/// Both only read through them.
+pub fn pointers(args: &[Arg]) -> Vec<*mut c_void> {
+    args.iter().map(|arg| arg.pointer().cast_mut()).collect()
+}
+
+/// Address of elements that a kernel reads.
+pub struct Dev<T> {
+    address: u64,
+    of: PhantomData<fn() -> T>,
+}
+
+/// Address of elements that a kernel writes, or reads and writes.
+pub struct DevMut<T> {
+    address: u64,
+    of: PhantomData<fn() -> T>,
+}
+
+macro_rules! address_type {
+    ($name:ident) => {
+        impl<T> $name<T> {
+            /// The elements at `address`; what lies there is the launch's responsibility.
+            pub fn new(address: u64) -> Self {
+                Self {
+                    address,
+                    of: PhantomData,
+                }
+            }
+
+            /// As a number.
+            pub fn address(self) -> u64 {
+                self.address
+            }
+        }
+
+        impl<T> Clone for $name<T> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<T> Copy for $name<T> {}
+
+        impl<T> fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.address)
+            }
+        }
+
+        impl<T> From<$name<T>> for Arg {
+            fn from(value: $name<T>) -> Self {
+                Self::Address(value.address)
+            }
+        }
+    };
+}
+
+address_type!(Dev);
+address_type!(DevMut);
+
+impl From<i32> for Arg {
+    fn from(value: i32) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<i64> for Arg {
+    fn from(value: i64) -> Self {
+        Self::Long(value)
+    }
+}
+
+impl From<f32> for Arg {
+    fn from(value: f32) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<TensorMap> for Arg {
+    fn from(value: TensorMap) -> Self {
+        Self::Map(Box::new(value))
+    }
+}

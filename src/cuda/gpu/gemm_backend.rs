@@ -1,0 +1,98 @@
+//! Matrix products by a library beside our own kernel: what an executor needs of it, and when it is used.
+
+#![allow(
+    unsafe_code,
+    reason = "products are queued with addresses, as kernels are"
+)]
+
+use std::sync::Arc;
+
+use super::cublaslt::{self, CublasLt, Gemm, Operands};
+use crate::Result;
+
+/// Who computes matrix products.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Choice {
+    /// Our own kernel.
+    #[default]
+    Own,
+    /// The library wherever it can, in place of fused steps too.
+    Library,
+    /// Where there is a library, whoever is faster for the shape, measured once at prepare; ours if both are.
+    Auto,
+}
+
+/// A library of matrix products on one device.
+pub trait Products: Send + Sync {
+    /// The library's ways to compute a product, the one it thinks fastest first.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] with the rule that the sizes or addresses break, or if there is none.
+    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>>;
+}
+
+/// One way to compute a product at its addresses.
+pub trait Way: Send + Sync {
+    /// The library's name, for reports.
+    fn name(&self) -> &'static str;
+
+    /// Queues it on the compute queue.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the library refuses.
+    ///
+    /// # Safety
+    /// The product's addresses must be live memory of the device, as large as its sizes and pitches say.
+    unsafe fn queue(&self) -> Result<()>;
+}
+
+impl Products for CublasLt {
+    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
+        let product = Arc::new(self.product(*gemm, *at)?);
+        let way = |algorithm| {
+            let (library, product) = (self.clone(), product.clone());
+            Arc::new(LibraryWay {
+                library,
+                product,
+                algorithm,
+            }) as Arc<dyn Way>
+        };
+        Ok(self.algorithms(&product)?.into_iter().map(way).collect())
+    }
+}
+
+struct LibraryWay {
+    library: Arc<CublasLt>,
+    product: Arc<cublaslt::Product>,
+    algorithm: cublaslt::Algorithm,
+}
+
+impl Way for LibraryWay {
+    fn name(&self) -> &'static str {
+        self.product.name()
+    }
+
+    unsafe fn queue(&self) -> Result<()> {
+        // SAFETY: the algorithm is one of this product; the rest is the caller's promise.
+        unsafe { self.library.multiply(&self.product, &self.algorithm) }
+    }
+}
+
+/// A library and what it is to be used for.
+#[derive(Clone)]
+pub struct Library {
+    pub(in crate::cuda) products: Arc<dyn Products>,
+    pub(in crate::cuda) choice: Choice,
+}
+
+impl Library {
+    /// `products`, used as `choice` says.
+    pub fn new(products: Arc<dyn Products>, choice: Choice) -> Self {
+        Self { products, choice }
+    }
+
+    /// Whether it takes the place of fused steps too.
+    pub(in crate::cuda) fn takes_all(&self) -> bool {
+        self.choice == Choice::Library
+    }
+}

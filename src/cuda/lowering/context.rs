@@ -1,0 +1,363 @@
+//! What a launch function sees of the plan: the steps it is to run, where their buffers lie, and the refusals it may
+//! answer with.
+
+#![allow(
+    unsafe_code,
+    reason = "that arguments are what a kernel asks for is a promise of each launch function"
+)]
+
+use half::bf16;
+
+use super::{
+    arena::{Bases, Layout, Tables, View},
+    work::Sound,
+};
+use crate::{
+    DType, Error, Result, Shape,
+    cuda::gpu::{
+        arguments::{Dev, DevMut, E4m3, Entry},
+        device::{Device, Launch},
+        gemm_backend::Library,
+        params::{AttentionTile, GemmTile},
+        tensor_map::{TensorMap, TensorMapSpec},
+    },
+    plan::{Buf, Plan, Step},
+};
+
+// SAFETY: four ints and no padding, as its 16 bytes in `params.rs` say.
+unsafe impl bytemuck::Zeroable for GemmTile {}
+// SAFETY: as above; any ints are a tile.
+unsafe impl bytemuck::Pod for GemmTile {}
+
+// SAFETY: ten ints and no padding: 40 bytes.
+unsafe impl bytemuck::Zeroable for AttentionTile {}
+// SAFETY: as above; any ints are a tile.
+unsafe impl bytemuck::Pod for AttentionTile {}
+
+/// What launches depend on besides memory.
+pub(in crate::cuda) struct Target {
+    name: String,
+    multiprocessors: u32,
+}
+
+impl Target {
+    /// As `device` says.
+    pub(in crate::cuda) fn of(device: &dyn Device) -> Self {
+        Self {
+            name: device.name(),
+            multiprocessors: device.multiprocessors(),
+        }
+    }
+
+    /// An H100 or H200, which need not be there.
+    pub(in crate::cuda) fn hopper() -> Self {
+        Self {
+            name: "a Hopper GPU".into(),
+            multiprocessors: 132,
+        }
+    }
+
+    /// Streaming multiprocessors: the blocks of a persistent kernel.
+    pub(in crate::cuda) fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+}
+
+/// What lowering needs besides the steps.
+pub(in crate::cuda) struct Context<'a> {
+    pub(in crate::cuda) plan: &'a Plan,
+    pub(in crate::cuda) layout: &'a Layout,
+    /// Where its memory starts, and the device that it is of; none before there is any.
+    pub(in crate::cuda) memory: Option<(Bases, &'a dyn Device)>,
+    pub(in crate::cuda) target: &'a Target,
+    /// Whether rows of the table of fused steps apply.
+    pub(in crate::cuda) fuse: bool,
+    /// What may compute products instead of our own kernel.
+    pub(in crate::cuda) library: Option<&'a Library>,
+}
+
+impl Context<'_> {
+    pub(in crate::cuda) fn bases(&self) -> Bases {
+        self.memory.map_or(Bases::NOWHERE, |(bases, _)| bases)
+    }
+}
+
+/// What a launch function sees: the steps it is to run, and where their buffers lie.
+pub(in crate::cuda) struct Site<'a> {
+    pub(in crate::cuda) context: &'a Context<'a>,
+    /// One step, or those of a row of the fused table.
+    pub(in crate::cuda) steps: &'a [Step],
+    pub(in crate::cuda) tables: &'a mut Tables,
+}
+
+impl Site<'_> {
+    /// Whether everything but what is `unwritten` lies somewhere: not where another row, which was found to apply
+    /// before there was memory, leaves out what this one asks for.
+    pub(in crate::cuda) fn has_places(&self, unwritten: &[Buf]) -> bool {
+        let Context { plan, layout, .. } = *self.context;
+        let touched = self
+            .steps
+            .iter()
+            .flat_map(|step| step.reads.iter().chain([&step.writes]));
+        let mut asked_for = touched.filter(|buf| !unwritten.contains(buf));
+        asked_for.all(|&buf| layout.has_place(plan, buf))
+    }
+
+    /// A buffer for kernels.
+    pub(in crate::cuda) fn view(&self, buf: Buf) -> View {
+        let context = self.context;
+        context.layout.view(context.plan, buf, context.bases())
+    }
+
+    /// Argument `index` of the first step.
+    pub(in crate::cuda) fn read(&self, index: usize) -> View {
+        self.view(self.steps[0].reads[index])
+    }
+
+    /// The result of the last step.
+    pub(in crate::cuda) fn write(&self) -> View {
+        self.view(self.steps[self.steps.len() - 1].writes)
+    }
+
+    /// Address of a constant table that launches read.
+    pub(in crate::cuda) fn table<T: bytemuck::NoUninit>(&mut self, values: &[T]) -> Dev<T> {
+        Dev::new(self.tables.add(bytemuck::cast_slice(values)))
+    }
+
+    /// Address of `bytes` for what these launches hand to one another; those of the next unit use them again.
+    pub(in crate::cuda) fn workspace(&mut self, bytes: usize) -> u64 {
+        self.tables.ask_for_workspace(bytes);
+        self.context.layout.workspace(self.context.bases())
+    }
+
+    /// A launch of `entry` on a grid.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a grid or a size of shared memory that no kernel can have.
+    ///
+    /// # Safety
+    /// As for [`Sound::new`].
+    pub(in crate::cuda) unsafe fn launch<E: Entry>(
+        &self,
+        entry: &E,
+        grid: [u32; 3],
+        shared_bytes: u32,
+    ) -> Result<Vec<Sound>> {
+        let launch = Launch::new(entry, grid, shared_bytes)?;
+        // SAFETY: the caller vouches for the arguments.
+        Ok(vec![unsafe { Sound::new(launch) }])
+    }
+
+    /// Element type of a buffer, one that has no place included.
+    pub(in crate::cuda) fn dtype(&self, buf: Buf) -> DType {
+        self.context.plan.spec(buf).dtype
+    }
+
+    /// Extents of a buffer.
+    pub(in crate::cuda) fn shape(&self, buf: Buf) -> &Shape {
+        &self.context.plan.spec(buf).shape
+    }
+
+    /// How bulk copies see a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for what the hardware cannot do.
+    pub(in crate::cuda) fn map(&self, spec: &TensorMapSpec) -> Result<TensorMap> {
+        match self.context.memory {
+            Some((_, device)) => device.tensor_map(spec),
+            // Of memory that is not there a driver might refuse to make a map.
+            None => spec.check().map(|()| TensorMap([0; 128])),
+        }
+    }
+
+    /// The device that will run it.
+    pub(in crate::cuda) fn device(&self) -> &Target {
+        self.context.target
+    }
+
+    /// That no kernel does this, and why.
+    pub(in crate::cuda) fn refusal(&self, why: &str) -> Error {
+        let plan = self.context.plan;
+        let step = &self.steps[0];
+        let types = step.reads.iter().map(|&buf| {
+            let spec = plan.spec(buf);
+            format!("{} {}", spec.dtype, spec.shape)
+        });
+        let types: Vec<String> = types.collect();
+        let result = plan.spec(step.writes);
+        Error::device(format!(
+            "`{}` cannot run {} at {} ({} to {} {}): {why}; use --device cpu",
+            self.context.target.name,
+            step.op.name(),
+            result.label,
+            types.join(", "),
+            result.dtype,
+            result.shape
+        ))
+    }
+}
+
+/// An element type as plans and kernels both have it.
+pub(in crate::cuda) trait Element {
+    /// The plan's name for it.
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for bf16 {
+    const DTYPE: DType = DType::Bf16;
+}
+
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}
+
+impl Element for E4m3 {
+    const DTYPE: DType = DType::E4m3;
+}
+
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
+}
+
+impl View {
+    /// Its elements, to be read.
+    ///
+    /// # Panics
+    /// If they are of another type.
+    pub(in crate::cuda) fn dev<T: Element>(self) -> Dev<T> {
+        assert_eq!(self.dtype, T::DTYPE, "element type of a kernel's argument");
+        Dev::new(self.address)
+    }
+
+    /// Its elements, to be written.
+    ///
+    /// # Panics
+    /// If they are of another type.
+    pub(in crate::cuda) fn dev_mut<T: Element>(self) -> DevMut<T> {
+        assert_eq!(self.dtype, T::DTYPE, "element type of a kernel's argument");
+        DevMut::new(self.address)
+    }
+
+    /// Whether eight elements from any multiple of 8 columns on can be moved by 16-byte instructions.
+    pub(in crate::cuda) fn is_aligned(self) -> bool {
+        self.address.is_multiple_of(16) && self.pitch.is_multiple_of(8)
+    }
+}
+
+impl Site<'_> {
+    /// That the views start where vectors of 16 bytes can be read.
+    ///
+    /// # Errors
+    /// A refusal.
+    pub(in crate::cuda) fn check_aligned(&self, views: &[View]) -> Result<()> {
+        if views.iter().all(|view| view.is_aligned()) {
+            return Ok(());
+        }
+        Err(self.refusal("a part of a buffer starts at no multiple of 16 bytes"))
+    }
+
+    /// What the second step, a sum, adds to the result of the first.
+    pub(in crate::cuda) fn summand(&self) -> View {
+        let others = |buf: &&Buf| **buf != self.steps[0].writes;
+        let other = self.steps[1].reads.iter().find(others);
+        self.view(*other.expect("a result is one argument of its sum"))
+    }
+
+    /// That no kernel takes these types.
+    pub(in crate::cuda) fn types(&self) -> Error {
+        self.refusal("there is no kernel for these types")
+    }
+
+    /// Group ends as kernels read them.
+    pub(in crate::cuda) fn ends(&mut self, ends: &[usize]) -> Result<Dev<i32>> {
+        let ends: Vec<i32> = ends.iter().map(|&end| int(end)).collect::<Result<_>>()?;
+        Ok(self.table(&ends))
+    }
+
+    /// Frames, height, width and channels of a video.
+    ///
+    /// # Errors
+    /// A refusal of a buffer seen as rows and columns.
+    pub(in crate::cuda) fn video(&self, buf: Buf) -> Result<[usize; 4]> {
+        let extents = self.shape(buf).extents().try_into();
+        extents.map_err(|_| self.refusal("a part of a video is not one"))
+    }
+
+    /// Frames, rows and columns under a stored kernel `[out, in, (frames,) rows, columns]`.
+    ///
+    /// # Errors
+    /// A refusal of other shapes.
+    pub(in crate::cuda) fn kernel_extents(&self, buf: Buf) -> Result<[usize; 3]> {
+        match *self.shape(buf).extents() {
+            [_, _, rows, cols] => Ok([1, rows, cols]),
+            [_, _, frames, rows, cols] => Ok([frames, rows, cols]),
+            _ => Err(self.refusal("the weight is no kernel")),
+        }
+    }
+
+    /// Elements from one value to the next of a vector, stored as a row or as a column.
+    ///
+    /// # Errors
+    /// A refusal of a matrix.
+    pub(in crate::cuda) fn step_of(&self, vector: View) -> Result<usize> {
+        match (vector.rows, vector.cols) {
+            (1, _) => Ok(1),
+            (_, 1) => Ok(vector.pitch),
+            _ => Err(self.refusal("a vector has one row or one column")),
+        }
+    }
+
+    /// The f32 weight `buf` of a norm, one row of `width` for each of `groups`, without gaps.
+    pub(in crate::cuda) fn gains(
+        &self,
+        buf: Option<&Buf>,
+        groups: usize,
+        width: usize,
+    ) -> Result<Dev<f32>> {
+        let Some(&buf) = buf else {
+            return Err(self.refusal("there is no kernel without a weight"));
+        };
+        let view = self.view(buf);
+        if view.dtype != DType::F32 || view.rows != 1 || view.cols != groups * width {
+            return Err(self.refusal("the weight must be f32, in one row"));
+        }
+        Ok(view.dev())
+    }
+}
+
+/// A size for a kernel that takes an `int`.
+///
+/// # Errors
+/// [`Error::Device`] beyond 2147483647.
+pub(in crate::cuda) fn int(size: usize) -> Result<i32> {
+    i32::try_from(size).map_err(|_| {
+        Error::device(format!(
+            "a size of {size} is more than kernels count to; take a smaller --size"
+        ))
+    })
+}
+
+/// A number of blocks.
+///
+/// # Errors
+/// [`Error::Device`] beyond what a grid holds.
+pub(in crate::cuda) fn blocks(count: usize) -> Result<u32> {
+    int(count).map(i32::unsigned_abs)
+}
+
+/// Blocks of `threads` where every thread has eight columns of a row.
+///
+/// # Errors
+/// [`Error::Device`] for more than 2^31 threads.
+pub(in crate::cuda) fn chunk_blocks(rows: usize, cols: usize, threads: usize) -> Result<[u32; 3]> {
+    let chunks = int(rows * cols.div_ceil(8))?;
+    Ok([
+        blocks((chunks.unsigned_abs() as usize).div_ceil(threads))?,
+        1,
+        1,
+    ])
+}

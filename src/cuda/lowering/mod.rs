@@ -1,0 +1,6 @@
+//! What lowering works with: where buffers lie, what a launch function sees of the plan, and what it makes.
+
+pub(super) mod arena;
+pub mod attention_tiles;
+pub(super) mod context;
+pub(super) mod work;

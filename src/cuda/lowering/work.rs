@@ -1,0 +1,95 @@
+//! What lowering makes: launches whose arguments are vouched for, and the units of steps that they run.
+
+#![allow(
+    unsafe_code,
+    reason = "that arguments are what a kernel asks for is a promise of each launch function"
+)]
+
+use std::{ops::Range, sync::Arc};
+
+use crate::{
+    Result,
+    cuda::gpu::{
+        arguments::Entry,
+        cublaslt::{Gemm, Operands},
+        device::{Device, Launch},
+        gemm_backend::Way,
+    },
+    plan::Buf,
+};
+
+/// A launch whose arguments are what its kernel asks for, if the memory it was lowered for is there; or a library's
+/// product, of which the same holds.
+pub(in crate::cuda) struct Sound(Work);
+
+enum Work {
+    Kernel(Launch),
+    Library(Arc<dyn Way>),
+}
+
+impl Sound {
+    /// Vouches for `launch`.
+    ///
+    /// # Safety
+    /// If [`Context::memory`] says where memory as large as the layout says starts, then the arguments are what the
+    /// kernel's header asks for: every address points into that memory, to at least as many elements as the kernel
+    /// reads and writes for these sizes and this grid, aligned as it needs.
+    pub(in crate::cuda) unsafe fn new(launch: Launch) -> Self {
+        Self(Work::Kernel(launch))
+    }
+
+    /// Vouches for a library's product.
+    ///
+    /// # Safety
+    /// As for [`Sound::new`].
+    pub(in crate::cuda) unsafe fn by_library(way: Arc<dyn Way>) -> Self {
+        Self(Work::Library(way))
+    }
+
+    /// The kernel's name, or the library's.
+    pub(in crate::cuda) fn name(&self) -> &'static str {
+        match &self.0 {
+            Work::Kernel(launch) => launch.kernel().name,
+            Work::Library(way) => way.name(),
+        }
+    }
+
+    /// Queues it on the compute queue.
+    ///
+    /// # Errors
+    /// The device's, or the library's.
+    ///
+    /// # Safety
+    /// The memory it was lowered for is there, tables included, until it is done.
+    pub(in crate::cuda) unsafe fn queue(&self, device: &dyn Device) -> Result<()> {
+        match &self.0 {
+            // SAFETY: whoever made it vouched for the arguments; the memory is the caller's promise.
+            Work::Kernel(launch) => unsafe { device.launch(launch) },
+            // SAFETY: as above.
+            Work::Library(way) => unsafe { way.queue() },
+        }
+    }
+
+    /// A launch of `entry` on a grid, without dynamic shared memory, for memory that is there already.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a grid that no kernel can have.
+    ///
+    /// # Safety
+    /// As for [`Sound::new`], of the memory that the arguments point into.
+    pub(in crate::cuda) unsafe fn of<E: Entry>(entry: &E, grid: [u32; 3]) -> Result<Self> {
+        let launch = Launch::new(entry, grid, 0)?;
+        // SAFETY: the caller vouches for the arguments.
+        Ok(unsafe { Self::new(launch) })
+    }
+}
+
+/// Consecutive steps that run as one, and their launches in order.
+pub(in crate::cuda) struct Unit {
+    pub(in crate::cuda) steps: Range<usize>,
+    pub(in crate::cuda) launches: Vec<Sound>,
+    /// What a library could compute instead.
+    pub(in crate::cuda) products: Vec<(Gemm, Operands)>,
+    /// Values that the launches do not write, because no other step reads them.
+    pub(in crate::cuda) unwritten: Vec<Buf>,
+}

@@ -1,0 +1,330 @@
+//! `conformance.cu` and `conformance_wgmma.cu` on host values: brings them to a device, runs one kernel of single instructions, and gives what it
+//! wrote. What that should be is not known here; [`crate::qualify`] knows.
+//!
+//! Each function makes memory as large as its kernel needs and checks what a caller could get wrong, so that all of
+//! them are safe to call.
+
+#![allow(unsafe_code, reason = "launches kernels")]
+
+mod products;
+
+use half::bf16;
+
+use crate::{
+    Error, Result,
+    cuda::gpu::{
+        arguments::Entry,
+        device::{Device, Launch, Memory, Part},
+        kernels::conformance::{
+            Chain, Conversions, CopyBox1d, CopyBox2d, CopyBox3d, CopyBox4d, CopyBox5d, Functions,
+            Lanes, Multicast, Phases, RING_COLS, RING_HALF, Registers, SMEM_BYTES, ShareBox2d,
+            ShareBox3d, ShareBox4d, Transposes,
+        },
+        tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
+    },
+};
+
+pub use products::{Product, product};
+
+/// A NaN in every float type.
+const POISON: u8 = 0xff;
+
+/// A box of a tensor.
+#[derive(Clone, Debug)]
+pub struct Boxed {
+    /// Tensor, box and swizzle; the address does not count.
+    pub spec: TensorMapSpec,
+    /// Where the box starts, innermost axis first.
+    pub at: Vec<i32>,
+}
+
+impl Boxed {
+    /// Bytes of the box.
+    pub fn bytes(&self) -> usize {
+        let count: u32 = self.spec.box_sizes.iter().product();
+        count as usize * self.spec.element.bytes() as usize
+    }
+
+    /// Bytes from the tensor's first element to behind its last.
+    pub fn tensor_bytes(&self) -> usize {
+        let spec = &self.spec;
+        let (last, outer) = spec.sizes.split_last().expect("a tensor has axes");
+        let strides = outer.iter().zip(&spec.strides_bytes);
+        let bytes: u64 = strides.map(|(size, stride)| (size - 1) * stride).sum();
+        (bytes + last * spec.element.bytes()) as usize
+    }
+
+    /// Its map at an address, if box and tensor are as large as the kernels can do.
+    fn map(&self, device: &dyn Device, tensor: &Memory) -> Result<TensorMap> {
+        self.spec.check()?;
+        let fits = self.at.len() == self.spec.sizes.len()
+            && self.bytes() <= SMEM_BYTES
+            && self.tensor_bytes() <= tensor.bytes();
+        if !fits {
+            return Err(Error::device(format!("{self:?} cannot be tried")));
+        }
+        device.tensor_map(&TensorMapSpec {
+            address: start(tensor),
+            ..self.spec.clone()
+        })
+    }
+}
+
+/// Loads a box of the tensor with the bytes `from`, turns its bits over, and stores it at the same place of a tensor
+/// of 0xff: what lay in shared memory, and that tensor.
+///
+/// # Errors
+/// The device's.
+pub fn copy_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+    let (from, to) = (upload(device, from)?, poisoned(device, from.len())?);
+    let (raw, at) = (
+        poisoned(device, of.bytes())?,
+        upload(device, bytemuck::cast_slice(&of.at))?,
+    );
+    let (from_map, to_map) = (of.map(device, &from)?, of.map(device, &to)?);
+    macro_rules! run {
+        ($entry:ident) => {{
+            let entry = $entry {
+                raw: raw.dev_mut(0, of.bytes()),
+                to: to_map,
+                from: from_map,
+                at: at.dev(0, of.at.len()),
+                bytes: int(of.bytes()),
+            };
+            // SAFETY: `map` checked that the box fits into shared memory and the tensor into its memory; `at` has one
+            // number for each axis.
+            unsafe { run(device, &entry) }
+        }};
+    }
+    match of.at.len() {
+        1 => run!(CopyBox1d),
+        2 => run!(CopyBox2d),
+        3 => run!(CopyBox3d),
+        4 => run!(CopyBox4d),
+        _ => run!(CopyBox5d),
+    }?;
+    Ok((download(device, &raw)?, download(device, &to)?))
+}
+
+/// Loads a box of two to four axes into both blocks of a cluster: the shared memory of one, then of the other.
+///
+/// # Errors
+/// The device's.
+pub fn share_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<Vec<u8>> {
+    let (from, raw) = (upload(device, from)?, poisoned(device, 2 * of.bytes())?);
+    let at = upload(device, bytemuck::cast_slice(&of.at))?;
+    let from_map = of.map(device, &from)?;
+    macro_rules! run {
+        ($entry:ident) => {{
+            let entry = $entry {
+                raw: raw.dev_mut(0, 2 * of.bytes()),
+                from: from_map,
+                at: at.dev(0, of.at.len()),
+                bytes: int(of.bytes()),
+            };
+            // SAFETY: as in `copy_box`; two blocks of one cluster, with as many bytes for each.
+            unsafe { run(device, &entry) }
+        }};
+    }
+    match of.at.len() {
+        2 => run!(ShareBox2d),
+        3 => run!(ShareBox3d),
+        4 => run!(ShareBox4d),
+        axes => Err(Error::device(format!(
+            "boxes of {axes} axes are not shared"
+        ))),
+    }?;
+    download(device, &raw)
+}
+
+/// Columns of the rows that [`multicast`] adds up.
+pub const MULTICAST_COLS: usize = RING_COLS;
+
+/// The sum of the rows of x `[rounds, 256]`, and twice that sum: by two blocks that share every load.
+///
+/// # Errors
+/// The device's.
+pub fn multicast(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
+    let rounds = x.len() / RING_COLS;
+    let (from, y) = (
+        upload(device, bytemuck::cast_slice(x))?,
+        poisoned(device, 2 * RING_COLS * 4)?,
+    );
+    let spec = TensorMapSpec {
+        swizzle: Swizzle::None,
+        ..TensorMapSpec::matrix(
+            start(&from),
+            Element::F32,
+            [rounds as u64, RING_COLS as u64],
+            RING_COLS as u64,
+            [1, RING_HALF as u32],
+        )
+    };
+    let entry = Multicast {
+        y: y.dev_mut(0, 2 * RING_COLS),
+        x: device.tensor_map(&spec)?,
+        rounds: int(rounds),
+    };
+    // SAFETY: x has `rounds` rows, y a row for each of the two blocks.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// x as four matrices: through ldmatrix and stmatrix without a transpose, with one in the first, in the second, in
+/// both.
+///
+/// # Errors
+/// The device's.
+pub fn transposes(device: &dyn Device, x: &[bf16; 256]) -> Result<Vec<bf16>> {
+    let (x, y) = (
+        upload(device, bytemuck::cast_slice(x))?,
+        poisoned(device, 4 * 256 * 2)?,
+    );
+    let entry = Transposes {
+        y: y.dev_mut(0, 4 * 256),
+        x: x.dev(0, 256),
+    };
+    // SAFETY: x and y are as large as the kernel's comment says.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// Eight rows of 32: shuffles and votes of x.
+///
+/// # Errors
+/// The device's.
+pub fn lanes(device: &dyn Device, x: &[i32; 32]) -> Result<Vec<i32>> {
+    let (x, y) = (
+        upload(device, bytemuck::cast_slice(x))?,
+        poisoned(device, 8 * 32 * 4)?,
+    );
+    let entry = Lanes {
+        y: y.dev_mut(0, 8 * 32),
+        x: x.dev(0, 32),
+    };
+    // SAFETY: as in `transposes`.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// The pairs (x, -x) in bf16, then in e4m3; and x as bf16 holds it, then as e4m3 does.
+///
+/// # Errors
+/// The device's.
+pub fn conversions(device: &dyn Device, x: &[f32]) -> Result<(Vec<i32>, Vec<f32>)> {
+    let (count, bytes) = (x.len(), x.len() * 4);
+    let x = upload(device, bytemuck::cast_slice(x))?;
+    let (pairs, back) = (poisoned(device, 2 * bytes)?, poisoned(device, 2 * bytes)?);
+    let entry = Conversions {
+        pairs: pairs.dev_mut(0, 2 * count),
+        back: back.dev_mut(0, 2 * count),
+        x: x.dev(0, count),
+        n: int(count),
+    };
+    // SAFETY: as in `transposes`.
+    unsafe { run(device, &entry) }?;
+    Ok((download(device, &pairs)?, download(device, &back)?))
+}
+
+/// 2^x, 1 / sqrt(|x|) and 1 / x by the approximate functions, one after the other.
+///
+/// # Errors
+/// The device's.
+pub fn functions(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
+    let count = x.len();
+    let (x, y) = (
+        upload(device, bytemuck::cast_slice(x))?,
+        poisoned(device, 3 * count * 4)?,
+    );
+    let entry = Functions {
+        y: y.dev_mut(0, 3 * count),
+        x: x.dev(0, count),
+        n: int(count),
+    };
+    // SAFETY: as in `transposes`.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// How many threads came, and what each of four warps read behind the one before it.
+///
+/// # Errors
+/// The device's.
+pub fn chain(device: &dyn Device) -> Result<Vec<i32>> {
+    let y = upload(device, &[0; 5 * 4])?;
+    let entry = Chain { y: y.dev_mut(0, 5) };
+    // SAFETY: as in `transposes`.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// The numbers that one warp handed to another, 32 a round.
+///
+/// # Errors
+/// The device's.
+pub fn phases(device: &dyn Device, rounds: usize) -> Result<Vec<i32>> {
+    let y = poisoned(device, rounds * 32 * 4)?;
+    let entry = Phases {
+        y: y.dev_mut(0, rounds * 32),
+        rounds: int(rounds),
+    };
+    // SAFETY: as in `transposes`.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// What the threads of three warpgroups wrote, one of which gave registers to the others.
+///
+/// # Errors
+/// The device's.
+pub fn registers(device: &dyn Device) -> Result<Vec<i32>> {
+    let threads = <Registers as Entry>::KERNEL.threads as usize;
+    let y = poisoned(device, threads * 4)?;
+    let entry = Registers {
+        y: y.dev_mut(0, threads),
+    };
+    // SAFETY: as in `transposes`.
+    unsafe { run(device, &entry) }?;
+    download(device, &y)
+}
+
+/// Runs a kernel on one block or one cluster, to its end.
+///
+/// # Safety
+/// As for [`Device::launch`].
+unsafe fn run<E: Entry>(device: &dyn Device, entry: &E) -> Result<()> {
+    let launch = Launch::new(entry, [E::KERNEL.cluster, 1, 1], SMEM_BYTES as u32)?;
+    // SAFETY: the caller's promise.
+    unsafe { device.launch(&launch) }?;
+    device.synchronise()
+}
+
+fn upload(device: &dyn Device, bytes: &[u8]) -> Result<Memory> {
+    let memory = device.alloc(bytes.len(), "an instruction's input")?;
+    device.copy_in(&memory, 0, bytes)?;
+    Ok(memory)
+}
+
+fn poisoned(device: &dyn Device, bytes: usize) -> Result<Memory> {
+    let memory = device.alloc(bytes, "an instruction's result")?;
+    device.fill(&memory, Part { offset: 0, bytes }, POISON)?;
+    Ok(memory)
+}
+
+/// All that is in `memory`.
+fn download<T: bytemuck::Pod>(device: &dyn Device, memory: &Memory) -> Result<Vec<T>> {
+    let mut values = vec![T::zeroed(); memory.bytes() / size_of::<T>()];
+    device.copy_out(memory, 0, bytemuck::cast_slice_mut(&mut values))?;
+    Ok(values)
+}
+
+fn start(memory: &Memory) -> u64 {
+    memory.address(Part {
+        offset: 0,
+        bytes: 0,
+    })
+}
+
+fn int(size: usize) -> i32 {
+    i32::try_from(size).expect("sizes of single instructions are small")
+}

@@ -1,0 +1,216 @@
+//! Matrix products by a library beside our own kernel: what an executor needs of it, and who computes which product.
+//!
+//! Which algorithm computes a product decides its last bits. So that the same request gives the same bytes in every
+//! process, our own kernel computes everything unless somebody asks otherwise: [`Choice::Library`] takes the first
+//! algorithm that the library offers and runs, which is the same every time; only [`Choice::Auto`] lets the clock
+//! decide.
+
+#![allow(
+    unsafe_code,
+    reason = "products are queued with addresses, as kernels are"
+)]
+
+use std::{collections::HashMap, sync::Arc};
+
+use half::bf16;
+
+use crate::{
+    Result,
+    cuda::{
+        gpu::{
+            cublaslt::{Gemm, Operands},
+            device::{Device, Memory, Part, Queue},
+            gemm_backend::{Choice, Library, Way},
+        },
+        lowering::work::{Sound, Unit},
+    },
+};
+
+/// Measured runs of each way; the middle one counts.
+const RUNS: usize = 3;
+/// How many of the library's algorithms are timed.
+const CANDIDATES: usize = 8;
+/// Random numbers are copied to the device in such pieces.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Gives units to the library where it is to compute them. Where the clock decides, both are run, on random numbers in
+/// the units' own memory, whose content is lost.
+///
+/// # Errors
+/// The device's. A product that the library refuses is ours.
+///
+/// # Safety
+/// The units were lowered for memory and tables that are there, `memories` among it, and nobody needs what it holds.
+pub(in crate::cuda) unsafe fn choose(
+    units: &mut [Unit],
+    library: &Library,
+    device: &dyn Device,
+    memories: &[&Memory],
+) -> Result<()> {
+    // By shape: which of the library's ways, none for our own kernel.
+    let mut made: HashMap<Vec<Gemm>, Option<usize>> = HashMap::new();
+    for unit in units.iter_mut().filter(|unit| !unit.products.is_empty()) {
+        let ways = unit
+            .products
+            .iter()
+            .map(|(gemm, at)| library.products.clone().ways(gemm, at));
+        let Ok(ways) = ways.collect::<Result<Vec<_>>>() else {
+            continue;
+        };
+        let shape: Vec<Gemm> = unit.products.iter().map(|(gemm, _)| *gemm).collect();
+        let taken = match (made.get(&shape), library.choice) {
+            (Some(&taken), _) => taken,
+            (None, Choice::Own) => None,
+            // SAFETY: the caller's promise.
+            (None, Choice::Library) => unsafe { first_that_runs(&ways, device) },
+            (None, Choice::Auto) => {
+                fill(device, memories, &unit.products)?;
+                // SAFETY: the caller's promise.
+                unsafe { fastest(unit, &ways, device) }?
+            }
+        };
+        made.insert(shape, taken);
+        if let Some(ways) = taken.and_then(|index| nth(&ways, index)) {
+            // SAFETY: the ways compute what the unit's launches do, at the addresses that they were lowered for.
+            let sound = |way| unsafe { Sound::by_library(way) };
+            unit.launches = ways.into_iter().map(sound).collect();
+        }
+    }
+    Ok(())
+}
+
+/// The way of each product at one place of the lists, if all have one.
+fn nth(ways: &[Vec<Arc<dyn Way>>], index: usize) -> Option<Vec<Arc<dyn Way>>> {
+    ways.iter().map(|ways| ways.get(index).cloned()).collect()
+}
+
+/// Which of the library's ways is the first that it does not refuse when it runs, which it must not do for the first
+/// time while a graph is recorded.
+///
+/// # Safety
+/// As for [`choose`].
+unsafe fn first_that_runs(ways: &[Vec<Arc<dyn Way>>], device: &dyn Device) -> Option<usize> {
+    let runs = |ways: Vec<Arc<dyn Way>>| {
+        let queued = ways.iter().try_for_each(|way| {
+            // SAFETY: the caller's promise.
+            unsafe { way.queue() }
+        });
+        queued.and_then(|()| device.synchronise()).is_ok()
+    };
+    (0..CANDIDATES).find(|&index| nth(ways, index).is_some_and(runs))
+}
+
+/// Which of the library's ways takes less time than the unit's own launches, if any does.
+///
+/// # Safety
+/// As for [`choose`].
+unsafe fn fastest(
+    unit: &Unit,
+    ways: &[Vec<Arc<dyn Way>>],
+    device: &dyn Device,
+) -> Result<Option<usize>> {
+    let own = || {
+        unit.launches.iter().try_for_each(|sound| {
+            // SAFETY: the caller's promise.
+            unsafe { sound.queue(device) }
+        })
+    };
+    let (mut least, mut best) = (time_ms(device, RUNS, &mut || Ok(()), own)?, None);
+    for index in 0..CANDIDATES {
+        let Some(ways) = nth(ways, index) else {
+            break;
+        };
+        let queue = || {
+            ways.iter().try_for_each(|way| {
+                // SAFETY: the caller's promise.
+                unsafe { way.queue() }
+            })
+        };
+        // The library refuses some of its own proposals when they run.
+        if let Ok(ms) = time_ms(device, RUNS, &mut || Ok(()), queue)
+            && ms < least
+        {
+            (least, best) = (ms, Some(index));
+        }
+    }
+    Ok(best)
+}
+
+/// Fills both factors of some products with random numbers.
+fn fill(device: &dyn Device, memories: &[&Memory], products: &[(Gemm, Operands)]) -> Result<()> {
+    let noise = random_bf16(CHUNK_BYTES / 2, 1);
+    for (gemm, at) in products {
+        let factors = [
+            (at.x, gemm.m * gemm.x_pitch * 2),
+            (at.w, gemm.n * gemm.w_pitch * 2),
+        ];
+        for (address, bytes) in factors {
+            let found = memories.iter().find_map(|memory| {
+                let start = memory.address(Part {
+                    offset: 0,
+                    bytes: 0,
+                });
+                let offset = usize::try_from(address.checked_sub(start)?).ok()?;
+                (offset < memory.bytes()).then_some((memory, offset))
+            });
+            let Some((memory, offset)) = found else {
+                continue;
+            };
+            // The last row of a slice may end before its pitch does.
+            let end = (offset + bytes).min(memory.bytes());
+            for at in (offset..end).step_by(CHUNK_BYTES) {
+                let bytes = CHUNK_BYTES.min(end - at);
+                device.copy_in(memory, at, &bytemuck::cast_slice(&noise)[..bytes])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Numbers of bf16 between -1 and 1, the same for the same seed.
+pub(in crate::cuda) fn random_bf16(count: usize, seed: u32) -> Vec<bf16> {
+    let mut state = seed;
+    let mut number = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        bf16::from_f32((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
+    };
+    (0..count).map(|_| number()).collect()
+}
+
+/// The middle of the times of `runs` runs.
+///
+/// # Errors
+/// Those of `queue`, or the device's.
+pub(in crate::cuda) fn time_ms(
+    device: &dyn Device,
+    runs: usize,
+    before: &mut dyn FnMut() -> Result<()>,
+    queue: impl Fn() -> Result<()>,
+) -> Result<f32> {
+    Ok(times_ms(device, runs, before, queue)?[runs / 2])
+}
+
+/// The times of `runs` runs behind one that warms up, shortest first; `before` queues what goes before each.
+///
+/// # Errors
+/// Those of `before` and `queue`, or the device's.
+pub(in crate::cuda) fn times_ms(
+    device: &dyn Device,
+    runs: usize,
+    before: &mut dyn FnMut() -> Result<()>,
+    queue: impl Fn() -> Result<()>,
+) -> Result<Vec<f32>> {
+    queue()?;
+    let mut times = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let marks = [device.event()?, device.event()?];
+        before()?;
+        device.record(&marks[0], Queue::Compute)?;
+        queue()?;
+        device.record(&marks[1], Queue::Compute)?;
+        device.finish(&marks[1])?;
+        times.push(device.elapsed_ms(&marks[0], &marks[1])?);
+    }
+    times.sort_by(f32::total_cmp);
+    Ok(times)
+}

@@ -1,0 +1,94 @@
+//! From steps to launches: which kernels run a step or a fused run of steps, with which arguments.
+//!
+//! Lowering is a pure function of the plan and of where its memory starts. It is done twice: at addresses where
+//! nothing lies, to learn whether there is a kernel for everything and how much memory that takes, and again when the
+//! memory is there.
+
+use crate::{
+    Error, Result,
+    cuda::{
+        gpu::gemm_backend::Library,
+        launch::{self, table},
+        lowering::{
+            arena::Tables,
+            context::{Context, Site},
+            work::Unit,
+        },
+    },
+    plan::Plan,
+};
+
+/// Launches for all steps, and the tables they read.
+///
+/// # Errors
+/// [`Error::Device`] naming the first op that no kernel runs, with its label.
+pub(in crate::cuda) fn lower(context: &Context<'_>) -> Result<(Vec<Unit>, Tables)> {
+    let mut tables = Tables::new(context.bases().tables);
+    let mut units = Vec::new();
+    let readers = table::readers(context.plan);
+    let mut at = 0;
+    while at < context.plan.steps().len() {
+        let unit = next_unit(context, &readers, at, &mut tables);
+        let unit = unit.map_err(|error| located(context.plan, at, error))?;
+        at = unit.steps.end;
+        units.push(unit);
+    }
+    Ok((units, tables))
+}
+
+/// The error with the op and label of step `at`, unless it names them.
+fn located(plan: &Plan, at: usize, error: Error) -> Error {
+    let step = &plan.steps()[at];
+    let (op, label) = (step.op.name(), &plan.spec(step.writes).label);
+    match error {
+        Error::Device { problem } if !problem.contains(label.as_str()) => {
+            Error::device(format!("{op} at {label}: {problem}"))
+        }
+        error => error,
+    }
+}
+
+fn next_unit(
+    context: &Context<'_>,
+    readers: &[usize],
+    at: usize,
+    tables: &mut Tables,
+) -> Result<Unit> {
+    let mut site = Site {
+        context,
+        steps: &[],
+        tables,
+    };
+    let rows = context
+        .fuse
+        .then(|| table::rows_at(context.plan, readers, at));
+    site.steps = &context.plan.steps()[at..=at];
+    // A value that a row of steps leaves out has no place for a library either.
+    let products = match context.library {
+        Some(_) if site.has_places(&[]) => launch::library::products(&mut site),
+        _ => Vec::new(),
+    };
+    let is_taken = context.library.is_some_and(Library::takes_all) && !products.is_empty();
+    for (steps, row) in rows.into_iter().flatten().filter(|_| !is_taken) {
+        site.steps = &context.plan.steps()[steps.clone()];
+        let unwritten = row.unwritten(site.steps);
+        if !site.has_places(&unwritten) {
+            continue;
+        }
+        if let Some(launches) = (row.launch)(&mut site)? {
+            return Ok(Unit {
+                steps,
+                launches,
+                unwritten,
+                products: Vec::new(),
+            });
+        }
+    }
+    site.steps = &context.plan.steps()[at..=at];
+    Ok(Unit {
+        steps: at..at + 1,
+        launches: table::step(&mut site)?,
+        products,
+        unwritten: Vec::new(),
+    })
+}

@@ -1,0 +1,234 @@
+//! Times of what plans do not reach: a library's products, and copies. Memory is the measurement's own and holds random
+//! numbers, because products of zeros take less power and so less time.
+
+#![allow(unsafe_code, reason = "launches kernels, queues products and copies")]
+
+use std::sync::Arc;
+
+use half::bf16;
+
+use super::gemm_select::{random_bf16, time_ms, times_ms};
+use crate::{
+    Result,
+    cuda::gpu::{
+        arguments::{Dev, DevMut},
+        cublaslt::{Factors, Gemm, Operands, Output},
+        device::{Device, Launch, Memory, Part, Queue},
+        gemm_backend::{Products, Way},
+        kernels::copy::{CopyF32F32, THREADS},
+    },
+};
+
+/// Random numbers are made once and copied in such pieces.
+const CHUNK_BYTES: usize = 16 << 20;
+/// Runs of each of a library's algorithms before the fastest is measured.
+const TRIALS: usize = 3;
+/// Columns of the matrix that is copied.
+const COPY_COLS: usize = 1024;
+
+/// What goes before a measurement on the compute queue: memory is filled, which takes longer than the launch that is
+/// measured takes to arrive, and leaves nothing of it in the cache.
+pub struct Lead(Memory);
+
+impl Lead {
+    /// Of as many bytes.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn new(device: &dyn Device, bytes: usize) -> Result<Self> {
+        device
+            .alloc(bytes, "what goes before a measurement")
+            .map(Self)
+    }
+
+    /// Queues it.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn queue(&self, device: &dyn Device) -> Result<()> {
+        let all = Part {
+            offset: 0,
+            bytes: self.0.bytes(),
+        };
+        device.fill(&self.0, all, 0)
+    }
+}
+
+/// Milliseconds of `runs` runs of the fastest of a library's algorithms for `gemm`, shortest first, each behind `lead`.
+///
+/// # Errors
+/// The library's, if it has no algorithm that runs; the device's.
+pub fn product_times(
+    device: &dyn Device,
+    products: &Arc<dyn Products>,
+    gemm: &Gemm,
+    lead: &Lead,
+    runs: usize,
+) -> Result<Vec<f32>> {
+    let size = match gemm.factors {
+        Factors::Bf16 => 2,
+        Factors::E4m3 { .. } => 1,
+    };
+    let out = if gemm.output == Output::F32 { 4 } else { 2 };
+    let x = noise(device, gemm.m * gemm.x_pitch * size, gemm.factors)?;
+    let w = noise(device, gemm.n * gemm.w_pitch * size, gemm.factors)?;
+    let y = device.alloc(gemm.m * gemm.y_pitch * out, "a measured product")?;
+    let ones = vec![1.0_f32; gemm.m.max(gemm.n)];
+    let scales = device.alloc(ones.len() * 4, "the scales of a measured product")?;
+    device.copy_in(&scales, 0, bytemuck::cast_slice(&ones))?;
+    let at = Operands {
+        x: start(&x),
+        w: start(&w),
+        y: start(&y),
+        x_scales: start(&scales),
+        w_scales: start(&scales),
+    };
+    let queue = |way: &Arc<dyn Way>| {
+        // SAFETY: x, w and y are as large as the sizes and pitches say, the scales as long as the longer side.
+        unsafe { way.queue() }
+    };
+    let ways = products.clone().ways(gemm, &at)?;
+    let mut before = || lead.queue(device);
+    let trial = |way: &Arc<dyn Way>| time_ms(device, TRIALS, &mut before, || queue(way));
+    let (way, _) = crate::cuda::gpu::cublaslt::fastest(ways, trial)?;
+    times_ms(device, runs, &mut || lead.queue(device), || queue(&way))
+}
+
+/// Milliseconds of copies, shortest first each.
+#[derive(Clone, Debug)]
+pub struct CopyTimes {
+    /// Bytes that a copy moves.
+    pub bytes: usize,
+    /// From pinned host memory.
+    pub to_device: Vec<f32>,
+    /// From device memory to device memory, by our kernel: each byte read once and written once.
+    pub on_device: Vec<f32>,
+    /// The first, while the second went on.
+    pub to_device_meanwhile: Vec<f32>,
+    /// The second, while the first went on.
+    pub on_device_meanwhile: Vec<f32>,
+}
+
+/// Copies about `bytes`, `runs` times each way, alone and both at once, on the device behind `lead`.
+///
+/// # Errors
+/// The device's.
+pub fn copy_times(
+    device: &dyn Device,
+    bytes: usize,
+    lead: &Lead,
+    runs: usize,
+) -> Result<CopyTimes> {
+    let rows = (bytes / (COPY_COLS * 4)).max(1);
+    let bytes = rows * COPY_COLS * 4;
+    let from = noise(device, bytes, Factors::Bf16)?;
+    let to = device.alloc(bytes, "measured copies")?;
+    let target = device.alloc(bytes, "measured copies")?;
+    let mut pinned = device.alloc_pinned(bytes)?;
+    let content: Vec<bf16> = random_bf16(CHUNK_BYTES / 2, 7);
+    for piece in (*pinned).as_mut().chunks_mut(CHUNK_BYTES) {
+        piece.copy_from_slice(&bytemuck::cast_slice(&content)[..piece.len()]);
+    }
+    let (count, cols) = (rows * COPY_COLS, COPY_COLS as i32);
+    let entry = CopyF32F32 {
+        y: DevMut::new(to.dev_mut::<f32>(0, count).address()),
+        x: Dev::new(from.dev::<f32>(0, count).address()),
+        rows: i32::try_from(rows).unwrap_or(i32::MAX),
+        cols,
+        x_pitch: cols,
+        y_pitch: cols,
+    };
+    let blocks = u32::try_from((count / 8).div_ceil(THREADS)).unwrap_or(u32::MAX);
+    let launch = Launch::new(&entry, [blocks, 1, 1], 0)?;
+    let on_device = || {
+        // SAFETY: both memories have `rows` rows of `COPY_COLS` numbers, and the grid covers them.
+        unsafe { device.launch(&launch) }
+    };
+    let to_device = || {
+        // SAFETY: the pinned bytes stay as they are until the queue was waited for.
+        unsafe { device.copy_in_later(&target, 0, (*pinned).as_ref()) }
+    };
+    let mut times: [Vec<f32>; 4] = Default::default();
+    for run in 0..=runs {
+        let alone = [
+            between((device, lead), &[(Queue::Copy, &to_device)])?[0],
+            between((device, lead), &[(Queue::Compute, &on_device)])?[0],
+        ];
+        let both = between(
+            (device, lead),
+            &[(Queue::Copy, &to_device), (Queue::Compute, &on_device)],
+        )?;
+        // The first warms up.
+        for (times, ms) in times.iter_mut().zip(alone.iter().chain(&both)) {
+            times.extend((run > 0).then_some(*ms));
+        }
+    }
+    times.iter_mut().for_each(|t| t.sort_by(f32::total_cmp));
+    let [
+        to_device,
+        on_device,
+        to_device_meanwhile,
+        on_device_meanwhile,
+    ] = times;
+    Ok(CopyTimes {
+        bytes,
+        to_device,
+        on_device,
+        to_device_meanwhile,
+        on_device_meanwhile,
+    })
+}
+
+/// Queues all work at once and gives each queue's milliseconds. A kernel takes a fortieth of a host copy's time, so
+/// where there are both, it runs again and again until the copy is about over, and the mean counts.
+fn between(
+    (device, lead): (&dyn Device, &Lead),
+    work: &[(Queue, &dyn Fn() -> Result<()>)],
+) -> Result<Vec<f32>> {
+    const AGAIN: usize = 40;
+    let mut marks = Vec::new();
+    for (queue, queue_one) in work {
+        let [from, to] = [device.event()?, device.event()?];
+        if *queue == Queue::Compute {
+            lead.queue(device)?;
+        }
+        device.record(&from, *queue)?;
+        let times = if *queue == Queue::Compute && work.len() > 1 {
+            AGAIN
+        } else {
+            1
+        };
+        for _ in 0..times {
+            queue_one()?;
+        }
+        device.record(&to, *queue)?;
+        marks.push((from, to, times));
+    }
+    device.synchronise()?;
+    let ms = |(from, to, times): &(_, _, usize)| Ok(device.elapsed_ms(from, to)? / *times as f32);
+    marks.iter().map(ms).collect()
+}
+
+/// Device memory with random numbers: bf16 between -1 and 1, e4m3 below 2.
+fn noise(device: &dyn Device, bytes: usize, of: Factors) -> Result<Memory> {
+    let memory = device.alloc(bytes, "a measurement")?;
+    let numbers = random_bf16(CHUNK_BYTES.min(bytes.next_multiple_of(2)) / 2, 1);
+    let mut piece: Vec<u8> = bytemuck::cast_slice(&numbers).to_vec();
+    if of != Factors::Bf16 {
+        // The lower bytes are even noise; without the highest bit of the exponent they are numbers below 2.
+        let low: Vec<u8> = piece.iter().step_by(2).map(|byte| byte & 0xbf).collect();
+        piece = [&low[..], &low[..]].concat();
+    }
+    for offset in (0..bytes).step_by(piece.len()) {
+        let length = piece.len().min(bytes - offset);
+        device.copy_in(&memory, offset, &piece[..length])?;
+    }
+    Ok(memory)
+}
+
+fn start(memory: &Memory) -> u64 {
+    memory.address(Part {
+        offset: 0,
+        bytes: 0,
+    })
+}

@@ -1,0 +1,69 @@
+//! Golden cases: numbers of the reference implementation, replayed on an executor.
+//!
+//! A [`Suite`] is a folder with an `index.json` and files beside it, or the small one in the binary. A [`Case`]
+//! is an entry of the index with its tensors. [`run`] replays a case of any known kind and says, for everything
+//! the case holds, how far off we are and how far off we may be; the limits come from the index.
+
+mod audio_vae;
+mod case;
+mod dit;
+mod embedded;
+mod end_to_end;
+mod media;
+mod miniature;
+mod ops;
+mod sampler;
+mod text_encoder;
+mod tokenizer;
+mod video_vae;
+
+pub use case::{Case, Suite, Tensors};
+pub use embedded::embedded;
+
+use crate::{Error, Result, executor::Executor, qualify::Check, sampler::Method};
+
+/// Replays `case` on `executor`.
+///
+/// # Errors
+/// A kind that is not known, tensors or settings that the case lacks, or the executor's.
+pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+    match case.kind() {
+        "dit_forward" => dit::forward(case, executor),
+        "rope" => ops::rope(case),
+        "ops" => ops::ops(case, executor),
+        "sampler_ddim" => sampler::run(case, Method::Renoise),
+        "sampler_unipc" => sampler::run(case, Method::UniPc),
+        "sampler_sde" => sampler::run(case, Method::Sde),
+        "end_to_end" => end_to_end::run(case, executor),
+        "oobleck.decode" => audio_vae::decode(case, executor),
+        "oobleck.encode" => audio_vae::encode(case, executor),
+        "oobleck.encode_windowed" => audio_vae::encode_windowed(case, executor),
+        "turbo_vaed.decode" => video_vae::turbo_decode(case, executor),
+        "turbo_vaed.decoder_call" => video_vae::turbo_call(case, executor),
+        "wan22.encode" => video_vae::wan_encode(case, executor),
+        "wan22.decode" => video_vae::wan_decode(case, executor),
+        "text_encoder" => text_encoder::encode(case, executor),
+        "audio.resample_441_512" => media::resample(case),
+        "audio.merge_windows" => media::merge(case),
+        "audio.pcm16" => media::to_pcm16(case),
+        "image.preprocess" => media::preprocess_image(case),
+        "video.to_u8" => media::video_to_u8(case),
+        "video.rescale" => media::rescale_video(case),
+        "tokenizer" => tokenizer::own_vocabulary(case),
+        "miniature" => miniature::run(case, executor),
+        kind => Err(Error::Failed {
+            problem: format!("{}: unknown kind of case `{kind}`", case.name()),
+        }),
+    }
+}
+
+/// The kind of the one case that needs a file no suite holds: the published tokenizer.
+pub const PUBLISHED_VOCABULARY: &str = "tokenizer_real_vocabulary";
+
+/// Replays a case of kind [`PUBLISHED_VOCABULARY`] with the bytes of the published `tokenizer.json`.
+///
+/// # Errors
+/// A file that is no tokenizer, or what the case lacks.
+pub fn run_published_vocabulary(case: &Case<'_>, tokenizer: &[u8]) -> Result<Vec<Check>> {
+    tokenizer::published_vocabulary(case, tokenizer)
+}

@@ -1,0 +1,445 @@
+//! Cases of single ops: each as a plan of one step.
+
+use serde_json::Value;
+
+use super::{Case, Tensors};
+use crate::{
+    DType::{self, Bf16, F32},
+    Result, Tensor,
+    executor::{Executor, Prepare},
+    model::dit::{self, Coordinates, EPS, Sequence},
+    plan::{Buf, Builder, Dense, Grid, Norm, Op, Window},
+    qualify::{Check, relative_l2},
+    sampler::{upsample, zero_snr},
+    weights::{Info, Source, Weights},
+};
+
+/// Single ops of the DiT and of the sampling around it.
+pub(super) fn ops(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+    let tensors = case.tensors()?;
+    let run = Run {
+        case,
+        tensors: &tensors,
+        executor,
+    };
+    let mut checks = run.activations()?;
+    checks.extend(run.norms()?);
+    checks.extend(run.linear()?);
+    checks.extend(run.patches()?);
+    checks.extend(run.rope()?);
+    checks.extend(run.attention()?);
+    checks.extend(run.host()?);
+    Ok(checks)
+}
+
+/// Rotation tables and coordinates of several sequences.
+pub(super) fn rope(case: &Case<'_>) -> Result<Vec<Check>> {
+    let tensors = case.tensors()?;
+    let bands: Vec<f32> = dit::BANDS
+        .iter()
+        .map(|&bits| f32::from_bits(bits))
+        .collect();
+    let mut checks = vec![Check::max_abs(
+        "bands",
+        &bands,
+        &tensors.get("bands")?.to_f32(),
+        0.0,
+    )];
+    for item in case.field::<Vec<Value>>("items")? {
+        let name = item["name"].as_str().unwrap_or_default();
+        let count = |key: &str| {
+            item[key]
+                .as_u64()
+                .and_then(|n| usize::try_from(n).ok())
+                .ok_or_else(|| case.bad(format!("item `{name}` has no `{key}`")))
+        };
+        let grid = Grid {
+            frames: count("latent_T")?,
+            height: count("latent_H")?,
+            width: count("latent_W")?,
+        };
+        let sequence = Sequence {
+            grid,
+            audio: count("audio_tokens")?,
+            text: count("text_tokens")?,
+        };
+        let style = match item["coords_style"].as_str() {
+            Some("v1") => Coordinates::V1,
+            Some("v2") => Coordinates::V2,
+            other => return Err(case.bad(format!("item `{name}` has coordinates {other:?}"))),
+        };
+        let bands = dit::BANDS.map(f32::from_bits);
+        let table = sequence
+            .rope_table(style, &bands)
+            .map_err(|problem| case.bad(problem))?;
+        let coordinates: Vec<f32> = sequence.coordinates(style).into_iter().flatten().collect();
+        let index = tensors.get(&format!("{name}.index"))?.to_i32();
+        let pick = |rows: &[f32], cols: usize| -> Vec<f32> {
+            index
+                .iter()
+                .flat_map(|&i| rows[i as usize * cols..(i as usize + 1) * cols].to_vec())
+                .collect()
+        };
+        let want = tensors.get(&format!("{name}.coords"))?.to_f32();
+        checks.push(Check::max_abs(
+            format!("{name}.coords"),
+            &pick(&coordinates, 9),
+            &want,
+            0.0,
+        ));
+        let want = tensors.get(&format!("{name}.rope.ref64"))?.to_f32();
+        let allowed = case.number(&["measured", name, "accept_f32_maxabs"])?;
+        checks.push(Check::max_abs(
+            format!("{name}.rope"),
+            &pick(&table, 96),
+            &want,
+            allowed,
+        ));
+    }
+    Ok(checks)
+}
+
+/// The weights of a plan of one step.
+struct Given(Vec<(String, Tensor)>);
+
+impl Source for Given {
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        let (_, tensor) = self.0.iter().find(|(own, _)| own == name)?;
+        Some(Info {
+            shape: tensor.shape().clone(),
+            dtype: tensor.dtype(),
+        })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let found = self
+            .0
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, tensor)| tensor.clone());
+        found.ok_or_else(|| crate::Error::weights(name, "is not given"))
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        name.into()
+    }
+}
+
+struct Run<'a, 'b> {
+    case: &'a Case<'b>,
+    tensors: &'a Tensors,
+    executor: &'a dyn Executor,
+}
+
+impl Run<'_, '_> {
+    fn activations(&self) -> Result<Vec<Check>> {
+        let swiglu = |p: &mut Builder, x: Buf| p.swiglu7("y", x, F32);
+        let gelu = |p: &mut Builder, x: Buf| p.map("y", Op::Gelu7, x, F32);
+        let limit = |name| self.case.number(&["measured", name, "accept_f32_rel_l2"]);
+        let mut checks = vec![
+            self.unary("swiglu7", limit("swiglu7")?, swiglu)?,
+            self.unary("gelu7", limit("gelu7")?, gelu)?,
+            self.unary("swiglu7_edge", limit("swiglu7")?, swiglu)?,
+            self.unary("gelu7_edge", limit("gelu7")?, gelu)?,
+        ];
+        // The case has no f64 result for the bf16 input; ours in f32, judged above, stands in for it.
+        let input = [("swiglu7.in_bf16", Bf16)];
+        let exact = self.run(&input, vec![], |p, x| p.swiglu7("y", x[0], F32))?;
+        let rounded = self.run(&input, vec![], |p, x| p.swiglu7("y", x[0], Bf16))?;
+        let theirs = self.tensors.get("swiglu7.out.up_bf16")?.to_f32();
+        let allowed = 1.5 * relative_l2(&theirs, &exact);
+        checks.push(Check::relative_l2(
+            "swiglu7 (bf16)",
+            &rounded,
+            &exact,
+            allowed,
+        ));
+        Ok(checks)
+    }
+
+    fn norms(&self) -> Result<Vec<Check>> {
+        let mut checks = Vec::new();
+        for name in ["rmsnorm3", "rmsnorm_small"] {
+            let input = format!("{name}.in");
+            let width = self.tensors.get(&input)?.shape().cols();
+            let weight = (
+                "y.weight".to_string(),
+                self.tensors.get(&format!("{name}.weight"))?.clone(),
+            );
+            let ends = if name == "rmsnorm3" {
+                self.ends("rmsnorm3.modality")?
+            } else {
+                vec![self.tensors.get(&input)?.shape().rows()]
+            };
+            let norm = Norm {
+                width,
+                eps: EPS,
+                weight: Some(F32),
+                out: F32,
+            };
+            let got = self.run(&[(&input, F32)], vec![weight], |p, x| {
+                p.rms_norm("y", x[0], &ends, norm)
+            })?;
+            checks.push(self.against(name, "ref64", &got, "accept_f32_rel_l2")?);
+        }
+        Ok(checks)
+    }
+
+    fn linear(&self) -> Result<Vec<Check>> {
+        let weight = self.tensors.get("linear3.weight")?;
+        let ends = self.ends("rmsnorm3.modality")?;
+        let dense = Dense {
+            rows: weight.shape().rows() / ends.len(),
+            bias: false,
+            weight: Bf16,
+            out: Bf16,
+        };
+        let given = || vec![("y.weight".to_string(), weight.clone())];
+        let run = |out: DType| {
+            self.run(&[("linear3.in_bf16", Bf16)], given(), |p, x| {
+                p.linear("y", x[0], &ends, Dense { out, ..dense })
+            })
+        };
+        let want = self.tensors.get("linear3.out.ref64")?.to_f32();
+        Ok(vec![
+            Check::relative_l2("linear3 (f32)", &run(F32)?, &want, self.f32_limit()?),
+            self.against("linear3", "ref64", &run(Bf16)?, "accept_bf16_rel_l2")?,
+        ])
+    }
+
+    fn patches(&self) -> Result<Vec<Check>> {
+        let shape = self.tensors.get("patchify.in")?.shape().clone();
+        let grid = Grid {
+            frames: shape[2],
+            height: shape[3],
+            width: shape[4],
+        };
+        let got = self.run_shaped(
+            &[("patchify.in", F32, vec![48, grid.positions()])],
+            |p, x| p.patchify("y", x[0], grid),
+        )?;
+        let mut checks = vec![Check::max_abs(
+            "patchify",
+            &got,
+            &self.tensors.get("patchify.out")?.to_f32(),
+            0.0,
+        )];
+        let rows = self.tensors.get("unpatchify.in")?.shape().rows();
+        let got = self.run_shaped(&[("unpatchify.in", F32, vec![rows, 192])], |p, x| {
+            let video = p.rows(x[0], 0..grid.tokens());
+            p.unpatchify("y", video, grid)
+        })?;
+        checks.push(Check::max_abs(
+            "unpatchify",
+            &got,
+            &self.tensors.get("unpatchify.video")?.to_f32(),
+            0.0,
+        ));
+        Ok(checks)
+    }
+
+    fn rope(&self) -> Result<Vec<Check>> {
+        let shape = self.tensors.get("rope_apply.in")?.shape().clone();
+        let (rows, heads, head) = (shape[0], shape[1], shape[2]);
+        let inputs = [
+            ("rope_apply.in", F32, vec![rows, heads * head]),
+            ("rope_apply.rope", F32, vec![rows, 96]),
+        ];
+        let got = self.run_shaped(&inputs, |p, x| p.rope("y", x[0], x[1], heads, F32))?;
+        let want = self.tensors.get("rope_apply.out.ref64")?.to_f32();
+        Ok(vec![Check::relative_l2(
+            "rope_apply",
+            &got,
+            &want,
+            self.f32_limit()?,
+        )])
+    }
+
+    fn attention(&self) -> Result<Vec<Check>> {
+        let shape = |label: &str| self.tensors.get(label).map(|t| t.shape().clone());
+        let (q, k) = (shape("attn.q")?, shape("attn.k")?);
+        let (rows, heads, kv_heads, head) = (q[0], q[1], k[1], q[2]);
+        let full = vec![Window {
+            queries: 0..rows,
+            keys: std::iter::once(0..rows).collect(),
+        }];
+        let mut checks = Vec::new();
+        for (name, windows) in [("attn.full", full), ("attn.local", self.windows(rows)?)] {
+            for (path, out) in [("f32", F32), ("bf16", Bf16)] {
+                let inputs = [
+                    ("attn.q", Bf16, vec![rows, heads * head]),
+                    ("attn.k", Bf16, vec![rows, kv_heads * head]),
+                    ("attn.v", Bf16, vec![rows, kv_heads * head]),
+                ];
+                let op = Op::Attention {
+                    heads,
+                    kv_heads,
+                    scale: 1.0 / (head as f32).sqrt(),
+                    softcap: None,
+                    windows: windows.clone(),
+                };
+                let got = self.run_shaped(&inputs, |p, x| {
+                    p.attention("y", [x[0], x[1], x[2]], op, out)
+                })?;
+                let want = self.tensors.get(&format!("{name}.ref64"))?.to_f32();
+                let allowed = if out == F32 {
+                    self.f32_limit()?
+                } else {
+                    self.case
+                        .number(&["measured", name, "accept_bf16_rel_l2"])?
+                };
+                checks.push(Check::relative_l2(
+                    format!("{name} ({path})"),
+                    &got,
+                    &want,
+                    allowed,
+                ));
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Steps of the sampling that the host does.
+    fn host(&self) -> Result<Vec<Check>> {
+        let mut checks = Vec::new();
+        for name in ["trilinear0", "trilinear1"] {
+            let (from, want) = (
+                self.tensors.get(&format!("{name}.in"))?,
+                self.tensors.get(&format!("{name}.out.ref64"))?,
+            );
+            let size = |t: &Tensor| (t.shape()[3], t.shape()[4]);
+            let got = upsample(&from.to_f32(), size(from), size(want));
+            checks.push(self.against(name, "ref64", &got, "accept_f32_rel_l2")?);
+        }
+        // The reference's table was made in f32: its entries are within one unit in the last place of 1.
+        let want = self.tensors.get("zerosnr.signal_table")?.to_f32();
+        checks.push(Check::max_abs(
+            "zerosnr.signal_table",
+            &zero_snr::signal_table(),
+            &want,
+            f64::from(f32::EPSILON),
+        ));
+        let level = zero_snr::DEFAULT_NOISE_VALUE;
+        checks.push(Check::max_abs(
+            "zerosnr level used",
+            &[zero_snr::signal_table()[level]],
+            &[want[level]],
+            0.0,
+        ));
+        Ok(checks)
+    }
+
+    /// The limit the index gives for f32 ops, where it has none for one.
+    fn f32_limit(&self) -> Result<f64> {
+        self.case
+            .number(&["measured", "gelu7", "accept_f32_rel_l2"])
+    }
+
+    /// Windows from the case's rectangles of queries and keys.
+    fn windows(&self, rows: usize) -> Result<Vec<Window>> {
+        let pairs = |label: &str| self.tensors.get(label).map(Tensor::to_i32);
+        let (queries, keys) = (pairs("attn.q_ranges")?, pairs("attn.k_ranges")?);
+        let mut windows: Vec<Window> = (0..rows)
+            .map(|row| Window {
+                queries: row..row + 1,
+                keys: vec![],
+            })
+            .collect();
+        for (q, k) in queries
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .zip(keys.as_chunks::<2>().0)
+        {
+            for row in q[0]..q[1] {
+                windows[row as usize]
+                    .keys
+                    .push(k[0] as usize..k[1] as usize);
+            }
+        }
+        windows
+            .iter_mut()
+            .for_each(|w| w.keys.sort_by_key(|range| range.start));
+        Ok(windows)
+    }
+
+    /// Where the rows of each modality end.
+    fn ends(&self, label: &str) -> Result<Vec<usize>> {
+        let modality = self.tensors.get(label)?.to_i32();
+        Ok((0..3)
+            .map(|m| modality.partition_point(|&row| row <= m))
+            .collect())
+    }
+
+    fn unary(
+        &self,
+        name: &str,
+        allowed: f64,
+        op: impl FnOnce(&mut Builder, Buf) -> Buf,
+    ) -> Result<Check> {
+        let got = self.run(&[(&format!("{name}.in"), F32)], vec![], |p, x| op(p, x[0]))?;
+        let want = self.tensors.get(&format!("{name}.out.ref64"))?.to_f32();
+        Ok(Check::relative_l2(name, &got, &want, allowed))
+    }
+
+    fn against(&self, name: &str, kind: &str, got: &[f32], limit: &str) -> Result<Check> {
+        let want = self.tensors.get(&format!("{name}.out.{kind}"))?.to_f32();
+        let allowed = self.case.number(&["measured", name, limit])?;
+        Ok(Check::relative_l2(name, got, &want, allowed))
+    }
+
+    fn run(
+        &self,
+        inputs: &[(&str, DType)],
+        weights: Vec<(String, Tensor)>,
+        op: impl FnOnce(&mut Builder, &[Buf]) -> Buf,
+    ) -> Result<Vec<f32>> {
+        let shaped: Result<Vec<_>> = inputs
+            .iter()
+            .map(|&(label, dtype)| {
+                Ok((
+                    label,
+                    dtype,
+                    self.tensors.get(label)?.shape().extents().to_vec(),
+                ))
+            })
+            .collect();
+        self.execute(&shaped?, weights, op)
+    }
+
+    fn run_shaped(
+        &self,
+        inputs: &[(&str, DType, Vec<usize>)],
+        op: impl FnOnce(&mut Builder, &[Buf]) -> Buf,
+    ) -> Result<Vec<f32>> {
+        self.execute(inputs, vec![], op)
+    }
+
+    fn execute(
+        &self,
+        inputs: &[(&str, DType, Vec<usize>)],
+        weights: Vec<(String, Tensor)>,
+        op: impl FnOnce(&mut Builder, &[Buf]) -> Buf,
+    ) -> Result<Vec<f32>> {
+        let mut p = Builder::new();
+        let bufs: Vec<Buf> = inputs
+            .iter()
+            .map(|(label, dtype, shape)| p.input(label, shape.as_slice(), *dtype))
+            .collect();
+        let y = op(&mut p, &bufs);
+        p.output(y);
+        let weights = Weights::new(Box::new(Given(weights)));
+        let mut program = self
+            .executor
+            .prepare(&p.finish(), &weights, &Prepare::default())?;
+        for (buf, (label, ..)) in bufs.iter().zip(inputs) {
+            program.write(*buf, self.tensors.get(label)?)?;
+        }
+        program.run()?;
+        Ok(program.read(y)?.to_f32().into_owned())
+    }
+}

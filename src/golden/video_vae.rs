@@ -1,0 +1,284 @@
+//! Cases of the video autoencoders, in three precisions: without rounding, with bf16 weights alone, and as
+//! published.
+
+use std::path::Path;
+
+use super::{Case, Tensors};
+use crate::{
+    DType, Result, Tensor,
+    executor::{Executor, Prepare, Program, wants},
+    media::to_u8,
+    model::video_vae::{
+        Chunks, Precision, TurboConfig, WanConfig, statistics,
+        turbo::{self, CallShape},
+        wan_decoder, wan_encoder,
+    },
+    plan::{Buf, Plan},
+    qualify::Check,
+    weights::{Network, Synthetic, Weights},
+};
+
+/// Largest relative L2 error with f32 activations.
+const F32_LIMIT: f64 = 1e-5;
+/// The published precision may be off by this much more than the reference in bf16 is, in relative L2.
+const BF16_FACTOR: f64 = 1.5;
+/// The same for the largest difference.
+const BF16_MAX_FACTOR: f64 = 2.0;
+
+const BF16_WEIGHTS: Precision = Precision {
+    weights: DType::Bf16,
+    activations: DType::F32,
+};
+
+/// A precision, its name, and the tensor it is compared with.
+const PATHS: [(Precision, &str, &str); 3] = [
+    (Precision::F32, "f32", "ref64"),
+    (BF16_WEIGHTS, "bf16 weights", "ref64_wbf16"),
+    (Precision::BF16, "bf16", "ref64"),
+];
+
+/// Those that the executor runs.
+fn paths(executor: &dyn Executor) -> impl Iterator<Item = (Precision, &'static str, &'static str)> {
+    let all = executor.runs_unrounded();
+    PATHS
+        .into_iter()
+        .filter(move |(precision, ..)| all || precision.activations == DType::Bf16)
+}
+
+/// `turbo_vaed.decode`: `z` `[1, 48, T, h, w]` to `[1, 3, 4T - 3, 16h, 16w]`, in the configuration's calls.
+pub(super) fn turbo_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+    let (config, tensors) = (turbo_config(case)?, case.tensors()?);
+    let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
+    let chunks = Chunks::new(&config, z.shape()[1]);
+    let mut checks = Vec::new();
+    for (precision, path, reference) in paths(executor) {
+        let mut frames = Vec::new();
+        for call in &chunks.calls {
+            let shape = call_shape(&z, call.latents.len(), call.first);
+            let (plan, ports) = turbo::decoder_call(&config, precision, shape);
+            let u = statistics::denormalised(&z, chunks.latents_of(call));
+            let mut program = prepared(case, executor, &plan, false)?;
+            let made = replayed(&mut *program, ports.input, &u, ports.output)?;
+            frames.extend_from_slice(&call.kept(&made).to_f32());
+        }
+        let want = tensors.get(reference)?;
+        checks.extend(compared(case, path, "", &channels_first(&frames, 3), want)?);
+    }
+    checks.push(bytes(case, &tensors)?);
+    Ok(checks)
+}
+
+/// `turbo_vaed.decoder_call`: one call on `z` as it is, as the video's first and as a later one.
+pub(super) fn turbo_call(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+    let (config, tensors) = (turbo_config(case)?, case.tensors()?);
+    let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
+    let mut checks = Vec::new();
+    for (name, first) in [("first", true), ("later", false)] {
+        for (precision, path, reference) in paths(executor) {
+            let frames = z.shape()[1];
+            let shape = call_shape(&z, frames, first);
+            let (plan, ports) = turbo::decoder_call(&config, precision, shape);
+            let mut program = prepared(case, executor, &plan, true)?;
+            let u = statistics::as_is(&z, 0..frames);
+            let made = replayed(&mut *program, ports.input, &u, ports.output)?;
+            let want = tensors.get(&format!("{reference}.{name}"))?;
+            let got = channels_first(&made.to_f32(), 3);
+            checks.extend(compared(case, path, name, &got, want)?);
+            if precision == Precision::F32 {
+                let prefix = format!("tap.{name}.");
+                checks.extend(taps(&plan, &mut *program, &tensors, [&prefix, "decoder."])?);
+            }
+        }
+    }
+    Ok(checks)
+}
+
+/// `wan22.encode`: `video` `[1, 3, F, H, W]` to the normalised latent; frames beyond whole groups play no part.
+pub(super) fn wan_encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+    let (config, tensors) = (wan_config(case)?, case.tensors()?);
+    let input = video(case, tensors.get("video")?, 3)?;
+    let [given, height, width] = [1, 2, 3].map(|axis| input.shape()[axis]);
+    let (ratio, group) = (config.spatial_ratio(), config.temporal_ratio());
+    if !height.is_multiple_of(ratio) || !width.is_multiple_of(ratio) {
+        return Err(case.bad(format!("{} is not in multiples of {ratio}", input.shape())));
+    }
+    let frames = given - (given - 1) % group;
+    let area = height * width;
+    let values = input.to_f32();
+    let pixels: Vec<f32> = (0..frames * area)
+        .flat_map(|i| [0, 1, 2].map(|colour| values[colour * given * area + i]))
+        .collect();
+    let pixels = Tensor::from_f32([frames, height, width, 3], &pixels);
+    let mut checks = Vec::new();
+    for (precision, path, reference) in paths(executor) {
+        let (plan, ports) = wan_encoder::encode(&config, precision, frames, height, width);
+        let mut program = prepared(case, executor, &plan, true)?;
+        let mu = replayed(&mut *program, ports.input, &pixels, ports.output)?;
+        let got = statistics::normalised(&mu);
+        checks.extend(compared(
+            case,
+            path,
+            "",
+            &got.to_f32(),
+            tensors.get(reference)?,
+        )?);
+        if precision == Precision::F32 {
+            checks.extend(taps(&plan, &mut *program, &tensors, ["tap.", ""])?);
+        }
+    }
+    Ok(checks)
+}
+
+/// `wan22.decode`: `z` `[1, 48, T, h, w]` to clamped frames.
+pub(super) fn wan_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+    let (config, tensors) = (wan_config(case)?, case.tensors()?);
+    let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
+    let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
+    let mut checks = Vec::new();
+    for (precision, path, reference) in paths(executor) {
+        let (plan, ports) = wan_decoder::decode(&config, precision, frames, height, width);
+        let mut program = prepared(case, executor, &plan, true)?;
+        let u = statistics::denormalised(&z, 0..frames);
+        let made = replayed(&mut *program, ports.input, &u, ports.output)?;
+        let got = channels_first(&made.to_f32(), 3);
+        checks.extend(compared(case, path, "", &got, tensors.get(reference)?)?);
+        if precision == Precision::F32 {
+            checks.extend(taps(&plan, &mut *program, &tensors, ["tap.", ""])?);
+        }
+    }
+    Ok(checks)
+}
+
+fn turbo_config(case: &Case<'_>) -> Result<TurboConfig> {
+    let keys: serde_json::Value = case.field("config")?;
+    TurboConfig::parse(keys.to_string().as_bytes(), Path::new(case.suite().name()))
+}
+
+fn wan_config(case: &Case<'_>) -> Result<WanConfig> {
+    let config: WanConfig = case.field("config")?;
+    config
+        .problem()
+        .map_or(Ok(config), |problem| Err(case.bad(problem)))
+}
+
+fn call_shape(z: &Tensor, frames: usize, first: bool) -> CallShape {
+    CallShape {
+        frames,
+        height: z.shape()[2],
+        width: z.shape()[3],
+        first,
+    }
+}
+
+/// `[1, channels, ..]` without its first axis.
+fn video(case: &Case<'_>, x: &Tensor, channels: usize) -> Result<Tensor> {
+    match x.shape().extents() {
+        [1, c, rest @ ..] if *c == channels && rest.len() == 3 && !rest.contains(&0) => {
+            Ok(x.reshape(&x.shape().extents()[1..]))
+        }
+        _ => Err(case.bad(format!(
+            "must be [1, {channels}, T, H, W]; found {}",
+            x.shape()
+        ))),
+    }
+}
+
+fn prepared(
+    case: &Case<'_>,
+    executor: &dyn Executor,
+    plan: &Plan,
+    taps: bool,
+) -> Result<Box<dyn Program>> {
+    let seed = case.field("weights_seed")?;
+    let weights = Synthetic::new(Network::VideoVae, &wants(plan), seed)?;
+    let how = Prepare {
+        taps,
+        ..Prepare::default()
+    };
+    executor.prepare(plan, &Weights::new(Box::new(weights)), &how)
+}
+
+fn replayed(program: &mut dyn Program, input: Buf, x: &Tensor, output: Buf) -> Result<Tensor> {
+    program.write(input, x)?;
+    program.run()?;
+    program.read(output)
+}
+
+/// Checks one output against `want` by the limits of its path.
+fn compared(
+    case: &Case<'_>,
+    path: &str,
+    name: &str,
+    got: &[f32],
+    want: &Tensor,
+) -> Result<Vec<Check>> {
+    let (what, want) = (
+        format!("output {name} ({path})").replace("  ", " "),
+        want.to_f32(),
+    );
+    if path != "bf16" {
+        return Ok(vec![Check::relative_l2(what, got, &want, F32_LIMIT)]);
+    }
+    let relative = BF16_FACTOR * case.number(&["errors", "up_vs_ref64_rel"])?;
+    let largest = BF16_MAX_FACTOR * case.number(&["errors", "up_vs_ref64_max"])?;
+    Ok(vec![
+        Check::relative_l2(&what, got, &want, relative),
+        Check::max_abs(format!("{what}, largest difference"), got, &want, largest),
+    ])
+}
+
+/// Checks the conversion to bytes on the reference's own bf16 output, where it is exact.
+fn bytes(case: &Case<'_>, tensors: &Tensors) -> Result<Check> {
+    let up = video(case, tensors.get("up")?, 3)?;
+    let [frames, height, width] = [1, 2, 3].map(|axis| up.shape()[axis]);
+    let got: Vec<f32> = to_u8(&up.to_f32(), frames, height, width)
+        .into_iter()
+        .map(f32::from)
+        .collect();
+    let want = tensors.get("up_u8")?.to_f32();
+    Ok(Check::max_abs("bytes of `up`", &got, &want, 0.0))
+}
+
+/// Checks every tensor `THEIRS...` against the output of our module `OURS...`: the last buffer in its scope.
+fn taps(
+    plan: &Plan,
+    program: &mut dyn Program,
+    tensors: &Tensors,
+    [theirs, ours]: [&str; 2],
+) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for label in tensors.labels() {
+        let Some(module) = label.strip_prefix(theirs) else {
+            continue;
+        };
+        let got = match output_of(plan, &format!("{ours}{module}")) {
+            Some(buf) => {
+                let value = program.read(buf)?;
+                channels_first(&value.to_f32(), value.shape().cols())
+            }
+            None => Vec::new(),
+        };
+        let want = tensors.get(label)?.to_f32();
+        checks.push(Check::relative_l2(label, &got, &want, F32_LIMIT));
+    }
+    Ok(checks)
+}
+
+fn output_of(plan: &Plan, module: &str) -> Option<Buf> {
+    let within = |buf: &Buf| {
+        let rest = plan.spec(*buf).label.strip_prefix(module);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    plan.steps()
+        .iter()
+        .rev()
+        .map(|step| step.writes)
+        .find(within)
+}
+
+/// `[.., channels]` channel by channel.
+fn channels_first(values: &[f32], channels: usize) -> Vec<f32> {
+    (0..channels)
+        .flat_map(|channel| values[channel..].iter().step_by(channels).copied())
+        .collect()
+}

@@ -1,0 +1,189 @@
+//! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
+//!
+//! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates, and
+//! [`Estimate::assumptions`] says what they rest on. Read [`estimate`] first.
+
+mod gpu;
+mod stages;
+
+pub use gpu::Gpu;
+pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
+
+use crate::{DType, Result, executor::Needs, pipeline::Stage, plan::Plan, weights::Component};
+
+/// Kept free on the GPU for the driver's context and what others use, bytes.
+const RESERVED_BYTES: u64 = 1 << 30;
+
+/// Where the weights are while a stage runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Residency {
+    /// All networks stay in the GPU's memory.
+    Resident,
+    /// One network at a time is in the GPU's memory, loaded before its stage.
+    Staged,
+    /// Layers are copied from the host's memory while the one before is computed, two at a time on the GPU.
+    Streamed,
+}
+
+impl Residency {
+    /// From the fastest to the smallest.
+    pub const ALL: [Self; 3] = [Self::Resident, Self::Staged, Self::Streamed];
+
+    /// Its name in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Staged => "staged",
+            Self::Streamed => "streamed",
+        }
+    }
+}
+
+/// What a stage takes.
+#[derive(Clone, Debug)]
+pub struct StageEstimate {
+    /// Which.
+    pub stage: Stage,
+    /// The network that runs.
+    pub part: Component,
+    /// Rows of each forward pass of a run.
+    pub tokens: Vec<Tokens>,
+    /// Runs of its plans: sampler steps, calls of a decoder.
+    pub runs: usize,
+    /// Floating-point operations of all runs.
+    pub flops: f64,
+    /// Bytes of activations and weights that all runs move, nothing fused.
+    pub bytes: f64,
+    /// Buffers of the largest plan.
+    pub arena_bytes: u64,
+    /// Its weights.
+    pub weight_bytes: u64,
+    /// Its weights on the GPU when layers are streamed: those outside of layers, and the two largest layers.
+    pub streamed_weight_bytes: u64,
+    /// Seconds with the weights in the GPU's memory.
+    pub resident_seconds: f64,
+    /// Seconds when layers are streamed.
+    pub streamed_seconds: f64,
+}
+
+/// What a job takes.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    /// The GPU.
+    pub gpu: Gpu,
+    /// Whether any product is of 8 bits.
+    pub has_eight_bit: bool,
+    /// The stages in order.
+    pub stages: Vec<StageEstimate>,
+    /// The fastest way that fits; none if nothing does, or if an op cannot run.
+    pub residency: Option<Residency>,
+    /// Why the GPU's executor cannot run a plan, one sentence each; what that plan would take is what it says itself.
+    pub refusals: Vec<String>,
+}
+
+/// What `work` takes on `gpu`, whose executor says by `needs` what it would allocate for a plan.
+pub fn estimate(work: &[Work], gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Estimate {
+    let mut refusals = Vec::new();
+    let mut needs = |plan: &Plan| {
+        needs(plan).unwrap_or_else(|refusal| {
+            refusals.push(refusal.to_string());
+            Needs {
+                weights: plan.weight_bytes(),
+                streamed_weights: plan.weight_bytes(),
+                values: plan.arena().bytes as u64,
+                ..Needs::default()
+            }
+        })
+    };
+    let stages = work.iter().map(|work| stage(work, gpu, &mut needs));
+    let stages = stages.collect();
+    let specs = |call: &Call| {
+        call.plan
+            .buffers()
+            .iter()
+            .any(|spec| spec.dtype == DType::E4m3)
+    };
+    let mut estimate = Estimate {
+        gpu: gpu.clone(),
+        has_eight_bit: work.iter().flat_map(|work| &work.calls).any(specs),
+        stages,
+        residency: None,
+        refusals,
+    };
+    let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
+    let fits = |how: &Residency| estimate.peak_bytes(*how) <= usable;
+    if estimate.refusals.is_empty() {
+        estimate.residency = Residency::ALL.into_iter().find(fits);
+    }
+    estimate
+}
+
+impl Estimate {
+    /// What the times rest on, in words.
+    pub fn assumptions(&self) -> String {
+        gpu::assumptions(self.has_eight_bit)
+    }
+
+    /// Most of the GPU's memory that is used at a time.
+    pub fn peak_bytes(&self, how: Residency) -> u64 {
+        let most =
+            |bytes: fn(&StageEstimate) -> u64| self.stages.iter().map(bytes).max().unwrap_or(0);
+        match how {
+            Residency::Resident => {
+                let weights: u64 = self.stages.iter().map(|stage| stage.weight_bytes).sum();
+                weights + most(|stage| stage.arena_bytes)
+            }
+            Residency::Staged => most(|stage| stage.weight_bytes + stage.arena_bytes),
+            Residency::Streamed => most(|stage| stage.streamed_weight_bytes + stage.arena_bytes),
+        }
+    }
+
+    /// Seconds of a stage.
+    pub fn seconds(&self, stage: &StageEstimate, how: Residency) -> f64 {
+        match how {
+            Residency::Resident => stage.resident_seconds,
+            Residency::Staged => stage.resident_seconds + stage.weight_bytes as f64 / self.gpu.link,
+            Residency::Streamed => stage.streamed_seconds,
+        }
+    }
+
+    /// Seconds of all stages.
+    pub fn total_seconds(&self, how: Residency) -> f64 {
+        self.stages
+            .iter()
+            .map(|stage| self.seconds(stage, how))
+            .sum()
+    }
+}
+
+fn stage(work: &Work, gpu: &Gpu, needs: &mut dyn FnMut(&Plan) -> Needs) -> StageEstimate {
+    let mut all = StageEstimate {
+        stage: work.stage,
+        part: work.part,
+        tokens: work.tokens.clone(),
+        runs: 0,
+        flops: 0.0,
+        bytes: 0.0,
+        arena_bytes: 0,
+        weight_bytes: 0,
+        streamed_weight_bytes: 0,
+        resident_seconds: 0.0,
+        streamed_seconds: 0.0,
+    };
+    for Call { plan, runs } in &work.calls {
+        let times = *runs as f64;
+        let cost = plan.total_cost();
+        let needs = needs(plan);
+        let seconds = gpu::seconds(plan, gpu);
+        let copied = needs.copied as f64 / gpu.link;
+        all.runs += runs;
+        all.flops += times * cost.flops;
+        all.bytes += times * cost.bytes();
+        all.arena_bytes = all.arena_bytes.max(needs.with(0));
+        all.weight_bytes = all.weight_bytes.max(needs.weights);
+        all.streamed_weight_bytes = all.streamed_weight_bytes.max(needs.streamed_weights);
+        all.resident_seconds += times * seconds;
+        all.streamed_seconds += times * seconds.max(copied);
+    }
+    all
+}

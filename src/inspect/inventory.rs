@@ -1,0 +1,146 @@
+//! What a model folder holds, whether it is whole, and what it suffices for; read from names and headers alone.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, Result,
+    pipeline::{networks::Sizes, request::BaseVariant},
+    text::Tokenizer,
+    weights::{Component, Folder, State, Variant, Weights, quantized},
+};
+
+/// A part of the model and what was found of it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Which.
+    pub part: Component,
+    /// Where it is, or where it would be.
+    pub state: State,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Layers that are stored in 8 bits.
+    pub eight_bit: usize,
+    /// What is wrong with it, if it is there.
+    pub problem: Option<Error>,
+}
+
+impl Entry {
+    /// Whether it is there and nothing is wrong with it.
+    pub fn is_usable(&self) -> bool {
+        self.problem.is_none() && matches!(self.state, State::Found { .. })
+    }
+}
+
+/// Something the program can do with the parts it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// `1080p, base`; `--image`.
+    pub name: String,
+    /// Whether it is an addition to a size, not a clip of its own.
+    pub is_addition: bool,
+    /// What it takes.
+    pub parts: Vec<Component>,
+}
+
+/// Every part of `folder`, with names, shapes and types of all tensors checked against its sizes. Reads no tensor.
+pub fn entries(folder: &Folder) -> Vec<Entry> {
+    let states = folder.states().iter();
+    let entries = states.map(|(part, state)| {
+        let (bytes, checked) = match state {
+            State::Found { path, .. } => (bytes_of(path), check(folder, *part)),
+            State::Missing { .. } => (0, Ok(0)),
+        };
+        Entry {
+            part: *part,
+            state: state.clone(),
+            bytes,
+            eight_bit: *checked.as_ref().unwrap_or(&0),
+            problem: checked.err(),
+        }
+    });
+    entries.collect()
+}
+
+/// Everything the program can do.
+pub fn uses() -> Vec<Use> {
+    let always = [
+        Component::Tokenizer,
+        Component::TextEncoder,
+        Component::TurboVae,
+        Component::AudioVae,
+    ];
+    let refiners = [
+        ("256p", None),
+        ("540p", Some(Variant::Sr540p)),
+        ("1080p", Some(Variant::Sr1080p)),
+    ];
+    let mut uses = Vec::new();
+    for variant in [BaseVariant::Distill, BaseVariant::Base] {
+        for (size, refiner) in refiners {
+            let mut parts = always.to_vec();
+            parts.push(Component::Dit(variant.network()));
+            parts.extend(refiner.map(Component::Dit));
+            let name = format!("{size}, {}", variant.network().key());
+            uses.push(Use {
+                name,
+                is_addition: false,
+                parts,
+            });
+        }
+    }
+    for (name, part) in [
+        ("--image", Component::WanVae),
+        ("--decoder wan", Component::WanVae),
+        ("--audio", Component::AudioVae),
+    ] {
+        uses.push(Use {
+            name: name.into(),
+            is_addition: true,
+            parts: vec![part],
+        });
+    }
+    uses
+}
+
+/// How many layers of a part that is as it should be are stored in 8 bits.
+fn check(folder: &Folder, part: Component) -> Result<usize> {
+    if part == Component::Tokenizer {
+        return Tokenizer::open(folder.tokenizer()?).map(|_| 0);
+    }
+    let mut sizes = Sizes::of(folder, part)?;
+    if let (Sizes::Dit(config), Component::Dit(variant)) = (&mut sizes, part) {
+        config.local_attn_layers = folder.properties(variant).local_layers;
+        config
+            .validate()
+            .map_err(|problem| Error::weights(folder.dir(), problem))?;
+    }
+    let weights = open(folder, part)?;
+    let wants = sizes.stored_wants(weights.source());
+    weights.check(&wants)?;
+    weights.check_nothing_left(&wants)?;
+    Ok(quantized::stored(weights.source()).len())
+}
+
+fn open(folder: &Folder, part: Component) -> Result<Weights> {
+    match part {
+        Component::Dit(variant) => folder.open_dit(variant),
+        Component::Tokenizer | Component::TextEncoder => folder.open_text(),
+        Component::TurboVae => folder.open_turbo(),
+        Component::WanVae => folder.open_wan(),
+        Component::AudioVae => folder.open_audio(),
+    }
+}
+
+/// Bytes of a file, or of the checkpoint files of a folder.
+fn bytes_of(path: &Path) -> u64 {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    let Ok(entries) = fs::read_dir(path) else {
+        return size(path);
+    };
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_weights = |path: &PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+    files.filter(is_weights).map(|path| size(&path)).sum()
+}

@@ -1,0 +1,10 @@
+//! What can be said of a model and a device without making a clip: what a request takes, which parts a folder has, how
+//! long stages and kernels take.
+//!
+//! Invariant: runs plans of the pipeline's, and no pipeline.
+
+pub mod bench;
+pub mod estimate;
+pub mod inventory;
+pub mod op_times;
+pub mod rates;

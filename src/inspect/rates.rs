@@ -1,0 +1,500 @@
+//! How fast kernels are on a device: each alone, at the sizes of the model, on random numbers, against what the chip
+//! could do at most. The cases are plans of one op, so that what is timed is what the model runs.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use half::bf16;
+
+use crate::{
+    DType, Error, Result, Tensor,
+    cuda::{
+        Cuda, Device,
+        cublaslt::{Factors, Gemm, Output},
+        gemm_backend::Products,
+        measure::{self, Lead},
+    },
+    executor::{Cancel, Executor, Prepare, UnitReport, wants},
+    model::dit::{HEAD, Sequence},
+    plan::{
+        Buf, Builder, Conv3d, Cost, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Scale, Window,
+    },
+    qualify::cases::RowCase,
+    weights::{Info, Source, Weights},
+};
+
+/// Dense products of bf16 on Hopper, FLOP/s, by the data sheet; e4m3 twice that.
+const BF16_RATE: f64 = 989e12;
+/// Device memory of the H200, bytes per second, by the data sheet.
+const MEMORY_RATE: f64 = 4.8e12;
+/// Measured runs of a case that takes longer than this.
+const FEW_RUNS: usize = 3;
+const LONG_MS: f64 = 100.0;
+/// Rows of the table that large inputs are made of on the device.
+const TABLE_ROWS: usize = 4096;
+
+/// What is measured.
+pub struct Sizes {
+    /// Rows of the products.
+    pub rows: &'static [usize],
+    /// Name, columns and length of the products of a layer.
+    pub products: &'static [(&'static str, usize, usize)],
+    /// Latent sizes whose attention is measured.
+    pub grids: &'static [Grid],
+    /// Audio and text tokens beside them.
+    pub beside: [usize; 2],
+    /// Query heads; a fifth as many of keys.
+    pub heads: usize,
+    /// Ops of rows.
+    pub row_cases: &'static [RowCase],
+    /// Channels, frames, rows and columns of 3x3x3 convolutions.
+    pub convolutions: &'static [[usize; 4]],
+    /// Bytes of a copy.
+    pub copy_bytes: usize,
+    /// Bytes that are filled before each measurement: several times the cache.
+    pub lead_bytes: usize,
+    /// Measured runs of what takes less than a tenth of a second; the middle one counts.
+    pub runs: usize,
+}
+
+const fn latent(frames: usize, height: usize, width: usize) -> Grid {
+    Grid {
+        frames,
+        height,
+        width,
+    }
+}
+
+/// The published model at 1080p, 540p and 256p.
+pub const PUBLISHED: Sizes = Sizes {
+    rows: &[66_048, 17_088, 4352],
+    products: &[
+        ("qkv", 7208, 5120),
+        ("proj", 5120, 5120),
+        ("up_gate swiglu7", 27_304, 5120),
+        ("down swiglu7", 5120, 13_652),
+        ("up gelu7", 20_480, 5120),
+        ("down gelu7", 5120, 20_480),
+    ],
+    grids: &[latent(32, 68, 120), latent(32, 34, 60), latent(32, 16, 28)],
+    beside: [126, 640],
+    heads: 40,
+    row_cases: crate::qualify::cases::BENCHES,
+    convolutions: &[
+        [512, 9, 68, 120],
+        [256, 18, 136, 240],
+        [128, 36, 136, 240],
+        [64, 36, 272, 480],
+    ],
+    copy_bytes: 1 << 28,
+    lead_bytes: 1 << 28,
+    runs: 20,
+};
+
+/// The time of a case.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    /// `product/…`, `attention/…`, `rows/…`, `convolution/…` or `copy/…`.
+    pub name: String,
+    /// What ran.
+    pub kernels: Vec<&'static str>,
+    /// Measured runs.
+    pub runs: usize,
+    /// The middle one, milliseconds.
+    pub median_ms: f64,
+    /// The shortest.
+    pub least_ms: f64,
+    /// Floating-point operations, where they bound it.
+    pub flops: f64,
+    /// Bytes that must be moved at least.
+    pub bytes: f64,
+    /// What the chip could do at most, by the data sheet.
+    pub floor_ms: f64,
+}
+
+impl Rate {
+    fn of(
+        name: String,
+        kernels: Vec<&'static str>,
+        times: &mut [f64],
+        [flops, bytes, peak]: [f64; 3],
+    ) -> Self {
+        times.sort_by(f64::total_cmp);
+        Self {
+            name,
+            kernels,
+            runs: times.len(),
+            median_ms: times[times.len() / 2],
+            least_ms: times[0],
+            flops,
+            bytes,
+            floor_ms: (flops / peak).max(bytes / MEMORY_RATE) * 1e3,
+        }
+    }
+}
+
+/// What is measured on: a GPU, and its library where there is one.
+pub struct Target {
+    /// The GPU.
+    pub device: Arc<dyn Device>,
+    /// A library of products.
+    pub library: Option<Arc<dyn Products>>,
+}
+
+/// Measures every case whose name contains `filter` and gives each to `each` as it comes; a case that fails is an error
+/// in place of its rate.
+///
+/// # Errors
+/// [`Error::Interrupted`]; those of `each`; the device's, if there is no memory to begin with.
+pub fn measure(
+    target: &Target,
+    sizes: &Sizes,
+    filter: &str,
+    cancel: &Cancel,
+    each: &mut dyn FnMut(&str, Result<Rate>) -> Result<()>,
+) -> Result<()> {
+    let lead = Lead::new(&*target.device, sizes.lead_bytes)?;
+    for (name, case) in cases(sizes) {
+        cancel.check()?;
+        if !name.contains(filter) || (case.is_library() && target.library.is_none()) {
+            continue;
+        }
+        each(&name, case.measure(target, &lead, &name, sizes.runs))?;
+    }
+    Ok(())
+}
+
+enum Case {
+    /// The units of a plan whose ops `only` is part of; of all, but for those that make inputs, if it is empty.
+    Plan {
+        make: Box<dyn Fn() -> Plan>,
+        only: &'static str,
+        peak: f64,
+    },
+    Library(Gemm),
+    Copy {
+        which: usize,
+        bytes: usize,
+    },
+}
+
+fn cases(sizes: &'_ Sizes) -> Vec<(String, Case)> {
+    let mut cases: Vec<(String, Case)> = Vec::new();
+    for &m in sizes.rows {
+        for &(name, n, k) in sizes.products {
+            for (kind, peak, make) in [
+                (
+                    "bf16",
+                    BF16_RATE,
+                    product as fn(usize, usize, usize) -> Plan,
+                ),
+                ("bf16 with swiglu7", BF16_RATE, gated_product),
+                ("fp8", 2.0 * BF16_RATE, scaled_product),
+            ] {
+                let case = Case::Plan {
+                    make: Box::new(move || make(m, n, k)),
+                    only: "linear",
+                    peak,
+                };
+                if kind != "bf16 with swiglu7" || name.starts_with("up_gate") {
+                    cases.push((format!("product/{name} {m}x{n}x{k}, own {kind}"), case));
+                }
+            }
+            for (kind, factors) in [
+                ("bf16", Factors::Bf16),
+                ("fp8", Factors::E4m3 { fast: false }),
+                ("fp8 fast", Factors::E4m3 { fast: true }),
+            ] {
+                let name = format!("product/{name} {m}x{n}x{k}, cublaslt {kind}");
+                cases.push((name, Case::Library(gemm(m, n, k, factors))));
+            }
+        }
+    }
+    for &grid in sizes.grids {
+        let tokens = Sequence {
+            grid,
+            audio: sizes.beside[0],
+            text: sizes.beside[1],
+        };
+        for (kind, windows) in [("full", tokens.full()), ("local", tokens.local(11))] {
+            let (len, heads) = (tokens.len(), sizes.heads);
+            let case = Case::Plan {
+                make: Box::new(move || attention(len, heads, windows.clone())),
+                only: "attention",
+                peak: BF16_RATE,
+            };
+            cases.push((format!("attention/{kind} of {len} tokens"), case));
+        }
+    }
+    for &case in sizes.row_cases {
+        let name = format!("rows/{:?} {}x{}", case.op, case.rows(), case.cols);
+        cases.push((name, Case::of(move || case.plan().0)));
+    }
+    for &shape in sizes.convolutions {
+        let [channels, frames, rows, cols] = shape;
+        let name = format!("convolution/{channels} channels {frames}x{rows}x{cols}");
+        cases.push((name, Case::of(move || convolution(shape))));
+    }
+    let bytes = sizes.copy_bytes;
+    for (which, name) in COPIES.iter().enumerate() {
+        cases.push((format!("copy/{name}"), Case::Copy { which, bytes }));
+    }
+    cases
+}
+
+const COPIES: [&str; 4] = [
+    "pinned host to device",
+    "device to device",
+    "pinned host to device, meanwhile device to device",
+    "device to device, meanwhile pinned host to device",
+];
+
+/// `[rows, cols]` in bf16 from a table on the device, so that no large tensor crosses to it.
+fn made(p: &mut Builder, name: &str, rows: usize, cols: usize) -> Buf {
+    let ids = p.input(&format!("{name}.ids"), [rows], DType::I32);
+    p.embed(name, ids, [TABLE_ROWS.min(rows), cols], 1.0, DType::Bf16)
+}
+
+fn product(m: usize, n: usize, k: usize) -> Plan {
+    let mut p = Builder::new();
+    let x = made(&mut p, "x", m, k);
+    p.linear("y", x, &[m], dense(n));
+    p.finish()
+}
+
+fn dense(rows: usize) -> Dense {
+    Dense {
+        rows,
+        bias: false,
+        weight: DType::Bf16,
+        out: DType::Bf16,
+    }
+}
+
+fn gated_product(m: usize, n: usize, k: usize) -> Plan {
+    let mut p = Builder::new();
+    let x = made(&mut p, "x", m, k);
+    let u = p.linear("u", x, &[m], dense(n));
+    p.swiglu7("y", u, DType::Bf16);
+    p.finish()
+}
+
+fn scaled_product(m: usize, n: usize, k: usize) -> Plan {
+    let mut p = Builder::new();
+    let x = made(&mut p, "x", m, k);
+    let scale = Scale::Rows(p.row_scale("s", x));
+    let q = p.quantize("q", x, scale);
+    p.scaled_linear("y", q, scale, &[m], (n, DType::Bf16));
+    p.finish()
+}
+
+fn attention(tokens: usize, heads: usize, windows: Vec<Window>) -> Plan {
+    let mut p = Builder::new();
+    let kv_heads = heads.div_ceil(5);
+    let q = made(&mut p, "q", tokens, heads * HEAD);
+    let [k, v] = ["k", "v"].map(|name| made(&mut p, name, tokens, kv_heads * HEAD));
+    let op = Op::Attention {
+        heads,
+        kv_heads,
+        scale: 1.0 / (HEAD as f32).sqrt(),
+        softcap: None,
+        windows,
+    };
+    p.attention("y", [q, k, v], op, DType::Bf16);
+    p.finish()
+}
+
+fn convolution([channels, frames, rows, cols]: [usize; 4]) -> Plan {
+    let mut p = Builder::new();
+    let x = p.input("x", [frames, rows, cols, channels], DType::Bf16);
+    let kernel = Kernel3d {
+        shape: &[channels, channels, 3, 3, 3],
+        conv: Conv3d::same([3; 3], 1, 1, Edge::Replicate),
+        weight: DType::Bf16,
+        out: DType::Bf16,
+    };
+    p.conv3d("y", x, kernel);
+    p.finish()
+}
+
+/// The library's products want rows that are multiples of 16 bytes.
+fn gemm(m: usize, n: usize, k: usize, factors: Factors) -> Gemm {
+    let unit = if factors == Factors::Bf16 { 8 } else { 16 };
+    let (n, k) = (n.next_multiple_of(8), k.next_multiple_of(unit));
+    Gemm {
+        m,
+        n,
+        k,
+        x_pitch: k,
+        w_pitch: k,
+        y_pitch: n,
+        factors,
+        output: Output::Bf16,
+        accumulate: false,
+    }
+}
+
+impl Case {
+    /// All units of a plan.
+    fn of(make: impl Fn() -> Plan + 'static) -> Self {
+        Self::Plan {
+            make: Box::new(make),
+            only: "",
+            peak: BF16_RATE,
+        }
+    }
+
+    fn is_library(&self) -> bool {
+        matches!(self, Self::Library(_))
+    }
+
+    fn measure(&self, target: &Target, lead: &Lead, name: &str, runs: usize) -> Result<Rate> {
+        match self {
+            Self::Plan { make, only, peak } => {
+                let (plan, what) = (make(), (name, *only, *peak));
+                measure_plan((&target.device, lead), what, &plan, runs)
+            }
+            Self::Library(gemm) => {
+                let Some(library) = &target.library else {
+                    return Err(Error::device("there is no library of products"));
+                };
+                let times = measure::product_times(&*target.device, library, gemm, lead, runs)?;
+                let mut times: Vec<f64> = times.into_iter().map(f64::from).collect();
+                let [m, n, k] = [gemm.m, gemm.n, gemm.k].map(|size| size as f64);
+                let (size, peak) = match gemm.factors {
+                    Factors::Bf16 => (2.0, BF16_RATE),
+                    Factors::E4m3 { .. } => (1.0, 2.0 * BF16_RATE),
+                };
+                let work = [2.0 * m * n * k, (m + n) * k * size + m * n * 2.0, peak];
+                Ok(Rate::of(name.into(), vec!["cublaslt"], &mut times, work))
+            }
+            &Self::Copy { which, bytes } => {
+                let all = measure::copy_times(&*target.device, bytes, lead, runs)?;
+                let times = [
+                    all.to_device,
+                    all.on_device,
+                    all.to_device_meanwhile,
+                    all.on_device_meanwhile,
+                ];
+                let mut times: Vec<f64> = times[which].iter().map(|&ms| f64::from(ms)).collect();
+                // On the device each byte is read and written.
+                let moved = all.bytes as f64 * if which % 2 == 1 { 2.0 } else { 1.0 };
+                let work = [0.0, moved, BF16_RATE];
+                Ok(Rate::of(name.into(), Vec::new(), &mut times, work))
+            }
+        }
+    }
+}
+
+/// The time of the units that [`Case::Plan`] names; an [`Op::Embed`] makes an input.
+fn measure_plan(
+    (device, lead): (&Arc<dyn Device>, &Lead),
+    (name, only, peak): (&str, &str, f64),
+    plan: &Plan,
+    mut runs: usize,
+) -> Result<Rate> {
+    let weights = Weights::new(Box::new(Noise::of(plan)));
+    let how = Prepare {
+        profile: true,
+        ..Prepare::default()
+    };
+    let mut program = Cuda::new(device.clone()).prepare(plan, &weights, &how)?;
+    for buf in plan.handles() {
+        let spec = plan.spec(buf);
+        if spec.role == Role::Input && spec.part.is_none() {
+            program.write(buf, &noise(spec.shape.clone(), spec.dtype))?;
+        }
+    }
+    let is_measured = |unit: &&UnitReport| unit.op.contains(only) && unit.op != "embed";
+    let mut times: Vec<f64> = Vec::new();
+    while times.len() <= runs {
+        lead.queue(&**device)?;
+        program.run()?;
+        let units = program.report().units;
+        let last = units
+            .iter()
+            .filter(is_measured)
+            .map(|unit| unit.times[times.len()]);
+        let ms = last.sum::<Duration>().as_secs_f64() * 1e3;
+        times.push(ms);
+        if ms > LONG_MS {
+            runs = runs.min(FEW_RUNS);
+        }
+    }
+    let units = program.report().units;
+    let measured = || units.iter().filter(is_measured);
+    let cost: Cost = measured().map(|unit| unit.cost).sum();
+    let kernels = measured().flat_map(|unit| unit.kernels.clone()).collect();
+    // The first run warms up.
+    let work = [cost.flops, cost.bytes(), peak];
+    Ok(Rate::of(name.into(), kernels, &mut times[1..], work))
+}
+
+/// Random numbers between -1 and 1, or row numbers of the tables; a piece of them again and again.
+fn noise(shape: crate::Shape, dtype: DType) -> Tensor {
+    const PIECE: usize = 1 << 20;
+    let mut state = 1_u32;
+    let mut number = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let piece: Vec<u8> = match dtype {
+        DType::Bf16 => {
+            let values = (0..PIECE).map(|_| bf16::from_f32(number()).to_bits());
+            values.flat_map(u16::to_ne_bytes).collect()
+        }
+        // Without the highest bit of the exponent: no infinity, and below 2.
+        DType::E4m3 => (0..PIECE)
+            .map(|_| (number() * 128.0) as i8 as u8 & 0xbf)
+            .collect(),
+        DType::F32 => (0..PIECE).flat_map(|_| number().to_ne_bytes()).collect(),
+        DType::I32 => {
+            let rows = TABLE_ROWS.min(shape.count()) as i32;
+            (0..PIECE as i32)
+                .flat_map(|i| (i % rows).to_ne_bytes())
+                .collect()
+        }
+        _ => vec![0; PIECE],
+    };
+    let bytes = shape.count() * dtype.size();
+    let mut all = Vec::with_capacity(bytes);
+    while all.len() < bytes {
+        all.extend_from_slice(&piece[..piece.len().min(bytes - all.len())]);
+    }
+    Tensor::from_bytes(shape, dtype, &all)
+}
+
+/// Noise for every weight that a plan names.
+struct Noise(Vec<(String, Info)>);
+
+impl Noise {
+    fn of(plan: &Plan) -> Self {
+        let wants = wants(plan).into_iter();
+        let info = |shape, dtype| Info { shape, dtype };
+        Self(
+            wants
+                .map(|want| (want.name, info(want.shape, want.dtype)))
+                .collect(),
+        )
+    }
+}
+
+impl Source for Noise {
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, info)| info.clone())
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let info = self.info(name);
+        let info = info.ok_or_else(|| Error::tensor(self.path(name), name, "is missing"))?;
+        Ok(noise(info.shape, info.dtype))
+    }
+
+    fn path(&self, _: &str) -> PathBuf {
+        "noise".into()
+    }
+}

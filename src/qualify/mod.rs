@@ -1,0 +1,12 @@
+//! Whether a device computes what the CPU computes: cases for each kernel and instruction, steps compared one by one,
+//! and the judge of all differences.
+
+pub mod cases;
+mod compare;
+pub mod instructions;
+mod judge;
+mod precision;
+
+pub use compare::{DIRECTION, compare};
+pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};
+pub use precision::{LayerError, between};

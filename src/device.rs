@@ -11,13 +11,13 @@ use crate::{
     cuda::{
         self, Cuda,
         cublaslt::CublasLt,
-        gemm_backend::{Library, Products},
+        gemm_backend::{GemmBackend, GemmPolicy},
     },
     executor::Executor,
 };
 
 pub use cuda::{
-    Device, Driver, Gpu, build_note, gemm_backend::Choice, needs, open_library,
+    Device, Driver, GpuInfo, build_note, gemm_backend::GemmChoice, needs, open_library,
     search_order as library_files,
 };
 
@@ -27,7 +27,7 @@ pub struct Options {
     /// A folder whose cubins it runs instead of those that were compiled in.
     pub kernels: Option<PathBuf>,
     /// Who computes matrix products.
-    pub gemm: Choice,
+    pub gemm: GemmChoice,
     /// Files that may be the library for that.
     pub library_files: Vec<PathBuf>,
 }
@@ -93,12 +93,12 @@ fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
 
 fn executor(driver: &Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>> {
     let executor = Cuda::new(driver.clone());
-    if options.gemm == Choice::Own {
+    if options.gemm == GemmChoice::Own {
         return Ok(Box::new(executor));
     }
     let executor = match open_products(driver, &options.library_files) {
-        Ok(products) => executor.with_library(Library::new(products, options.gemm)),
-        Err(_) if options.gemm == Choice::Auto => executor,
+        Ok(products) => executor.with_library(GemmPolicy::new(products, options.gemm)),
+        Err(_) if options.gemm == GemmChoice::Auto => executor,
         Err(error) => return Err(error),
     };
     Ok(Box::new(executor))
@@ -108,7 +108,7 @@ fn executor(driver: &Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>
 ///
 /// # Errors
 /// [`Error::Device`] if there is none that can be used; [`Error::Memory`].
-pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn Products>> {
+pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn GemmBackend>> {
     Ok(Arc::new(CublasLt::open(driver, files)?))
 }
 
@@ -125,7 +125,7 @@ fn without_way_out(problem: &str) -> &str {
 ///
 /// # Errors
 /// A sentence for the user.
-pub fn gpu() -> std::result::Result<Gpu, String> {
+pub fn gpu() -> std::result::Result<GpuInfo, String> {
     let first = cuda::gpus()?.into_iter().next();
     first.ok_or_else(|| "the NVIDIA driver offers no GPU".into())
 }

@@ -81,7 +81,7 @@ pub trait Program: Send {
     fn read(&mut self, buf: Buf) -> Result<Tensor>;
 
     /// What ran, step by step, summed over all runs so far.
-    fn report(&self) -> Report;
+    fn report(&self) -> ProgramReport;
 }
 
 /// Bytes that a plan takes on a device, as its executor places it.
@@ -182,7 +182,7 @@ impl Cancel {
 
 /// What a program did.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct ProgramReport {
     /// Completed runs.
     pub runs: usize,
     /// In order; together they cover every step of the plan.

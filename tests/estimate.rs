@@ -7,7 +7,7 @@ use std::time::Instant;
 use gallop::{
     Result,
     device::needs,
-    inspect::estimate::{Estimate, Gpu, Residency, Scenario, estimate, stages},
+    inspect::estimate::{Estimate, GpuSpec, ResidencyPlan, Scenario, estimate, stages},
     pipeline::{
         Formats, Stage,
         networks::{Networks, Sizes},
@@ -33,7 +33,7 @@ fn published(size: Size, formats: &str, gpu: &str) -> Estimate {
         formats: formats.parse().unwrap(),
     };
     let work = stages(&networks, &job, &scenario).unwrap();
-    estimate(&work, &Gpu::named(gpu).unwrap(), &needs)
+    estimate(&work, &GpuSpec::named(gpu).unwrap(), &needs)
 }
 
 /// `value` within 0.5 % of `table`.
@@ -119,14 +119,23 @@ fn times_are_near_those_expected_of_good_kernels() {
 #[test]
 fn what_does_not_fit_is_staged_then_streamed_then_refused() {
     let how = |size, weights, gpu| published(size, weights, gpu).residency;
-    assert_eq!(how(Size::P1080, "bf16", "h200"), Some(Residency::Resident));
-    assert_eq!(how(Size::P1080, "bf16", "h100"), Some(Residency::Staged));
+    assert_eq!(
+        how(Size::P1080, "bf16", "h200"),
+        Some(ResidencyPlan::Resident)
+    );
+    assert_eq!(
+        how(Size::P1080, "bf16", "h100"),
+        Some(ResidencyPlan::Staged)
+    );
     assert_eq!(
         how(Size::P256, "bf16", "rtx4090"),
-        Some(Residency::Streamed)
+        Some(ResidencyPlan::Streamed)
     );
-    assert_eq!(how(Size::P256, "fp8", "rtx4090"), Some(Residency::Staged));
-    let mut small = Gpu::named("rtx4090").unwrap();
+    assert_eq!(
+        how(Size::P256, "fp8", "rtx4090"),
+        Some(ResidencyPlan::Staged)
+    );
+    let mut small = GpuSpec::named("rtx4090").unwrap();
     small.memory_bytes = 2 << 30;
     let estimate = guided(Size::P256, &small).unwrap();
     assert_eq!(estimate.residency, None);
@@ -139,7 +148,7 @@ fn what_does_not_fit_is_staged_then_streamed_then_refused() {
 }
 
 /// Three guided steps and the full decoder.
-fn guided(size: Size, gpu: &Gpu) -> Result<Estimate> {
+fn guided(size: Size, gpu: &GpuSpec) -> Result<Estimate> {
     let networks = Networks::published();
     let request = Request {
         size: Some(size),
@@ -159,7 +168,7 @@ fn guided(size: Size, gpu: &Gpu) -> Result<Estimate> {
 
 #[test]
 fn what_no_kernel_can_run_is_named() {
-    let all = guided(Size::P1080, &Gpu::named("h200").unwrap()).unwrap();
+    let all = guided(Size::P1080, &GpuSpec::named("h200").unwrap()).unwrap();
     let [refusal] = &all.refusals[..] else {
         panic!("one op is too large: {:?}", all.refusals);
     };
@@ -169,14 +178,14 @@ fn what_no_kernel_can_run_is_named() {
     );
     assert_eq!(all.residency, None);
     // What it would take is said all the same: more than any GPU has.
-    assert!(all.peak_bytes(Residency::Streamed) > 100 << 30);
+    assert!(all.peak_bytes(ResidencyPlan::Streamed) > 100 << 30);
 }
 
 #[test]
 fn the_published_preset_fits_gpus_of_80_and_48_gigabytes() {
     for (weights, gigabytes) in [("bf16", 80), ("fp8", 48)] {
         let estimate = published(Size::P1080, weights, "h100");
-        let staged = estimate.peak_bytes(Residency::Staged);
+        let staged = estimate.peak_bytes(ResidencyPlan::Staged);
         println!("{weights}: {:.1} GB", staged as f64 / 1e9);
         // The driver, the kernels and the graphs have the rest.
         assert!(
@@ -186,5 +195,5 @@ fn the_published_preset_fits_gpus_of_80_and_48_gigabytes() {
     }
     // Streamed, both fit the smallest GPU that is named here.
     let estimate = published(Size::P1080, "bf16", "rtx4090");
-    assert_eq!(estimate.residency, Some(Residency::Streamed));
+    assert_eq!(estimate.residency, Some(ResidencyPlan::Streamed));
 }

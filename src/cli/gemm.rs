@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::device::{Choice, library_files};
+use crate::device::{GemmChoice, library_files};
 
 #[derive(Args, Debug)]
 pub(super) struct GemmArgument {
@@ -35,11 +35,11 @@ impl Gemm {
     }
 }
 
-impl From<Gemm> for Choice {
+impl From<Gemm> for GemmChoice {
     fn from(gemm: Gemm) -> Self {
         match gemm {
             Gemm::Own => Self::Own,
-            Gemm::Cublaslt => Self::Library,
+            Gemm::Cublaslt => Self::CublasLt,
             Gemm::Auto => Self::Auto,
         }
     }

@@ -9,7 +9,7 @@ use super::terminal;
 use crate::{
     Error, Result,
     error::human_bytes,
-    inspect::inventory::{Entry, Use, entries, uses},
+    inspect::inventory::{InventoryEntry, Use, entries, uses},
     weights::{Component, State, folder},
 };
 
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// The parts that `one` takes and that cannot be used.
-fn lacking(one: &Use, entries: &[Entry]) -> Vec<Component> {
+fn lacking(one: &Use, entries: &[InventoryEntry]) -> Vec<Component> {
     let is_usable = |part: &Component| {
         entries
             .iter()
@@ -66,7 +66,7 @@ fn lacking(one: &Use, entries: &[Entry]) -> Vec<Component> {
         .collect()
 }
 
-fn text(entries: &[Entry], uses: &[Use]) -> String {
+fn text(entries: &[InventoryEntry], uses: &[Use]) -> String {
     let mut text = String::new();
     for entry in entries {
         text.push_str(&format!("{:13} {}\n", entry.part.key(), part_text(entry)));
@@ -86,7 +86,7 @@ fn text(entries: &[Entry], uses: &[Use]) -> String {
     text
 }
 
-fn part_text(entry: &Entry) -> String {
+fn part_text(entry: &InventoryEntry) -> String {
     match (&entry.state, &entry.problem) {
         (State::Found { path, .. }, None) => {
             let eight_bit = match entry.eight_bit {
@@ -123,7 +123,7 @@ fn part_text(entry: &Entry) -> String {
     }
 }
 
-fn part_json(entry: &Entry) -> Value {
+fn part_json(entry: &InventoryEntry) -> Value {
     let mut value = json!({ "part": entry.part.key() });
     match &entry.state {
         State::Found { path, config } => {
@@ -154,7 +154,7 @@ fn part_json(entry: &Entry) -> Value {
     value
 }
 
-fn use_json(one: &Use, entries: &[Entry]) -> Value {
+fn use_json(one: &Use, entries: &[InventoryEntry]) -> Value {
     let keys = |parts: &[Component]| parts.iter().map(|part| part.key()).collect::<Vec<_>>();
     let lacking = lacking(one, entries);
     json!({

@@ -7,7 +7,7 @@ use crate::{
     Error, Result,
     device::Device as _,
     executor::Cancel,
-    qualify::instructions::{self, Case, Kept},
+    qualify::instructions::{self, InstructionCase, Kept},
 };
 
 /// A case and what was wrong with it.
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> 
         return Err(Error::request("--filter", problem));
     }
     let mut rows = Vec::new();
-    for Case { name, .. } in &cases {
+    for InstructionCase { name, .. } in &cases {
         rows.push(Row {
             name: name.clone(),
             problem: Some("not run: the device failed before".into()),

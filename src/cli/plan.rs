@@ -14,7 +14,7 @@ use crate::{
     Error, Result, device,
     error::human_bytes,
     inspect::estimate::{
-        Estimate, Gpu, Residency, Scenario, StageEstimate, Work, estimate, stages,
+        Estimate, GpuSpec, ResidencyPlan, Scenario, StageEstimate, Work, estimate, stages,
     },
     pipeline::{
         Formats, Stage,
@@ -67,7 +67,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     precision: PrecisionArgument,
     /// The GPU
-    #[arg(long, default_value = "h100", value_parser = Gpu::NAMES)]
+    #[arg(long, default_value = "h100", value_parser = GpuSpec::NAMES)]
     gpu: String,
     /// Its memory in GB, instead of the named one's
     #[arg(long, value_name = "GB")]
@@ -163,8 +163,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// The named GPU with the numbers given in its place.
-fn gpu(arguments: &Arguments) -> Result<Gpu> {
-    let mut gpu = Gpu::named(&arguments.gpu).expect("clap accepts no other name");
+fn gpu(arguments: &Arguments) -> Result<GpuSpec> {
+    let mut gpu = GpuSpec::named(&arguments.gpu).expect("clap accepts no other name");
     let positive = |field: &'static str, value: Option<f64>| match value {
         Some(value) if !(value > 0.0 && value < 1e6) => Err(Error::request(
             field,
@@ -226,7 +226,7 @@ fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
         "{:17} {:8} {:>8} {:>5} {:>9} {:>10} {:>10} {:>10} {:>10}\n",
         "stage", "network", "tokens", "runs", "TFLOP", "moved", "arena", "weights", "time"
     ));
-    let how = estimate.residency.unwrap_or(Residency::Streamed);
+    let how = estimate.residency.unwrap_or(ResidencyPlan::Streamed);
     for stage in &estimate.stages {
         let tokens: Vec<String> = stage.tokens.iter().map(|t| t.all().to_string()).collect();
         text.push_str(&format!(
@@ -254,7 +254,7 @@ fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
 
 fn verdict(estimate: &Estimate) -> String {
     let mut text = String::new();
-    for how in Residency::ALL {
+    for how in ResidencyPlan::ALL {
         let answer = if estimate.residency == Some(how) {
             "  <- fits"
         } else {
@@ -273,9 +273,13 @@ fn verdict(estimate: &Estimate) -> String {
         text.push_str("does not fit; take a smaller size, fewer seconds or a larger GPU\n");
     }
     let loading = match estimate.residency {
-        Some(Residency::Resident) => "loading the weights is not counted",
-        Some(Residency::Staged) => "each network is copied from the host's memory before its stage",
-        Some(Residency::Streamed) | None => "layers are copied from the host's memory in every run",
+        Some(ResidencyPlan::Resident) => "loading the weights is not counted",
+        Some(ResidencyPlan::Staged) => {
+            "each network is copied from the host's memory before its stage"
+        }
+        Some(ResidencyPlan::Streamed) | None => {
+            "layers are copied from the host's memory in every run"
+        }
     };
     text.push_str(&format!(
         "times are estimates: {}; {loading}; encoding the file is not counted\n",
@@ -297,9 +301,9 @@ fn short(key: &str) -> &str {
 
 fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
     let (width, height) = job.pixels();
-    let peak = |how: Residency| (how.name().to_string(), json!(estimate.peak_bytes(how)));
-    let peaks: serde_json::Map<String, Value> = Residency::ALL.into_iter().map(peak).collect();
-    let how = estimate.residency.unwrap_or(Residency::Streamed);
+    let peak = |how: ResidencyPlan| (how.name().to_string(), json!(estimate.peak_bytes(how)));
+    let peaks: serde_json::Map<String, Value> = ResidencyPlan::ALL.into_iter().map(peak).collect();
+    let how = estimate.residency.unwrap_or(ResidencyPlan::Streamed);
     let stages: Vec<Value> = estimate
         .stages
         .iter()
@@ -323,7 +327,7 @@ fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
         "precision": formats.to_string(),
         "stages": stages,
         "fits": estimate.residency.is_some(),
-        "residency": estimate.residency.map(Residency::name),
+        "residency": estimate.residency.map(ResidencyPlan::name),
         "refusals": estimate.refusals,
         "peak_bytes": peaks,
         "estimated_seconds": estimate.total_seconds(how),
@@ -331,7 +335,7 @@ fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
     })
 }
 
-fn stage_json(stage: &StageEstimate, estimate: &Estimate, how: Residency) -> Value {
+fn stage_json(stage: &StageEstimate, estimate: &Estimate, how: ResidencyPlan) -> Value {
     let tokens = stage.tokens.iter();
     let tokens: Vec<Value> = tokens
         .map(|t| json!({ "video": t.video, "audio": t.audio, "text": t.text, "all": t.all() }))

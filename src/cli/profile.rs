@@ -9,8 +9,8 @@ use crate::{
     Error, Result,
     executor::Executor,
     inspect::{
-        estimate::Gpu,
-        op_times::{Row, rows},
+        estimate::GpuSpec,
+        op_times::{OpTimes, rows},
     },
     pipeline::profile::{Switched, Trace},
 };
@@ -27,13 +27,13 @@ pub(super) fn write(executor: &Switched, path: &Path) -> Result<()> {
     let units = units.map(|unit| (unit, unit.times.len(), unit.times.iter().sum()));
     terminal::say(&table(&rows(
         units,
-        Gpu::of_device(&executor.name()).as_ref(),
+        GpuSpec::of_device(&executor.name()).as_ref(),
     )));
     Ok(())
 }
 
 /// One line for each row.
-pub(super) fn table(rows: &[Row]) -> String {
+pub(super) fn table(rows: &[OpTimes]) -> String {
     let all: Duration = rows.iter().map(|row| row.time).sum();
     let mut text = format!(
         "{:24} {:30} {:>6} {:>11} {:>6} {:>10} {:>9} {:>9} {:>9}",
@@ -65,8 +65,8 @@ pub(super) fn table(rows: &[Row]) -> String {
 }
 
 /// The same as JSON.
-pub(super) fn json(rows: &[Row]) -> Vec<Value> {
-    let row = |row: &Row| {
+pub(super) fn json(rows: &[OpTimes]) -> Vec<Value> {
+    let row = |row: &OpTimes| {
         json!({
             "op": row.op, "kernel": row.kernels, "calls": row.calls, "seconds": row.time.as_secs_f64(),
             "flops": row.cost.flops, "bytes": row.cost.bytes(), "floor_seconds": row.floor,

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     device::{self, Device as _},
     executor::Cancel,
-    inspect::rates::{self, PUBLISHED, Rate, Target},
+    inspect::rates::{self, PUBLISHED, Rate, RateTarget},
 };
 
 pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
         let beside = library.as_ref().err().map(ToString::to_string);
         terminal::print(&format!("{}\n{}", head(&driver.name(), beside), COLUMNS))?;
     }
-    let target = Target {
+    let target = RateTarget {
         device: Arc::clone(&driver) as _,
         library: library.ok(),
     };

@@ -13,7 +13,7 @@ use super::{device::waits_for_every_step, gemm::Gemm, instructions, terminal};
 use crate::{
     Error, Result,
     executor::{Cancel, Executor, Prepare},
-    golden::{self, Case, Suite},
+    golden::{self, GoldenCase, Suite},
     pipeline::profile::Switched,
     qualify::{Check, Verdict},
 };
@@ -63,7 +63,7 @@ enum Outcome {
 
 struct Row<'a> {
     suite: String,
-    case: Case<'a>,
+    case: GoldenCase<'a>,
     outcome: Outcome,
     seconds: f64,
 }
@@ -198,7 +198,7 @@ fn short_name(suite: &Suite) -> String {
     )
 }
 
-fn is_wanted(arguments: &Arguments, suite: &str, case: &Case<'_>) -> bool {
+fn is_wanted(arguments: &Arguments, suite: &str, case: &GoldenCase<'_>) -> bool {
     let Some(filter) = &arguments.filter else {
         return true;
     };
@@ -206,7 +206,7 @@ fn is_wanted(arguments: &Arguments, suite: &str, case: &Case<'_>) -> bool {
 }
 
 /// A case that makes the program panic is one it cannot run.
-fn replay(case: &Case<'_>, executor: &dyn Executor, tokenizer: Option<&[u8]>) -> Outcome {
+fn replay(case: &GoldenCase<'_>, executor: &dyn Executor, tokenizer: Option<&[u8]>) -> Outcome {
     let is_published_vocabulary = case.kind() == golden::PUBLISHED_VOCABULARY;
     if is_published_vocabulary && tokenizer.is_none() {
         return Outcome::NotRun("needs the published tokenizer; give --tokenizer FILE".into());

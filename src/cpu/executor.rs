@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     DType, Result, Tensor,
-    executor::{self, Cancel, Executor, Needs, Prepare, Program, Report, UnitReport},
+    executor::{self, Cancel, Executor, Needs, Prepare, Program, ProgramReport, UnitReport},
     plan::{Buf, Op, Part, Plan, Role, Step},
     weights::{Weights, check_finite},
 };
@@ -120,8 +120,8 @@ impl Program for CpuProgram {
         Ok(Tensor::from_f32(spec.shape.clone(), &view.dense()))
     }
 
-    fn report(&self) -> Report {
-        Report {
+    fn report(&self) -> ProgramReport {
+        ProgramReport {
             runs: self.runs,
             units: self.units.clone(),
         }

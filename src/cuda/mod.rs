@@ -17,7 +17,7 @@ pub use gpu::{
     device::{self, Device, Launch, Memory},
     driver::Driver,
     gemm_backend, kernels, params,
-    probe::{Gpu, gpus},
+    probe::{GpuInfo, gpus},
     tensor_map::{self, TensorMap, TensorMapSpec},
 };
 pub use lowering::attention_tiles;

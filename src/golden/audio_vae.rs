@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Case, Tensors};
+use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, wants},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `oobleck.decode`: `z` `[1, 64, L]` to a wave `[1, 2, 2048 L]`.
-pub(super) fn decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors, allowed) = (config(case)?, case.tensors()?, allowed(case)?);
     let z = channels_last(case, &tensors, "z", config.latent_channels)?;
     let (plan, ports) = audio_vae::decode(&config, z.shape().rows());
@@ -36,7 +36,7 @@ pub(super) fn decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Che
 }
 
 /// `oobleck.encode`: `wave` `[1, 2, N]` and `noise` to mean, standard deviation and latent `[1, 64, N / 2048]`.
-pub(super) fn encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors, allowed) = (config(case)?, case.tensors()?, allowed(case)?);
     let wave = channels_last(case, &tensors, "wave", config.wave_channels)?;
     if wave.shape().rows() < config.hop {
@@ -75,7 +75,10 @@ pub(super) fn encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Che
 }
 
 /// `oobleck.encode_windowed`: a made-up mono track in overlapping windows, without noise, to `[1, 64, L]`.
-pub(super) fn encode_windowed(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn encode_windowed(
+    case: &GoldenCase<'_>,
+    executor: &dyn Executor,
+) -> Result<Vec<Check>> {
     let (config, tensors, allowed) = (config(case)?, case.tensors()?, allowed(case)?);
     let mono = made_up_track(case)?;
     let windows = audio_vae::windows(mono.len());
@@ -113,7 +116,7 @@ pub(super) fn encode_windowed(case: &Case<'_>, executor: &dyn Executor) -> Resul
 }
 
 /// The mono track of a windowed case: the rule's tensor `input.NAME`.
-fn made_up_track(case: &Case<'_>) -> Result<Vec<f32>> {
+fn made_up_track(case: &GoldenCase<'_>) -> Result<Vec<f32>> {
     let samples = case.number(&["config", "samples"])?;
     if !(1.0..=1e8).contains(&samples) {
         return Err(case.bad(format!(
@@ -132,22 +135,26 @@ fn made_up_track(case: &Case<'_>) -> Result<Vec<f32>> {
     Ok((0..samples as u64).map(|i| rule.value(key, i)).collect())
 }
 
-fn config(case: &Case<'_>) -> Result<Config> {
+fn config(case: &GoldenCase<'_>) -> Result<Config> {
     let value: serde_json::Value = case.field("config")?;
     Config::from_value(&value, Path::new(case.name()))
 }
 
 /// Three times the error of the reference in f32, but not below 1e-5.
-fn allowed(case: &Case<'_>) -> Result<f64> {
+fn allowed(case: &GoldenCase<'_>) -> Result<f64> {
     Ok((3.0 * case.number(&["errors", "up_vs_ref64_rel"])?).max(1e-5))
 }
 
-fn weights(case: &Case<'_>, plan: &Plan) -> Result<Weights> {
+fn weights(case: &GoldenCase<'_>, plan: &Plan) -> Result<Weights> {
     let source = Synthetic::new(Network::AudioVae, &wants(plan), case.field("weights_seed")?)?;
     Ok(Weights::new(Box::new(source)))
 }
 
-fn prepare(case: &Case<'_>, executor: &dyn Executor, plan: &Plan) -> Result<Box<dyn Program>> {
+fn prepare(
+    case: &GoldenCase<'_>,
+    executor: &dyn Executor,
+    plan: &Plan,
+) -> Result<Box<dyn Program>> {
     let how = Prepare {
         taps: true,
         ..Prepare::default()
@@ -188,7 +195,7 @@ fn taps(
 
 /// The tensor `label` `[1, channels, N]` as `[N, channels]`.
 fn channels_last(
-    case: &Case<'_>,
+    case: &GoldenCase<'_>,
     tensors: &Tensors,
     label: &str,
     channels: usize,

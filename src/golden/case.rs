@@ -66,12 +66,12 @@ impl Suite {
     }
 
     /// Its cases in the index's order.
-    pub fn cases(&self) -> impl Iterator<Item = Case<'_>> {
+    pub fn cases(&self) -> impl Iterator<Item = GoldenCase<'_>> {
         self.index["cases"]
             .as_array()
             .into_iter()
             .flatten()
-            .map(|entry| Case { suite: self, entry })
+            .map(|entry| GoldenCase { suite: self, entry })
     }
 
     /// The bytes of one of its files.
@@ -102,12 +102,12 @@ impl Suite {
 
 /// One case: its entry in the index.
 #[derive(Clone, Copy)]
-pub struct Case<'a> {
+pub struct GoldenCase<'a> {
     suite: &'a Suite,
     entry: &'a Value,
 }
 
-impl<'a> Case<'a> {
+impl<'a> GoldenCase<'a> {
     /// Its name; empty if the index gives none.
     pub fn name(&self) -> &'a str {
         self.entry["name"].as_str().unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Cases of the DiT alone: one forward pass, its rotation tables, single ops.
 
-use super::{Case, Tensors};
+use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, wants},
@@ -27,7 +27,11 @@ const TRACES: [(&str, &str); 12] = [
 ];
 
 /// The network a case describes, with synthetic weights.
-pub(super) fn network(case: &Case<'_>, config: &str, seed: &str) -> Result<(Config, Weights)> {
+pub(super) fn network(
+    case: &GoldenCase<'_>,
+    config: &str,
+    seed: &str,
+) -> Result<(Config, Weights)> {
     let config: Config = case.field(config)?;
     config.validate().map_err(|problem| case.bad(problem))?;
     let sequence = Sequence {
@@ -45,7 +49,7 @@ pub(super) fn network(case: &Case<'_>, config: &str, seed: &str) -> Result<(Conf
     Ok((config, Weights::new(Box::new(weights))))
 }
 
-pub(super) fn forward(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn forward(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let (config, weights) = network(case, "config", "weights_seed")?;
     let sequence = sequence(case)?;
@@ -86,7 +90,7 @@ pub(super) fn forward(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Ch
     Ok(checks)
 }
 
-fn sequence(case: &Case<'_>) -> Result<Sequence> {
+fn sequence(case: &GoldenCase<'_>) -> Result<Sequence> {
     let [_, frames, height, width]: [usize; 4] = case.field("latent_shape")?;
     let grid = Grid {
         frames,
@@ -100,7 +104,7 @@ fn sequence(case: &Case<'_>) -> Result<Sequence> {
     })
 }
 
-fn rope(case: &Case<'_>, sequence: Sequence, style: Coordinates) -> Result<Tensor> {
+fn rope(case: &GoldenCase<'_>, sequence: Sequence, style: Coordinates) -> Result<Tensor> {
     let bands = dit::BANDS.map(f32::from_bits);
     let table = sequence
         .rope_table(style, &bands)
@@ -109,7 +113,7 @@ fn rope(case: &Case<'_>, sequence: Sequence, style: Coordinates) -> Result<Tenso
 }
 
 /// Coordinates, rotation table and windows of the case, where it holds them.
-fn placement(case: &Case<'_>, tensors: &Tensors, sequence: Sequence) -> Result<Vec<Check>> {
+fn placement(case: &GoldenCase<'_>, tensors: &Tensors, sequence: Sequence) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     let style = case.field("coords_style")?;
     if tensors.has("pack.coords") {
@@ -170,7 +174,7 @@ fn residual(layer: usize) -> String {
 
 /// One run of a case, and where its checks go.
 struct Run<'a, 'b> {
-    case: &'a Case<'b>,
+    case: &'a GoldenCase<'b>,
     tensors: &'a Tensors,
     plan: &'a Plan,
     program: &'a mut dyn Program,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{Case, Tensors, dit};
+use super::{GoldenCase, Tensors, dit};
 use crate::{
     Result, Tensor,
     executor::Executor,
@@ -74,7 +74,7 @@ const MODES: [Mode; 3] = [
     },
 ];
 
-pub(super) fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let evaluation: Evaluation = case.field("evaluation_config")?;
     let arguments: Arguments = case.field("args")?;
@@ -124,7 +124,7 @@ pub(super) fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>
 }
 
 struct Run<'a, 'b> {
-    case: &'a Case<'b>,
+    case: &'a GoldenCase<'b>,
     tensors: &'a Tensors,
     mode: Mode,
     checks: &'a mut Vec<Check>,

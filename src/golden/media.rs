@@ -1,6 +1,6 @@
 //! Cases of pictures, frames and sound: what happens outside of the networks, on the host.
 
-use super::{Case, Tensors};
+use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     media::{
@@ -14,7 +14,7 @@ use crate::{
 const RESAMPLED: f64 = 1e-6;
 
 /// `audio.resample_441_512`: `wave` `[512 n, channels]` to `[441 n, channels]`.
-pub(super) fn resample(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn resample(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [_, channels] = extents(case, &tensors, "wave", DType::F32)?;
     let got = resample_441_512(&tensors.get("wave")?.to_f32(), channels);
@@ -29,7 +29,7 @@ pub(super) fn resample(case: &Case<'_>) -> Result<Vec<Check>> {
 
 /// `audio.merge_windows`: `windows` `[k, n, channels]` to one track. A merged value is two products and a sum in
 /// f32, and may be off by as many roundings more than the reference's, which is f32 too.
-pub(super) fn merge(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn merge(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [_, latents, channels] = extents(case, &tensors, "windows", DType::F32)?;
     let values = tensors.get("windows")?.to_f32();
@@ -44,7 +44,7 @@ pub(super) fn merge(case: &Case<'_>) -> Result<Vec<Check>> {
 }
 
 /// `audio.pcm16`: `wave` to signed 16-bit samples.
-pub(super) fn to_pcm16(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn to_pcm16(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let got: Vec<f32> = pcm16(&tensors.get("wave")?.to_f32())
         .into_iter()
@@ -54,7 +54,7 @@ pub(super) fn to_pcm16(case: &Case<'_>) -> Result<Vec<Check>> {
 }
 
 /// `image.preprocess`: `image` `[height, width, 3]` cropped, resized and normalised.
-pub(super) fn preprocess_image(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn preprocess_image(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [height, width] = picture(case, &tensors, "image")?;
     let [to_height, to_width] = picture(case, &tensors, "resized")?;
@@ -87,7 +87,7 @@ pub(super) fn preprocess_image(case: &Case<'_>) -> Result<Vec<Check>> {
 }
 
 /// `video.to_u8`: `x` `[3, frames, height, width]` to bytes `[frames, height, width, 3]`.
-pub(super) fn video_to_u8(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn video_to_u8(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [channels, frames, height, width] = extents(case, &tensors, "x", DType::F32)?;
     if channels != 3 {
@@ -98,7 +98,7 @@ pub(super) fn video_to_u8(case: &Case<'_>) -> Result<Vec<Check>> {
 }
 
 /// `video.rescale`: `frames` `[n, height, width, 3]` at another size, within one level.
-pub(super) fn rescale_video(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn rescale_video(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [_, height, width] = frames(case, &tensors, "frames")?;
     let [_, to_height, to_width] = frames(case, &tensors, "out")?;
@@ -143,7 +143,7 @@ fn denormalised(x: &[f32]) -> Vec<f32> {
 
 /// The shape of a stored tensor of rank N and type `dtype` that is not empty.
 fn extents<const N: usize>(
-    case: &Case<'_>,
+    case: &GoldenCase<'_>,
     tensors: &Tensors,
     label: &str,
     dtype: DType,
@@ -166,7 +166,7 @@ fn extents<const N: usize>(
 }
 
 /// Frames, height and width of stored colour frames.
-fn frames(case: &Case<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 3]> {
+fn frames(case: &GoldenCase<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 3]> {
     match extents(case, tensors, label, DType::U8)? {
         [frames, height, width, 3] => Ok([frames, height, width]),
         other => Err(case.bad(format!("`{label}` must have 3 colours; found {other:?}"))),
@@ -174,7 +174,7 @@ fn frames(case: &Case<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 3]>
 }
 
 /// Height and width of a stored picture.
-fn picture(case: &Case<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 2]> {
+fn picture(case: &GoldenCase<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 2]> {
     match extents(case, tensors, label, DType::U8)? {
         [height, width, 3] => Ok([height, width]),
         other => Err(case.bad(format!("`{label}` must have 3 colours; found {other:?}"))),

@@ -7,7 +7,7 @@ use crate::{
     qualify::Check,
 };
 
-use super::Case;
+use super::GoldenCase;
 
 struct Silent;
 
@@ -20,7 +20,7 @@ impl Progress for Silent {
 /// Compares the channels that mean something with the case's. As much may they be off as the index says: one and a
 /// half times what the reference's roundings change. On a CPU that multiplies by the instructions that the case was
 /// made with, all bits must be the same.
-pub(super) fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let request = request(case.field("prompt")?, case.field("seed")?);
     let context = Context::new(executor);
     let made = pipeline::latents(&context, &Model::miniature(), &request, &Silent)?;

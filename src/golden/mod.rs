@@ -1,6 +1,6 @@
 //! Golden cases: numbers of the reference implementation, replayed on an executor.
 //!
-//! A [`Suite`] is a folder with an `index.json` and files beside it, or the small one in the binary. A [`Case`]
+//! A [`Suite`] is a folder with an `index.json` and files beside it, or the small one in the binary. A [`GoldenCase`]
 //! is an entry of the index with its tensors. [`run`] replays a case of any known kind and says, for everything
 //! the case holds, how far off we are and how far off we may be; the limits come from the index.
 
@@ -17,7 +17,7 @@ mod text_encoder;
 mod tokenizer;
 mod video_vae;
 
-pub use case::{Case, Suite, Tensors};
+pub use case::{GoldenCase, Suite, Tensors};
 pub use embedded::embedded;
 
 use crate::{Error, Result, executor::Executor, qualify::Check, sampler::Method};
@@ -26,7 +26,7 @@ use crate::{Error, Result, executor::Executor, qualify::Check, sampler::Method};
 ///
 /// # Errors
 /// A kind that is not known, tensors or settings that the case lacks, or the executor's.
-pub fn run(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     match case.kind() {
         "dit_forward" => dit::forward(case, executor),
         "rope" => ops::rope(case),
@@ -64,6 +64,6 @@ pub const PUBLISHED_VOCABULARY: &str = "tokenizer_real_vocabulary";
 ///
 /// # Errors
 /// A file that is no tokenizer, or what the case lacks.
-pub fn run_published_vocabulary(case: &Case<'_>, tokenizer: &[u8]) -> Result<Vec<Check>> {
+pub fn run_published_vocabulary(case: &GoldenCase<'_>, tokenizer: &[u8]) -> Result<Vec<Check>> {
     tokenizer::published_vocabulary(case, tokenizer)
 }

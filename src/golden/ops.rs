@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Case, Tensors};
+use super::{GoldenCase, Tensors};
 use crate::{
     DType::{self, Bf16, F32},
     Result, Tensor,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Single ops of the DiT and of the sampling around it.
-pub(super) fn ops(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn ops(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let run = Run {
         case,
@@ -33,7 +33,7 @@ pub(super) fn ops(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>
 }
 
 /// Rotation tables and coordinates of several sequences.
-pub(super) fn rope(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn rope(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let bands: Vec<f32> = dit::BANDS
         .iter()
@@ -130,7 +130,7 @@ impl Source for Given {
 }
 
 struct Run<'a, 'b> {
-    case: &'a Case<'b>,
+    case: &'a GoldenCase<'b>,
     tensors: &'a Tensors,
     executor: &'a dyn Executor,
 }

@@ -1,13 +1,13 @@
 //! Cases of the samplers: given velocities and noise, the latents after each step.
 
-use super::Case;
+use super::GoldenCase;
 use crate::{
     Result,
     qualify::Check,
     sampler::{self, Method},
 };
 
-pub(super) fn run(case: &Case<'_>, method: Method) -> Result<Vec<Check>> {
+pub(super) fn run(case: &GoldenCase<'_>, method: Method) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let schedule = sampler::schedule(case.field("steps")?, case.field("shift")?)?;
     let times: Vec<f32> = schedule.timesteps.iter().map(|&t| t as f32).collect();

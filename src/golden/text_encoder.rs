@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Case, Tensors};
+use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, wants},
@@ -19,7 +19,7 @@ const WHOLE_EMBEDDING: usize = 1 << 24;
 const EMBEDDING: &str = "model.encoder.embed_tokens.weight";
 
 /// `text_encoder`: every hidden state, tap and feature of the case, for the tokens that are not padding.
-pub(super) fn encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let encoding = Encoding::new(case)?;
     let scale = text_encoder::embed_scale(encoding.config.hidden_size);
     let expected: f32 = case.field("embed_scale")?;
@@ -53,7 +53,7 @@ impl Mode {
 
 /// A case with its inputs checked.
 struct Encoding<'a> {
-    case: &'a Case<'a>,
+    case: &'a GoldenCase<'a>,
     config: Config,
     tensors: Tensors,
     /// Ids of each prompt without its padding.
@@ -63,7 +63,7 @@ struct Encoding<'a> {
 }
 
 impl<'a> Encoding<'a> {
-    fn new(case: &'a Case<'a>) -> Result<Self> {
+    fn new(case: &'a GoldenCase<'a>) -> Result<Self> {
         let (config, tensors) = (config(case)?, case.tensors()?);
         let ids = tensors.get("in.input_ids")?;
         let [batch, padded] = *ids.shape().extents() else {
@@ -292,7 +292,7 @@ impl<'a> Encoding<'a> {
     }
 }
 
-fn config(case: &Case<'_>) -> Result<Config> {
+fn config(case: &GoldenCase<'_>) -> Result<Config> {
     let mut value: Value = case.field("config")?;
     // Long lists are given as a phrase that means the default.
     if value["layer_types"] == "alternating, sliding first" {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Case;
+use super::GoldenCase;
 use crate::{Result, qualify::Check, text::Tokenizer};
 
 /// A string of a case's list.
@@ -13,19 +13,19 @@ struct Sample {
 }
 
 /// `tokenizer`: the case's own `tokenizer.json`.
-pub(super) fn own_vocabulary(case: &Case<'_>) -> Result<Vec<Check>> {
+pub(super) fn own_vocabulary(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let file: String = case.field("tokenizer")?;
     let json = case.suite().file(&file)?;
     check(case, &Tokenizer::parse(&json, &file)?)
 }
 
 /// `tokenizer_real_vocabulary`: the published file, which the suite does not hold.
-pub(super) fn published_vocabulary(case: &Case<'_>, json: &[u8]) -> Result<Vec<Check>> {
+pub(super) fn published_vocabulary(case: &GoldenCase<'_>, json: &[u8]) -> Result<Vec<Check>> {
     check(case, &Tokenizer::parse(json, "--tokenizer")?)
 }
 
 /// The size of the vocabulary, and every string's ids, equal.
-fn check(case: &Case<'_>, tokenizer: &Tokenizer) -> Result<Vec<Check>> {
+fn check(case: &GoldenCase<'_>, tokenizer: &Tokenizer) -> Result<Vec<Check>> {
     let file: String = case.field("cases")?;
     let samples: Vec<Sample> = serde_json::from_slice(&case.suite().file(&file)?)
         .map_err(|e| case.bad(format!("{file}: {e}")))?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Case, Tensors};
+use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, wants},
@@ -46,7 +46,7 @@ fn paths(executor: &dyn Executor) -> impl Iterator<Item = (Precision, &'static s
 }
 
 /// `turbo_vaed.decode`: `z` `[1, 48, T, h, w]` to `[1, 3, 4T - 3, 16h, 16w]`, in the configuration's calls.
-pub(super) fn turbo_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn turbo_decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (turbo_config(case)?, case.tensors()?);
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
     let chunks = Chunks::new(&config, z.shape()[1]);
@@ -69,7 +69,7 @@ pub(super) fn turbo_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<V
 }
 
 /// `turbo_vaed.decoder_call`: one call on `z` as it is, as the video's first and as a later one.
-pub(super) fn turbo_call(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn turbo_call(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (turbo_config(case)?, case.tensors()?);
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
     let mut checks = Vec::new();
@@ -94,7 +94,7 @@ pub(super) fn turbo_call(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec
 }
 
 /// `wan22.encode`: `video` `[1, 3, F, H, W]` to the normalised latent; frames beyond whole groups play no part.
-pub(super) fn wan_encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn wan_encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (wan_config(case)?, case.tensors()?);
     let input = video(case, tensors.get("video")?, 3)?;
     let [given, height, width] = [1, 2, 3].map(|axis| input.shape()[axis]);
@@ -130,7 +130,7 @@ pub(super) fn wan_encode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec
 }
 
 /// `wan22.decode`: `z` `[1, 48, T, h, w]` to clamped frames.
-pub(super) fn wan_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
+pub(super) fn wan_decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (wan_config(case)?, case.tensors()?);
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
     let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
@@ -149,12 +149,12 @@ pub(super) fn wan_decode(case: &Case<'_>, executor: &dyn Executor) -> Result<Vec
     Ok(checks)
 }
 
-fn turbo_config(case: &Case<'_>) -> Result<TurboConfig> {
+fn turbo_config(case: &GoldenCase<'_>) -> Result<TurboConfig> {
     let keys: serde_json::Value = case.field("config")?;
     TurboConfig::parse(keys.to_string().as_bytes(), Path::new(case.suite().name()))
 }
 
-fn wan_config(case: &Case<'_>) -> Result<WanConfig> {
+fn wan_config(case: &GoldenCase<'_>) -> Result<WanConfig> {
     let config: WanConfig = case.field("config")?;
     config
         .problem()
@@ -171,7 +171,7 @@ fn call_shape(z: &Tensor, frames: usize, first: bool) -> CallShape {
 }
 
 /// `[1, channels, ..]` without its first axis.
-fn video(case: &Case<'_>, x: &Tensor, channels: usize) -> Result<Tensor> {
+fn video(case: &GoldenCase<'_>, x: &Tensor, channels: usize) -> Result<Tensor> {
     match x.shape().extents() {
         [1, c, rest @ ..] if *c == channels && rest.len() == 3 && !rest.contains(&0) => {
             Ok(x.reshape(&x.shape().extents()[1..]))
@@ -184,7 +184,7 @@ fn video(case: &Case<'_>, x: &Tensor, channels: usize) -> Result<Tensor> {
 }
 
 fn prepared(
-    case: &Case<'_>,
+    case: &GoldenCase<'_>,
     executor: &dyn Executor,
     plan: &Plan,
     taps: bool,
@@ -206,7 +206,7 @@ fn replayed(program: &mut dyn Program, input: Buf, x: &Tensor, output: Buf) -> R
 
 /// Checks one output against `want` by the limits of its path.
 fn compared(
-    case: &Case<'_>,
+    case: &GoldenCase<'_>,
     path: &str,
     name: &str,
     got: &[f32],
@@ -228,7 +228,7 @@ fn compared(
 }
 
 /// Checks the conversion to bytes on the reference's own bf16 output, where it is exact.
-fn bytes(case: &Case<'_>, tensors: &Tensors) -> Result<Check> {
+fn bytes(case: &GoldenCase<'_>, tensors: &Tensors) -> Result<Check> {
     let up = video(case, tensors.get("up")?, 3)?;
     let [frames, height, width] = [1, 2, 3].map(|axis| up.shape()[axis]);
     let got: Vec<f32> = to_u8(&up.to_f32(), frames, height, width)

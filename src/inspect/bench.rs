@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    estimate::{Call, Gpu, Work},
-    op_times::{Row, rows},
+    estimate::{GpuSpec, PlannedCall, Work},
+    op_times::{OpTimes, rows},
 };
 use crate::{
     DType, Result, Shape, Tensor,
@@ -34,7 +34,7 @@ pub struct Timing {
     /// Work of one run.
     pub cost: Cost,
     /// By op: one run, the mean of those in which each step was measured.
-    pub ops: Vec<Row>,
+    pub ops: Vec<OpTimes>,
     /// Whether all results of the first run are finite numbers.
     pub is_finite: bool,
     /// Whether they have the same bits where each step is measured; `None` where that is the same program.
@@ -71,7 +71,7 @@ pub fn bench(
 fn time(
     context: &Context<'_>,
     work: &Work,
-    call: &Call,
+    call: &PlannedCall,
     runs: usize,
     told: &mut dyn FnMut(Duration),
 ) -> Result<Timing> {
@@ -121,7 +121,7 @@ fn time(
         prepare,
         runs: times,
         cost: call.plan.total_cost(),
-        ops: rows(units, Gpu::of_device(&context.executor.name()).as_ref()),
+        ops: rows(units, GpuSpec::of_device(&context.executor.name()).as_ref()),
         is_finite: results
             .iter()
             .all(|result| is_finite(result, 0..result.shape().count())),
@@ -132,7 +132,7 @@ fn time(
 /// A program with its inputs.
 fn ready(
     context: &Context<'_>,
-    call: &Call,
+    call: &PlannedCall,
     weights: &Weights,
     how: &Prepare,
 ) -> Result<Box<dyn Program>> {

@@ -14,7 +14,7 @@ use crate::{
 
 /// A part of the model and what was found of it.
 #[derive(Debug)]
-pub struct Entry {
+pub struct InventoryEntry {
     /// Which.
     pub part: Component,
     /// Where it is, or where it would be.
@@ -27,7 +27,7 @@ pub struct Entry {
     pub problem: Option<Error>,
 }
 
-impl Entry {
+impl InventoryEntry {
     /// Whether it is there and nothing is wrong with it.
     pub fn is_usable(&self) -> bool {
         self.problem.is_none() && matches!(self.state, State::Found { .. })
@@ -46,14 +46,14 @@ pub struct Use {
 }
 
 /// Every part of `folder`, with names, shapes and types of all tensors checked against its sizes. Reads no tensor.
-pub fn entries(folder: &Folder) -> Vec<Entry> {
+pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
     let states = folder.states().iter();
     let entries = states.map(|(part, state)| {
         let (bytes, checked) = match state {
             State::Found { path, .. } => (bytes_of(path), check(folder, *part)),
             State::Missing { .. } => (0, Ok(0)),
         };
-        Entry {
+        InventoryEntry {
             part: *part,
             state: state.clone(),
             bytes,

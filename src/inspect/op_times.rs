@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::estimate::Gpu;
+use super::estimate::GpuSpec;
 use crate::{executor::UnitReport, plan::Cost};
 
 /// Units of the same ops by the same kernels, together.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct OpTimes {
     /// The ops.
     pub op: String,
     /// The kernels; none on the CPU.
@@ -25,13 +25,13 @@ pub struct Row {
 /// The rows of `units`, each with how often it ran and the time that took; the longest first.
 pub fn rows<'a>(
     units: impl Iterator<Item = (&'a UnitReport, usize, Duration)>,
-    gpu: Option<&Gpu>,
-) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
+    gpu: Option<&GpuSpec>,
+) -> Vec<OpTimes> {
+    let mut rows: Vec<OpTimes> = Vec::new();
     for (unit, calls, time) in units {
         let kernels = unit.kernels.join("+");
         let floor = gpu.map(|gpu| calls as f64 * gpu.floor(&unit.cost, &kernels));
-        let is_same = |row: &&mut Row| row.op == unit.op && row.kernels == kernels;
+        let is_same = |row: &&mut OpTimes| row.op == unit.op && row.kernels == kernels;
         let all = std::iter::repeat_n(unit.cost, calls);
         match rows.iter_mut().find(is_same) {
             Some(row) => {
@@ -40,7 +40,7 @@ pub fn rows<'a>(
                 row.cost = [row.cost].into_iter().chain(all).sum();
                 row.floor = row.floor.zip(floor).map(|(a, b)| a + b);
             }
-            None => rows.push(Row {
+            None => rows.push(OpTimes {
                 op: unit.op.clone(),
                 cost: all.sum(),
                 kernels,

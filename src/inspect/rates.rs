@@ -9,9 +9,9 @@ use crate::{
     DType, Error, Result, Tensor,
     cuda::{
         Cuda, Device,
-        cublaslt::{Factors, Gemm, Output},
-        gemm_backend::Products,
-        measure::{self, Lead},
+        cublaslt::{GemmDesc, OperandType, OutputType},
+        gemm_backend::GemmBackend,
+        measure::{self, L2Flush},
     },
     executor::{Cancel, Executor, Prepare, UnitReport, wants},
     model::dit::{HEAD, Sequence},
@@ -33,7 +33,7 @@ const LONG_MS: f64 = 100.0;
 const TABLE_ROWS: usize = 4096;
 
 /// What is measured.
-pub struct Sizes {
+pub struct RateShapes {
     /// Rows of the products.
     pub rows: &'static [usize],
     /// Name, columns and length of the products of a layer.
@@ -65,7 +65,7 @@ const fn latent(frames: usize, height: usize, width: usize) -> Grid {
 }
 
 /// The published model at 1080p, 540p and 256p.
-pub const PUBLISHED: Sizes = Sizes {
+pub const PUBLISHED: RateShapes = RateShapes {
     rows: &[66_048, 17_088, 4352],
     products: &[
         ("qkv", 7208, 5120),
@@ -133,11 +133,11 @@ impl Rate {
 }
 
 /// What is measured on: a GPU, and its library where there is one.
-pub struct Target {
+pub struct RateTarget {
     /// The GPU.
     pub device: Arc<dyn Device>,
     /// A library of products.
-    pub library: Option<Arc<dyn Products>>,
+    pub library: Option<Arc<dyn GemmBackend>>,
 }
 
 /// Measures every case whose name contains `filter` and gives each to `each` as it comes; a case that fails is an error
@@ -146,19 +146,19 @@ pub struct Target {
 /// # Errors
 /// [`Error::Interrupted`]; those of `each`; the device's, if there is no memory to begin with.
 pub fn measure(
-    target: &Target,
-    sizes: &Sizes,
+    target: &RateTarget,
+    sizes: &RateShapes,
     filter: &str,
     cancel: &Cancel,
     each: &mut dyn FnMut(&str, Result<Rate>) -> Result<()>,
 ) -> Result<()> {
-    let lead = Lead::new(&*target.device, sizes.lead_bytes)?;
+    let flush = L2Flush::new(&*target.device, sizes.lead_bytes)?;
     for (name, case) in cases(sizes) {
         cancel.check()?;
         if !name.contains(filter) || (case.is_library() && target.library.is_none()) {
             continue;
         }
-        each(&name, case.measure(target, &lead, &name, sizes.runs))?;
+        each(&name, case.measure(target, &flush, &name, sizes.runs))?;
     }
     Ok(())
 }
@@ -170,14 +170,14 @@ enum Case {
         only: &'static str,
         peak: f64,
     },
-    Library(Gemm),
+    Library(GemmDesc),
     Copy {
         which: usize,
         bytes: usize,
     },
 }
 
-fn cases(sizes: &'_ Sizes) -> Vec<(String, Case)> {
+fn cases(sizes: &'_ RateShapes) -> Vec<(String, Case)> {
     let mut cases: Vec<(String, Case)> = Vec::new();
     for &m in sizes.rows {
         for &(name, n, k) in sizes.products {
@@ -200,9 +200,9 @@ fn cases(sizes: &'_ Sizes) -> Vec<(String, Case)> {
                 }
             }
             for (kind, factors) in [
-                ("bf16", Factors::Bf16),
-                ("fp8", Factors::E4m3 { fast: false }),
-                ("fp8 fast", Factors::E4m3 { fast: true }),
+                ("bf16", OperandType::Bf16),
+                ("fp8", OperandType::E4m3 { fast: false }),
+                ("fp8 fast", OperandType::E4m3 { fast: true }),
             ] {
                 let name = format!("product/{name} {m}x{n}x{k}, cublaslt {kind}");
                 cases.push((name, Case::Library(gemm(m, n, k, factors))));
@@ -317,10 +317,10 @@ fn convolution([channels, frames, rows, cols]: [usize; 4]) -> Plan {
 }
 
 /// The library's products want rows that are multiples of 16 bytes.
-fn gemm(m: usize, n: usize, k: usize, factors: Factors) -> Gemm {
-    let unit = if factors == Factors::Bf16 { 8 } else { 16 };
+fn gemm(m: usize, n: usize, k: usize, factors: OperandType) -> GemmDesc {
+    let unit = if factors == OperandType::Bf16 { 8 } else { 16 };
     let (n, k) = (n.next_multiple_of(8), k.next_multiple_of(unit));
-    Gemm {
+    GemmDesc {
         m,
         n,
         k,
@@ -328,7 +328,7 @@ fn gemm(m: usize, n: usize, k: usize, factors: Factors) -> Gemm {
         w_pitch: k,
         y_pitch: n,
         factors,
-        output: Output::Bf16,
+        output: OutputType::Bf16,
         accumulate: false,
     }
 }
@@ -347,28 +347,34 @@ impl Case {
         matches!(self, Self::Library(_))
     }
 
-    fn measure(&self, target: &Target, lead: &Lead, name: &str, runs: usize) -> Result<Rate> {
+    fn measure(
+        &self,
+        target: &RateTarget,
+        flush: &L2Flush,
+        name: &str,
+        runs: usize,
+    ) -> Result<Rate> {
         match self {
             Self::Plan { make, only, peak } => {
                 let (plan, what) = (make(), (name, *only, *peak));
-                measure_plan((&target.device, lead), what, &plan, runs)
+                measure_plan((&target.device, flush), what, &plan, runs)
             }
             Self::Library(gemm) => {
                 let Some(library) = &target.library else {
                     return Err(Error::device("there is no library of products"));
                 };
-                let times = measure::product_times(&*target.device, library, gemm, lead, runs)?;
+                let times = measure::product_times(&*target.device, library, gemm, flush, runs)?;
                 let mut times: Vec<f64> = times.into_iter().map(f64::from).collect();
                 let [m, n, k] = [gemm.m, gemm.n, gemm.k].map(|size| size as f64);
                 let (size, peak) = match gemm.factors {
-                    Factors::Bf16 => (2.0, BF16_RATE),
-                    Factors::E4m3 { .. } => (1.0, 2.0 * BF16_RATE),
+                    OperandType::Bf16 => (2.0, BF16_RATE),
+                    OperandType::E4m3 { .. } => (1.0, 2.0 * BF16_RATE),
                 };
                 let work = [2.0 * m * n * k, (m + n) * k * size + m * n * 2.0, peak];
                 Ok(Rate::of(name.into(), vec!["cublaslt"], &mut times, work))
             }
             &Self::Copy { which, bytes } => {
-                let all = measure::copy_times(&*target.device, bytes, lead, runs)?;
+                let all = measure::copy_times(&*target.device, bytes, flush, runs)?;
                 let times = [
                     all.to_device,
                     all.on_device,
@@ -387,7 +393,7 @@ impl Case {
 
 /// The time of the units that [`Case::Plan`] names; an [`Op::Embed`] makes an input.
 fn measure_plan(
-    (device, lead): (&Arc<dyn Device>, &Lead),
+    (device, flush): (&Arc<dyn Device>, &L2Flush),
     (name, only, peak): (&str, &str, f64),
     plan: &Plan,
     mut runs: usize,
@@ -407,7 +413,7 @@ fn measure_plan(
     let is_measured = |unit: &&UnitReport| unit.op.contains(only) && unit.op != "embed";
     let mut times: Vec<f64> = Vec::new();
     while times.len() <= runs {
-        lead.queue(&**device)?;
+        flush.queue(&**device)?;
         program.run()?;
         let units = program.report().units;
         let last = units

@@ -11,7 +11,7 @@ use std::{
 use super::{Progress, Stage};
 use crate::{
     Result, Tensor,
-    executor::{Executor, Needs, Prepare, Program, Report},
+    executor::{Executor, Needs, Prepare, Program, ProgramReport},
     plan::{Buf, Plan},
     weights::Weights,
 };
@@ -96,7 +96,7 @@ pub struct Trace {
     /// When each run began.
     pub starts: Vec<Duration>,
     /// What they did.
-    pub report: Report,
+    pub report: ProgramReport,
 }
 
 impl Profile {
@@ -143,7 +143,7 @@ impl Program for Watched {
         self.program.read(buf)
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> ProgramReport {
         self.program.report()
     }
 }

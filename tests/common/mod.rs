@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Instant};
 
 use gallop::{
     executor::Executor,
-    golden::{Case, Suite, run},
+    golden::{GoldenCase, Suite, run},
     plan::Plan,
     qualify::Verdict,
 };
@@ -30,7 +30,7 @@ pub(crate) fn suites(name: &str) -> Vec<Suite> {
 }
 
 /// Whether the case's file is in its set; the crate's own sets hold only the small ones.
-pub(crate) fn is_here(case: &Case<'_>) -> bool {
+pub(crate) fn is_here(case: &GoldenCase<'_>) -> bool {
     let file: String = case.field("file").unwrap_or_default();
     PathBuf::from(case.suite().name()).join(file).is_file()
 }

@@ -10,8 +10,8 @@ use gallop::{
     Error, Result,
     cuda::{
         Cuda,
-        cublaslt::{Factors, Gemm, Operands, Output},
-        gemm_backend::{Choice, Library, Products, Way},
+        cublaslt::{GemmDesc, OperandType, Operands, OutputType},
+        gemm_backend::{GemmAlgorithm, GemmBackend, GemmChoice, GemmPolicy},
     },
     executor::{Executor, Prepare},
     plan::{Builder, Dense, Plan},
@@ -45,26 +45,35 @@ impl Host {
     }
 }
 
-impl Products for Host {
-    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
+impl GemmBackend for Host {
+    fn algorithms(
+        self: Arc<Self>,
+        gemm: &GemmDesc,
+        at: &Operands,
+    ) -> Result<Vec<Arc<dyn GemmAlgorithm>>> {
         self.described.fetch_add(1, Ordering::Relaxed);
-        let is_refused = self.only_bf16 && gemm.factors != Factors::Bf16;
+        let is_refused = self.only_bf16 && gemm.factors != OperandType::Bf16;
         if is_refused || self.refuses == Some(gemm.m) {
             return Err(Error::device("refused"));
         }
-        let way = OnHost {
+        let algorithm = OnHost {
             gemm: *gemm,
             at: *at,
             queued: self.queued.clone(),
         };
-        let fails = self.fails_first.then(|| Arc::new(Fails) as Arc<dyn Way>);
-        Ok(fails.into_iter().chain([Arc::new(way) as _]).collect())
+        let fails = self
+            .fails_first
+            .then(|| Arc::new(Fails) as Arc<dyn GemmAlgorithm>);
+        Ok(fails
+            .into_iter()
+            .chain([Arc::new(algorithm) as _])
+            .collect())
     }
 }
 
 struct Fails;
 
-impl Way for Fails {
+impl GemmAlgorithm for Fails {
     fn name(&self) -> &'static str {
         "fails"
     }
@@ -75,18 +84,18 @@ impl Way for Fails {
 }
 
 struct OnHost {
-    gemm: Gemm,
+    gemm: GemmDesc,
     at: Operands,
     queued: Arc<AtomicUsize>,
 }
 
-impl Way for OnHost {
+impl GemmAlgorithm for OnHost {
     fn name(&self) -> &'static str {
         "host"
     }
 
     unsafe fn queue(&self) -> Result<()> {
-        let Gemm {
+        let GemmDesc {
             m,
             n,
             k,
@@ -97,12 +106,12 @@ impl Way for OnHost {
         } = self.gemm;
         self.queued.fetch_add(1, Ordering::Relaxed);
         let factor = |address: u64, pitch: usize, row: usize| match self.gemm.factors {
-            Factors::Bf16 => elements(address, row * pitch, k, bf16::to_f32),
-            Factors::E4m3 { .. } => elements(address, row * pitch, k, e4m3_to_f32),
+            OperandType::Bf16 => elements(address, row * pitch, k, bf16::to_f32),
+            OperandType::E4m3 { .. } => elements(address, row * pitch, k, e4m3_to_f32),
         };
         let scale = |address: u64, index: usize| match self.gemm.factors {
-            Factors::Bf16 => 1.0,
-            Factors::E4m3 { .. } => elements(address, index, 1, |scale: f32| scale)[0],
+            OperandType::Bf16 => 1.0,
+            OperandType::E4m3 { .. } => elements(address, index, 1, |scale: f32| scale)[0],
         };
         for row in 0..m {
             let x = factor(self.at.x, x_pitch, row);
@@ -112,12 +121,12 @@ impl Way for OnHost {
                 let sum = sum * (scale(self.at.x_scales, row) * scale(self.at.w_scales, col));
                 let place = row * y_pitch + col;
                 match self.gemm.output {
-                    Output::Bf16 => {
+                    OutputType::Bf16 => {
                         let to = (self.at.y as *mut bf16).wrapping_add(place);
                         // SAFETY: as above, for y.
                         unsafe { to.write(bf16::from_f32(sum)) }
                     }
-                    Output::F32 => {
+                    OutputType::F32 => {
                         let to = (self.at.y as *mut f32).wrapping_add(place);
                         // SAFETY: as above, for y.
                         unsafe { to.write(sum) }
@@ -167,8 +176,8 @@ fn device() -> Arc<Emulated> {
 }
 
 /// The kernels that a prepared plan runs, unit by unit, where `choice` uses `host`.
-fn kernels(plan: &Plan, host: Host, choice: Choice) -> Vec<Vec<&'static str>> {
-    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), choice));
+fn kernels(plan: &Plan, host: Host, choice: GemmChoice) -> Vec<Vec<&'static str>> {
+    let executor = Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), choice));
     let (weights, _) = given(plan, 3);
     let program = executor.prepare(plan, &weights, &Prepare::default());
     let report = program.unwrap().report();
@@ -179,12 +188,13 @@ fn kernels(plan: &Plan, host: Host, choice: Choice) -> Vec<Vec<&'static str>> {
 fn groups_of_rows_are_slices_for_the_library() {
     let plan = plan();
     assert_eq!(
-        kernels(&plan, Host::default(), Choice::Library),
+        kernels(&plan, Host::default(), GemmChoice::CublasLt),
         [["host"; 2], ["host"; 2]]
     );
     let host = Host::default();
     let queued = host.queued.clone();
-    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), Choice::Library));
+    let executor =
+        Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), GemmChoice::CublasLt));
     let (weights, inputs) = given(&plan, 3);
     let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
     assert!(
@@ -206,7 +216,8 @@ fn products_in_8_bits_have_dense_scales_for_the_library() {
     let plan = p.finish().quantized(|_| true);
     let host = Host::default();
     let queued = host.queued.clone();
-    let executor = Cuda::new(device()).with_library(Library::new(Arc::new(host), Choice::Library));
+    let executor =
+        Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), GemmChoice::CublasLt));
     let (weights, inputs) = given(&plan, 3);
     let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
     assert!(
@@ -223,7 +234,10 @@ fn the_library_computes_by_the_first_way_that_runs() {
         fails_first: true,
         ..Host::default()
     };
-    assert_eq!(kernels(&plan(), host, Choice::Library), [["host"; 2]; 2]);
+    assert_eq!(
+        kernels(&plan(), host, GemmChoice::CublasLt),
+        [["host"; 2]; 2]
+    );
 }
 
 #[test]
@@ -234,18 +248,21 @@ fn a_product_that_a_fused_step_does_not_write_is_not_the_librarys() {
     let y = p.swiglu7("act", u, Bf16);
     p.output(y);
     let fused = [["gemm_bf16_swiglu7"]];
-    assert_eq!(kernels(&p.finish(), Host::default(), Choice::Auto), fused);
+    assert_eq!(
+        kernels(&p.finish(), Host::default(), GemmChoice::Auto),
+        fused
+    );
 }
 
 #[test]
 fn our_own_kernel_computes_what_nobody_asked_the_library_for_or_it_refuses() {
     let own = [["gemm_bf16"], ["gemm_bf16_f32"]];
-    assert_eq!(kernels(&plan(), Host::default(), Choice::Own), own);
+    assert_eq!(kernels(&plan(), Host::default(), GemmChoice::Own), own);
     let host = Host {
         refuses: Some(15),
         ..Host::default()
     };
-    assert_eq!(kernels(&plan(), host, Choice::Library), own);
+    assert_eq!(kernels(&plan(), host, GemmChoice::CublasLt), own);
 }
 
 #[test]
@@ -260,7 +277,7 @@ fn the_clock_decides_once_for_each_shape() {
     let y = p.linear("c", h, &[16], dense(32, Bf16));
     p.output(y);
     let plan = p.finish();
-    assert_eq!(kernels(&plan, host, Choice::Auto), [["host"]; 3]);
+    assert_eq!(kernels(&plan, host, GemmChoice::Auto), [["host"]; 3]);
     // One run that warms up and three that count, for each of two shapes.
     assert_eq!(queued.load(Ordering::Relaxed), 8);
 }

@@ -4,14 +4,14 @@ use std::{mem::take, sync::Arc};
 
 use gallop::{
     executor::Cancel,
-    inspect::rates::{Rate, Sizes, Target, measure},
+    inspect::rates::{Rate, RateShapes, RateTarget, measure},
     plan::Grid,
     qualify::cases::TESTS,
 };
 
 use crate::{emulate::Policy, emulate::device::Emulated, library::Host};
 
-const SIZES: Sizes = Sizes {
+const SIZES: RateShapes = RateShapes {
     rows: &[70],
     products: &[("small", 40, 72)],
     grids: &[Grid {
@@ -33,7 +33,7 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
     let mut rates: Vec<Rate> = Vec::new();
     let mut failures = Vec::new();
     let mut measured = |library: bool| {
-        let target = Target {
+        let target = RateTarget {
             device: Arc::new(Emulated::new(Policy::Eager, 1)),
             library: library.then(|| Arc::new(Host::of_bf16()) as _),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gallop::{
     DType::{Bf16, F32},
     Error, Tensor,
-    cuda::{Cuda, Device, device::Queue},
+    cuda::{Cuda, Device, device::Stream},
     executor::{self, Cancel, Executor, Prepare, Program, Residency},
     plan::{Buf, Builder, Dense, Grid, Norm, Plan, Role},
     weights::{Network, Source, Synthetic, Weights, quantized},
@@ -88,7 +88,7 @@ fn run(device: Emulated, plan: &Plan, weights: Residency) -> (Arc<Emulated>, Vec
     (device, values)
 }
 
-fn late(queue: Queue) -> Emulated {
+fn late(queue: Stream) -> Emulated {
     Emulated::new(Policy::Eager, 1).with_late(queue)
 }
 
@@ -96,9 +96,9 @@ fn late(queue: Queue) -> Emulated {
 fn streamed_layers_give_the_bits_of_resident_ones() {
     for count in [1, 2, 3, 4] {
         let plan = layers(count);
-        let (_, want) = run(late(Queue::Copy), &plan, Residency::Resident);
+        let (_, want) = run(late(Stream::Copy), &plan, Residency::Resident);
         assert!(want.concat().iter().all(|v| v.is_finite()));
-        for queue in [Queue::Copy, Queue::Compute] {
+        for queue in [Stream::Copy, Stream::Compute] {
             for device in [late(queue), late(queue).with_graphs()] {
                 let (device, got) = run(device, &plan, Residency::Streamed);
                 assert_eq!(got, want, "{count} layers, {queue:?} late");
@@ -121,8 +121,8 @@ fn network() -> Plan {
 #[test]
 fn a_streamed_network_gives_the_bits_of_a_resident_one() {
     let plan = network();
-    let (_, want) = run(late(Queue::Copy), &plan, Residency::Resident);
-    for device in [late(Queue::Copy), late(Queue::Compute).with_graphs()] {
+    let (_, want) = run(late(Stream::Copy), &plan, Residency::Resident);
+    for device in [late(Stream::Copy), late(Stream::Compute).with_graphs()] {
         let (_, got) = run(device, &plan, Residency::Streamed);
         assert!(got == want, "streamed values differ");
     }
@@ -150,7 +150,7 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
         ];
         let results = results.map(|(source, residency)| {
             let weights = Weights::new(source).in_eight_bits(layers.clone());
-            let device = Arc::new(late(Queue::Copy));
+            let device = Arc::new(late(Stream::Copy));
             let cuda = Cuda::new(device.clone()).copying(8 * SLOT_BYTES);
             let mut program = cuda.prepare(&plan, &weights, &how(residency)).unwrap();
             let launches = device.launches();
@@ -166,13 +166,13 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
 #[test]
 fn every_wait_is_needed() {
     let plan = layers(5);
-    let (_, want) = run(late(Queue::Copy), &plan, Residency::Streamed);
+    let (_, want) = run(late(Stream::Copy), &plan, Residency::Streamed);
     // Kernels wait for copies, and a slot of pinned memory for the copy that reads it: late copies show what is missing.
     // Copies wait for the kernels of the layer before the last: late kernels show it.
     let kinds = [
-        (Kind::Queue(Queue::Compute), Queue::Copy),
-        (Kind::Host, Queue::Copy),
-        (Kind::Queue(Queue::Copy), Queue::Compute),
+        (Kind::Stream(Stream::Compute), Stream::Copy),
+        (Kind::Host, Stream::Copy),
+        (Kind::Stream(Stream::Copy), Stream::Compute),
     ];
     for (kind, queue) in kinds {
         let (device, _) = run(late(queue), &plan, Residency::Streamed);
@@ -258,7 +258,7 @@ fn what_a_plan_needs_is_what_it_takes() {
 fn a_cancel_within_a_streamed_run_leaves_nothing_queued() {
     let plan = layers(5);
     let (weights, inputs) = given(&plan, 5);
-    for queue in [Queue::Copy, Queue::Compute] {
+    for queue in [Stream::Copy, Stream::Compute] {
         let device = Arc::new(late(queue));
         let cancel = Cancel::default();
         let how = Prepare {
@@ -293,7 +293,7 @@ fn a_weight_that_is_not_finite_is_named_with_its_first_element() {
             (spec.label.clone(), tensor.cast(spec.dtype))
         });
         let bad = Weights::new(Box::new(Named(tensors.collect())));
-        let device = Arc::new(late(Queue::Copy));
+        let device = Arc::new(late(Stream::Copy));
         let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
         let outcome = cuda.prepare(&plan, &bad, &how(Residency::Streamed));
         let error = outcome.and_then(|mut program| program.run()).unwrap_err();

@@ -17,7 +17,7 @@ use gallop::{
     Error, Result,
     cuda::{
         Arg as CrateArg, Device, Launch as CrateLaunch, Memory,
-        device::{Event, Graph, Part, Pinned, Queue},
+        device::{ByteRange, Event, Graph, Pinned, Stream},
         tensor_map::{Element, Swizzle as CrateSwizzle, TensorMap as CrateMap, TensorMapSpec},
     },
     executor::Cancel,
@@ -55,7 +55,7 @@ pub(crate) struct Emulated {
     recording: Mutex<Option<Vec<CrateLaunch>>>,
     fault: Mutex<Option<String>>,
     /// The queue whose work is put off.
-    late: Queue,
+    late: Stream,
     /// A wait that is not obeyed, by its number among those of its kind.
     ignored: Option<(Kind, usize)>,
     waits: Mutex<Vec<Kind>>,
@@ -68,7 +68,7 @@ pub(crate) struct Emulated {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// A queue, for an event.
-    Queue(Queue),
+    Stream(Stream),
     /// The host, for an event.
     Host,
 }
@@ -92,17 +92,17 @@ enum Work {
         bytes: usize,
     },
     Record(u64),
-    Wait(Queue, u64),
+    Wait(Stream, u64),
 }
 
 /// The queue an event was last recorded on, and its ticket.
-type Recorded = Mutex<Option<(Queue, u64)>>;
+type Recorded = Mutex<Option<(Stream, u64)>>;
 
 impl Queues {
-    fn of(&mut self, queue: Queue) -> &mut VecDeque<Work> {
+    fn of(&mut self, queue: Stream) -> &mut VecDeque<Work> {
         match queue {
-            Queue::Compute => &mut self.compute,
-            Queue::Copy => &mut self.copy,
+            Stream::Compute => &mut self.compute,
+            Stream::Copy => &mut self.copy,
         }
     }
 }
@@ -126,7 +126,7 @@ impl Emulated {
             used: Arc::new(AtomicUsize::new(0)),
             recording: Mutex::new(None),
             fault: Mutex::new(None),
-            late: Queue::Copy,
+            late: Stream::Copy,
             ignored: None,
             waits: Mutex::default(),
             cancel: Mutex::default(),
@@ -169,7 +169,7 @@ impl Emulated {
     }
 
     /// The same where the work of `queue` is put off.
-    pub(crate) fn with_late(self, late: Queue) -> Self {
+    pub(crate) fn with_late(self, late: Stream) -> Self {
         Self { late, ..self }
     }
 
@@ -243,7 +243,7 @@ impl Emulated {
         self.ignored != Some((kind, number))
     }
 
-    fn queue(&self, queue: Queue, work: Work) -> Result<()> {
+    fn queue(&self, queue: Stream, work: Work) -> Result<()> {
         self.queues.lock().unwrap().of(queue).push_back(work);
         if queue == self.late {
             return Ok(());
@@ -252,7 +252,7 @@ impl Emulated {
     }
 
     /// Does what is queued, up to a ticket if one is given.
-    fn drain(&self, queue: Queue, until: Option<u64>) -> Result<()> {
+    fn drain(&self, queue: Stream, until: Option<u64>) -> Result<()> {
         loop {
             let is_done =
                 |queues: &Queues| until.is_some_and(|ticket| queues.passed.contains(&ticket));
@@ -267,7 +267,7 @@ impl Emulated {
                 None => return Ok(()),
                 Some(Work::Launch(launch)) => self.run(&launch).inspect_err(|_| self.give_up())?,
                 Some(Work::Copy { to, from, bytes }) => {
-                    // SAFETY: the caller of `copy_in_later` keeps the bytes until this is done; the memory they go to was
+                    // SAFETY: the caller of `h2d_async` keeps the bytes until this is done; the memory they go to was
                     // inside an allocation, which its `Drop` finds gone too early, and nothing else runs now.
                     unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
                 }
@@ -335,7 +335,7 @@ impl Device for Emulated {
         "emulator".into()
     }
 
-    fn multiprocessors(&self) -> u32 {
+    fn num_sms(&self) -> u32 {
         MULTIPROCESSORS
     }
 
@@ -373,34 +373,34 @@ impl Device for Emulated {
         Ok(Box::new(vec![0; bytes]))
     }
 
-    fn fill(&self, to: &Memory, part: Part, value: u8) -> Result<()> {
-        self.drain(Queue::Compute, None)?;
+    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()> {
+        self.drain(Stream::Compute, None)?;
         bytes_of(to, part).fill(value);
         Ok(())
     }
 
-    fn copy_in(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
-        self.drain(Queue::Compute, None)?;
+    fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+        self.drain(Stream::Compute, None)?;
         let bytes = from.len();
-        bytes_of(to, Part { offset, bytes }).copy_from_slice(from);
+        bytes_of(to, ByteRange { offset, bytes }).copy_from_slice(from);
         Ok(())
     }
 
-    fn copy_out(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
-        self.drain(Queue::Compute, None)?;
+    fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
+        self.drain(Stream::Compute, None)?;
         let bytes = to.len();
-        to.copy_from_slice(bytes_of(from, Part { offset, bytes }));
+        to.copy_from_slice(bytes_of(from, ByteRange { offset, bytes }));
         Ok(())
     }
 
-    unsafe fn copy_in_later(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+    unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         let bytes = from.len();
         let work = Work::Copy {
-            to: to.address(Part { offset, bytes }),
+            to: to.address(ByteRange { offset, bytes }),
             from: from.as_ptr() as usize,
             bytes,
         };
-        self.queue(Queue::Copy, work)
+        self.queue(Stream::Copy, work)
     }
 
     fn tensor_map(&self, spec: &TensorMapSpec) -> Result<CrateMap> {
@@ -444,14 +444,14 @@ impl Device for Emulated {
         {
             cancel.cancel();
         }
-        self.queue(Queue::Compute, Work::Launch(launch.clone()))
+        self.queue(Stream::Compute, Work::Launch(launch.clone()))
     }
 
     fn event(&self) -> Result<Event> {
         Ok(Event::new(Recorded::default()))
     }
 
-    fn record(&self, event: &Event, queue: Queue) -> Result<()> {
+    fn record(&self, event: &Event, queue: Stream) -> Result<()> {
         let event: &Recorded = event.of()?;
         let ticket = {
             let mut queues = self.queues.lock().unwrap();
@@ -463,10 +463,10 @@ impl Device for Emulated {
         self.queue(queue, Work::Record(ticket))
     }
 
-    fn wait(&self, queue: Queue, event: &Event) -> Result<()> {
+    fn wait(&self, queue: Stream, event: &Event) -> Result<()> {
         let event: &Recorded = event.of()?;
         let recorded = *event.lock().unwrap();
-        match recorded.filter(|_| self.obeys(Kind::Queue(queue))) {
+        match recorded.filter(|_| self.obeys(Kind::Stream(queue))) {
             Some((other, ticket)) => self.queue(queue, Work::Wait(other, ticket)),
             None => Ok(()),
         }
@@ -492,9 +492,9 @@ impl Device for Emulated {
         Ok((count as f32).max(0.001))
     }
 
-    fn synchronise(&self) -> Result<()> {
-        self.drain(Queue::Compute, None)?;
-        self.drain(Queue::Copy, None)?;
+    fn synchronize(&self) -> Result<()> {
+        self.drain(Stream::Compute, None)?;
+        self.drain(Stream::Copy, None)?;
         self.waited()
     }
 
@@ -512,7 +512,7 @@ impl Device for Emulated {
         self.replays.fetch_add(1, Ordering::Relaxed);
         let recorded: &Vec<CrateLaunch> = graph.of()?;
         let mut launches = recorded.iter().cloned();
-        launches.try_for_each(|launch| self.queue(Queue::Compute, Work::Launch(launch)))
+        launches.try_for_each(|launch| self.queue(Stream::Compute, Work::Launch(launch)))
     }
 }
 
@@ -521,7 +521,7 @@ impl Device for Emulated {
     clippy::mut_from_ref,
     reason = "as on a GPU, who uses memory when is the program's care"
 )]
-fn bytes_of(memory: &Memory, part: Part) -> &mut [u8] {
+fn bytes_of(memory: &Memory, part: ByteRange) -> &mut [u8] {
     let address = memory.address(part) as *mut u8;
     // SAFETY: `address` checked that the part is inside, and the memory owns its bytes and lives. Nothing else refers to
     // them: kernels run and copies happen one after the other.

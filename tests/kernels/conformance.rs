@@ -1,6 +1,6 @@
 //! The emulated instructions against what `testing::conformance` expects of them; a GPU is asked the same.
 
-use gallop::qualify::instructions::{Case, Kept, cases, kept_bits};
+use gallop::qualify::instructions::{InstructionCase, Kept, cases, kept_bits};
 
 use crate::{
     SEEDS,
@@ -8,14 +8,18 @@ use crate::{
 };
 
 /// Runs one case as `run` says.
-pub(crate) fn check(case: &Case, emulator: &'static Emulator, run: Run) -> Result<(), String> {
+pub(crate) fn check(
+    case: &InstructionCase,
+    emulator: &'static Emulator,
+    run: Run,
+) -> Result<(), String> {
     let device = Emulated::new(run.policy, run.seed).with_kernels(emulator.clone());
     case.check(&device).map_err(|e| e.to_string())
 }
 
 /// The cases whose names begin so.
-pub(crate) fn named(start: &str) -> Vec<Case> {
-    let named: Vec<Case> = cases()
+pub(crate) fn named(start: &str) -> Vec<InstructionCase> {
+    let named: Vec<InstructionCase> = cases()
         .into_iter()
         .filter(|case| case.name.starts_with(start))
         .collect();

@@ -15,9 +15,9 @@ const RESAMPLE_ERROR: f64 = 1e-6;
 const MERGE_ERROR: f64 = 2e-7;
 
 /// The tensors of one case.
-struct Case(Vec<u8>);
+struct GoldenCase(Vec<u8>);
 
-impl Case {
+impl GoldenCase {
     fn open(name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = root.join(format!("tests/golden/vae/{name}.safetensors"));
@@ -68,7 +68,7 @@ fn pictures_are_cropped_resized_and_normalised_exactly() {
         "img_tie_narrow",
         "img_tie_wide",
     ] {
-        let case = Case::open(name);
+        let case = GoldenCase::open(name);
         let stored = case.tensor("image");
         let resized = case.tensor("resized");
         let (th, tw) = (resized.shape()[0], resized.shape()[1]);
@@ -92,7 +92,7 @@ fn pictures_are_cropped_resized_and_normalised_exactly() {
 
 #[test]
 fn a_picture_without_crop_is_resized_exactly() {
-    let case = Case::open("img_same_aspect");
+    let case = GoldenCase::open("img_same_aspect");
     let image = Image {
         name: "same aspect".into(),
         width: 128,
@@ -104,7 +104,7 @@ fn a_picture_without_crop_is_resized_exactly() {
 
 #[test]
 fn video_becomes_bytes_exactly() {
-    let case = Case::open("to_u8");
+    let case = GoldenCase::open("to_u8");
     let x = case.tensor("x");
     let (frames, height, width) = (x.shape()[1], x.shape()[2], x.shape()[3]);
     let values = x.to_f32();
@@ -118,7 +118,7 @@ fn frames_are_rescaled_within_one_level() {
         ("rescale_bilinear", Interpolation::Bilinear),
         ("rescale_bicubic", Interpolation::Bicubic),
     ] {
-        let case = Case::open(name);
+        let case = GoldenCase::open(name);
         let (frames, expected) = (case.tensor("frames"), case.tensor("out"));
         let size = |t: &Tensor| [t.shape()[1], t.shape()[2]];
         let found = rescale(frames.bytes(), size(&frames), size(&expected), mode);
@@ -131,7 +131,7 @@ fn frames_are_rescaled_within_one_level() {
 
 #[test]
 fn sound_becomes_pcm_exactly() {
-    let case = Case::open("pcm16");
+    let case = GoldenCase::open("pcm16");
     let found = pcm16(&case.f32("wave"));
     assert_eq!(bytemuck::cast_slice::<i16, u8>(&found), case.u8("s16"));
 }
@@ -139,7 +139,7 @@ fn sound_becomes_pcm_exactly() {
 #[test]
 fn sound_is_resampled_by_441_512() {
     for name in ["resample_l3", "resample_l13"] {
-        let case = Case::open(name);
+        let case = GoldenCase::open(name);
         let found = resample_441_512(&case.f32("wave"), 2);
         let error = relative_l2(&found, &case.f32("ref64"));
         assert!(error <= RESAMPLE_ERROR, "{name}: {error:e}");
@@ -149,7 +149,7 @@ fn sound_is_resampled_by_441_512() {
 #[test]
 fn windows_are_merged() {
     for name in ["merge_odd", "merge_even"] {
-        let case = Case::open(name);
+        let case = GoldenCase::open(name);
         let windows = case.tensor("windows");
         let (n, channels) = (windows.shape()[1], windows.shape()[2]);
         let values = windows.to_f32();

@@ -12,7 +12,7 @@ use gallop::{
     cuda::{
         Device, E4m3, Launch, Memory, TensorMap, TensorMapSpec,
         arguments::{Arg, Dev, DevMut, Entry, pointers},
-        device::{Event, Graph, Part, Pinned, Queue, SHARED_BYTES_MAX},
+        device::{ByteRange, Event, Graph, Pinned, SHARED_BYTES_MAX, Stream},
         params::GemmTile,
         tensor_map::Element,
     },
@@ -39,7 +39,7 @@ impl Device for Notebook {
         "notebook".into()
     }
 
-    fn multiprocessors(&self) -> u32 {
+    fn num_sms(&self) -> u32 {
         1
     }
 
@@ -65,32 +65,32 @@ impl Device for Notebook {
         Ok(Box::new(vec![0; bytes]))
     }
 
-    fn fill(&self, to: &Memory, part: Part, value: u8) -> Result<()> {
+    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()> {
         self.note(format!("fill {:#x} {value}", to.address(part)))
     }
 
-    fn copy_in(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+    fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.note(format!(
             "copy in {:#x}",
-            to.address(Part {
+            to.address(ByteRange {
                 offset,
                 bytes: from.len()
             })
         ))
     }
 
-    fn copy_out(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
+    fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
         self.note(format!(
             "copy out {:#x}",
-            from.address(Part {
+            from.address(ByteRange {
                 offset,
                 bytes: to.len()
             })
         ))
     }
 
-    unsafe fn copy_in_later(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
-        self.copy_in(to, offset, from)
+    unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+        self.h2d(to, offset, from)
     }
 
     fn tensor_map(&self, spec: &TensorMapSpec) -> Result<TensorMap> {
@@ -108,11 +108,11 @@ impl Device for Notebook {
         Ok(Event::new(7_u8))
     }
 
-    fn record(&self, event: &Event, queue: Queue) -> Result<()> {
+    fn record(&self, event: &Event, queue: Stream) -> Result<()> {
         self.note(format!("record {} {queue:?}", event.of::<u8>()?))
     }
 
-    fn wait(&self, queue: Queue, event: &Event) -> Result<()> {
+    fn wait(&self, queue: Stream, event: &Event) -> Result<()> {
         self.note(format!("wait {} {queue:?}", event.of::<u8>()?))
     }
 
@@ -124,7 +124,7 @@ impl Device for Notebook {
         Ok(f32::from(to.of::<u8>()? - from.of::<u8>()?))
     }
 
-    fn synchronise(&self) -> Result<()> {
+    fn synchronize(&self) -> Result<()> {
         Ok(())
     }
 
@@ -218,7 +218,7 @@ fn a_device_can_be_driven_through_the_trait_alone() -> Result<()> {
     let device: &dyn Device = &notebook;
     let memory = device.alloc(4096, "a test")?;
     let spec = TensorMapSpec::matrix(
-        memory.address(Part {
+        memory.address(ByteRange {
             offset: 1024,
             bytes: 2048,
         }),
@@ -234,8 +234,8 @@ fn a_device_can_be_driven_through_the_trait_alone() -> Result<()> {
     };
     let launch = Launch::new(&entry, [512_u32.div_ceil(THREADS as u32), 1, 1], 0)?;
     let event = device.event()?;
-    device.record(&event, Queue::Copy)?;
-    device.wait(Queue::Compute, &event)?;
+    device.record(&event, Stream::Copy)?;
+    device.wait(Stream::Compute, &event)?;
     // SAFETY: nothing runs on this device.
     unsafe { device.launch(&launch) }?;
     assert_eq!(

@@ -15,7 +15,7 @@ use cudarc::cublaslt::{
 
 use super::{
     cublaslt_library::open_library,
-    device::{Device, Memory, Part},
+    device::{ByteRange, Device, Memory},
     driver::Driver,
 };
 use crate::{Error, Result};
@@ -31,7 +31,7 @@ const TRANSPOSED: i32 = 1;
 
 /// Types of a product's factors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Factors {
+pub enum OperandType {
     /// Both bf16.
     Bf16,
     /// Both e4m3, with scales.
@@ -43,7 +43,7 @@ pub enum Factors {
 
 /// Type of a product's result.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Output {
+pub enum OutputType {
     /// bf16.
     Bf16,
     /// f32.
@@ -52,7 +52,7 @@ pub enum Output {
 
 /// y[m, n] = x[m, k] · w[n, k]ᵀ, or y += that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Gemm {
+pub struct GemmDesc {
     /// Rows of x and y.
     pub m: usize,
     /// Rows of w, columns of y.
@@ -66,9 +66,9 @@ pub struct Gemm {
     /// Elements from one row of y to the next.
     pub y_pitch: usize,
     /// Types of x and w.
-    pub factors: Factors,
+    pub factors: OperandType,
     /// Type of y.
-    pub output: Output,
+    pub output: OutputType,
     /// Whether the result is added to what is in y.
     pub accumulate: bool,
 }
@@ -88,15 +88,15 @@ pub struct Operands {
     pub w_scales: u64,
 }
 
-impl Gemm {
+impl GemmDesc {
     /// The library's rules, which its own errors do not tell.
     fn problem(&self, at: &Operands) -> Option<String> {
         let Self { m, n, k, .. } = *self;
         let (factor_bytes, is_e4m3) = match self.factors {
-            Factors::Bf16 => (2, false),
-            Factors::E4m3 { .. } => (1, true),
+            OperandType::Bf16 => (2, false),
+            OperandType::E4m3 { .. } => (1, true),
         };
-        let y_bytes = if self.output == Output::F32 { 4 } else { 2 };
+        let y_bytes = if self.output == OutputType::F32 { 4 } else { 2 };
         let sizes = [m, n, k, self.x_pitch, self.w_pitch, self.y_pitch];
         if sizes
             .iter()
@@ -134,15 +134,15 @@ impl Gemm {
 
     fn factor_type(&self) -> sys::cudaDataType {
         match self.factors {
-            Factors::Bf16 => sys::cudaDataType::CUDA_R_16BF,
-            Factors::E4m3 { .. } => sys::cudaDataType::CUDA_R_8F_E4M3,
+            OperandType::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+            OperandType::E4m3 { .. } => sys::cudaDataType::CUDA_R_8F_E4M3,
         }
     }
 
     fn output_type(&self) -> sys::cudaDataType {
         match self.output {
-            Output::Bf16 => sys::cudaDataType::CUDA_R_16BF,
-            Output::F32 => sys::cudaDataType::CUDA_R_32F,
+            OutputType::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+            OutputType::F32 => sys::cudaDataType::CUDA_R_32F,
         }
     }
 }
@@ -155,8 +155,8 @@ pub struct CublasLt {
 }
 
 /// A product with its addresses, ready to be queued.
-pub struct Product {
-    gemm: Gemm,
+pub struct PreparedGemm {
+    gemm: GemmDesc,
     operands: Operands,
     operation: Operation,
     x: Layout,
@@ -164,17 +164,17 @@ pub struct Product {
     y: Layout,
 }
 
-impl Product {
+impl PreparedGemm {
     /// What reports call whatever computes it.
     pub fn name(&self) -> &'static str {
         match self.gemm.factors {
-            Factors::Bf16 => "cublaslt_bf16",
-            Factors::E4m3 { .. } => "cublaslt_fp8",
+            OperandType::Bf16 => "cublaslt_bf16",
+            OperandType::E4m3 { .. } => "cublaslt_fp8",
         }
     }
 }
 
-/// One of the library's ways to compute a [`Product`].
+/// One of the library's ways to compute a [`PreparedGemm`].
 #[derive(Clone, Copy)]
 pub struct Algorithm(sys::cublasLtMatmulAlgo_t);
 
@@ -199,17 +199,17 @@ impl CublasLt {
     ///
     /// # Errors
     /// [`Error::Device`] with the rule that the sizes or addresses break.
-    pub fn product(&self, gemm: Gemm, operands: Operands) -> Result<Product> {
+    pub fn product(&self, gemm: GemmDesc, operands: Operands) -> Result<PreparedGemm> {
         if let Some(problem) = gemm.problem(&operands) {
             return Err(Error::device(format!(
                 "cuBLASLt cannot compute {gemm:?}: {problem}"
             )));
         }
-        let Gemm { m, n, k, .. } = gemm;
+        let GemmDesc { m, n, k, .. } = gemm;
         let operation = Operation::create()?;
         operation.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
         operation.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &AS_IT_IS)?;
-        if let Factors::E4m3 { fast } = gemm.factors {
+        if let OperandType::E4m3 { fast } = gemm.factors {
             let per_row =
                 sys::cublasLtMatmulMatrixScale_t::CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
             operation.set(Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &per_row)?;
@@ -224,7 +224,7 @@ impl CublasLt {
             )?;
             operation.set(Attribute::CUBLASLT_MATMUL_DESC_FAST_ACCUM, &i8::from(fast))?;
         }
-        Ok(Product {
+        Ok(PreparedGemm {
             operation,
             x: Layout::create(gemm.factor_type(), [m, k], gemm.x_pitch)?,
             w: Layout::create(gemm.factor_type(), [n, k], gemm.w_pitch)?,
@@ -239,7 +239,7 @@ impl CublasLt {
     ///
     /// # Errors
     /// [`Error::Device`] if there are none.
-    pub fn algorithms(&self, product: &Product) -> Result<Vec<Algorithm>> {
+    pub fn heuristics(&self, product: &PreparedGemm) -> Result<Vec<Algorithm>> {
         self.driver.enter()?;
         let preference = Preference::create(&product.operands)?;
         let mut found =
@@ -288,11 +288,11 @@ impl CublasLt {
     /// # Safety
     /// The product's addresses must be live memory of this GPU, as large as its sizes and pitches say; `algorithm`
     /// must be one for this product.
-    pub unsafe fn multiply(&self, product: &Product, algorithm: &Algorithm) -> Result<()> {
+    pub unsafe fn multiply(&self, product: &PreparedGemm, algorithm: &Algorithm) -> Result<()> {
         self.driver.enter()?;
-        let Product { gemm, operands, .. } = product;
+        let PreparedGemm { gemm, operands, .. } = product;
         let (alpha, beta) = (1.0_f32, if gemm.accumulate { 1.0_f32 } else { 0.0 });
-        let workspace = self.workspace.address(Part {
+        let workspace = self.workspace.address(ByteRange {
             offset: 0,
             bytes: WORKSPACE_BYTES,
         });
@@ -484,15 +484,15 @@ impl Preference {
 mod tests {
     use super::*;
 
-    const DOWN: Gemm = Gemm {
+    const DOWN: GemmDesc = GemmDesc {
         m: 4352,
         n: 5120,
         k: 13696,
         x_pitch: 13696,
         w_pitch: 13696,
         y_pitch: 5120,
-        factors: Factors::E4m3 { fast: false },
-        output: Output::Bf16,
+        factors: OperandType::E4m3 { fast: false },
+        output: OutputType::Bf16,
         accumulate: false,
     };
     const AT: Operands = Operands {
@@ -506,23 +506,23 @@ mod tests {
     #[test]
     fn products_that_the_library_would_refuse_are_refused_with_the_rule() {
         assert_eq!(DOWN.problem(&AT), None);
-        let bad = |gemm: Gemm, at: Operands, words: &str| {
+        let bad = |gemm: GemmDesc, at: Operands, words: &str| {
             let why = gemm.problem(&at).unwrap();
             assert!(why.contains(words), "{why}");
         };
-        bad(Gemm { m: 0, ..DOWN }, AT, "sizes must be");
+        bad(GemmDesc { m: 0, ..DOWN }, AT, "sizes must be");
         bad(
-            Gemm {
+            GemmDesc {
                 k: usize::MAX,
                 ..DOWN
             },
             AT,
             "sizes must be",
         );
-        bad(Gemm { k: 13712, ..DOWN }, AT, "longer than its pitch");
-        bad(Gemm { k: 13652, ..DOWN }, AT, "multiples of 16 bytes");
+        bad(GemmDesc { k: 13712, ..DOWN }, AT, "longer than its pitch");
+        bad(GemmDesc { k: 13652, ..DOWN }, AT, "multiples of 16 bytes");
         bad(
-            Gemm {
+            GemmDesc {
                 y_pitch: 5124,
                 ..DOWN
             },
@@ -531,8 +531,8 @@ mod tests {
         );
         bad(DOWN, Operands { x: 264, ..AT }, "0x108");
         bad(DOWN, Operands { x_scales: 0, ..AT }, "not 0");
-        let bf16 = Gemm {
-            factors: Factors::Bf16,
+        let bf16 = GemmDesc {
+            factors: OperandType::Bf16,
             k: 13652,
             m: 1,
             ..DOWN

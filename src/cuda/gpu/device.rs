@@ -26,7 +26,7 @@ pub trait Device: Send + Sync {
     fn name(&self) -> String;
 
     /// Streaming multiprocessors: the blocks of a persistent kernel.
-    fn multiprocessors(&self) -> u32;
+    fn num_sms(&self) -> u32;
 
     /// Memory that nobody uses, in bytes.
     ///
@@ -53,7 +53,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Panics
     /// If the part is not inside.
-    fn fill(&self, to: &Memory, part: Part, value: u8) -> Result<()>;
+    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()>;
 
     /// Copies host bytes to `to` from `offset`, behind all work of the compute queue, and waits.
     ///
@@ -62,7 +62,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Panics
     /// If the bytes do not fit inside.
-    fn copy_in(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()>;
+    fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()>;
 
     /// Copies bytes of `from` from `offset` on to the host, behind all work of the compute queue, and waits.
     ///
@@ -71,7 +71,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Panics
     /// If the bytes are not inside.
-    fn copy_out(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()>;
+    fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()>;
 
     /// Copies host bytes to `to` from `offset` on the copy queue, without waiting.
     ///
@@ -83,7 +83,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Safety
     /// `from` must stay as it is until an event recorded later on the copy queue has passed.
-    unsafe fn copy_in_later(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()>;
+    unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()>;
 
     /// Encodes how a kernel's bulk copies see a tensor.
     ///
@@ -111,13 +111,13 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// The device's.
-    fn record(&self, event: &Event, queue: Queue) -> Result<()>;
+    fn record(&self, event: &Event, queue: Stream) -> Result<()>;
 
     /// Lets what is queued from now on wait for an event.
     ///
     /// # Errors
     /// The device's.
-    fn wait(&self, queue: Queue, event: &Event) -> Result<()>;
+    fn wait(&self, queue: Stream, event: &Event) -> Result<()>;
 
     /// Waits on the host until an event has passed.
     ///
@@ -135,7 +135,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// The device's, those of the work before too.
-    fn synchronise(&self) -> Result<()>;
+    fn synchronize(&self) -> Result<()>;
 
     /// Records what `work` puts on the compute queue instead of running it. `None`, and `work` is not called, where
     /// there are no graphs: then the caller launches one by one.
@@ -156,7 +156,7 @@ pub trait Device: Send + Sync {
 
 /// The two queues of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Queue {
+pub enum Stream {
     /// Kernels, and copies that belong between them.
     Compute,
     /// Weights on their way to the device.
@@ -195,7 +195,7 @@ impl Memory {
     ///
     /// # Panics
     /// If the part is not inside.
-    pub fn address(&self, part: Part) -> u64 {
+    pub fn address(&self, part: ByteRange) -> u64 {
         let end = part.offset.checked_add(part.bytes);
         assert!(
             end.is_some_and(|end| end <= self.bytes),
@@ -223,7 +223,7 @@ impl Memory {
 
     fn elements<T>(&self, offset: usize, count: usize) -> u64 {
         let bytes = count.saturating_mul(size_of::<T>());
-        let address = self.address(Part { offset, bytes });
+        let address = self.address(ByteRange { offset, bytes });
         assert!(
             address.is_multiple_of(align_of::<T>() as u64),
             "offset {offset} is not aligned"
@@ -240,7 +240,7 @@ impl fmt::Debug for Memory {
 
 /// A stretch of a [`Memory`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct ByteRange {
     /// From its start, in bytes.
     pub offset: usize,
     /// Length.

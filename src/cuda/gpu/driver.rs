@@ -17,13 +17,13 @@ use cudarc::driver::{
 use super::{
     arguments::{Kernel, pointers},
     cubins,
-    device::{Device, Event, Graph, Launch, Memory, Part, Pinned, Queue},
+    device::{ByteRange, Device, Event, Graph, Launch, Memory, Pinned, Stream},
     handles::{
-        Allocation, Context, EventHandle, Function, GraphHandle, Module, PinnedBytes, Stream,
-        failed,
+        Allocation, DriverContext, DriverStream, EventHandle, Function, GraphHandle, Module,
+        PinnedBytes, failed,
     },
     kernels::KERNELS,
-    probe::{Gpu, gpus},
+    probe::{GpuInfo, gpus},
     tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
 };
 use crate::{Error, Result};
@@ -38,14 +38,14 @@ const PLAIN_SHARED_BYTES: u32 = 48 * 1024;
 /// A Hopper GPU with its kernels loaded.
 pub struct Driver {
     // Before the modules, so that work on the streams is given up first.
-    compute: Stream,
-    copy: Stream,
+    compute: DriverStream,
+    copy: DriverStream,
     functions: HashMap<Kernel, Function>,
     _modules: Vec<Module>,
-    context: Arc<Context>,
-    gpu: Gpu,
+    context: Arc<DriverContext>,
+    gpu: GpuInfo,
     ordinal: usize,
-    multiprocessors: u32,
+    num_sms: u32,
 }
 
 impl Driver {
@@ -64,14 +64,14 @@ impl Driver {
             ))
         })?;
         check_requirements(&gpu)?;
-        let context = Context::of(i32::try_from(ordinal).unwrap_or(i32::MAX))?;
+        let context = DriverContext::of(i32::try_from(ordinal).unwrap_or(i32::MAX))?;
         let (modules, functions) = load(&context, kernels)?;
         Ok(Self {
-            compute: Stream::create(&context)?,
-            copy: Stream::create(&context)?,
+            compute: DriverStream::create(&context)?,
+            copy: DriverStream::create(&context)?,
             functions,
             _modules: modules,
-            multiprocessors: context
+            num_sms: context
                 .attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?
                 .unsigned_abs(),
             context,
@@ -81,7 +81,7 @@ impl Driver {
     }
 
     /// The GPU as its driver describes it.
-    pub fn gpu(&self) -> &Gpu {
+    pub fn gpu(&self) -> &GpuInfo {
         &self.gpu
     }
 
@@ -95,10 +95,10 @@ impl Driver {
         self.context.enter()
     }
 
-    fn stream(&self, queue: Queue) -> &Stream {
+    fn stream(&self, queue: Stream) -> &DriverStream {
         match queue {
-            Queue::Compute => &self.compute,
-            Queue::Copy => &self.copy,
+            Stream::Compute => &self.compute,
+            Stream::Copy => &self.copy,
         }
     }
 
@@ -111,7 +111,7 @@ impl Driver {
 }
 
 /// Whether the kernels can run on a GPU.
-fn check_requirements(gpu: &Gpu) -> Result<()> {
+fn check_requirements(gpu: &GpuInfo) -> Result<()> {
     let (need, have) = (COMPUTE_CAPABILITY, gpu.compute_capability);
     if have != need {
         return Err(Error::device(format!(
@@ -131,7 +131,7 @@ fn check_requirements(gpu: &Gpu) -> Result<()> {
 
 /// All kernels that Rust knows of.
 fn load(
-    context: &Arc<Context>,
+    context: &Arc<DriverContext>,
     folder: Option<&Path>,
 ) -> Result<(Vec<Module>, HashMap<Kernel, Function>)> {
     let (mut modules, mut functions): (Vec<Module>, _) = (Vec::new(), HashMap::new());
@@ -182,8 +182,8 @@ impl Device for Driver {
         format!("{} (cuda:{})", self.gpu.name, self.ordinal)
     }
 
-    fn multiprocessors(&self) -> u32 {
-        self.multiprocessors
+    fn num_sms(&self) -> u32 {
+        self.num_sms
     }
 
     fn free_bytes(&self) -> Result<u64> {
@@ -203,7 +203,7 @@ impl Device for Driver {
         Ok(Box::new(PinnedBytes::of(&self.context, bytes)?))
     }
 
-    fn fill(&self, to: &Memory, part: Part, value: u8) -> Result<()> {
+    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()> {
         self.context.enter()?;
         let address = to.address(part);
         // SAFETY: the part lies inside `to`, which frees itself only behind this work.
@@ -212,37 +212,37 @@ impl Device for Driver {
         result.map_err(copying("cuMemsetD8Async", part.bytes))
     }
 
-    fn copy_in(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+    fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.context.enter()?;
-        let address = to.address(Part {
+        let address = to.address(ByteRange {
             offset,
             bytes: from.len(),
         });
         // SAFETY: the bytes fit inside `to`; `from` is borrowed until the copy is done, which is waited for below.
         let result = unsafe { result::memcpy_htod_async(address, from, self.compute.raw()) };
-        let waited = self.compute.synchronise();
+        let waited = self.compute.synchronize();
         result
             .map_err(copying("cuMemcpyHtoDAsync", from.len()))
             .and(waited)
     }
 
-    fn copy_out(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
+    fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
         self.context.enter()?;
-        let address = from.address(Part {
+        let address = from.address(ByteRange {
             offset,
             bytes: to.len(),
         });
         // SAFETY: the bytes lie inside `from`; `to` is borrowed until the copy is done, which is waited for below.
         let result = unsafe { result::memcpy_dtoh_async(to, address, self.compute.raw()) };
-        let waited = self.compute.synchronise();
+        let waited = self.compute.synchronize();
         result
             .map_err(copying("cuMemcpyDtoHAsync", to.len()))
             .and(waited)
     }
 
-    unsafe fn copy_in_later(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
+    unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.context.enter()?;
-        let address = to.address(Part {
+        let address = to.address(ByteRange {
             offset,
             bytes: from.len(),
         });
@@ -323,7 +323,7 @@ impl Device for Driver {
         Ok(Event::new(EventHandle::create(&self.context)?))
     }
 
-    fn record(&self, event: &Event, queue: Queue) -> Result<()> {
+    fn record(&self, event: &Event, queue: Stream) -> Result<()> {
         let event: &EventHandle = event.of()?;
         self.context.enter()?;
         // SAFETY: event and stream live as long as the two borrows.
@@ -331,7 +331,7 @@ impl Device for Driver {
         result.map_err(|e| failed("cuEventRecord", &format!("the {queue:?} queue"), e))
     }
 
-    fn wait(&self, queue: Queue, event: &Event) -> Result<()> {
+    fn wait(&self, queue: Stream, event: &Event) -> Result<()> {
         let event: &EventHandle = event.of()?;
         self.context.enter()?;
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
@@ -357,9 +357,9 @@ impl Device for Driver {
         elapsed.map_err(|e| failed("cuEventElapsedTime", "two events", e))
     }
 
-    fn synchronise(&self) -> Result<()> {
-        self.compute.synchronise()?;
-        self.copy.synchronise()
+    fn synchronize(&self) -> Result<()> {
+        self.compute.synchronize()?;
+        self.copy.synchronize()
     }
 
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Graph>> {
@@ -412,8 +412,8 @@ const _: () = assert!(align_of::<TensorMap>() == align_of::<sys::CUtensorMap>())
 mod tests {
     use super::*;
 
-    fn gpu(compute_capability: (u32, u32), driver_version: (u32, u32)) -> Gpu {
-        Gpu {
+    fn gpu(compute_capability: (u32, u32), driver_version: (u32, u32)) -> GpuInfo {
+        GpuInfo {
             name: "NVIDIA L4".into(),
             memory_bytes: 24 << 30,
             driver_version,

@@ -7,32 +7,36 @@
 
 use std::sync::Arc;
 
-use super::cublaslt::{self, CublasLt, Gemm, Operands};
+use super::cublaslt::{self, CublasLt, GemmDesc, Operands};
 use crate::Result;
 
 /// Who computes matrix products.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Choice {
+pub enum GemmChoice {
     /// Our own kernel.
     #[default]
     Own,
     /// The library wherever it can, in place of fused steps too.
-    Library,
+    CublasLt,
     /// Where there is a library, whoever is faster for the shape, measured once at prepare; ours if both are.
     Auto,
 }
 
 /// A library of matrix products on one device.
-pub trait Products: Send + Sync {
+pub trait GemmBackend: Send + Sync {
     /// The library's ways to compute a product, the one it thinks fastest first.
     ///
     /// # Errors
     /// [`crate::Error::Device`] with the rule that the sizes or addresses break, or if there is none.
-    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>>;
+    fn algorithms(
+        self: Arc<Self>,
+        gemm: &GemmDesc,
+        at: &Operands,
+    ) -> Result<Vec<Arc<dyn GemmAlgorithm>>>;
 }
 
 /// One way to compute a product at its addresses.
-pub trait Way: Send + Sync {
+pub trait GemmAlgorithm: Send + Sync {
     /// The library's name, for reports.
     fn name(&self) -> &'static str;
 
@@ -46,28 +50,32 @@ pub trait Way: Send + Sync {
     unsafe fn queue(&self) -> Result<()>;
 }
 
-impl Products for CublasLt {
-    fn ways(self: Arc<Self>, gemm: &Gemm, at: &Operands) -> Result<Vec<Arc<dyn Way>>> {
+impl GemmBackend for CublasLt {
+    fn algorithms(
+        self: Arc<Self>,
+        gemm: &GemmDesc,
+        at: &Operands,
+    ) -> Result<Vec<Arc<dyn GemmAlgorithm>>> {
         let product = Arc::new(self.product(*gemm, *at)?);
-        let way = |algorithm| {
+        let wrap = |algorithm| {
             let (library, product) = (self.clone(), product.clone());
-            Arc::new(LibraryWay {
+            Arc::new(CublasLtAlgorithm {
                 library,
                 product,
                 algorithm,
-            }) as Arc<dyn Way>
+            }) as Arc<dyn GemmAlgorithm>
         };
-        Ok(self.algorithms(&product)?.into_iter().map(way).collect())
+        Ok(self.heuristics(&product)?.into_iter().map(wrap).collect())
     }
 }
 
-struct LibraryWay {
+struct CublasLtAlgorithm {
     library: Arc<CublasLt>,
-    product: Arc<cublaslt::Product>,
+    product: Arc<cublaslt::PreparedGemm>,
     algorithm: cublaslt::Algorithm,
 }
 
-impl Way for LibraryWay {
+impl GemmAlgorithm for CublasLtAlgorithm {
     fn name(&self) -> &'static str {
         self.product.name()
     }
@@ -80,19 +88,19 @@ impl Way for LibraryWay {
 
 /// A library and what it is to be used for.
 #[derive(Clone)]
-pub struct Library {
-    pub(in crate::cuda) products: Arc<dyn Products>,
-    pub(in crate::cuda) choice: Choice,
+pub struct GemmPolicy {
+    pub(in crate::cuda) products: Arc<dyn GemmBackend>,
+    pub(in crate::cuda) choice: GemmChoice,
 }
 
-impl Library {
+impl GemmPolicy {
     /// `products`, used as `choice` says.
-    pub fn new(products: Arc<dyn Products>, choice: Choice) -> Self {
+    pub fn new(products: Arc<dyn GemmBackend>, choice: GemmChoice) -> Self {
         Self { products, choice }
     }
 
     /// Whether it takes the place of fused steps too.
     pub(in crate::cuda) fn takes_all(&self) -> bool {
-        self.choice == Choice::Library
+        self.choice == GemmChoice::CublasLt
     }
 }

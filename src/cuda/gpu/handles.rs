@@ -48,12 +48,12 @@ unsafe impl<T> Send for Pointer<T> {}
 unsafe impl<T> Sync for Pointer<T> {}
 
 /// The primary context of a GPU, which every other handle belongs to.
-pub(in crate::cuda) struct Context {
+pub(in crate::cuda) struct DriverContext {
     device: sys::CUdevice,
     context: Pointer<sys::CUctx_st>,
 }
 
-impl Context {
+impl DriverContext {
     /// Call [`super::probe::gpus`] before, which finds out whether there is a driver.
     pub(in crate::cuda) fn of(ordinal: i32) -> Result<Arc<Self>> {
         let at = format!("cuda:{ordinal}");
@@ -81,7 +81,7 @@ impl Context {
     }
 }
 
-impl Drop for Context {
+impl Drop for DriverContext {
     fn drop(&mut self) {
         // SAFETY: retained once by `of`, released once here.
         let _ = unsafe { result::primary_ctx::release(self.device) };
@@ -89,13 +89,13 @@ impl Drop for Context {
 }
 
 /// A queue of the GPU.
-pub(in crate::cuda) struct Stream {
-    context: Arc<Context>,
+pub(in crate::cuda) struct DriverStream {
+    context: Arc<DriverContext>,
     stream: Pointer<sys::CUstream_st>,
 }
 
-impl Stream {
-    pub(in crate::cuda) fn create(context: &Arc<Context>) -> Result<Self> {
+impl DriverStream {
+    pub(in crate::cuda) fn create(context: &Arc<DriverContext>) -> Result<Self> {
         context.enter()?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
         let stream = stream.map_err(|e| failed("cuStreamCreate", "start", e))?;
@@ -110,7 +110,7 @@ impl Stream {
         self.stream.0
     }
 
-    pub(in crate::cuda) fn synchronise(&self) -> Result<()> {
+    pub(in crate::cuda) fn synchronize(&self) -> Result<()> {
         self.context.enter()?;
         // SAFETY: the stream lives until `self` is dropped.
         let result = unsafe { result::stream::synchronize(self.raw()) };
@@ -118,7 +118,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for DriverStream {
     fn drop(&mut self) {
         if self.context.enter().is_ok() {
             // SAFETY: created by `create`, destroyed once here.
@@ -129,13 +129,13 @@ impl Drop for Stream {
 
 /// Device memory.
 pub(in crate::cuda) struct Allocation {
-    context: Arc<Context>,
+    context: Arc<DriverContext>,
     pub(in crate::cuda) address: sys::CUdeviceptr,
 }
 
 impl Allocation {
     pub(in crate::cuda) fn of(
-        context: &Arc<Context>,
+        context: &Arc<DriverContext>,
         bytes: usize,
         for_what: &str,
     ) -> Result<Self> {
@@ -161,13 +161,13 @@ impl Drop for Allocation {
 
 /// Pinned host memory, filled with zeros.
 pub(in crate::cuda) struct PinnedBytes {
-    context: Arc<Context>,
+    context: Arc<DriverContext>,
     pointer: Pointer<u8>,
     bytes: usize,
 }
 
 impl PinnedBytes {
-    pub(in crate::cuda) fn of(context: &Arc<Context>, bytes: usize) -> Result<Self> {
+    pub(in crate::cuda) fn of(context: &Arc<DriverContext>, bytes: usize) -> Result<Self> {
         context.enter()?;
         // SAFETY: the bytes are set below, before anybody reads them. No flags: memory that is quick to read too.
         let pointer = unsafe { result::malloc_host(bytes.max(1), 0) };
@@ -221,12 +221,12 @@ fn no_memory(error: DriverError, call: &str, bytes: usize, for_what: &str) -> Er
 
 /// A mark in a queue, with its time.
 pub(in crate::cuda) struct EventHandle {
-    context: Arc<Context>,
+    context: Arc<DriverContext>,
     event: Pointer<sys::CUevent_st>,
 }
 
 impl EventHandle {
-    pub(in crate::cuda) fn create(context: &Arc<Context>) -> Result<Self> {
+    pub(in crate::cuda) fn create(context: &Arc<DriverContext>) -> Result<Self> {
         context.enter()?;
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT);
         let event = event.map_err(|e| failed("cuEventCreate", "start", e))?;
@@ -252,13 +252,17 @@ impl Drop for EventHandle {
 
 /// A loaded cubin.
 pub(in crate::cuda) struct Module {
-    context: Arc<Context>,
+    context: Arc<DriverContext>,
     module: Pointer<sys::CUmod_st>,
 }
 
 impl Module {
     /// `cubin` must be a whole one, as [`super::cubins::cubin`] gives it.
-    pub(in crate::cuda) fn load(context: &Arc<Context>, name: &str, cubin: &[u8]) -> Result<Self> {
+    pub(in crate::cuda) fn load(
+        context: &Arc<DriverContext>,
+        name: &str,
+        cubin: &[u8],
+    ) -> Result<Self> {
         context.enter()?;
         // SAFETY: all sections that the image names lie inside it, which was checked when it was read.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast::<c_void>()) };
@@ -300,14 +304,14 @@ impl Function {
 
 /// Recorded launches, ready to be queued.
 pub(in crate::cuda) struct GraphHandle {
-    context: Arc<Context>,
+    context: Arc<DriverContext>,
     executable: Pointer<sys::CUgraphExec_st>,
 }
 
 impl GraphHandle {
     /// Makes a captured graph ready and gives the captured one back.
     pub(in crate::cuda) fn instantiate(
-        context: &Arc<Context>,
+        context: &Arc<DriverContext>,
         graph: sys::CUgraph,
     ) -> Result<Self> {
         let flags = sys::CUgraphInstantiate_flags_enum(0);

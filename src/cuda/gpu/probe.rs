@@ -9,7 +9,7 @@ use cudarc::driver::{
 
 /// One GPU as its driver describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gpu {
+pub struct GpuInfo {
     /// `NVIDIA H200`.
     pub name: String,
     /// All its memory, whoever uses it.
@@ -24,7 +24,7 @@ pub struct Gpu {
 ///
 /// # Errors
 /// A sentence for the user: no driver, a driver that fails, no GPU.
-pub fn gpus() -> Result<Vec<Gpu>, String> {
+pub fn gpus() -> Result<Vec<GpuInfo>, String> {
     // SAFETY: opens the driver library, if there is one, and closes it; its initialisers are NVIDIA's and are
     // what every CUDA program runs.
     if !unsafe { sys::is_culib_present() } {
@@ -41,7 +41,7 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
         .collect()
 }
 
-fn describe(ordinal: i32, driver_version: (u32, u32)) -> Result<Gpu, String> {
+fn describe(ordinal: i32, driver_version: (u32, u32)) -> Result<GpuInfo, String> {
     let device = result::device::get(ordinal).map_err(|e| failed("cuDeviceGet", e))?;
     // SAFETY: `device` was returned by `device::get` above.
     let memory = unsafe { result::device::total_mem(device) };
@@ -52,7 +52,7 @@ fn describe(ordinal: i32, driver_version: (u32, u32)) -> Result<Gpu, String> {
             .map(i32::unsigned_abs)
             .map_err(|e| failed("cuDeviceGetAttribute", e))
     };
-    Ok(Gpu {
+    Ok(GpuInfo {
         name: result::device::get_name(device).map_err(|e| failed("cuDeviceGetName", e))?,
         memory_bytes: memory.map_err(|e| failed("cuDeviceTotalMem", e))? as u64,
         driver_version,

@@ -11,20 +11,20 @@ use crate::{
             Swiglu7Bf16, Swiglu7E4m3, THREADS,
         },
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Op,
 };
 
 /// Op::SwiGlu7, Op::Gelu7, Op::GeluTanh, Op::Silu, Op::Relu, Op::Clamp, Op::Mul.
-pub(in crate::cuda) fn activation(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (u, y) = (site.read(0), site.write());
+pub(in crate::cuda) fn activation(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (u, y) = (cx.read(0), cx.write());
     if (u.dtype, y.dtype) != (Bf16, Bf16) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[u, y])?;
+    cx.check_aligned(&[u, y])?;
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
     macro_rules! launch {
         ($entry:ident $(, $name:ident)*) => {{
@@ -38,30 +38,30 @@ pub(in crate::cuda) fn activation(site: &Site<'_>) -> Result<Vec<Sound>> {
                 $($name,)*
             };
             // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
-    match &site.steps[0].op {
+    match &cx.steps[0].op {
         Op::SwiGlu7 => launch!(Swiglu7Bf16),
         Op::Gelu7 => launch!(Gelu7Bf16),
         Op::GeluTanh => launch!(GeluTanhBf16),
         Op::Silu => launch!(SiluBf16),
         Op::Relu => launch!(ReluBf16),
         &Op::Clamp { low, high } => launch!(ClampBf16, low, high),
-        _ => mul(site, grid),
+        _ => mul(cx, grid),
     }
 }
 
 /// [Op::SwiGlu7 or Op::Gelu7, Op::Quantize], where the activation in bf16 is not stored.
-pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let (u, y) = (site.read(0), site.write());
+pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let (u, y) = (cx.read(0), cx.write());
     let Op::Quantize {
         factor: Some(factor),
-    } = site.steps[1].op
+    } = cx.steps[1].op
     else {
         return Ok(None);
     };
-    let types = (u.dtype, site.dtype(site.steps[0].writes), y.dtype);
+    let types = (u.dtype, cx.dtype(cx.steps[0].writes), y.dtype);
     if types != (Bf16, Bf16, E4m3) || !u.is_aligned() || !y.is_aligned() {
         return Ok(None);
     }
@@ -78,21 +78,21 @@ pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound
                 factor,
             };
             // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
-            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
         }};
     }
-    match site.steps[0].op {
+    match cx.steps[0].op {
         Op::SwiGlu7 => launch!(Swiglu7E4m3),
         _ => launch!(Gelu7E4m3),
     }
 }
 
-fn mul(site: &Site<'_>, grid: [u32; 3]) -> Result<Vec<Sound>> {
-    let (u, z, y) = (site.read(0), site.read(1), site.write());
+fn mul(cx: &LowerCx<'_>, grid: [u32; 3]) -> Result<Vec<BoundLaunch>> {
+    let (u, z, y) = (cx.read(0), cx.read(1), cx.write());
     if z.dtype != Bf16 {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[z])?;
+    cx.check_aligned(&[z])?;
     let entry = MulBf16 {
         y: y.dev_mut(),
         u: u.dev(),
@@ -104,5 +104,5 @@ fn mul(site: &Site<'_>, grid: [u32; 3]) -> Result<Vec<Sound>> {
         y_pitch: int(y.pitch)?,
     };
     // SAFETY: all three have the same rows and columns; the grid covers y.
-    unsafe { site.launch(&entry, grid, 0) }
+    unsafe { cx.launch(&entry, grid, 0) }
 }

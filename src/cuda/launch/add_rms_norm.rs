@@ -14,16 +14,16 @@ use crate::{
             },
         },
         lowering::{
-            arena::View,
-            context::{Site, blocks, int},
-            work::Sound,
+            arena::DeviceView,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Op,
 };
 
 /// [Op::Add, Op::RmsNorm] of whole rows: an f32 stream, what is added to it, and its norm in bf16.
-pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Some(Sum {
         x,
         z,
@@ -31,11 +31,11 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
         w,
         ends,
         eps,
-    }) = sum(site)?
+    }) = sum(cx)?
     else {
         return Ok(None);
     };
-    let y = site.write();
+    let y = cx.write();
     if !y.is_aligned() || y.pitch != x.pitch {
         return Ok(None);
     }
@@ -55,7 +55,7 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
             };
             // SAFETY: all four have the same rows, columns and pitch; w has a row for each of the groups that `ends`
             // lists, and the last of these ends with the rows; the grid has a block for each row.
-            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
         }};
     }
     match z.dtype {
@@ -66,7 +66,7 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
 }
 
 /// [Op::Add, Op::RmsNorm, Op::RowScale, Op::Quantize]: the same, where the norm is not stored.
-pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Some(Sum {
         x,
         z,
@@ -74,11 +74,11 @@ pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound
         w,
         ends,
         eps,
-    }) = sum(site)?
+    }) = sum(cx)?
     else {
         return Ok(None);
     };
-    let (scales, q) = (site.view(site.steps[2].writes), site.write());
+    let (scales, q) = (cx.view(cx.steps[2].writes), cx.write());
     if !q.is_aligned() {
         return Ok(None);
     }
@@ -96,12 +96,12 @@ pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound
                 cols: int(x.cols)?,
                 pitch: int(x.pitch)?,
                 q_pitch: int(q.pitch)?,
-                scale_pitch: int(site.step_of(scales)?)?,
+                scale_pitch: int(cx.step_of(scales)?)?,
                 eps,
             };
             // SAFETY: as above for x, z, s, w and the grid; q has the same rows and columns, and `scales` an element for
             // each row.
-            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
         }};
     }
     match z.dtype {
@@ -113,17 +113,17 @@ pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound
 
 /// What the first two steps read, and the sum.
 struct Sum {
-    x: View,
-    z: View,
-    s: View,
+    x: DeviceView,
+    z: DeviceView,
+    s: DeviceView,
     w: Dev<f32>,
     ends: Dev<i32>,
     eps: f32,
 }
 
 /// None if the kernels do not do these shapes or types.
-fn sum(site: &mut Site<'_>) -> Result<Option<Sum>> {
-    let [add, norm, ..] = site.steps else {
+fn sum(cx: &mut LowerCx<'_>) -> Result<Option<Sum>> {
+    let [add, norm, ..] = cx.steps else {
         panic!("there are two steps or more here");
     };
     let Op::RmsNorm {
@@ -132,21 +132,21 @@ fn sum(site: &mut Site<'_>) -> Result<Option<Sum>> {
     else {
         panic!("a norm is the second step here");
     };
-    let (x, z, s) = (site.read(0), site.read(1), site.view(add.writes));
+    let (x, z, s) = (cx.read(0), cx.read(1), cx.view(add.writes));
     let fits = [x, z, s]
         .iter()
         .all(|v| v.is_aligned() && v.pitch == x.pitch)
         && *width == x.cols
         && width.is_multiple_of(8)
         && *width <= ROW_COLS
-        && (x.dtype, s.dtype, site.dtype(norm.writes)) == (F32, F32, Bf16);
+        && (x.dtype, s.dtype, cx.dtype(norm.writes)) == (F32, F32, Bf16);
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = site.gains(norm.reads.get(1), ends.len(), *width) else {
+    let Ok(w) = cx.gains(norm.reads.get(1), ends.len(), *width) else {
         return Ok(None);
     };
-    let ends = site.ends(ends)?;
+    let ends = cx.ends(ends)?;
     Ok(Some(Sum {
         x,
         z,

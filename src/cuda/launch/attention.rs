@@ -17,49 +17,49 @@ use crate::{
             tensor_map::{Element, TensorMap, TensorMapSpec},
         },
         lowering::{
-            arena::View,
+            arena::DeviceView,
             attention_tiles::attention_tiles,
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Op,
 };
 
 /// Op::Attention: of bf16 heads of 128 over up to three ranges of keys by this kernel, any other by the plain one.
-pub(in crate::cuda) fn attention(site: &mut Site<'_>) -> Result<Vec<Sound>> {
-    if is_ours(site) {
-        launch(site, None)
+pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    if is_ours(cx) {
+        launch(cx, None)
     } else {
-        attention_plain::attention(site)
+        attention_plain::attention(cx)
     }
 }
 
 /// [Op::Attention, Op::SigmoidGate].
-pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let Op::Attention { heads, .. } = site.steps[0].op else {
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let Op::Attention { heads, .. } = cx.steps[0].op else {
         panic!("attention is the first step here");
     };
-    let gate = site.view(site.steps[1].reads[1]);
-    let inner = site.dtype(site.steps[0].writes);
-    if !is_ours(site) || (gate.dtype, gate.cols, inner) != (Bf16, heads, Bf16) {
+    let gate = cx.view(cx.steps[1].reads[1]);
+    let inner = cx.dtype(cx.steps[0].writes);
+    if !is_ours(cx) || (gate.dtype, gate.cols, inner) != (Bf16, heads, Bf16) {
         return Ok(None);
     }
-    launch(site, Some(gate)).map(Some)
+    launch(cx, Some(gate)).map(Some)
 }
 
 /// Whether the kernel does this.
-fn is_ours(site: &Site<'_>) -> bool {
+fn is_ours(cx: &LowerCx<'_>) -> bool {
     let Op::Attention {
         heads,
         softcap,
         windows,
         ..
-    } = &site.steps[0].op
+    } = &cx.steps[0].op
     else {
         panic!("attention is lowered here");
     };
-    let views = [site.read(0), site.read(1), site.read(2), site.write()];
+    let views = [cx.read(0), cx.read(1), cx.read(2), cx.write()];
     views
         .iter()
         .all(|view| view.dtype == Bf16 && view.is_aligned())
@@ -68,40 +68,40 @@ fn is_ours(site: &Site<'_>) -> bool {
         && windows.iter().all(|window| window.keys.len() <= RANGES)
 }
 
-fn launch(site: &mut Site<'_>, gate: Option<View>) -> Result<Vec<Sound>> {
+fn launch(cx: &mut LowerCx<'_>, gate: Option<DeviceView>) -> Result<Vec<BoundLaunch>> {
     let Op::Attention {
         heads,
         kv_heads,
         scale,
         windows,
         ..
-    } = &site.steps[0].op
+    } = &cx.steps[0].op
     else {
         panic!("attention is lowered here");
     };
-    let (q, k, v, y) = (site.read(0), site.read(1), site.read(2), site.write());
+    let (q, k, v, y) = (cx.read(0), cx.read(1), cx.read(2), cx.write());
     let tiles = attention_tiles(windows, *heads, *kv_heads)?;
-    let grid = blocks(tiles.len())?.min(site.device().multiprocessors());
+    let grid = blocks(tiles.len())?.min(cx.device().num_sms());
     let entry = AttentionBf16 {
         y: y.dev_mut(),
-        q_map: map(site, q, TILE_Q)?,
-        k_map: map(site, k, TILE_K)?,
-        v_map: map(site, v, TILE_K)?,
+        q_map: map(cx, q, TILE_Q)?,
+        k_map: map(cx, k, TILE_K)?,
+        v_map: map(cx, v, TILE_K)?,
         gate: gate.map_or(Dev::new(0), |gate| gate.dev()),
         num_tiles: int(tiles.len())?,
         scale: scale * LOG2_E,
         y_pitch: int(y.pitch)?,
         gate_pitch: int(gate.map_or(0, |gate| gate.pitch))?,
-        tiles: site.table(&tiles),
+        tiles: cx.table(&tiles),
     };
     // SAFETY: the maps are of q [n, heads * 128], k and v [m, kv_heads * 128] with the kernel's boxes, and read nothing
     // beyond them: what a step reads behind a range is a token's or zero, so it is finite; the tiles name rows, heads
     // and keys of these; y has the rows and columns of q, and a gate those rows and a column for each head.
-    unsafe { site.launch(&entry, [grid, 1, 1], blocks(SMEM_BYTES)?) }
+    unsafe { cx.launch(&entry, [grid, 1, 1], blocks(SMEM_BYTES)?) }
 }
 
-fn map(site: &Site<'_>, view: View, box_rows: usize) -> Result<TensorMap> {
-    site.map(&TensorMapSpec::matrix(
+fn map(cx: &LowerCx<'_>, view: DeviceView, box_rows: usize) -> Result<TensorMap> {
+    cx.map(&TensorMapSpec::matrix(
         view.address,
         Element::Bf16,
         [view.rows as u64, view.cols as u64],

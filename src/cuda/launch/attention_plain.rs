@@ -8,37 +8,37 @@ use crate::{
     cuda::{
         gpu::kernels::attention_plain::{AttentionPlainBf16, AttentionPlainF32, HEAD_MAX, ROWS},
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::{Op, Window},
 };
 
 /// Op::Attention of heads of any multiple of 8 columns over any windows, all of one type.
-pub(in crate::cuda) fn attention(site: &mut Site<'_>) -> Result<Vec<Sound>> {
+pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     let Op::Attention {
         heads,
         kv_heads,
         scale,
         softcap,
         windows,
-    } = &site.steps[0].op
+    } = &cx.steps[0].op
     else {
         panic!("attention is lowered here");
     };
-    let [q, k, v] = [0, 1, 2].map(|i| site.read(i));
-    let y = site.write();
+    let [q, k, v] = [0, 1, 2].map(|i| cx.read(i));
+    let y = cx.write();
     if [q, k, v].iter().any(|view| view.dtype != y.dtype) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[q, k, v, y])?;
+    cx.check_aligned(&[q, k, v, y])?;
     let head = q.cols / heads;
     if !head.is_multiple_of(8) || head > HEAD_MAX {
-        return Err(site.refusal("heads must be a multiple of 8 columns, at most 1024"));
+        return Err(cx.refusal("heads must be a multiple of 8 columns, at most 1024"));
     }
     let (ends, ranges) = tables(windows)?;
-    let (ends, ranges) = (site.table(&ends), site.table(&ranges));
+    let (ends, ranges) = (cx.table(&ends), cx.table(&ranges));
     let grid = [blocks(q.rows.div_ceil(ROWS))?, blocks(*heads)?, 1];
     macro_rules! launch {
         ($entry:ident) => {{
@@ -62,13 +62,13 @@ pub(in crate::cuda) fn attention(site: &mut Site<'_>) -> Result<Vec<Sound>> {
             // SAFETY: q and y have the same rows and `heads * head` columns, k and v the same rows and
             // `kv_heads * head` columns; the tables have an end for each row of q and name rows of k; the grid has a
             // warp for each row of each head.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match y.dtype {
         Bf16 => launch!(AttentionPlainBf16),
         F32 => launch!(AttentionPlainF32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }
 

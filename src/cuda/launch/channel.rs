@@ -10,21 +10,21 @@ use crate::{
             AffineBf16Bf16, AffineBf16F32, AffineF32Bf16, AffineF32F32, SnakeF32, THREADS,
         },
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::Snake in f32.
-pub(in crate::cuda) fn snake(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let [x, alpha, beta] = [0, 1, 2].map(|i| site.read(i));
-    let y = site.write();
+pub(in crate::cuda) fn snake(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let [x, alpha, beta] = [0, 1, 2].map(|i| cx.read(i));
+    let y = cx.write();
     let vectors = [alpha, beta].iter().all(|v| (v.rows, v.dtype) == (1, F32));
     if !vectors || (x.dtype, y.dtype) != (F32, F32) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, alpha, beta, y])?;
+    cx.check_aligned(&[x, alpha, beta, y])?;
     let entry = SnakeF32 {
         y: y.dev_mut(),
         x: x.dev(),
@@ -37,17 +37,17 @@ pub(in crate::cuda) fn snake(site: &Site<'_>) -> Result<Vec<Sound>> {
     };
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
     // SAFETY: x and y have the same rows and columns, alpha and beta an element for each column; the grid covers y.
-    unsafe { site.launch(&entry, grid, 0) }
+    unsafe { cx.launch(&entry, grid, 0) }
 }
 
 /// Op::Affine with f32 vectors.
-pub(in crate::cuda) fn affine(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let [x, a, b] = [0, 1, 2].map(|i| site.read(i));
-    let y = site.write();
+pub(in crate::cuda) fn affine(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let [x, a, b] = [0, 1, 2].map(|i| cx.read(i));
+    let y = cx.write();
     if [a, b].iter().any(|v| (v.rows, v.dtype) != (1, F32)) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, a, b, y])?;
+    cx.check_aligned(&[x, a, b, y])?;
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
     macro_rules! launch {
         ($entry:ident) => {{
@@ -62,7 +62,7 @@ pub(in crate::cuda) fn affine(site: &Site<'_>) -> Result<Vec<Sound>> {
                 y_pitch: int(y.pitch)?,
             };
             // SAFETY: x and y have the same rows and columns, a and b an element for each column; the grid covers y.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match (x.dtype, y.dtype) {
@@ -70,6 +70,6 @@ pub(in crate::cuda) fn affine(site: &Site<'_>) -> Result<Vec<Sound>> {
         (F32, Bf16) => launch!(AffineF32Bf16),
         (Bf16, F32) => launch!(AffineBf16F32),
         (Bf16, Bf16) => launch!(AffineBf16Bf16),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

@@ -11,26 +11,24 @@ use crate::{
             kernels::combine::{AddBf16Bf16, AddF32Bf16, AddF32F32, CombineF32, INPUTS, THREADS},
         },
         lowering::{
-            context::{Site, blocks, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::Combine of up to five f32 inputs.
-pub(in crate::cuda) fn combine(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (c, y) = (site.read(0), site.write());
-    let inputs: Vec<_> = (1..site.steps[0].reads.len())
-        .map(|i| site.read(i))
-        .collect();
+pub(in crate::cuda) fn combine(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (c, y) = (cx.read(0), cx.write());
+    let inputs: Vec<_> = (1..cx.steps[0].reads.len()).map(|i| cx.read(i)).collect();
     let alike = inputs
         .iter()
         .all(|x| (x.rows, x.cols, x.pitch, x.dtype) == (y.rows, y.cols, y.pitch, F32));
     if inputs.len() > INPUTS || !alike || (c.dtype, y.dtype) != (F32, F32) {
-        return Err(site.refusal("it takes at most five f32 inputs of the same shape"));
+        return Err(cx.refusal("it takes at most five f32 inputs of the same shape"));
     }
-    site.check_aligned(&inputs)?;
-    site.check_aligned(&[y])?;
+    cx.check_aligned(&inputs)?;
+    cx.check_aligned(&[y])?;
     let (groups, share) = (c.cols, y.rows / c.cols);
     let input = |i: usize| inputs.get(i).map_or(Dev::new(0), |x| x.dev());
     let entry = CombineF32 {
@@ -48,13 +46,13 @@ pub(in crate::cuda) fn combine(site: &Site<'_>) -> Result<Vec<Sound>> {
     let [x, ..] = chunk_blocks(share, y.cols, THREADS)?;
     // SAFETY: y and the inputs that there are have the same rows, columns and pitch; c has a row for each input, its
     // columns rounded up to 8 apart, and `groups` columns that share the rows evenly; the grid covers each group.
-    unsafe { site.launch(&entry, [x, blocks(groups)?, 1], 0) }
+    unsafe { cx.launch(&entry, [x, blocks(groups)?, 1], 0) }
 }
 
 /// Op::Add.
-pub(in crate::cuda) fn add(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (x, z, y) = (site.read(0), site.read(1), site.write());
-    site.check_aligned(&[x, z, y])?;
+pub(in crate::cuda) fn add(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (x, z, y) = (cx.read(0), cx.read(1), cx.write());
+    cx.check_aligned(&[x, z, y])?;
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
     macro_rules! launch {
         ($entry:ident) => {{
@@ -69,13 +67,13 @@ pub(in crate::cuda) fn add(site: &Site<'_>) -> Result<Vec<Sound>> {
                 y_pitch: int(y.pitch)?,
             };
             // SAFETY: all three have the same rows and columns; the grid covers y.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match (x.dtype, z.dtype, y.dtype) {
         (F32, Bf16, F32) => launch!(AddF32Bf16),
         (F32, F32, F32) => launch!(AddF32F32),
         (Bf16, Bf16, Bf16) => launch!(AddBf16Bf16),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

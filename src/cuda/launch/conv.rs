@@ -11,24 +11,24 @@ use crate::{
             kernels::conv::{Conv1dF32, Conv3dBf16, Conv3dF32, ConvTranspose1dF32, TILE_M, TILE_N},
         },
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::{Conv1d, Conv3d, Edge},
 };
 
 /// Op::Conv3d, all of one type.
-pub(in crate::cuda) fn conv3d(site: &Site<'_>, conv: Conv3d) -> Result<Vec<Sound>> {
-    let [x, w, b] = [0, 1, 2].map(|i| site.read(i));
-    let y = site.write();
+pub(in crate::cuda) fn conv3d(cx: &LowerCx<'_>, conv: Conv3d) -> Result<Vec<BoundLaunch>> {
+    let [x, w, b] = [0, 1, 2].map(|i| cx.read(i));
+    let y = cx.write();
     if [x, w, b].iter().any(|view| view.dtype != y.dtype) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, y])?;
-    let [frames, height, width, inputs] = site.video(site.steps[0].reads[0])?;
-    let [out_frames, out_height, out_width, outputs] = site.video(site.steps[0].writes)?;
-    let [kernel_t, kernel_h, kernel_w] = site.kernel_extents(site.steps[0].reads[1])?;
+    cx.check_aligned(&[x, y])?;
+    let [frames, height, width, inputs] = cx.video(cx.steps[0].reads[0])?;
+    let [out_frames, out_height, out_width, outputs] = cx.video(cx.steps[0].writes)?;
+    let [kernel_t, kernel_h, kernel_w] = cx.kernel_extents(cx.steps[0].reads[1])?;
     let grid = grid(y.rows, outputs, 1)?;
     macro_rules! launch {
         ($entry:ident) => {{
@@ -61,24 +61,24 @@ pub(in crate::cuda) fn conv3d(site: &Site<'_>, conv: Conv3d) -> Result<Vec<Sound
             };
             // SAFETY: x and y have the extents given, w an element for each output, input and tap, and b one for each
             // output; the grid has a block for each tile of y, and the kernel reads x only inside its extents.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match y.dtype {
         Bf16 => launch!(Conv3dBf16),
         F32 => launch!(Conv3dF32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }
 
 /// Op::Conv1d in f32.
-pub(in crate::cuda) fn conv1d(site: &Site<'_>, conv: Conv1d) -> Result<Vec<Sound>> {
-    let (x, w, y) = (site.read(0), site.read(1), site.write());
-    let bias = site.steps[0].reads.get(2).map(|&buf| site.view(buf));
+pub(in crate::cuda) fn conv1d(cx: &LowerCx<'_>, conv: Conv1d) -> Result<Vec<BoundLaunch>> {
+    let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
+    let bias = cx.steps[0].reads.get(2).map(|&buf| cx.view(buf));
     if [x, w, y].iter().chain(&bias).any(|view| view.dtype != F32) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, y])?;
+    cx.check_aligned(&[x, y])?;
     let taps = w.cols;
     // The largest index of x that any thread computes.
     int((y.rows + TILE_M) * conv.stride + taps * conv.dilation)?;
@@ -102,17 +102,20 @@ pub(in crate::cuda) fn conv1d(site: &Site<'_>, conv: Conv1d) -> Result<Vec<Sound
     let grid = grid(y.rows, y.cols, 1)?;
     // SAFETY: w has an element for each output, input and tap, and b one for each output; the grid has a block for each
     // tile of y, and the kernel reads x only inside its samples.
-    unsafe { site.launch(&entry, grid, 0) }
+    unsafe { cx.launch(&entry, grid, 0) }
 }
 
 /// Op::ConvTranspose1d in f32.
-pub(in crate::cuda) fn conv_transpose1d(site: &Site<'_>, stride: usize) -> Result<Vec<Sound>> {
-    let (x, w, y) = (site.read(0), site.read(1), site.write());
-    let bias = site.steps[0].reads.get(2).map(|&buf| site.view(buf));
+pub(in crate::cuda) fn conv_transpose1d(
+    cx: &LowerCx<'_>,
+    stride: usize,
+) -> Result<Vec<BoundLaunch>> {
+    let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
+    let bias = cx.steps[0].reads.get(2).map(|&buf| cx.view(buf));
     if [x, w, y].iter().chain(&bias).any(|view| view.dtype != F32) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, y])?;
+    cx.check_aligned(&[x, y])?;
     let entry = ConvTranspose1dF32 {
         y: y.dev_mut(),
         x: x.dev(),
@@ -129,7 +132,7 @@ pub(in crate::cuda) fn conv_transpose1d(site: &Site<'_>, stride: usize) -> Resul
     let grid = grid(x.rows + 1, y.cols, stride)?;
     // SAFETY: w has an element for each input, output and of 2 * stride taps, and b one for each output; y has `stride`
     // rows for each of x, and the kernel writes no others; the grid has a block for each tile of each remainder.
-    unsafe { site.launch(&entry, grid, 0) }
+    unsafe { cx.launch(&entry, grid, 0) }
 }
 
 /// A block for each tile; positions of the last one are counted beyond their end.

@@ -17,9 +17,9 @@ use crate::{
             tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
         },
         lowering::{
-            arena::View,
-            context::{Site, blocks, int},
-            work::Sound,
+            arena::DeviceView,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::{Conv3d, Edge, Op},
@@ -28,44 +28,44 @@ use crate::{
 const BYTES: u64 = 2; // of an element
 
 /// Op::Conv3d: as products where the kernel can, else one tap after the other.
-pub(in crate::cuda) fn conv3d(site: &mut Site<'_>, geometry: Conv3d) -> Result<Vec<Sound>> {
-    match Tiled::new(site, 0, geometry)? {
-        Some(tiled) => tiled.launch(site, After::Nothing),
-        None => conv::conv3d(site, geometry),
+pub(in crate::cuda) fn conv3d(cx: &mut LowerCx<'_>, geometry: Conv3d) -> Result<Vec<BoundLaunch>> {
+    match Tiled::new(cx, 0, geometry)? {
+        Some(tiled) => tiled.launch(cx, ConvEpilogue::Nothing),
+        None => conv::conv3d(cx, geometry),
     }
 }
 
 /// [Op::Conv3d, Op::Add].
-pub(in crate::cuda) fn added(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let residual = site.summand();
+pub(in crate::cuda) fn added(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let residual = cx.summand();
     let fits = residual.dtype == Bf16 && residual.is_aligned();
-    match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
-        Some(tiled) if fits => tiled.launch(site, After::Add(residual)).map(Some),
+    match Tiled::new(cx, 0, geometry(&cx.steps[0].op))? {
+        Some(tiled) if fits => tiled.launch(cx, ConvEpilogue::Add(residual)).map(Some),
         _ => Ok(None),
     }
 }
 
 /// [Op::Conv3d, Op::RmsNorm, Op::Silu] where a tile has all channels of a position.
-pub(in crate::cuda) fn normed(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let norm = &site.steps[1];
+pub(in crate::cuda) fn normed(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let norm = &cx.steps[1];
     let Op::RmsNorm { eps, width, .. } = norm.op else {
         panic!("a norm is the second step here");
     };
     let fits = norm.reads.len() == 1 && width <= MOST_N && width.is_multiple_of(8);
-    match Tiled::new(site, 0, geometry(&site.steps[0].op))? {
+    match Tiled::new(cx, 0, geometry(&cx.steps[0].op))? {
         Some(tiled) if fits && width == tiled.to[3] => {
-            tiled.launch(site, After::NormSilu(eps)).map(Some)
+            tiled.launch(cx, ConvEpilogue::NormSilu(eps)).map(Some)
         }
         _ => Ok(None),
     }
 }
 
 /// [Op::UpsampleNearest, Op::Conv3d] of every frame alone by 3x3 taps.
-pub(in crate::cuda) fn doubled(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let conv = geometry(&site.steps[1].op);
+pub(in crate::cuda) fn doubled(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let conv = geometry(&cx.steps[1].op);
     let plain = Conv3d::same([1, 3, 3], 0, 0, conv.time_edge);
-    match Tiled::new(site, 1, conv)? {
-        Some(tiled) if tiled.kernel == [1, 3, 3] && conv == plain => tiled.launch_doubled(site),
+    match Tiled::new(cx, 1, conv)? {
+        Some(tiled) if tiled.kernel == [1, 3, 3] && conv == plain => tiled.launch_doubled(cx),
         _ => Ok(None),
     }
 }
@@ -79,22 +79,22 @@ fn geometry(op: &Op) -> Conv3d {
 
 /// What is done where the result is stored.
 #[derive(Clone, Copy)]
-enum After {
+enum ConvEpilogue {
     Nothing,
     /// A residual of y's shape.
-    Add(View),
+    Add(DeviceView),
     /// With this added to the mean square.
     NormSilu(f32),
 }
 
 /// A convolution that the kernel does.
 struct Tiled {
-    x: View,
+    x: DeviceView,
     /// Of x: frames, height, width, inputs.
     from: [usize; 4],
-    w: View,
-    b: View,
-    y: View,
+    w: DeviceView,
+    b: DeviceView,
+    y: DeviceView,
     /// Of y: frames, height, width, outputs.
     to: [usize; 4],
     kernel: [usize; 3],
@@ -105,18 +105,15 @@ struct Tiled {
 impl Tiled {
     /// That of step `index`, the first of whose steps reads x and the last of whose writes y; none if the kernel
     /// does not do it.
-    fn new(site: &Site<'_>, index: usize, conv: Conv3d) -> Result<Option<Self>> {
-        let [w, b] = [1, 2].map(|i| site.view(site.steps[index].reads[i]));
-        let (x, y) = (site.read(0), site.write());
+    fn new(cx: &LowerCx<'_>, index: usize, conv: Conv3d) -> Result<Option<Self>> {
+        let [w, b] = [1, 2].map(|i| cx.view(cx.steps[index].reads[i]));
+        let (x, y) = (cx.read(0), cx.write());
         let kernel @ [kernel_t, kernel_h, kernel_w] =
-            site.kernel_extents(site.steps[index].reads[1])?;
+            cx.kernel_extents(cx.steps[index].reads[1])?;
         // Otherwise some frames of y see none of x.
         let sees = conv.time_edge == Edge::Replicate
             || (conv.before[0] < kernel_t && conv.after[0] < kernel_t);
-        let rounds = site
-            .steps
-            .iter()
-            .all(|step| site.dtype(step.writes) == Bf16);
+        let rounds = cx.steps.iter().all(|step| cx.dtype(step.writes) == Bf16);
         let fits = [x, w, b].iter().all(|view| view.dtype == Bf16)
             && rounds
             && [x, b, y].iter().all(|view| view.is_aligned())
@@ -129,21 +126,21 @@ impl Tiled {
         }
         Ok(Some(Self {
             x,
-            from: site.video(site.steps[0].reads[0])?,
+            from: cx.video(cx.steps[0].reads[0])?,
             w,
             b,
             y,
-            to: site.video(site.steps[site.steps.len() - 1].writes)?,
+            to: cx.video(cx.steps[cx.steps.len() - 1].writes)?,
             kernel,
             before: conv.before,
             replicate: conv.time_edge == Edge::Replicate,
         }))
     }
 
-    fn launch(&self, site: &mut Site<'_>, after: After) -> Result<Vec<Sound>> {
+    fn launch(&self, cx: &mut LowerCx<'_>, after: ConvEpilogue) -> Result<Vec<BoundLaunch>> {
         let [kernel_t, kernel_h, kernel_w] = self.kernel;
         let (outputs, inputs, runs) = (self.to[3], self.from[3], kernel_t * kernel_h);
-        let packed = site.workspace(self.packed_bytes(runs * kernel_w)?);
+        let packed = cx.workspace(self.packed_bytes(runs * kernel_w)?);
         let pack = Conv3dPackBf16 {
             packed: DevMut::new(packed),
             w: self.w.dev(),
@@ -156,17 +153,17 @@ impl Tiled {
         let pieces = outputs * runs * inputs.div_ceil(8);
         // SAFETY: w has a run of taps for each output, input and row of the kernel, `WEIGHT_PITCH` apart; the workspace
         // has `pitch` elements for each tap and output; the grid has a thread for each eight inputs of a run.
-        let mut launches = unsafe { site.launch(&pack, pack_grid(pieces)?, 0) }?;
-        launches.extend(self.multiply(site, packed, self.y_map(site, self.y, 1)?, after)?);
+        let mut launches = unsafe { cx.launch(&pack, pack_grid(pieces)?, 0) }?;
+        launches.extend(self.multiply(cx, packed, self.y_map(cx, self.y, 1)?, after)?);
         Ok(launches)
     }
 
     /// What had its height and width doubled is not read but what had not: in four parts, by row and by column of
     /// pixels that came from the same one.
-    fn launch_doubled(self, site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+    fn launch_doubled(self, cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
         let [frames, height, width, inputs] = self.from;
         let outputs = self.to[3];
-        let packed = site.workspace(self.packed_bytes(16)?);
+        let packed = cx.workspace(self.packed_bytes(16)?);
         let pack = Conv3dDoubledBf16 {
             packed: DevMut::new(packed),
             w: self.w.dev(),
@@ -177,10 +174,10 @@ impl Tiled {
         let pieces = outputs * inputs.div_ceil(8);
         // SAFETY: w has three runs of three taps for each output and input, `WEIGHT_PITCH` apart; the workspace has `pitch`
         // elements for each output and four times four taps; the grid has a thread for each eight inputs.
-        let mut launches = unsafe { site.launch(&pack, pack_grid(pieces)?, 0) }?;
+        let mut launches = unsafe { cx.launch(&pack, pack_grid(pieces)?, 0) }?;
         for (parity, (p, q)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
             let offset = (p * 2 * width + q) * self.y.pitch;
-            let part = View {
+            let part = DeviceView {
                 address: self.y.address + offset as u64 * BYTES,
                 ..self.y
             };
@@ -191,8 +188,8 @@ impl Tiled {
                 ..self
             };
             let taps = packed + (parity * 4 * outputs * self.pitch()) as u64 * BYTES;
-            let y_map = tiled.y_map(site, part, 2)?;
-            launches.extend(tiled.multiply(site, taps, y_map, After::Nothing)?);
+            let y_map = tiled.y_map(cx, part, 2)?;
+            launches.extend(tiled.multiply(cx, taps, y_map, ConvEpilogue::Nothing)?);
         }
         Ok(Some(launches))
     }
@@ -200,11 +197,11 @@ impl Tiled {
     /// The products, with weights as packed.
     fn multiply(
         &self,
-        site: &Site<'_>,
+        cx: &LowerCx<'_>,
         packed: u64,
         y_map: TensorMap,
-        after: After,
-    ) -> Result<Vec<Sound>> {
+        after: ConvEpilogue,
+    ) -> Result<Vec<BoundLaunch>> {
         let [out_frames, out_height, out_width, outputs] = self.to;
         let tile_n = if outputs <= MOST_N / 2 {
             MOST_N / 2
@@ -215,13 +212,13 @@ impl Tiled {
             * out_height.div_ceil(TILE_H)
             * out_width.div_ceil(TILE_W)
             * outputs.div_ceil(tile_n);
-        let grid = [blocks(tiles)?.min(site.device().multiprocessors()), 1, 1];
-        let x_map = self.x_map(site)?;
-        let w_map = self.w_map(site, packed, tile_n)?;
+        let grid = [blocks(tiles)?.min(cx.device().num_sms()), 1, 1];
+        let x_map = self.x_map(cx)?;
+        let w_map = self.w_map(cx, packed, tile_n)?;
         let (residual, residual_pitch, eps) = match after {
-            After::Nothing => (Dev::new(0), 0, -1.0),
-            After::Add(view) => (view.dev::<bf16>(), int(view.pitch)?, -1.0),
-            After::NormSilu(eps) => (Dev::new(0), 0, eps),
+            ConvEpilogue::Nothing => (Dev::new(0), 0, -1.0),
+            ConvEpilogue::Add(view) => (view.dev::<bf16>(), int(view.pitch)?, -1.0),
+            ConvEpilogue::NormSilu(eps) => (Dev::new(0), 0, eps),
         };
         macro_rules! launch {
             ($entry:ident) => {{
@@ -250,7 +247,7 @@ impl Tiled {
                 // SAFETY: the maps are of x, of the packed weights and of y with the kernel's boxes, and neither read
                 // nor write beyond them; b has an element for each output and rows are padded to 8; a residual has
                 // the positions and columns of y, and with a norm one tile has all outputs.
-                unsafe { site.launch(&entry, grid, blocks(SMEM_BYTES)?) }
+                unsafe { cx.launch(&entry, grid, blocks(SMEM_BYTES)?) }
             }};
         }
         if tile_n == MOST_N {
@@ -260,11 +257,11 @@ impl Tiled {
         }
     }
 
-    fn x_map(&self, site: &Site<'_>) -> Result<TensorMap> {
+    fn x_map(&self, cx: &LowerCx<'_>) -> Result<TensorMap> {
         let lines = TILE_H + self.kernel[1] - 1;
         let strides = strides(self.from, self.x.pitch, 1);
         video_map(
-            site,
+            cx,
             self.x.address,
             self.from,
             strides,
@@ -273,10 +270,10 @@ impl Tiled {
     }
 
     /// Every `step`th line and column of `y`.
-    fn y_map(&self, site: &Site<'_>, y: View, step: usize) -> Result<TensorMap> {
+    fn y_map(&self, cx: &LowerCx<'_>, y: DeviceView, step: usize) -> Result<TensorMap> {
         let strides = strides(self.to, y.pitch, step);
         video_map(
-            site,
+            cx,
             y.address,
             self.to,
             strides,
@@ -284,11 +281,11 @@ impl Tiled {
         )
     }
 
-    fn w_map(&self, site: &Site<'_>, packed: u64, tile_n: usize) -> Result<TensorMap> {
+    fn w_map(&self, cx: &LowerCx<'_>, packed: u64, tile_n: usize) -> Result<TensorMap> {
         let (outputs, inputs) = (self.to[3] as u64, self.from[3] as u64);
         let taps: usize = self.kernel.iter().product();
         let row_bytes = self.pitch() as u64 * BYTES;
-        site.map(&TensorMapSpec {
+        cx.map(&TensorMapSpec {
             address: packed,
             element: Element::Bf16,
             sizes: vec![taps as u64, outputs, inputs],
@@ -319,13 +316,13 @@ fn strides([_, height, width, _]: [usize; 4], pitch: usize, step: usize) -> Vec<
 }
 
 fn video_map(
-    site: &Site<'_>,
+    cx: &LowerCx<'_>,
     address: u64,
     sizes: [usize; 4],
     strides_bytes: Vec<u64>,
     [lines, positions, channels]: [usize; 3],
 ) -> Result<TensorMap> {
-    site.map(&TensorMapSpec {
+    cx.map(&TensorMapSpec {
         address,
         element: Element::Bf16,
         sizes: sizes.map(|size| size as u64).into(),

@@ -8,18 +8,18 @@ use crate::{
     cuda::{
         gpu::kernels::copy::{CopyBf16Bf16, CopyBf16F32, CopyF32Bf16, CopyF32F32, THREADS},
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::Copy.
-pub(in crate::cuda) fn copy(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (x, y) = (site.read(0), site.write());
-    site.check_aligned(&[x, y])?;
+pub(in crate::cuda) fn copy(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (x, y) = (cx.read(0), cx.write());
+    cx.check_aligned(&[x, y])?;
     if (x.rows, x.cols) != (y.rows, y.cols) {
-        return Err(site.refusal("rows and columns must be the same"));
+        return Err(cx.refusal("rows and columns must be the same"));
     }
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
     macro_rules! launch {
@@ -33,7 +33,7 @@ pub(in crate::cuda) fn copy(site: &Site<'_>) -> Result<Vec<Sound>> {
                 y_pitch: int(y.pitch)?,
             };
             // SAFETY: x and y have the same rows and columns; the grid covers y.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match (x.dtype, y.dtype) {
@@ -41,6 +41,6 @@ pub(in crate::cuda) fn copy(site: &Site<'_>) -> Result<Vec<Sound>> {
         (F32, Bf16) => launch!(CopyF32Bf16),
         (Bf16, F32) => launch!(CopyBf16F32),
         (Bf16, Bf16) => launch!(CopyBf16Bf16),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

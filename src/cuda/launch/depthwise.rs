@@ -8,24 +8,24 @@ use crate::{
     cuda::{
         gpu::kernels::depthwise::{DepthwiseBf16, DepthwiseF32, THREADS},
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::{Conv3d, Edge},
 };
 
 /// Op::Conv3d of each channel alone, all of one type.
-pub(in crate::cuda) fn depthwise(site: &Site<'_>, conv: Conv3d) -> Result<Vec<Sound>> {
-    let [x, v, b] = [0, 1, 2].map(|i| site.read(i));
-    let y = site.write();
+pub(in crate::cuda) fn depthwise(cx: &LowerCx<'_>, conv: Conv3d) -> Result<Vec<BoundLaunch>> {
+    let [x, v, b] = [0, 1, 2].map(|i| cx.read(i));
+    let y = cx.write();
     if [x, v, b].iter().any(|view| view.dtype != y.dtype) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, b, y])?;
-    let [frames, height, width, channels] = site.video(site.steps[0].reads[0])?;
-    let [out_frames, out_height, out_width, _] = site.video(site.steps[0].writes)?;
-    let [kernel_t, kernel_h, kernel_w] = site.kernel_extents(site.steps[0].reads[1])?;
+    cx.check_aligned(&[x, b, y])?;
+    let [frames, height, width, channels] = cx.video(cx.steps[0].reads[0])?;
+    let [out_frames, out_height, out_width, _] = cx.video(cx.steps[0].writes)?;
+    let [kernel_t, kernel_h, kernel_w] = cx.kernel_extents(cx.steps[0].reads[1])?;
     let grid = chunk_blocks(y.rows, channels, THREADS)?;
     macro_rules! launch {
         ($entry:ident) => {{
@@ -57,12 +57,12 @@ pub(in crate::cuda) fn depthwise(site: &Site<'_>, conv: Conv3d) -> Result<Vec<So
             };
             // SAFETY: x and y have the extents given, v an element for each channel and tap, and b one for each
             // channel; the grid covers y, and the kernel reads x only inside its extents.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match y.dtype {
         Bf16 => launch!(DepthwiseBf16),
         F32 => launch!(DepthwiseF32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

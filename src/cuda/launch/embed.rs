@@ -8,18 +8,18 @@ use crate::{
     cuda::{
         gpu::kernels::embed::{EmbedBf16, EmbedF32, THREADS},
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::Embed; the ids are the text's, which the tokenizer keeps inside the table.
-pub(in crate::cuda) fn embed(site: &Site<'_>, scale: f32) -> Result<Vec<Sound>> {
-    let (ids, w, y) = (site.read(0), site.read(1), site.write());
-    site.check_aligned(&[w, y])?;
+pub(in crate::cuda) fn embed(cx: &LowerCx<'_>, scale: f32) -> Result<Vec<BoundLaunch>> {
+    let (ids, w, y) = (cx.read(0), cx.read(1), cx.write());
+    cx.check_aligned(&[w, y])?;
     if (ids.dtype, w.dtype) != (I32, Bf16) || ids.rows != 1 {
-        return Err(site.types());
+        return Err(cx.types());
     }
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
     macro_rules! launch {
@@ -36,12 +36,12 @@ pub(in crate::cuda) fn embed(site: &Site<'_>, scale: f32) -> Result<Vec<Sound>> 
             };
             // SAFETY: there are as many ids, in one row, as y has rows, and w has the columns of y; the program's caller
             // gives ids of the table, as the CPU asks too; the grid covers y.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match y.dtype {
         Bf16 => launch!(EmbedBf16),
         F32 => launch!(EmbedF32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

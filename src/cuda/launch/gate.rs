@@ -8,23 +8,23 @@ use crate::{
     cuda::{
         gpu::kernels::gate::{SigmoidGateBf16, THREADS},
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::SigmoidGate.
-pub(in crate::cuda) fn sigmoid_gate(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (x, gate, y) = (site.read(0), site.read(1), site.write());
+pub(in crate::cuda) fn sigmoid_gate(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (x, gate, y) = (cx.read(0), cx.read(1), cx.write());
     let head = x.cols / gate.cols;
     if !head.is_multiple_of(8) {
-        return Err(site.refusal("a head must be a multiple of 8 columns"));
+        return Err(cx.refusal("a head must be a multiple of 8 columns"));
     }
     if [x, gate, y].iter().any(|view| view.dtype != Bf16) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, y])?;
+    cx.check_aligned(&[x, y])?;
     let entry = SigmoidGateBf16 {
         y: y.dev_mut(),
         x: x.dev(),
@@ -38,5 +38,5 @@ pub(in crate::cuda) fn sigmoid_gate(site: &Site<'_>) -> Result<Vec<Sound>> {
     };
     let grid = chunk_blocks(x.rows, x.cols, THREADS)?;
     // SAFETY: x and y have the same rows and columns, `gate` as many rows and a column for each head; the grid covers x.
-    unsafe { site.launch(&entry, grid, 0) }
+    unsafe { cx.launch(&entry, grid, 0) }
 }

@@ -14,9 +14,9 @@ use crate::{
             tensor_map::{Element, TensorMap, TensorMapSpec},
         },
         lowering::{
-            arena::View,
-            context::{Site, blocks, int},
-            work::Sound,
+            arena::DeviceView,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::{Op, Scaling},
@@ -27,7 +27,7 @@ const BAND: usize = 8;
 
 /// What becomes of a product before it is stored.
 #[derive(Clone, Copy)]
-pub(in crate::cuda) enum Then {
+pub(in crate::cuda) enum Epilogue {
     /// Nothing.
     Store,
     /// Its activation; for 8 bits that times the factor.
@@ -35,14 +35,14 @@ pub(in crate::cuda) enum Then {
     /// Likewise.
     Gelu7(Option<f32>),
     /// It is added to this.
-    Add(View),
+    Add(DeviceView),
 }
 
 /// The arguments of a product that do not depend on the type of its operands.
-pub(in crate::cuda) struct Product {
+pub(in crate::cuda) struct GemmArguments {
     pub(in crate::cuda) x_map: TensorMap,
     pub(in crate::cuda) w_map: TensorMap,
-    pub(in crate::cuda) y: View,
+    pub(in crate::cuda) y: DeviceView,
     pub(in crate::cuda) tiles: Dev<GemmTile>,
     pub(in crate::cuda) num_tiles: i32,
     pub(in crate::cuda) m: i32,
@@ -52,29 +52,29 @@ pub(in crate::cuda) struct Product {
     pub(in crate::cuda) grid: [u32; 3],
 }
 
-impl Product {
+impl GemmArguments {
     /// Of x [m, k] and w [groups * n, k], the first two arguments of the first step.
     ///
     /// # Errors
     /// A refusal of parts of buffers that bulk copies cannot read.
     pub(in crate::cuda) fn new(
-        site: &mut Site<'_>,
+        cx: &mut LowerCx<'_>,
         ends: &[usize],
         element: Element,
     ) -> Result<Self> {
-        let (x, w, y) = (site.read(0), site.read(1), site.write());
-        site.check_aligned(&[x, w, y])?;
+        let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
+        cx.check_aligned(&[x, w, y])?;
         let n = w.rows / ends.len();
         let tiles = tiles(ends, n)?;
         let cluster = blocks(CLUSTER)?;
-        let room = site.device().multiprocessors() / cluster;
+        let room = cx.device().num_sms() / cluster;
         let clusters = blocks(tiles.len())?.min(room).max(1);
         Ok(Self {
-            x_map: map(site, x, element, TILE_M)?,
-            w_map: map(site, w, element, SHARE_N)?,
+            x_map: map(cx, x, element, TILE_M)?,
+            w_map: map(cx, w, element, SHARE_N)?,
             y,
             num_tiles: int(tiles.len())?,
-            tiles: site.table(&tiles),
+            tiles: cx.table(&tiles),
             m: int(x.rows)?,
             n: int(n)?,
             k: int(x.cols)?,
@@ -84,15 +84,15 @@ impl Product {
     }
 
     /// How the kernel stores y, 64 rows at a time.
-    pub(in crate::cuda) fn y_map(&self, site: &Site<'_>, element: Element) -> Result<TensorMap> {
-        map(site, self.y, element, 64)
+    pub(in crate::cuda) fn y_map(&self, cx: &LowerCx<'_>, element: Element) -> Result<TensorMap> {
+        map(cx, self.y, element, 64)
     }
 }
 
 /// A map of `view` by boxes as wide as the swizzle.
-fn map(site: &Site<'_>, view: View, element: Element, box_rows: usize) -> Result<TensorMap> {
+fn map(cx: &LowerCx<'_>, view: DeviceView, element: Element, box_rows: usize) -> Result<TensorMap> {
     let box_cols = SPAN as u64 / element.bytes();
-    site.map(&TensorMapSpec::matrix(
+    cx.map(&TensorMapSpec::matrix(
         view.address,
         element,
         [view.rows as u64, view.cols as u64],
@@ -103,38 +103,36 @@ fn map(site: &Site<'_>, view: View, element: Element, box_rows: usize) -> Result
 
 /// [Op::Linear, Op::SwiGlu7 or Op::Gelu7], the same with Op::Quantize behind, and [Op::Linear, Op::Add]: products whose
 /// bf16 is not stored. `None` for a bias, and for other types than those of the transformer's layers.
-pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let Op::Linear { ends, scaling } = &site.steps[0].op else {
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let Op::Linear { ends, scaling } = &cx.steps[0].op else {
         panic!("a product is the first step here");
     };
-    let hidden = &site.steps[..site.steps.len() - 1];
-    let in_bf16 = hidden.iter().all(|step| site.dtype(step.writes) == Bf16);
-    let rest: Vec<&Op> = site.steps[1..].iter().map(|step| &step.op).collect();
-    let then = match rest[..] {
-        [Op::SwiGlu7] => Then::SwiGlu7(None),
-        [Op::Gelu7] => Then::Gelu7(None),
-        [Op::SwiGlu7, &Op::Quantize { factor }] => Then::SwiGlu7(factor),
-        [Op::Gelu7, &Op::Quantize { factor }] => Then::Gelu7(factor),
-        [Op::Add] => Then::Add(site.summand()),
+    let hidden = &cx.steps[..cx.steps.len() - 1];
+    let in_bf16 = hidden.iter().all(|step| cx.dtype(step.writes) == Bf16);
+    let rest: Vec<&Op> = cx.steps[1..].iter().map(|step| &step.op).collect();
+    let epilogue = match rest[..] {
+        [Op::SwiGlu7] => Epilogue::SwiGlu7(None),
+        [Op::Gelu7] => Epilogue::Gelu7(None),
+        [Op::SwiGlu7, &Op::Quantize { factor }] => Epilogue::SwiGlu7(factor),
+        [Op::Gelu7, &Op::Quantize { factor }] => Epilogue::Gelu7(factor),
+        [Op::Add] => Epilogue::Add(cx.summand()),
         _ => panic!("no kernel makes this of a product"),
     };
-    let y = site.write();
-    let fits = match then {
-        Then::Add(z) => z.dtype == F32 && y.dtype == F32 && z.is_aligned(),
-        Then::SwiGlu7(None) | Then::Gelu7(None) => y.dtype == Bf16,
-        Then::SwiGlu7(Some(_)) | Then::Gelu7(Some(_)) => *scaling != Scaling::None,
-        Then::Store => true,
+    let y = cx.write();
+    let fits = match epilogue {
+        Epilogue::Add(z) => z.dtype == F32 && y.dtype == F32 && z.is_aligned(),
+        Epilogue::SwiGlu7(None) | Epilogue::Gelu7(None) => y.dtype == Bf16,
+        Epilogue::SwiGlu7(Some(_)) | Epilogue::Gelu7(Some(_)) => *scaling != Scaling::None,
+        Epilogue::Store => true,
     };
-    let is_aligned = [site.read(0), site.read(1), y]
-        .iter()
-        .all(|v| v.is_aligned());
+    let is_aligned = [cx.read(0), cx.read(1), y].iter().all(|v| v.is_aligned());
     if !in_bf16 || !fits || !is_aligned {
         return Ok(None);
     }
     match scaling {
-        Scaling::None if gemm_bf16::takes(site) => gemm_bf16::launch(site, ends, then).map(Some),
-        Scaling::Rows | Scaling::Fixed(_) if gemm_fp8::takes(site) => {
-            gemm_fp8::launch(site, (ends, *scaling), then).map(Some)
+        Scaling::None if gemm_bf16::takes(cx) => gemm_bf16::launch(cx, ends, epilogue).map(Some),
+        Scaling::Rows | Scaling::Fixed(_) if gemm_fp8::takes(cx) => {
+            gemm_fp8::launch(cx, (ends, *scaling), epilogue).map(Some)
         }
         _ => Ok(None),
     }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::gemm::{Product, Then};
+use super::gemm::{Epilogue, GemmArguments};
 use crate::{
     DType::{self, Bf16, E4m3, F32},
     Result,
@@ -19,8 +19,8 @@ use crate::{
             tensor_map::Element,
         },
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Scaling,
@@ -28,38 +28,38 @@ use crate::{
 
 /// Op::Linear of E4m3 by E4m3.
 pub(in crate::cuda) fn linear(
-    site: &mut Site<'_>,
+    cx: &mut LowerCx<'_>,
     ends: &[usize],
     scaling: Scaling,
-) -> Result<Vec<Sound>> {
-    if !takes(site) {
-        return Err(site.types());
+) -> Result<Vec<BoundLaunch>> {
+    if !takes(cx) {
+        return Err(cx.types());
     }
-    launch(site, (ends, scaling), Then::Store)
+    launch(cx, (ends, scaling), Epilogue::Store)
 }
 
 /// Whether the first step is a product of E4m3 by E4m3 with scales in f32, those of the weight's rows in one row.
-pub(in crate::cuda) fn takes(site: &Site<'_>) -> bool {
-    let reads = &site.steps[0].reads;
-    let types: Vec<DType> = reads.iter().map(|&buf| site.dtype(buf)).collect();
+pub(in crate::cuda) fn takes(cx: &LowerCx<'_>) -> bool {
+    let reads = &cx.steps[0].reads;
+    let types: Vec<DType> = reads.iter().map(|&buf| cx.dtype(buf)).collect();
     matches!(types[..], [E4m3, E4m3, F32] | [E4m3, E4m3, F32, F32])
-        && site.read(reads.len() - 1).rows == 1
+        && cx.read(reads.len() - 1).rows == 1
 }
 
 /// The product, and what becomes of it.
 pub(in crate::cuda) fn launch(
-    site: &mut Site<'_>,
+    cx: &mut LowerCx<'_>,
     (ends, scaling): (&[usize], Scaling),
-    then: Then,
-) -> Result<Vec<Sound>> {
-    let product = Product::new(site, ends, Element::Byte)?;
+    epilogue: Epilogue,
+) -> Result<Vec<BoundLaunch>> {
+    let product = GemmArguments::new(cx, ends, Element::Byte)?;
     let (s, s_step, scale, ws) = match scaling {
         Scaling::Rows => {
-            let s = site.read(2);
-            (s.dev(), int(site.step_of(s)?)?, 1.0, site.read(3))
+            let s = cx.read(2);
+            (s.dev(), int(cx.step_of(s)?)?, 1.0, cx.read(3))
         }
-        Scaling::Fixed(factor) => (Dev::new(0), 0, 1.0 / factor, site.read(2)),
-        Scaling::None => return Err(site.types()),
+        Scaling::Fixed(factor) => (Dev::new(0), 0, 1.0 / factor, cx.read(2)),
+        Scaling::None => return Err(cx.types()),
     };
     macro_rules! launch {
         ($entry:ident $(, $name:ident: $value:expr)*) => {{
@@ -82,27 +82,27 @@ pub(in crate::cuda) fn launch(
             // beyond them; the tiles cover y, each inside one group, whose weight rows it names; s has an entry for each
             // row of x and ws for each row of w; what is stored from registers lies inside the tile's group and the
             // columns of y, and z has the shape of y.
-            unsafe { site.launch(&entry, product.grid, blocks(SMEM_BYTES)?) }
+            unsafe { cx.launch(&entry, product.grid, blocks(SMEM_BYTES)?) }
         }};
     }
     macro_rules! launch_boxes {
         ($entry:ident, $element:ident $(, $name:ident: $value:expr)*) => {
             launch!(
                 $entry,
-                y_map: product.y_map(site, Element::$element)?,
+                y_map: product.y_map(cx, Element::$element)?,
                 m: product.m
                 $(, $name: $value)*
             )
         };
     }
-    match (then, product.y.dtype) {
-        (Then::Store, Bf16) => launch_boxes!(GemmFp8, Bf16),
-        (Then::Store, F32) => launch!(GemmFp8F32),
-        (Then::SwiGlu7(None), Bf16) => launch_boxes!(GemmFp8Swiglu7, Bf16),
-        (Then::Gelu7(None), Bf16) => launch_boxes!(GemmFp8Gelu7, Bf16),
-        (Then::SwiGlu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Swiglu7E4m3, Byte, f: f),
-        (Then::Gelu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Gelu7E4m3, Byte, f: f),
-        (Then::Add(z), F32) => launch!(GemmFp8Add, z: z.dev(), z_pitch: int(z.pitch)?),
-        _ => Err(site.types()),
+    match (epilogue, product.y.dtype) {
+        (Epilogue::Store, Bf16) => launch_boxes!(GemmFp8, Bf16),
+        (Epilogue::Store, F32) => launch!(GemmFp8F32),
+        (Epilogue::SwiGlu7(None), Bf16) => launch_boxes!(GemmFp8Swiglu7, Bf16),
+        (Epilogue::Gelu7(None), Bf16) => launch_boxes!(GemmFp8Gelu7, Bf16),
+        (Epilogue::SwiGlu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Swiglu7E4m3, Byte, f: f),
+        (Epilogue::Gelu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Gelu7E4m3, Byte, f: f),
+        (Epilogue::Add(z), F32) => launch!(GemmFp8Add, z: z.dev(), z_pitch: int(z.pitch)?),
+        _ => Err(cx.types()),
     }
 }

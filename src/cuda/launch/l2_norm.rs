@@ -8,20 +8,20 @@ use crate::{
     cuda::{
         gpu::kernels::l2_norm::{L2NormBf16, L2NormF32, ROWS},
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::L2Norm, all of one type.
-pub(in crate::cuda) fn l2_norm(site: &Site<'_>, eps: f32) -> Result<Vec<Sound>> {
-    let (x, w, y) = (site.read(0), site.read(1), site.write());
+pub(in crate::cuda) fn l2_norm(cx: &LowerCx<'_>, eps: f32) -> Result<Vec<BoundLaunch>> {
+    let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
     if (x.dtype, w.dtype) != (y.dtype, y.dtype) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&[x, y])?;
-    let w_step = site.step_of(w)?;
+    cx.check_aligned(&[x, y])?;
+    let w_step = cx.step_of(w)?;
     let grid = [blocks(y.rows.div_ceil(ROWS))?, 1, 1];
     macro_rules! launch {
         ($entry:ident) => {{
@@ -38,12 +38,12 @@ pub(in crate::cuda) fn l2_norm(site: &Site<'_>, eps: f32) -> Result<Vec<Sound>> 
             };
             // SAFETY: x and y have the same rows and columns, and w an element for each column, `w_step` apart; the
             // grid has a warp for each row.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match y.dtype {
         Bf16 => launch!(L2NormBf16),
         F32 => launch!(L2NormF32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

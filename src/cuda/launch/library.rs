@@ -5,41 +5,42 @@ use crate::{
     cuda::{
         gpu::{
             arguments::Dev,
-            cublaslt::{Factors, Gemm, Operands, Output},
+            cublaslt::{GemmDesc, OperandType, Operands, OutputType},
         },
-        lowering::{arena::View, context::Site},
+        lowering::{arena::DeviceView, context::LowerCx},
     },
     plan::{Op, Scaling},
 };
 
 /// Op::Linear without bias, of bf16 by bf16 or of 8 bits with their scales, as one product for each group that has rows;
 /// none of another step.
-pub(in crate::cuda) fn products(site: &mut Site<'_>) -> Vec<(Gemm, Operands)> {
-    let step = &site.steps[0];
+pub(in crate::cuda) fn products(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands)> {
+    let step = &cx.steps[0];
     let Op::Linear { ends, scaling } = &step.op else {
         return Vec::new();
     };
-    let (x, w, y) = (site.read(0), site.read(1), site.view(step.writes));
+    let (x, w, y) = (cx.read(0), cx.read(1), cx.view(step.writes));
     // Scales of rows of x and of w: one behind the other.
     let scales = match (scaling, &step.reads[2..]) {
         (Scaling::None, []) if (x.dtype, w.dtype) == (Bf16, Bf16) => None,
-        (Scaling::Rows, &[s, ws]) => Some((site.view(s).address, site.view(ws).address)),
+        (Scaling::Rows, &[s, ws]) => Some((cx.view(s).address, cx.view(ws).address)),
         (Scaling::Fixed(factor), &[ws]) => {
-            let all: Dev<f32> = site.table(&vec![1.0 / factor; x.rows]);
-            Some((all.address(), site.view(ws).address))
+            let all: Dev<f32> = cx.table(&vec![1.0 / factor; x.rows]);
+            Some((all.address(), cx.view(ws).address))
         }
         _ => return Vec::new(),
     };
     let factors = match scales {
-        None => Factors::Bf16,
+        None => OperandType::Bf16,
         // Sums are promoted to f32 now and then, as our own kernel does.
-        Some(_) => Factors::E4m3 { fast: false },
+        Some(_) => OperandType::E4m3 { fast: false },
     };
-    let row = |view: View, row: usize| view.address + (row * view.pitch * view.dtype.size()) as u64;
+    let row =
+        |view: DeviceView, row: usize| view.address + (row * view.pitch * view.dtype.size()) as u64;
     let starts = [0].iter().chain(ends);
     let groups = starts.zip(ends).enumerate();
     let product = |(group, (&start, &end))| {
-        let gemm = Gemm {
+        let gemm = GemmDesc {
             m: end - start,
             n: y.cols,
             k: x.cols,
@@ -48,9 +49,9 @@ pub(in crate::cuda) fn products(site: &mut Site<'_>) -> Vec<(Gemm, Operands)> {
             y_pitch: y.pitch,
             factors,
             output: if y.dtype == F32 {
-                Output::F32
+                OutputType::F32
             } else {
-                Output::Bf16
+                OutputType::Bf16
             },
             accumulate: false,
         };

@@ -11,21 +11,21 @@ use crate::{
             kernels::linear_f32::{LinearF32, TILE_M, TILE_N},
         },
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::Linear, all f32.
-pub(in crate::cuda) fn linear(site: &mut Site<'_>, ends: &[usize]) -> Result<Vec<Sound>> {
-    let (x, w, y) = (site.read(0), site.read(1), site.write());
-    let bias = site.steps[0].reads.get(2).map(|&buf| site.view(buf));
+pub(in crate::cuda) fn linear(cx: &mut LowerCx<'_>, ends: &[usize]) -> Result<Vec<BoundLaunch>> {
+    let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
+    let bias = cx.steps[0].reads.get(2).map(|&buf| cx.view(buf));
     let views = [x, w, y];
     if views.iter().chain(&bias).any(|view| view.dtype != F32) {
-        return Err(site.types());
+        return Err(cx.types());
     }
-    site.check_aligned(&views)?;
+    cx.check_aligned(&views)?;
     let starts = [0].iter().chain(ends);
     let row_tiles = starts
         .zip(ends)
@@ -40,7 +40,7 @@ pub(in crate::cuda) fn linear(site: &mut Site<'_>, ends: &[usize]) -> Result<Vec
         x: x.dev(),
         w: w.dev(),
         b: bias.map_or(Dev::new(0), |bias| bias.dev()),
-        ends: site.ends(ends)?,
+        ends: cx.ends(ends)?,
         n: int(y.cols)?,
         k: int(x.cols)?,
         x_pitch: int(x.pitch)?,
@@ -49,5 +49,5 @@ pub(in crate::cuda) fn linear(site: &mut Site<'_>, ends: &[usize]) -> Result<Vec
     };
     // SAFETY: x is [rows, k] and y [rows, n]; w has n rows of k and b n elements for each of the groups that `ends`
     // lists, and the last of these ends with the rows; the grid has a block for each tile of each group.
-    unsafe { site.launch(&entry, grid, 0) }
+    unsafe { cx.launch(&entry, grid, 0) }
 }

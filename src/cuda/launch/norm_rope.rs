@@ -8,29 +8,25 @@ use crate::{
     cuda::{
         gpu::kernels::norm_rope::{HALF, HEAD, HEADS_PER_BLOCK, NormRopeBf16},
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Op,
 };
 
 /// [Op::RmsNorm, Op::Rope] of bf16 heads of 128 by 48 angles.
-pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let (
         Op::RmsNorm {
             eps, width, ends, ..
         },
         Op::Rope { heads },
-    ) = (&site.steps[0].op, &site.steps[1].op)
+    ) = (&cx.steps[0].op, &cx.steps[1].op)
     else {
         panic!("a norm and a rotation are fused here");
     };
-    let (x, table, y) = (
-        site.read(0),
-        site.view(site.steps[1].reads[1]),
-        site.write(),
-    );
+    let (x, table, y) = (cx.read(0), cx.view(cx.steps[1].reads[1]), cx.write());
     let fits = (*width, heads * HEAD) == (HEAD, x.cols)
         && (table.cols, table.pitch) == (2 * HALF, 2 * HALF)
         && (x.dtype, table.dtype, y.dtype) == (Bf16, F32, Bf16)
@@ -38,10 +34,10 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = site.gains(site.steps[0].reads.get(1), ends.len(), HEAD) else {
+    let Ok(w) = cx.gains(cx.steps[0].reads.get(1), ends.len(), HEAD) else {
         return Ok(None);
     };
-    let (eps, heads, ends) = (*eps, *heads, site.ends(ends)?);
+    let (eps, heads, ends) = (*eps, *heads, cx.ends(ends)?);
     int(x.rows * heads)?;
     let entry = NormRopeBf16 {
         y: y.dev_mut(),
@@ -58,5 +54,5 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
     let grid = [blocks((x.rows * heads).div_ceil(HEADS_PER_BLOCK))?, 1, 1];
     // SAFETY: x and y have the same rows of `heads` heads, the table has as many rows without gaps; w has a row for each
     // of the groups that `ends` lists, and the last of these ends with the rows; the grid covers all heads.
-    unsafe { site.launch(&entry, grid, 0) }.map(Some)
+    unsafe { cx.launch(&entry, grid, 0) }.map(Some)
 }

@@ -8,17 +8,17 @@ use crate::{
     cuda::{
         gpu::kernels::norm_silu::{COLS, L2SiluBf16, RmsReluBf16, RmsSiluBf16, THREADS},
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Op,
 };
 
 /// [Op::RmsNorm, Op::Silu or Op::Relu] of whole rows without a weight, and [Op::L2Norm, Op::Silu].
-pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let (x, y) = (site.read(0), site.write());
-    let between = site.dtype(site.steps[0].writes);
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let (x, y) = (cx.read(0), cx.write());
+    let between = cx.dtype(cx.steps[0].writes);
     let fits = (x.dtype, between, y.dtype) == (Bf16, Bf16, Bf16)
         && (x.is_aligned() && y.is_aligned())
         && x.cols.is_multiple_of(8)
@@ -44,20 +44,20 @@ pub(in crate::cuda) fn fused(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> 
             };
             // SAFETY: x and y have the same rows and columns, and w an element for each column, `w_step` apart; the
             // grid has `lanes` threads for each row.
-            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
         }};
     }
-    let reads = &site.steps[0].reads;
-    match (&site.steps[0].op, &site.steps[1].op) {
+    let reads = &cx.steps[0].reads;
+    match (&cx.steps[0].op, &cx.steps[1].op) {
         (Op::RmsNorm { eps, width, .. }, act) if *width == x.cols && reads.len() == 1 => {
             match act {
                 Op::Relu => launch!(RmsReluBf16, *eps),
                 _ => launch!(RmsSiluBf16, *eps),
             }
         }
-        (Op::L2Norm { eps }, Op::Silu) if site.dtype(reads[1]) == Bf16 => {
-            let w = site.view(reads[1]);
-            let w_step = int(site.step_of(w)?)?;
+        (Op::L2Norm { eps }, Op::Silu) if cx.dtype(reads[1]) == Bf16 => {
+            let w = cx.view(reads[1]);
+            let w_step = int(cx.step_of(w)?)?;
             launch!(L2SiluBf16, *eps, w: w.dev(), w_step: w_step)
         }
         _ => Ok(None),

@@ -13,29 +13,29 @@ use crate::{
             UpsampleNearestF32,
         },
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::{Op, PixelOrder},
 };
 
 /// Op::Bytes, and within one type Op::UpsampleNearest, Op::PixelShuffle, Op::PixelUnshuffle, Op::FrameShuffle, Op::AverageDown, Op::DuplicateUp.
-pub(in crate::cuda) fn pixels(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (x, y) = (site.read(0), site.write());
-    site.check_aligned(&[x, y])?;
-    if site.steps[0].op == Op::Bytes {
-        return bytes(site);
+pub(in crate::cuda) fn pixels(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (x, y) = (cx.read(0), cx.write());
+    cx.check_aligned(&[x, y])?;
+    if cx.steps[0].op == Op::Bytes {
+        return bytes(cx);
     }
-    let [x_frames, _, _, x_channels] = site.video(site.steps[0].reads[0])?;
-    let [y_frames, height, width, cols] = site.video(site.steps[0].writes)?;
+    let [x_frames, _, _, x_channels] = cx.video(cx.steps[0].reads[0])?;
+    let [y_frames, height, width, cols] = cx.video(cx.steps[0].writes)?;
     let grid = chunk_blocks(y.rows, cols, THREADS)?;
     macro_rules! launch {
         ($bf16:ident, $f32:ident $(, $name:ident: $value:expr)*) => {
             match (x.dtype, y.dtype) {
                 (Bf16, Bf16) => launch!(@ $bf16 $(, $name: $value)*),
                 (F32, F32) => launch!(@ $f32 $(, $name: $value)*),
-                _ => Err(site.types()),
+                _ => Err(cx.types()),
             }
         };
         (@ $entry:ident $(, $name:ident: $value:expr)*) => {{
@@ -52,10 +52,10 @@ pub(in crate::cuda) fn pixels(site: &Site<'_>) -> Result<Vec<Sound>> {
             };
             // SAFETY: the extents of x follow from those of y by the op, and the kernel reads no others; the grid
             // covers y.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
-    match &site.steps[0].op {
+    match &cx.steps[0].op {
         Op::UpsampleNearest => launch!(UpsampleNearestBf16, UpsampleNearestF32),
         Op::PixelShuffle(order) => {
             launch!(PixelShuffleBf16, PixelShuffleF32, row_step: row_step(*order))
@@ -81,11 +81,11 @@ pub(in crate::cuda) fn pixels(site: &Site<'_>) -> Result<Vec<Sound>> {
     }
 }
 
-fn bytes(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (x, y) = (site.read(0), site.write());
-    let [_, _, width, cols] = site.video(site.steps[0].reads[0])?;
+fn bytes(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (x, y) = (cx.read(0), cx.write());
+    let [_, _, width, cols] = cx.video(cx.steps[0].reads[0])?;
     if (x.dtype, y.dtype) != (Bf16, U8) {
-        return Err(site.types());
+        return Err(cx.types());
     }
     let entry = BytesBf16 {
         y: y.dev_mut(),
@@ -97,7 +97,7 @@ fn bytes(site: &Site<'_>) -> Result<Vec<Sound>> {
         y_pitch: int(y.pitch)?,
     };
     // SAFETY: y has a row of `width * cols` for each `width` rows of x; the grid covers x.
-    unsafe { site.launch(&entry, chunk_blocks(x.rows, cols, THREADS)?, 0) }
+    unsafe { cx.launch(&entry, chunk_blocks(x.rows, cols, THREADS)?, 0) }
 }
 
 /// What a step down a row adds to the sub-position.

@@ -14,31 +14,35 @@ use crate::{
             },
         },
         lowering::{
-            arena::View,
-            context::{Site, blocks, chunk_blocks, int},
-            work::Sound,
+            arena::DeviceView,
+            context::{LowerCx, blocks, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::RowScale.
-pub(in crate::cuda) fn row_scale(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (x, s) = (site.read(0), site.write());
-    match rows(x, None, s, site.step_of(s)?)? {
+pub(in crate::cuda) fn row_scale(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (x, s) = (cx.read(0), cx.write());
+    match rows(x, None, s, cx.step_of(s)?)? {
         Some(sound) => Ok(vec![sound]),
-        None => Err(site.refusal("rows must be bf16 or f32, aligned, of at most 24576 columns")),
+        None => Err(cx.refusal("rows must be bf16 or f32, aligned, of at most 24576 columns")),
     }
 }
 
 /// [Op::RowScale, Op::Quantize] of the same rows.
-pub(in crate::cuda) fn scaled_rows(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
-    let (x, q) = (site.read(0), site.write());
-    let s = site.view(site.steps[0].writes);
-    Ok(rows(x, Some(q), s, site.step_of(s)?)?.map(|sound| vec![sound]))
+pub(in crate::cuda) fn scaled_rows(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let (x, q) = (cx.read(0), cx.write());
+    let s = cx.view(cx.steps[0].writes);
+    Ok(rows(x, Some(q), s, cx.step_of(s)?)?.map(|sound| vec![sound]))
 }
 
 /// The rows of a weight in 8 bits, each with its scale.
-pub(in crate::cuda) fn weight(from: View, to: View, scales: View) -> Result<Sound> {
+pub(in crate::cuda) fn weight(
+    from: DeviceView,
+    to: DeviceView,
+    scales: DeviceView,
+) -> Result<BoundLaunch> {
     assert_eq!((from.rows, from.cols), (to.rows, to.cols));
     assert_eq!((scales.rows, scales.cols), (1, from.rows));
     let sound = rows(from, Some(to), scales, 1)?;
@@ -46,8 +50,16 @@ pub(in crate::cuda) fn weight(from: View, to: View, scales: View) -> Result<Soun
 }
 
 /// The scale of each row of x, `s_pitch` elements apart, and the quantised rows; none if no kernel makes them.
-fn rows(x: View, q: Option<View>, s: View, s_pitch: usize) -> Result<Option<Sound>> {
-    let aligned = [Some(x), q].into_iter().flatten().all(View::is_aligned);
+fn rows(
+    x: DeviceView,
+    q: Option<DeviceView>,
+    s: DeviceView,
+    s_pitch: usize,
+) -> Result<Option<BoundLaunch>> {
+    let aligned = [Some(x), q]
+        .into_iter()
+        .flatten()
+        .all(DeviceView::is_aligned);
     let quantised = q.is_none_or(|q| q.dtype == E4m3);
     if !aligned || !quantised || x.cols > WIDE_COLS || s.dtype != F32 {
         return Ok(None);
@@ -56,7 +68,7 @@ fn rows(x: View, q: Option<View>, s: View, s_pitch: usize) -> Result<Option<Soun
     macro_rules! launch {
         ($entry:ident) => {{
             let entry = $entry {
-                q: q.map_or(DevMut::new(0), View::dev_mut),
+                q: q.map_or(DevMut::new(0), DeviceView::dev_mut),
                 s: s.dev_mut(),
                 x: x.dev(),
                 cols: int(x.cols)?,
@@ -66,7 +78,7 @@ fn rows(x: View, q: Option<View>, s: View, s_pitch: usize) -> Result<Option<Soun
             };
             // SAFETY: x and q have the same rows and columns, no more of these than the kernel holds; s has an element
             // for each row, `s_pitch` apart; the grid has a block for each row.
-            unsafe { Sound::of(&entry, grid) }.map(Some)
+            unsafe { BoundLaunch::of(&entry, grid) }.map(Some)
         }};
     }
     match (x.dtype, x.cols <= ROW_COLS) {
@@ -79,12 +91,12 @@ fn rows(x: View, q: Option<View>, s: View, s_pitch: usize) -> Result<Option<Soun
 }
 
 /// Op::Quantize, by the scales of the rows or by a factor.
-pub(in crate::cuda) fn quantize(site: &Site<'_>, factor: Option<f32>) -> Result<Vec<Sound>> {
-    let (x, q) = (site.read(0), site.write());
-    site.check_aligned(&[x, q])?;
+pub(in crate::cuda) fn quantize(cx: &LowerCx<'_>, factor: Option<f32>) -> Result<Vec<BoundLaunch>> {
+    let (x, q) = (cx.read(0), cx.write());
+    cx.check_aligned(&[x, q])?;
     let (s, s_pitch) = match factor {
         Some(_) => (Dev::new(0), 0),
-        None => (site.read(1).dev(), site.step_of(site.read(1))?),
+        None => (cx.read(1).dev(), cx.step_of(cx.read(1))?),
     };
     let grid = chunk_blocks(q.rows, q.cols, THREADS)?;
     macro_rules! launch {
@@ -102,12 +114,12 @@ pub(in crate::cuda) fn quantize(site: &Site<'_>, factor: Option<f32>) -> Result<
             };
             // SAFETY: x and q have the same rows and columns; s is null or has an element for each row, `s_pitch` apart;
             // the grid covers q.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match (x.dtype, q.dtype) {
         (Bf16, E4m3) => launch!(QuantizeBf16),
         (F32, E4m3) => launch!(QuantizeF32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

@@ -15,36 +15,36 @@ use crate::{
             },
         },
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
     plan::Op,
 };
 
 /// Op::RmsNorm: long rows by a block each, heads and short rows by a warp each.
-pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
+pub(in crate::cuda) fn rms_norm(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     let Op::RmsNorm {
         eps, width, ends, ..
-    } = &site.steps[0].op
+    } = &cx.steps[0].op
     else {
         panic!("a norm is lowered here");
     };
-    let (x, y) = (site.read(0), site.write());
+    let (x, y) = (cx.read(0), cx.write());
     let (eps, width, runs) = (*eps, *width, x.cols / width);
     if !width.is_multiple_of(8) || width > ROW_COLS {
-        return Err(site.refusal("runs must be a multiple of 8 columns, at most 6144"));
+        return Err(cx.refusal("runs must be a multiple of 8 columns, at most 6144"));
     }
-    site.check_aligned(&[x, y])?;
-    let weight = site.steps[0].reads.get(1);
-    let short = weight.map(|&w| site.view(w)).filter(|w| w.dtype == Bf16);
+    cx.check_aligned(&[x, y])?;
+    let weight = cx.steps[0].reads.get(1);
+    let short = weight.map(|&w| cx.view(w)).filter(|w| w.dtype == Bf16);
     let by_warps = width <= HEAD_COLS && (x.dtype, y.dtype) != (F32, F32) && short.is_none();
     let gains = match weight {
-        Some(_) if short.is_none() => site.gains(weight, ends.len(), width)?,
+        Some(_) if short.is_none() => cx.gains(weight, ends.len(), width)?,
         _ => Dev::new(0),
     };
     let groups = ends.len();
-    let ends = site.ends(ends)?;
+    let ends = cx.ends(ends)?;
     let count = x.rows * runs;
     let grid = if by_warps {
         count.div_ceil(THREADS / 32)
@@ -72,14 +72,14 @@ pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
             };
             // SAFETY: x and y have the same rows and `runs * width` columns; w is null or has a row of `width` for
             // each of the groups that `ends` lists, and the last of these ends with the rows; the grid covers all runs.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     if let Some(w) = short {
         let fits = runs == 1 && (w.rows, w.cols) == (1, groups * width);
         return match (fits, x.dtype, y.dtype) {
             (true, Bf16, Bf16) => launch!(RmsNormRowsBf16Bf16Bf16, w.dev()),
-            _ => Err(site.types()),
+            _ => Err(cx.types()),
         };
     }
     match (by_warps, x.dtype, y.dtype) {
@@ -90,32 +90,32 @@ pub(in crate::cuda) fn rms_norm(site: &mut Site<'_>) -> Result<Vec<Sound>> {
         (true, Bf16, Bf16) => launch!(RmsNormHeadsBf16),
         (true, F32, Bf16) => launch!(RmsNormHeadsF32),
         (true, Bf16, F32) => launch!(RmsNormHeadsBf16F32),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }
 
 /// [Op::RmsNorm, Op::RowScale, Op::Quantize] of whole rows, whose norm in bf16 is not stored.
-pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound>>> {
+pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Op::RmsNorm {
         eps, width, ends, ..
-    } = &site.steps[0].op
+    } = &cx.steps[0].op
     else {
         panic!("a norm is the first step here");
     };
-    let (x, s, q) = (site.read(0), site.view(site.steps[1].writes), site.write());
+    let (x, s, q) = (cx.read(0), cx.view(cx.steps[1].writes), cx.write());
     let fits = x.is_aligned()
         && q.is_aligned()
         && *width == x.cols
         && width.is_multiple_of(8)
         && *width <= ROW_COLS
-        && site.dtype(site.steps[0].writes) == Bf16;
+        && cx.dtype(cx.steps[0].writes) == Bf16;
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = site.gains(site.steps[0].reads.get(1), ends.len(), *width) else {
+    let Ok(w) = cx.gains(cx.steps[0].reads.get(1), ends.len(), *width) else {
         return Ok(None);
     };
-    let (eps, ends) = (*eps, site.ends(ends)?);
+    let (eps, ends) = (*eps, cx.ends(ends)?);
     let grid = [blocks(x.rows)?, 1, 1];
     macro_rules! launch {
         ($entry:ident) => {{
@@ -128,12 +128,12 @@ pub(in crate::cuda) fn quantized(site: &mut Site<'_>) -> Result<Option<Vec<Sound
                 cols: int(x.cols)?,
                 x_pitch: int(x.pitch)?,
                 q_pitch: int(q.pitch)?,
-                s_pitch: int(site.step_of(s)?)?,
+                s_pitch: int(cx.step_of(s)?)?,
                 eps,
             };
             // SAFETY: x and q have the same rows and columns, and s has an element for each row; w has a row for each of
             // the groups that `ends` lists, and the last of these ends with the rows; the grid has a block for each row.
-            unsafe { site.launch(&entry, grid, 0) }.map(Some)
+            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
         }};
     }
     match x.dtype {

@@ -8,22 +8,22 @@ use crate::{
     cuda::{
         gpu::kernels::rope::{RopeBf16, RopeBf16Bf16, RopeF32, THREADS},
         lowering::{
-            context::{Site, chunk_blocks, int},
-            work::Sound,
+            context::{LowerCx, chunk_blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::Rope with `heads` in a row.
-pub(in crate::cuda) fn rope(site: &mut Site<'_>, heads: usize) -> Result<Vec<Sound>> {
-    let (x, table, y) = (site.read(0), site.read(1), site.write());
+pub(in crate::cuda) fn rope(cx: &mut LowerCx<'_>, heads: usize) -> Result<Vec<BoundLaunch>> {
+    let (x, table, y) = (cx.read(0), cx.read(1), cx.write());
     let (head, half) = (x.cols / heads, table.cols / 2);
     if !head.is_multiple_of(8) || !half.is_multiple_of(8) || table.cols != 2 * half {
-        return Err(site.refusal("heads and half of the table must be multiples of 8 columns"));
+        return Err(cx.refusal("heads and half of the table must be multiples of 8 columns"));
     }
-    site.check_aligned(&[x, table, y])?;
+    cx.check_aligned(&[x, table, y])?;
     if y.dtype != Bf16 {
-        return Err(site.types());
+        return Err(cx.types());
     }
     let grid = chunk_blocks(x.rows, x.cols, THREADS)?;
     macro_rules! launch {
@@ -42,13 +42,13 @@ pub(in crate::cuda) fn rope(site: &mut Site<'_>, heads: usize) -> Result<Vec<Sou
             };
             // SAFETY: x and y have the same rows of `heads * head` columns and the table as many rows of `2 half`, at
             // most a head; y is another buffer than x, which is read up to this step; the grid covers x.
-            unsafe { site.launch(&entry, grid, 0) }
+            unsafe { cx.launch(&entry, grid, 0) }
         }};
     }
     match (x.dtype, table.dtype) {
         (F32, F32) => launch!(RopeF32),
         (Bf16, F32) => launch!(RopeBf16),
         (Bf16, Bf16) => launch!(RopeBf16Bf16),
-        _ => Err(site.types()),
+        _ => Err(cx.types()),
     }
 }

@@ -8,9 +8,9 @@ use crate::{
     cuda::{
         gpu::kernels::synthetic::{SyntheticBf16, SyntheticF32, THREADS},
         lowering::{
-            arena::View,
+            arena::DeviceView,
             context::{chunk_blocks, int},
-            work::Sound,
+            work::BoundLaunch,
         },
     },
     weights::{Rule, synthetic::key_from},
@@ -19,10 +19,10 @@ use crate::{
 /// Fills rows of a weight, the tensor's from `row` on, by its key and rule, and the pitch behind each with zeros; none if
 /// no kernel makes it.
 pub(in crate::cuda) fn fill(
-    to: View,
+    to: DeviceView,
     row: usize,
     (key, rule): (u64, Rule),
-) -> Result<Option<Sound>> {
+) -> Result<Option<BoundLaunch>> {
     let Rule::Uniform {
         offset,
         scale,
@@ -46,7 +46,7 @@ pub(in crate::cuda) fn fill(
                 pitch: int(to.pitch)?,
             };
             // SAFETY: the view has that many rows of `pitch` elements, and the grid covers them.
-            unsafe { Sound::of(&entry, grid) }.map(Some)
+            unsafe { BoundLaunch::of(&entry, grid) }.map(Some)
         }};
     }
     match (dtype, to.dtype) {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     DType, Result,
-    cuda::lowering::{context::Site, work::Sound},
+    cuda::lowering::{context::LowerCx, work::BoundLaunch},
     plan::{Buf, Op, Plan, Role, Scaling, Step},
 };
 
@@ -25,7 +25,7 @@ pub(in crate::cuda) struct Fusion {
     /// The steps whose results the kernel writes as well as the last one's.
     keeps: &'static [usize],
     /// The launches; none if the kernel does not do these shapes or types.
-    pub(in crate::cuda) launch: fn(&mut Site<'_>) -> Result<Option<Vec<Sound>>>,
+    pub(in crate::cuda) launch: fn(&mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>>,
 }
 
 /// Longest first.
@@ -196,49 +196,47 @@ pub(in crate::cuda) fn rows_at<'a>(
 ///
 /// # Errors
 /// [`Error::Device`] if no kernel does this op with these types and shapes.
-pub(in crate::cuda) fn step(site: &mut Site<'_>) -> Result<Vec<Sound>> {
-    let op = &site.steps[0].op;
+pub(in crate::cuda) fn step(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let op = &cx.steps[0].op;
     match op {
-        Op::RowScale => quantize::row_scale(site),
-        Op::Quantize { factor } => quantize::quantize(site, *factor),
+        Op::RowScale => quantize::row_scale(cx),
+        Op::Quantize { factor } => quantize::quantize(cx, *factor),
         Op::Linear { ends, scaling } if *scaling != Scaling::None => {
-            gemm_fp8::linear(site, ends, *scaling)
+            gemm_fp8::linear(cx, ends, *scaling)
         }
-        Op::Linear { ends, .. } if site.read(1).dtype == DType::Bf16 => {
-            gemm_bf16::linear(site, ends)
-        }
-        Op::Linear { ends, .. } => linear_f32::linear(site, ends),
-        Op::RmsNorm { .. } => rms_norm::rms_norm(site),
-        Op::Rope { heads } => rope::rope(site, *heads),
-        Op::Attention { .. } => attention::attention(site),
-        Op::SigmoidGate => gate::sigmoid_gate(site),
+        Op::Linear { ends, .. } if cx.read(1).dtype == DType::Bf16 => gemm_bf16::linear(cx, ends),
+        Op::Linear { ends, .. } => linear_f32::linear(cx, ends),
+        Op::RmsNorm { .. } => rms_norm::rms_norm(cx),
+        Op::Rope { heads } => rope::rope(cx, *heads),
+        Op::Attention { .. } => attention::attention(cx),
+        Op::SigmoidGate => gate::sigmoid_gate(cx),
         Op::SwiGlu7
         | Op::Gelu7
         | Op::GeluTanh
         | Op::Silu
         | Op::Relu
         | Op::Clamp { .. }
-        | Op::Mul => activation::activation(site),
-        Op::Add => combine::add(site),
-        Op::Combine => combine::combine(site),
-        Op::Copy => copy::copy(site),
-        Op::Embed { scale } => embed::embed(site, *scale),
-        Op::Patchify(grid) => patch::patchify(site, *grid),
-        Op::Unpatchify(grid) => patch::unpatchify(site, *grid),
-        Op::L2Norm { eps } => l2_norm::l2_norm(site, *eps),
-        Op::Snake => channel::snake(site),
-        Op::Affine => channel::affine(site),
-        Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(site, *conv),
-        Op::Conv3d(conv) => conv3d::conv3d(site, *conv),
-        Op::Conv1d(conv) => conv::conv1d(site, *conv),
-        Op::ConvTranspose1d { stride } => conv::conv_transpose1d(site, *stride),
-        Op::WeightNorm => weight_norm::weight_norm(site),
+        | Op::Mul => activation::activation(cx),
+        Op::Add => combine::add(cx),
+        Op::Combine => combine::combine(cx),
+        Op::Copy => copy::copy(cx),
+        Op::Embed { scale } => embed::embed(cx, *scale),
+        Op::Patchify(grid) => patch::patchify(cx, *grid),
+        Op::Unpatchify(grid) => patch::unpatchify(cx, *grid),
+        Op::L2Norm { eps } => l2_norm::l2_norm(cx, *eps),
+        Op::Snake => channel::snake(cx),
+        Op::Affine => channel::affine(cx),
+        Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(cx, *conv),
+        Op::Conv3d(conv) => conv3d::conv3d(cx, *conv),
+        Op::Conv1d(conv) => conv::conv1d(cx, *conv),
+        Op::ConvTranspose1d { stride } => conv::conv_transpose1d(cx, *stride),
+        Op::WeightNorm => weight_norm::weight_norm(cx),
         Op::UpsampleNearest
         | Op::PixelShuffle(_)
         | Op::PixelUnshuffle(_)
         | Op::FrameShuffle
         | Op::Bytes
         | Op::AverageDown { .. }
-        | Op::DuplicateUp { .. } => pixels::pixels(site),
+        | Op::DuplicateUp { .. } => pixels::pixels(cx),
     }
 }

@@ -8,20 +8,20 @@ use crate::{
     cuda::{
         gpu::kernels::weight_norm::WeightNormF32,
         lowering::{
-            context::{Site, blocks, int},
-            work::Sound,
+            context::{LowerCx, blocks, int},
+            work::BoundLaunch,
         },
     },
 };
 
 /// Op::WeightNorm in f32.
-pub(in crate::cuda) fn weight_norm(site: &Site<'_>) -> Result<Vec<Sound>> {
-    let (v, g, w) = (site.read(0), site.read(1), site.write());
+pub(in crate::cuda) fn weight_norm(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
+    let (v, g, w) = (cx.read(0), cx.read(1), cx.write());
     if [v, g, w].iter().any(|view| view.dtype != F32) {
-        return Err(site.types());
+        return Err(cx.types());
     }
     if v.pitch != w.pitch {
-        return Err(site.refusal("the result must be a buffer of its own"));
+        return Err(cx.refusal("the result must be a buffer of its own"));
     }
     let outer = g.rows * g.cols;
     let inner = v.rows / outer;
@@ -33,9 +33,9 @@ pub(in crate::cuda) fn weight_norm(site: &Site<'_>) -> Result<Vec<Sound>> {
         inner: int(inner)?,
         cols: int(v.cols)?,
         pitch: int(v.pitch)?,
-        g_step: int(site.step_of(g)?)?,
+        g_step: int(cx.step_of(g)?)?,
     };
     // SAFETY: v and w have the same rows, columns and pitch, `inner` rows for each element of g, which are `g_step`
     // apart; the grid has a block for each of these.
-    unsafe { site.launch(&entry, [blocks(outer)?, 1, 1], 0) }
+    unsafe { cx.launch(&entry, [blocks(outer)?, 1, 1], 0) }
 }

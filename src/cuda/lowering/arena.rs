@@ -14,7 +14,7 @@ pub(in crate::cuda) const ALIGNMENT: usize = 256;
 
 /// A buffer, or a rectangle of one, as kernels address it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::cuda) struct View {
+pub(in crate::cuda) struct DeviceView {
     /// Of the first element.
     pub(in crate::cuda) address: u64,
     /// Rows: the product of all axes but the last.
@@ -27,7 +27,7 @@ pub(in crate::cuda) struct View {
     pub(in crate::cuda) dtype: DType,
 }
 
-impl View {
+impl DeviceView {
     /// Some of its rows.
     pub(in crate::cuda) fn rows(self, rows: Range<usize>) -> Self {
         let skipped = rows.start * self.pitch * self.dtype.size();
@@ -50,16 +50,16 @@ impl View {
 
 /// Where the three allocations start.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cuda) struct Bases {
+pub(in crate::cuda) struct BaseAddresses {
     pub(in crate::cuda) arena: u64,
     pub(in crate::cuda) weights: u64,
     pub(in crate::cuda) tables: u64,
 }
 
-impl Bases {
+impl BaseAddresses {
     /// Addresses that nothing lies at, aligned as real ones are: to find out what will be launched, and how much
     /// memory that takes, before there is any.
-    pub(in crate::cuda) const NOWHERE: Self = Self {
+    pub(in crate::cuda) const UNPLACED: Self = Self {
         arena: 1 << 32,
         weights: 1 << 33,
         tables: 1 << 34,
@@ -97,11 +97,11 @@ impl Layout {
         groups: &[Range<usize>],
         streamed: bool,
     ) -> Self {
-        let stretches = stretches(plan);
+        let graph_segments = graph_segments(plan);
         let mut fixed = Vec::new();
-        let mut layers = vec![Vec::new(); stretches.len()];
-        for (buf, home) in homes(plan, groups, &stretches) {
-            let layer = home.filter(|&home| streamed && is_layer(plan, &stretches[home]));
+        let mut layers = vec![Vec::new(); graph_segments.len()];
+        for (buf, home) in homes(plan, groups, &graph_segments) {
+            let layer = home.filter(|&home| streamed && is_layer(plan, &graph_segments[home]));
             layer.map_or(&mut fixed, |home| &mut layers[home]).push(buf);
         }
         let mut weights = vec![None; plan.buffers().len()];
@@ -123,8 +123,8 @@ impl Layout {
         let layers = layers.into_iter().enumerate();
         let layers = layers.filter(|(_, bufs)| !bufs.is_empty()).enumerate();
         let streamed: Vec<(usize, Block)> = layers
-            .map(|(number, (stretch, bufs))| {
-                (stretch, place(bufs, fixed.range.end + number % 2 * slot))
+            .map(|(number, (segment, bufs))| {
+                (segment, place(bufs, fixed.range.end + number % 2 * slot))
             })
             .collect();
         Self {
@@ -151,7 +151,7 @@ impl Layout {
     }
 
     /// Where the workspace starts.
-    pub(in crate::cuda) fn workspace(&self, bases: Bases) -> u64 {
+    pub(in crate::cuda) fn workspace(&self, bases: BaseAddresses) -> u64 {
         bases.arena + self.arena.bytes.next_multiple_of(ALIGNMENT) as u64
     }
 
@@ -211,7 +211,7 @@ impl Layout {
     ///
     /// # Panics
     /// If it has no place.
-    pub(in crate::cuda) fn view(&self, plan: &Plan, buf: Buf, bases: Bases) -> View {
+    pub(in crate::cuda) fn view(&self, plan: &Plan, buf: Buf, bases: BaseAddresses) -> DeviceView {
         let (spec, root) = (plan.spec(buf), plan.spec(plan.root(buf)));
         let start = match root.role {
             Role::Weight => bases.weights + self.weight_offset(plan.root(buf)) as u64,
@@ -224,7 +224,7 @@ impl Layout {
             .as_ref()
             .map_or((0, 0), |part| (part.rows.start, part.cols.start));
         let offset = (row * root.pitch() + col) * spec.dtype.size();
-        View {
+        DeviceView {
             address: start + offset as u64,
             rows: spec.shape.rows(),
             cols: spec.shape.cols(),
@@ -235,7 +235,7 @@ impl Layout {
 }
 
 /// All steps in order, cut where a segment starts or ends.
-pub(in crate::cuda) fn stretches(plan: &Plan) -> Vec<Range<usize>> {
+pub(in crate::cuda) fn graph_segments(plan: &Plan) -> Vec<Range<usize>> {
     let mut cuts: Vec<usize> = plan
         .segments()
         .iter()
@@ -248,20 +248,23 @@ pub(in crate::cuda) fn stretches(plan: &Plan) -> Vec<Range<usize>> {
 }
 
 /// The stretch that a group of steps belongs to: where it starts.
-pub(in crate::cuda) fn stretch_of(stretches: &[Range<usize>], group: &Range<usize>) -> usize {
-    stretches.partition_point(|steps| steps.end <= group.start)
+pub(in crate::cuda) fn graph_segment_of(
+    graph_segments: &[Range<usize>],
+    group: &Range<usize>,
+) -> usize {
+    graph_segments.partition_point(|steps| steps.end <= group.start)
 }
 
 /// The weights in the order they are read, each with the one stretch whose groups read it, if it is one.
 fn homes(
     plan: &Plan,
     groups: &[Range<usize>],
-    stretches: &[Range<usize>],
+    graph_segments: &[Range<usize>],
 ) -> Vec<(Buf, Option<usize>)> {
     let mut homes: Vec<(Buf, Option<usize>)> = Vec::new();
     let mut position = vec![None; plan.buffers().len()];
     for group in groups {
-        let home = stretch_of(stretches, group);
+        let home = graph_segment_of(graph_segments, group);
         let reads = plan.steps()[group.clone()]
             .iter()
             .flat_map(|step| &step.reads);
@@ -278,14 +281,14 @@ fn homes(
 }
 
 /// Whether a stretch of steps lies in a segment.
-fn is_layer(plan: &Plan, stretch: &Range<usize>) -> bool {
-    let inside = |steps: &Range<usize>| steps.start <= stretch.start && stretch.end <= steps.end;
+fn is_layer(plan: &Plan, segment: &Range<usize>) -> bool {
+    let inside = |steps: &Range<usize>| steps.start <= segment.start && segment.end <= steps.end;
     plan.segments().iter().any(|segment| inside(&segment.steps))
 }
 
 /// Constants that kernels read, such as lists of tiles: collected while lowering, copied once. And how much workspace
 /// launches ask for.
-pub(in crate::cuda) struct Tables {
+pub(in crate::cuda) struct Metadata {
     base: u64,
     bytes: Vec<u8>,
     /// Start and length of what was added, to add nothing twice.
@@ -293,7 +296,7 @@ pub(in crate::cuda) struct Tables {
     workspace: usize,
 }
 
-impl Tables {
+impl Metadata {
     /// No tables yet; they will lie at `base`.
     pub(in crate::cuda) fn new(base: u64) -> Self {
         Self {
@@ -334,20 +337,20 @@ impl Tables {
 }
 
 /// The three allocations of a program.
-pub(in crate::cuda) struct Memories {
+pub(in crate::cuda) struct Allocations {
     pub(in crate::cuda) arena: Memory,
     pub(in crate::cuda) weights: Memory,
     pub(in crate::cuda) tables: Memory,
 }
 
-impl Memories {
+impl Allocations {
     /// Where they start.
-    pub(in crate::cuda) fn bases(&self) -> Bases {
-        let start = crate::cuda::gpu::device::Part {
+    pub(in crate::cuda) fn bases(&self) -> BaseAddresses {
+        let start = crate::cuda::gpu::device::ByteRange {
             offset: 0,
             bytes: 0,
         };
-        Bases {
+        BaseAddresses {
             arena: self.arena.address(start),
             weights: self.weights.address(start),
             tables: self.tables.address(start),

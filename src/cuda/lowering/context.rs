@@ -9,15 +9,15 @@
 use half::bf16;
 
 use super::{
-    arena::{Bases, Layout, Tables, View},
-    work::Sound,
+    arena::{BaseAddresses, DeviceView, Layout, Metadata},
+    work::BoundLaunch,
 };
 use crate::{
     DType, Error, Result, Shape,
     cuda::gpu::{
         arguments::{Dev, DevMut, E4m3, Entry},
         device::{Device, Launch},
-        gemm_backend::Library,
+        gemm_backend::GemmPolicy,
         params::{AttentionTile, GemmTile},
         tensor_map::{TensorMap, TensorMapSpec},
     },
@@ -35,17 +35,17 @@ unsafe impl bytemuck::Zeroable for AttentionTile {}
 unsafe impl bytemuck::Pod for AttentionTile {}
 
 /// What launches depend on besides memory.
-pub(in crate::cuda) struct Target {
+pub(in crate::cuda) struct Arch {
     name: String,
-    multiprocessors: u32,
+    num_sms: u32,
 }
 
-impl Target {
+impl Arch {
     /// As `device` says.
     pub(in crate::cuda) fn of(device: &dyn Device) -> Self {
         Self {
             name: device.name(),
-            multiprocessors: device.multiprocessors(),
+            num_sms: device.num_sms(),
         }
     }
 
@@ -53,48 +53,49 @@ impl Target {
     pub(in crate::cuda) fn hopper() -> Self {
         Self {
             name: "a Hopper GPU".into(),
-            multiprocessors: 132,
+            num_sms: 132,
         }
     }
 
     /// Streaming multiprocessors: the blocks of a persistent kernel.
-    pub(in crate::cuda) fn multiprocessors(&self) -> u32 {
-        self.multiprocessors
+    pub(in crate::cuda) fn num_sms(&self) -> u32 {
+        self.num_sms
     }
 }
 
 /// What lowering needs besides the steps.
-pub(in crate::cuda) struct Context<'a> {
+pub(in crate::cuda) struct Lowering<'a> {
     pub(in crate::cuda) plan: &'a Plan,
     pub(in crate::cuda) layout: &'a Layout,
     /// Where its memory starts, and the device that it is of; none before there is any.
-    pub(in crate::cuda) memory: Option<(Bases, &'a dyn Device)>,
-    pub(in crate::cuda) target: &'a Target,
+    pub(in crate::cuda) memory: Option<(BaseAddresses, &'a dyn Device)>,
+    pub(in crate::cuda) target: &'a Arch,
     /// Whether rows of the table of fused steps apply.
     pub(in crate::cuda) fuse: bool,
     /// What may compute products instead of our own kernel.
-    pub(in crate::cuda) library: Option<&'a Library>,
+    pub(in crate::cuda) library: Option<&'a GemmPolicy>,
 }
 
-impl Context<'_> {
-    pub(in crate::cuda) fn bases(&self) -> Bases {
-        self.memory.map_or(Bases::NOWHERE, |(bases, _)| bases)
+impl Lowering<'_> {
+    pub(in crate::cuda) fn bases(&self) -> BaseAddresses {
+        self.memory
+            .map_or(BaseAddresses::UNPLACED, |(bases, _)| bases)
     }
 }
 
 /// What a launch function sees: the steps it is to run, and where their buffers lie.
-pub(in crate::cuda) struct Site<'a> {
-    pub(in crate::cuda) context: &'a Context<'a>,
+pub(in crate::cuda) struct LowerCx<'a> {
+    pub(in crate::cuda) context: &'a Lowering<'a>,
     /// One step, or those of a row of the fused table.
     pub(in crate::cuda) steps: &'a [Step],
-    pub(in crate::cuda) tables: &'a mut Tables,
+    pub(in crate::cuda) tables: &'a mut Metadata,
 }
 
-impl Site<'_> {
+impl LowerCx<'_> {
     /// Whether everything but what is `unwritten` lies somewhere: not where another row, which was found to apply
     /// before there was memory, leaves out what this one asks for.
     pub(in crate::cuda) fn has_places(&self, unwritten: &[Buf]) -> bool {
-        let Context { plan, layout, .. } = *self.context;
+        let Lowering { plan, layout, .. } = *self.context;
         let touched = self
             .steps
             .iter()
@@ -104,18 +105,18 @@ impl Site<'_> {
     }
 
     /// A buffer for kernels.
-    pub(in crate::cuda) fn view(&self, buf: Buf) -> View {
+    pub(in crate::cuda) fn view(&self, buf: Buf) -> DeviceView {
         let context = self.context;
         context.layout.view(context.plan, buf, context.bases())
     }
 
     /// Argument `index` of the first step.
-    pub(in crate::cuda) fn read(&self, index: usize) -> View {
+    pub(in crate::cuda) fn read(&self, index: usize) -> DeviceView {
         self.view(self.steps[0].reads[index])
     }
 
     /// The result of the last step.
-    pub(in crate::cuda) fn write(&self) -> View {
+    pub(in crate::cuda) fn write(&self) -> DeviceView {
         self.view(self.steps[self.steps.len() - 1].writes)
     }
 
@@ -136,16 +137,16 @@ impl Site<'_> {
     /// [`Error::Device`] for a grid or a size of shared memory that no kernel can have.
     ///
     /// # Safety
-    /// As for [`Sound::new`].
+    /// As for [`BoundLaunch::new`].
     pub(in crate::cuda) unsafe fn launch<E: Entry>(
         &self,
         entry: &E,
         grid: [u32; 3],
         shared_bytes: u32,
-    ) -> Result<Vec<Sound>> {
+    ) -> Result<Vec<BoundLaunch>> {
         let launch = Launch::new(entry, grid, shared_bytes)?;
         // SAFETY: the caller vouches for the arguments.
-        Ok(vec![unsafe { Sound::new(launch) }])
+        Ok(vec![unsafe { BoundLaunch::new(launch) }])
     }
 
     /// Element type of a buffer, one that has no place included.
@@ -171,7 +172,7 @@ impl Site<'_> {
     }
 
     /// The device that will run it.
-    pub(in crate::cuda) fn device(&self) -> &Target {
+    pub(in crate::cuda) fn device(&self) -> &Arch {
         self.context.target
     }
 
@@ -198,37 +199,37 @@ impl Site<'_> {
 }
 
 /// An element type as plans and kernels both have it.
-pub(in crate::cuda) trait Element {
+pub(in crate::cuda) trait KernelType {
     /// The plan's name for it.
     const DTYPE: DType;
 }
 
-impl Element for f32 {
+impl KernelType for f32 {
     const DTYPE: DType = DType::F32;
 }
 
-impl Element for bf16 {
+impl KernelType for bf16 {
     const DTYPE: DType = DType::Bf16;
 }
 
-impl Element for u8 {
+impl KernelType for u8 {
     const DTYPE: DType = DType::U8;
 }
 
-impl Element for E4m3 {
+impl KernelType for E4m3 {
     const DTYPE: DType = DType::E4m3;
 }
 
-impl Element for i32 {
+impl KernelType for i32 {
     const DTYPE: DType = DType::I32;
 }
 
-impl View {
+impl DeviceView {
     /// Its elements, to be read.
     ///
     /// # Panics
     /// If they are of another type.
-    pub(in crate::cuda) fn dev<T: Element>(self) -> Dev<T> {
+    pub(in crate::cuda) fn dev<T: KernelType>(self) -> Dev<T> {
         assert_eq!(self.dtype, T::DTYPE, "element type of a kernel's argument");
         Dev::new(self.address)
     }
@@ -237,7 +238,7 @@ impl View {
     ///
     /// # Panics
     /// If they are of another type.
-    pub(in crate::cuda) fn dev_mut<T: Element>(self) -> DevMut<T> {
+    pub(in crate::cuda) fn dev_mut<T: KernelType>(self) -> DevMut<T> {
         assert_eq!(self.dtype, T::DTYPE, "element type of a kernel's argument");
         DevMut::new(self.address)
     }
@@ -248,12 +249,12 @@ impl View {
     }
 }
 
-impl Site<'_> {
+impl LowerCx<'_> {
     /// That the views start where vectors of 16 bytes can be read.
     ///
     /// # Errors
     /// A refusal.
-    pub(in crate::cuda) fn check_aligned(&self, views: &[View]) -> Result<()> {
+    pub(in crate::cuda) fn check_aligned(&self, views: &[DeviceView]) -> Result<()> {
         if views.iter().all(|view| view.is_aligned()) {
             return Ok(());
         }
@@ -261,7 +262,7 @@ impl Site<'_> {
     }
 
     /// What the second step, a sum, adds to the result of the first.
-    pub(in crate::cuda) fn summand(&self) -> View {
+    pub(in crate::cuda) fn summand(&self) -> DeviceView {
         let others = |buf: &&Buf| **buf != self.steps[0].writes;
         let other = self.steps[1].reads.iter().find(others);
         self.view(*other.expect("a result is one argument of its sum"))
@@ -303,7 +304,7 @@ impl Site<'_> {
     ///
     /// # Errors
     /// A refusal of a matrix.
-    pub(in crate::cuda) fn step_of(&self, vector: View) -> Result<usize> {
+    pub(in crate::cuda) fn step_of(&self, vector: DeviceView) -> Result<usize> {
         match (vector.rows, vector.cols) {
             (1, _) => Ok(1),
             (_, 1) => Ok(vector.pitch),

@@ -11,46 +11,46 @@ use crate::{
     Result,
     cuda::gpu::{
         arguments::Entry,
-        cublaslt::{Gemm, Operands},
+        cublaslt::{GemmDesc, Operands},
         device::{Device, Launch},
-        gemm_backend::Way,
+        gemm_backend::GemmAlgorithm,
     },
     plan::Buf,
 };
 
 /// A launch whose arguments are what its kernel asks for, if the memory it was lowered for is there; or a library's
 /// product, of which the same holds.
-pub(in crate::cuda) struct Sound(Work);
+pub(in crate::cuda) struct BoundLaunch(Bound);
 
-enum Work {
+enum Bound {
     Kernel(Launch),
-    Library(Arc<dyn Way>),
+    ByBackend(Arc<dyn GemmAlgorithm>),
 }
 
-impl Sound {
+impl BoundLaunch {
     /// Vouches for `launch`.
     ///
     /// # Safety
-    /// If [`Context::memory`] says where memory as large as the layout says starts, then the arguments are what the
+    /// If [`Lowering::memory`] says where memory as large as the layout says starts, then the arguments are what the
     /// kernel's header asks for: every address points into that memory, to at least as many elements as the kernel
     /// reads and writes for these sizes and this grid, aligned as it needs.
     pub(in crate::cuda) unsafe fn new(launch: Launch) -> Self {
-        Self(Work::Kernel(launch))
+        Self(Bound::Kernel(launch))
     }
 
     /// Vouches for a library's product.
     ///
     /// # Safety
-    /// As for [`Sound::new`].
-    pub(in crate::cuda) unsafe fn by_library(way: Arc<dyn Way>) -> Self {
-        Self(Work::Library(way))
+    /// As for [`BoundLaunch::new`].
+    pub(in crate::cuda) unsafe fn by_backend(algorithm: Arc<dyn GemmAlgorithm>) -> Self {
+        Self(Bound::ByBackend(algorithm))
     }
 
     /// The kernel's name, or the library's.
     pub(in crate::cuda) fn name(&self) -> &'static str {
         match &self.0 {
-            Work::Kernel(launch) => launch.kernel().name,
-            Work::Library(way) => way.name(),
+            Bound::Kernel(launch) => launch.kernel().name,
+            Bound::ByBackend(algorithm) => algorithm.name(),
         }
     }
 
@@ -64,9 +64,9 @@ impl Sound {
     pub(in crate::cuda) unsafe fn queue(&self, device: &dyn Device) -> Result<()> {
         match &self.0 {
             // SAFETY: whoever made it vouched for the arguments; the memory is the caller's promise.
-            Work::Kernel(launch) => unsafe { device.launch(launch) },
+            Bound::Kernel(launch) => unsafe { device.launch(launch) },
             // SAFETY: as above.
-            Work::Library(way) => unsafe { way.queue() },
+            Bound::ByBackend(algorithm) => unsafe { algorithm.queue() },
         }
     }
 
@@ -76,7 +76,7 @@ impl Sound {
     /// [`Error::Device`] for a grid that no kernel can have.
     ///
     /// # Safety
-    /// As for [`Sound::new`], of the memory that the arguments point into.
+    /// As for [`BoundLaunch::new`], of the memory that the arguments point into.
     pub(in crate::cuda) unsafe fn of<E: Entry>(entry: &E, grid: [u32; 3]) -> Result<Self> {
         let launch = Launch::new(entry, grid, 0)?;
         // SAFETY: the caller vouches for the arguments.
@@ -87,9 +87,9 @@ impl Sound {
 /// Consecutive steps that run as one, and their launches in order.
 pub(in crate::cuda) struct Unit {
     pub(in crate::cuda) steps: Range<usize>,
-    pub(in crate::cuda) launches: Vec<Sound>,
+    pub(in crate::cuda) launches: Vec<BoundLaunch>,
     /// What a library could compute instead.
-    pub(in crate::cuda) products: Vec<(Gemm, Operands)>,
+    pub(in crate::cuda) products: Vec<(GemmDesc, Operands)>,
     /// Values that the launches do not write, because no other step reads them.
     pub(in crate::cuda) unwritten: Vec<Buf>,
 }

@@ -10,14 +10,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{gemm_select, lower::lower, placed::Placed, program::CudaProgram, upload::Ring};
+use super::{
+    device_buffers::DeviceBuffers, gemm_select, lower::lower, program::CudaProgram,
+    upload::StagingRing,
+};
 use crate::{
     Error, Result,
     cuda::{
-        gpu::{device::Device, gemm_backend::Library},
+        gpu::{device::Device, gemm_backend::GemmPolicy},
         lowering::{
-            arena::{Layout, Memories},
-            context::{Context, Target},
+            arena::{Allocations, Layout},
+            context::{Arch, Lowering},
         },
     },
     error::human_bytes,
@@ -34,8 +37,8 @@ pub struct Cuda {
     device: Arc<dyn Device>,
     slot_bytes: usize,
     /// Made when weights are first uploaded, then shared by all programs.
-    ring: Mutex<Option<Arc<Mutex<Ring>>>>,
-    library: Option<Library>,
+    ring: Mutex<Option<Arc<Mutex<StagingRing>>>>,
+    library: Option<GemmPolicy>,
 }
 
 impl Cuda {
@@ -51,7 +54,7 @@ impl Cuda {
 
     /// The same with a library of products.
     #[must_use]
-    pub fn with_library(self, library: Library) -> Self {
+    pub fn with_library(self, library: GemmPolicy) -> Self {
         Self {
             library: Some(library),
             ..self
@@ -64,12 +67,15 @@ impl Cuda {
         Self { slot_bytes, ..self }
     }
 
-    fn ring(&self) -> Result<Arc<Mutex<Ring>>> {
+    fn ring(&self) -> Result<Arc<Mutex<StagingRing>>> {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ring) = &*ring {
             return Ok(ring.clone());
         }
-        let made = Arc::new(Mutex::new(Ring::new(&*self.device, self.slot_bytes)?));
+        let made = Arc::new(Mutex::new(StagingRing::new(
+            &*self.device,
+            self.slot_bytes,
+        )?));
         Ok(ring.insert(made).clone())
     }
 }
@@ -82,7 +88,7 @@ impl Executor for Cuda {
     fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs> {
         let placement = place(
             plan,
-            &Target::of(&*self.device),
+            &Arch::of(&*self.device),
             self.library.as_ref(),
             how.fuse,
         )?;
@@ -98,12 +104,12 @@ impl Executor for Cuda {
         } else {
             plan.clone()
         };
-        let target = Target::of(&*self.device);
+        let target = Arch::of(&*self.device);
         let placement = place(&plan, &target, self.library.as_ref(), how.fuse)?;
         let table_bytes = placement.table_bytes;
         let layout = placement.choose(how.weights, &*self.device)?;
         let memories = allocate(&layout, table_bytes, &*self.device)?;
-        let context = Context {
+        let context = Lowering {
             plan: &plan,
             layout: &layout,
             memory: Some((memories.bases(), &*self.device)),
@@ -113,14 +119,14 @@ impl Executor for Cuda {
         };
         let (mut units, tables) = lower(&context)?;
         if table_bytes > 0 {
-            self.device.copy_in(&memories.tables, 0, tables.bytes())?;
+            self.device.h2d(&memories.tables, 0, tables.bytes())?;
         }
         if let Some(library) = &self.library {
             let memories = [&memories.arena, &memories.weights];
             // SAFETY: memory and tables are there, and nothing has been written to the memory yet.
             unsafe { gemm_select::choose(&mut units, library, &*self.device, &memories) }?;
         }
-        let placed = Placed {
+        let placed = DeviceBuffers {
             memories,
             device: self.device.clone(),
             plan,
@@ -141,7 +147,7 @@ impl Executor for Cuda {
 /// # Errors
 /// [`Error::Device`] for an op that no kernel runs.
 pub fn needs(plan: &Plan) -> Result<Needs> {
-    Ok(place(plan, &Target::hopper(), None, true)?.needs())
+    Ok(place(plan, &Arch::hopper(), None, true)?.needs())
 }
 
 /// Where everything lies, in either way to hold the weights.
@@ -152,9 +158,14 @@ struct Placement {
 }
 
 /// Finds a kernel for everything, then places all values; neither needs memory.
-fn place(plan: &Plan, target: &Target, library: Option<&Library>, fuse: bool) -> Result<Placement> {
+fn place(
+    plan: &Plan,
+    target: &Arch,
+    library: Option<&GemmPolicy>,
+    fuse: bool,
+) -> Result<Placement> {
     let steps: Vec<Range<usize>> = (0..plan.steps().len()).map(|step| step..step + 1).collect();
-    let context = Context {
+    let context = Lowering {
         plan,
         layout: &Layout::new(plan, plan.arena(), &steps, false),
         memory: None,
@@ -226,8 +237,8 @@ impl Placement {
     }
 }
 
-fn allocate(layout: &Layout, table_bytes: usize, device: &dyn Device) -> Result<Memories> {
-    Ok(Memories {
+fn allocate(layout: &Layout, table_bytes: usize, device: &dyn Device) -> Result<Allocations> {
+    Ok(Allocations {
         weights: device.alloc(layout.weight_bytes().max(1), "weights")?,
         arena: device.alloc(layout.arena_bytes().max(1), "values")?,
         tables: device.alloc(table_bytes.max(1), "lists of tiles")?,

@@ -1,8 +1,8 @@
 //! Matrix products by a library beside our own kernel: what an executor needs of it, and who computes which product.
 //!
 //! Which algorithm computes a product decides its last bits. So that the same request gives the same bytes in every
-//! process, our own kernel computes everything unless somebody asks otherwise: [`Choice::Library`] takes the first
-//! algorithm that the library offers and runs, which is the same every time; only [`Choice::Auto`] lets the clock
+//! process, our own kernel computes everything unless somebody asks otherwise: [`GemmChoice::CublasLt`] takes the first
+//! algorithm that the library offers and runs, which is the same every time; only [`GemmChoice::Auto`] lets the clock
 //! decide.
 
 #![allow(
@@ -18,11 +18,11 @@ use crate::{
     Result,
     cuda::{
         gpu::{
-            cublaslt::{Gemm, Operands},
-            device::{Device, Memory, Part, Queue},
-            gemm_backend::{Choice, Library, Way},
+            cublaslt::{GemmDesc, Operands},
+            device::{ByteRange, Device, Memory, Stream},
+            gemm_backend::{GemmAlgorithm, GemmChoice, GemmPolicy},
         },
-        lowering::work::{Sound, Unit},
+        lowering::work::{BoundLaunch, Unit},
     },
 };
 
@@ -43,45 +43,51 @@ const CHUNK_BYTES: usize = 16 << 20;
 /// The units were lowered for memory and tables that are there, `memories` among it, and nobody needs what it holds.
 pub(in crate::cuda) unsafe fn choose(
     units: &mut [Unit],
-    library: &Library,
+    library: &GemmPolicy,
     device: &dyn Device,
     memories: &[&Memory],
 ) -> Result<()> {
     // By shape: which of the library's ways, none for our own kernel.
-    let mut made: HashMap<Vec<Gemm>, Option<usize>> = HashMap::new();
+    let mut made: HashMap<Vec<GemmDesc>, Option<usize>> = HashMap::new();
     for unit in units.iter_mut().filter(|unit| !unit.products.is_empty()) {
-        let ways = unit
+        let algorithms = unit
             .products
             .iter()
-            .map(|(gemm, at)| library.products.clone().ways(gemm, at));
-        let Ok(ways) = ways.collect::<Result<Vec<_>>>() else {
+            .map(|(gemm, at)| library.products.clone().algorithms(gemm, at));
+        let Ok(algorithms) = algorithms.collect::<Result<Vec<_>>>() else {
             continue;
         };
-        let shape: Vec<Gemm> = unit.products.iter().map(|(gemm, _)| *gemm).collect();
+        let shape: Vec<GemmDesc> = unit.products.iter().map(|(gemm, _)| *gemm).collect();
         let taken = match (made.get(&shape), library.choice) {
             (Some(&taken), _) => taken,
-            (None, Choice::Own) => None,
+            (None, GemmChoice::Own) => None,
             // SAFETY: the caller's promise.
-            (None, Choice::Library) => unsafe { first_that_runs(&ways, device) },
-            (None, Choice::Auto) => {
+            (None, GemmChoice::CublasLt) => unsafe { first_that_runs(&algorithms, device) },
+            (None, GemmChoice::Auto) => {
                 fill(device, memories, &unit.products)?;
                 // SAFETY: the caller's promise.
-                unsafe { fastest(unit, &ways, device) }?
+                unsafe { fastest(unit, &algorithms, device) }?
             }
         };
         made.insert(shape, taken);
-        if let Some(ways) = taken.and_then(|index| nth(&ways, index)) {
+        if let Some(algorithms) = taken.and_then(|index| nth(&algorithms, index)) {
             // SAFETY: the ways compute what the unit's launches do, at the addresses that they were lowered for.
-            let sound = |way| unsafe { Sound::by_library(way) };
-            unit.launches = ways.into_iter().map(sound).collect();
+            let sound = |algorithm| unsafe { BoundLaunch::by_backend(algorithm) };
+            unit.launches = algorithms.into_iter().map(sound).collect();
         }
     }
     Ok(())
 }
 
 /// The way of each product at one place of the lists, if all have one.
-fn nth(ways: &[Vec<Arc<dyn Way>>], index: usize) -> Option<Vec<Arc<dyn Way>>> {
-    ways.iter().map(|ways| ways.get(index).cloned()).collect()
+fn nth(
+    algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
+    index: usize,
+) -> Option<Vec<Arc<dyn GemmAlgorithm>>> {
+    algorithms
+        .iter()
+        .map(|algorithms| algorithms.get(index).cloned())
+        .collect()
 }
 
 /// Which of the library's ways is the first that it does not refuse when it runs, which it must not do for the first
@@ -89,15 +95,18 @@ fn nth(ways: &[Vec<Arc<dyn Way>>], index: usize) -> Option<Vec<Arc<dyn Way>>> {
 ///
 /// # Safety
 /// As for [`choose`].
-unsafe fn first_that_runs(ways: &[Vec<Arc<dyn Way>>], device: &dyn Device) -> Option<usize> {
-    let runs = |ways: Vec<Arc<dyn Way>>| {
-        let queued = ways.iter().try_for_each(|way| {
+unsafe fn first_that_runs(
+    algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
+    device: &dyn Device,
+) -> Option<usize> {
+    let runs = |algorithms: Vec<Arc<dyn GemmAlgorithm>>| {
+        let queued = algorithms.iter().try_for_each(|algorithm| {
             // SAFETY: the caller's promise.
-            unsafe { way.queue() }
+            unsafe { algorithm.queue() }
         });
-        queued.and_then(|()| device.synchronise()).is_ok()
+        queued.and_then(|()| device.synchronize()).is_ok()
     };
-    (0..CANDIDATES).find(|&index| nth(ways, index).is_some_and(runs))
+    (0..CANDIDATES).find(|&index| nth(algorithms, index).is_some_and(runs))
 }
 
 /// Which of the library's ways takes less time than the unit's own launches, if any does.
@@ -106,7 +115,7 @@ unsafe fn first_that_runs(ways: &[Vec<Arc<dyn Way>>], device: &dyn Device) -> Op
 /// As for [`choose`].
 unsafe fn fastest(
     unit: &Unit,
-    ways: &[Vec<Arc<dyn Way>>],
+    algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
     device: &dyn Device,
 ) -> Result<Option<usize>> {
     let own = || {
@@ -117,13 +126,13 @@ unsafe fn fastest(
     };
     let (mut least, mut best) = (time_ms(device, RUNS, &mut || Ok(()), own)?, None);
     for index in 0..CANDIDATES {
-        let Some(ways) = nth(ways, index) else {
+        let Some(algorithms) = nth(algorithms, index) else {
             break;
         };
         let queue = || {
-            ways.iter().try_for_each(|way| {
+            algorithms.iter().try_for_each(|algorithm| {
                 // SAFETY: the caller's promise.
-                unsafe { way.queue() }
+                unsafe { algorithm.queue() }
             })
         };
         // The library refuses some of its own proposals when they run.
@@ -137,7 +146,11 @@ unsafe fn fastest(
 }
 
 /// Fills both factors of some products with random numbers.
-fn fill(device: &dyn Device, memories: &[&Memory], products: &[(Gemm, Operands)]) -> Result<()> {
+fn fill(
+    device: &dyn Device,
+    memories: &[&Memory],
+    products: &[(GemmDesc, Operands)],
+) -> Result<()> {
     let noise = random_bf16(CHUNK_BYTES / 2, 1);
     for (gemm, at) in products {
         let factors = [
@@ -146,7 +159,7 @@ fn fill(device: &dyn Device, memories: &[&Memory], products: &[(Gemm, Operands)]
         ];
         for (address, bytes) in factors {
             let found = memories.iter().find_map(|memory| {
-                let start = memory.address(Part {
+                let start = memory.address(ByteRange {
                     offset: 0,
                     bytes: 0,
                 });
@@ -160,7 +173,7 @@ fn fill(device: &dyn Device, memories: &[&Memory], products: &[(Gemm, Operands)]
             let end = (offset + bytes).min(memory.bytes());
             for at in (offset..end).step_by(CHUNK_BYTES) {
                 let bytes = CHUNK_BYTES.min(end - at);
-                device.copy_in(memory, at, &bytemuck::cast_slice(&noise)[..bytes])?;
+                device.h2d(memory, at, &bytemuck::cast_slice(&noise)[..bytes])?;
             }
         }
     }
@@ -205,9 +218,9 @@ pub(in crate::cuda) fn times_ms(
     for _ in 0..runs {
         let marks = [device.event()?, device.event()?];
         before()?;
-        device.record(&marks[0], Queue::Compute)?;
+        device.record(&marks[0], Stream::Compute)?;
         queue()?;
-        device.record(&marks[1], Queue::Compute)?;
+        device.record(&marks[1], Stream::Compute)?;
         device.finish(&marks[1])?;
         times.push(device.elapsed_ms(&marks[0], &marks[1])?);
     }

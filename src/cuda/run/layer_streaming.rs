@@ -6,19 +6,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    placed::Placed,
-    upload::{Ring, Stored},
+    device_buffers::DeviceBuffers,
+    upload::{StagingRing, Stored},
 };
 use crate::{
     Result,
-    cuda::gpu::device::{Device, Event, Queue},
+    cuda::gpu::device::{Device, Event, Stream},
     plan::{Buf, Plan},
     weights::Weights,
 };
 
 /// Where the layers of a program come from, and which are on the device.
-pub(in crate::cuda) struct Stream {
-    ring: Arc<Mutex<Ring>>,
+pub(in crate::cuda) struct LayerStreaming {
+    ring: Arc<Mutex<StagingRing>>,
     /// By [`Buf::index`]; of weights that are streamed.
     stored: Vec<Option<Stored>>,
     slots: [Slot; 2],
@@ -34,12 +34,12 @@ struct Slot {
     computed: Event,
 }
 
-impl Stream {
+impl LayerStreaming {
     /// Knows of no weights yet, and queues nothing.
     pub(in crate::cuda) fn new(
         device: &dyn Device,
         plan: &Plan,
-        ring: Arc<Mutex<Ring>>,
+        ring: Arc<Mutex<StagingRing>>,
     ) -> Result<Self> {
         let slot = || {
             Ok(Slot {
@@ -57,7 +57,7 @@ impl Stream {
 
     /// Queues what brings the weights that stay, which the compute queue will wait for, and looks up the others. What the
     /// arena held is lost.
-    pub(in crate::cuda) fn open(&mut self, to: &Placed, weights: &Weights) -> Result<()> {
+    pub(in crate::cuda) fn open(&mut self, to: &DeviceBuffers, weights: &Weights) -> Result<()> {
         for &buf in to
             .layout
             .streamed()
@@ -68,21 +68,21 @@ impl Stream {
         }
         let copied = &self.slots[0].copied;
         lock(&self.ring).upload_fixed(to, weights)?;
-        to.device.record(copied, Queue::Copy)?;
-        to.device.wait(Queue::Compute, copied)
+        to.device.record(copied, Stream::Copy)?;
+        to.device.wait(Stream::Compute, copied)
     }
 
     /// Lets the compute queue wait for the weights of layer `number`.
-    pub(in crate::cuda) fn before(&mut self, to: &Placed, number: usize) -> Result<()> {
+    pub(in crate::cuda) fn before(&mut self, to: &DeviceBuffers, number: usize) -> Result<()> {
         self.copy(to, number)?;
         to.device
-            .wait(Queue::Compute, &self.slots[number % 2].copied)
+            .wait(Stream::Compute, &self.slots[number % 2].copied)
     }
 
     /// Behind the last work of layer `number`: starts to copy the next, after the last the first for the next run.
-    pub(in crate::cuda) fn after(&mut self, to: &Placed, number: usize) -> Result<()> {
+    pub(in crate::cuda) fn after(&mut self, to: &DeviceBuffers, number: usize) -> Result<()> {
         to.device
-            .record(&self.slots[number % 2].computed, Queue::Compute)?;
+            .record(&self.slots[number % 2].computed, Stream::Compute)?;
         self.copy(to, (number + 1) % to.layout.streamed().len())
     }
 
@@ -92,26 +92,26 @@ impl Stream {
     }
 
     /// Queues the copies of layer `number`, unless they are.
-    fn copy(&mut self, to: &Placed, number: usize) -> Result<()> {
+    fn copy(&mut self, to: &DeviceBuffers, number: usize) -> Result<()> {
         let slot = &mut self.slots[number % 2];
         if slot.holds == Some(number) {
             return Ok(());
         }
         slot.holds = None;
-        to.device.wait(Queue::Copy, &slot.computed)?;
+        to.device.wait(Stream::Copy, &slot.computed)?;
         let stored = |buf: Buf| {
             let known = self.stored[buf.index()].clone();
             known.expect("what is streamed was looked up before")
         };
         let (_, block) = &to.layout.streamed()[number];
         lock(&self.ring).upload(to, block, &stored)?;
-        to.device.record(&slot.copied, Queue::Copy)?;
+        to.device.record(&slot.copied, Stream::Copy)?;
         slot.holds = Some(number);
         Ok(())
     }
 }
 
 /// The ring, whatever became of its last user: a slot that was half filled is filled again.
-fn lock(ring: &Mutex<Ring>) -> std::sync::MutexGuard<'_, Ring> {
+fn lock(ring: &Mutex<StagingRing>) -> std::sync::MutexGuard<'_, StagingRing> {
     ring.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,11 +7,11 @@
 use crate::{
     Error, Result,
     cuda::{
-        gpu::gemm_backend::Library,
+        gpu::gemm_backend::GemmPolicy,
         launch::{self, table},
         lowering::{
-            arena::Tables,
-            context::{Context, Site},
+            arena::Metadata,
+            context::{LowerCx, Lowering},
             work::Unit,
         },
     },
@@ -22,8 +22,8 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Device`] naming the first op that no kernel runs, with its label.
-pub(in crate::cuda) fn lower(context: &Context<'_>) -> Result<(Vec<Unit>, Tables)> {
-    let mut tables = Tables::new(context.bases().tables);
+pub(in crate::cuda) fn lower(context: &Lowering<'_>) -> Result<(Vec<Unit>, Metadata)> {
+    let mut tables = Metadata::new(context.bases().tables);
     let mut units = Vec::new();
     let readers = table::readers(context.plan);
     let mut at = 0;
@@ -49,12 +49,12 @@ fn located(plan: &Plan, at: usize, error: Error) -> Error {
 }
 
 fn next_unit(
-    context: &Context<'_>,
+    context: &Lowering<'_>,
     readers: &[usize],
     at: usize,
-    tables: &mut Tables,
+    tables: &mut Metadata,
 ) -> Result<Unit> {
-    let mut site = Site {
+    let mut cx = LowerCx {
         context,
         steps: &[],
         tables,
@@ -62,20 +62,20 @@ fn next_unit(
     let rows = context
         .fuse
         .then(|| table::rows_at(context.plan, readers, at));
-    site.steps = &context.plan.steps()[at..=at];
+    cx.steps = &context.plan.steps()[at..=at];
     // A value that a row of steps leaves out has no place for a library either.
     let products = match context.library {
-        Some(_) if site.has_places(&[]) => launch::library::products(&mut site),
+        Some(_) if cx.has_places(&[]) => launch::library::products(&mut cx),
         _ => Vec::new(),
     };
-    let is_taken = context.library.is_some_and(Library::takes_all) && !products.is_empty();
+    let is_taken = context.library.is_some_and(GemmPolicy::takes_all) && !products.is_empty();
     for (steps, row) in rows.into_iter().flatten().filter(|_| !is_taken) {
-        site.steps = &context.plan.steps()[steps.clone()];
-        let unwritten = row.unwritten(site.steps);
-        if !site.has_places(&unwritten) {
+        cx.steps = &context.plan.steps()[steps.clone()];
+        let unwritten = row.unwritten(cx.steps);
+        if !cx.has_places(&unwritten) {
             continue;
         }
-        if let Some(launches) = (row.launch)(&mut site)? {
+        if let Some(launches) = (row.launch)(&mut cx)? {
             return Ok(Unit {
                 steps,
                 launches,
@@ -84,10 +84,10 @@ fn next_unit(
             });
         }
     }
-    site.steps = &context.plan.steps()[at..=at];
+    cx.steps = &context.plan.steps()[at..=at];
     Ok(Unit {
         steps: at..at + 1,
-        launches: table::step(&mut site)?,
+        launches: table::step(&mut cx)?,
         products,
         unwritten: Vec::new(),
     })

@@ -12,9 +12,9 @@ use crate::{
     Result,
     cuda::gpu::{
         arguments::{Dev, DevMut},
-        cublaslt::{Factors, Gemm, Operands, Output},
-        device::{Device, Launch, Memory, Part, Queue},
-        gemm_backend::{Products, Way},
+        cublaslt::{GemmDesc, OperandType, Operands, OutputType},
+        device::{ByteRange, Device, Launch, Memory, Stream},
+        gemm_backend::{GemmAlgorithm, GemmBackend},
         kernels::copy::{CopyF32F32, THREADS},
     },
 };
@@ -28,9 +28,9 @@ const COPY_COLS: usize = 1024;
 
 /// What goes before a measurement on the compute queue: memory is filled, which takes longer than the launch that is
 /// measured takes to arrive, and leaves nothing of it in the cache.
-pub struct Lead(Memory);
+pub struct L2Flush(Memory);
 
-impl Lead {
+impl L2Flush {
     /// Of as many bytes.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Lead {
     /// # Errors
     /// The device's.
     pub fn queue(&self, device: &dyn Device) -> Result<()> {
-        let all = Part {
+        let all = ByteRange {
             offset: 0,
             bytes: self.0.bytes(),
         };
@@ -54,28 +54,28 @@ impl Lead {
     }
 }
 
-/// Milliseconds of `runs` runs of the fastest of a library's algorithms for `gemm`, shortest first, each behind `lead`.
+/// Milliseconds of `runs` runs of the fastest of a library's algorithms for `gemm`, shortest first, each behind `flush`.
 ///
 /// # Errors
 /// The library's, if it has no algorithm that runs; the device's.
 pub fn product_times(
     device: &dyn Device,
-    products: &Arc<dyn Products>,
-    gemm: &Gemm,
-    lead: &Lead,
+    products: &Arc<dyn GemmBackend>,
+    gemm: &GemmDesc,
+    flush: &L2Flush,
     runs: usize,
 ) -> Result<Vec<f32>> {
     let size = match gemm.factors {
-        Factors::Bf16 => 2,
-        Factors::E4m3 { .. } => 1,
+        OperandType::Bf16 => 2,
+        OperandType::E4m3 { .. } => 1,
     };
-    let out = if gemm.output == Output::F32 { 4 } else { 2 };
+    let out = if gemm.output == OutputType::F32 { 4 } else { 2 };
     let x = noise(device, gemm.m * gemm.x_pitch * size, gemm.factors)?;
     let w = noise(device, gemm.n * gemm.w_pitch * size, gemm.factors)?;
     let y = device.alloc(gemm.m * gemm.y_pitch * out, "a measured product")?;
     let ones = vec![1.0_f32; gemm.m.max(gemm.n)];
     let scales = device.alloc(ones.len() * 4, "the scales of a measured product")?;
-    device.copy_in(&scales, 0, bytemuck::cast_slice(&ones))?;
+    device.h2d(&scales, 0, bytemuck::cast_slice(&ones))?;
     let at = Operands {
         x: start(&x),
         w: start(&w),
@@ -83,15 +83,19 @@ pub fn product_times(
         x_scales: start(&scales),
         w_scales: start(&scales),
     };
-    let queue = |way: &Arc<dyn Way>| {
+    let queue = |algorithm: &Arc<dyn GemmAlgorithm>| {
         // SAFETY: x, w and y are as large as the sizes and pitches say, the scales as long as the longer side.
-        unsafe { way.queue() }
+        unsafe { algorithm.queue() }
     };
-    let ways = products.clone().ways(gemm, &at)?;
-    let mut before = || lead.queue(device);
-    let trial = |way: &Arc<dyn Way>| time_ms(device, TRIALS, &mut before, || queue(way));
-    let (way, _) = crate::cuda::gpu::cublaslt::fastest(ways, trial)?;
-    times_ms(device, runs, &mut || lead.queue(device), || queue(&way))
+    let algorithms = products.clone().algorithms(gemm, &at)?;
+    let mut before = || flush.queue(device);
+    let trial = |algorithm: &Arc<dyn GemmAlgorithm>| {
+        time_ms(device, TRIALS, &mut before, || queue(algorithm))
+    };
+    let (algorithm, _) = crate::cuda::gpu::cublaslt::fastest(algorithms, trial)?;
+    times_ms(device, runs, &mut || flush.queue(device), || {
+        queue(&algorithm)
+    })
 }
 
 /// Milliseconds of copies, shortest first each.
@@ -109,19 +113,19 @@ pub struct CopyTimes {
     pub on_device_meanwhile: Vec<f32>,
 }
 
-/// Copies about `bytes`, `runs` times each way, alone and both at once, on the device behind `lead`.
+/// Copies about `bytes`, `runs` times each way, alone and both at once, on the device behind `flush`.
 ///
 /// # Errors
 /// The device's.
 pub fn copy_times(
     device: &dyn Device,
     bytes: usize,
-    lead: &Lead,
+    flush: &L2Flush,
     runs: usize,
 ) -> Result<CopyTimes> {
     let rows = (bytes / (COPY_COLS * 4)).max(1);
     let bytes = rows * COPY_COLS * 4;
-    let from = noise(device, bytes, Factors::Bf16)?;
+    let from = noise(device, bytes, OperandType::Bf16)?;
     let to = device.alloc(bytes, "measured copies")?;
     let target = device.alloc(bytes, "measured copies")?;
     let mut pinned = device.alloc_pinned(bytes)?;
@@ -146,17 +150,17 @@ pub fn copy_times(
     };
     let to_device = || {
         // SAFETY: the pinned bytes stay as they are until the queue was waited for.
-        unsafe { device.copy_in_later(&target, 0, (*pinned).as_ref()) }
+        unsafe { device.h2d_async(&target, 0, (*pinned).as_ref()) }
     };
     let mut times: [Vec<f32>; 4] = Default::default();
     for run in 0..=runs {
         let alone = [
-            between((device, lead), &[(Queue::Copy, &to_device)])?[0],
-            between((device, lead), &[(Queue::Compute, &on_device)])?[0],
+            between((device, flush), &[(Stream::Copy, &to_device)])?[0],
+            between((device, flush), &[(Stream::Compute, &on_device)])?[0],
         ];
         let both = between(
-            (device, lead),
-            &[(Queue::Copy, &to_device), (Queue::Compute, &on_device)],
+            (device, flush),
+            &[(Stream::Copy, &to_device), (Stream::Compute, &on_device)],
         )?;
         // The first warms up.
         for (times, ms) in times.iter_mut().zip(alone.iter().chain(&both)) {
@@ -182,18 +186,18 @@ pub fn copy_times(
 /// Queues all work at once and gives each queue's milliseconds. A kernel takes a fortieth of a host copy's time, so
 /// where there are both, it runs again and again until the copy is about over, and the mean counts.
 fn between(
-    (device, lead): (&dyn Device, &Lead),
-    work: &[(Queue, &dyn Fn() -> Result<()>)],
+    (device, flush): (&dyn Device, &L2Flush),
+    work: &[(Stream, &dyn Fn() -> Result<()>)],
 ) -> Result<Vec<f32>> {
     const AGAIN: usize = 40;
     let mut marks = Vec::new();
     for (queue, queue_one) in work {
         let [from, to] = [device.event()?, device.event()?];
-        if *queue == Queue::Compute {
-            lead.queue(device)?;
+        if *queue == Stream::Compute {
+            flush.queue(device)?;
         }
         device.record(&from, *queue)?;
-        let times = if *queue == Queue::Compute && work.len() > 1 {
+        let times = if *queue == Stream::Compute && work.len() > 1 {
             AGAIN
         } else {
             1
@@ -204,30 +208,30 @@ fn between(
         device.record(&to, *queue)?;
         marks.push((from, to, times));
     }
-    device.synchronise()?;
+    device.synchronize()?;
     let ms = |(from, to, times): &(_, _, usize)| Ok(device.elapsed_ms(from, to)? / *times as f32);
     marks.iter().map(ms).collect()
 }
 
 /// Device memory with random numbers: bf16 between -1 and 1, e4m3 below 2.
-fn noise(device: &dyn Device, bytes: usize, of: Factors) -> Result<Memory> {
+fn noise(device: &dyn Device, bytes: usize, of: OperandType) -> Result<Memory> {
     let memory = device.alloc(bytes, "a measurement")?;
     let numbers = random_bf16(CHUNK_BYTES.min(bytes.next_multiple_of(2)) / 2, 1);
     let mut piece: Vec<u8> = bytemuck::cast_slice(&numbers).to_vec();
-    if of != Factors::Bf16 {
+    if of != OperandType::Bf16 {
         // The lower bytes are even noise; without the highest bit of the exponent they are numbers below 2.
         let low: Vec<u8> = piece.iter().step_by(2).map(|byte| byte & 0xbf).collect();
         piece = [&low[..], &low[..]].concat();
     }
     for offset in (0..bytes).step_by(piece.len()) {
         let length = piece.len().min(bytes - offset);
-        device.copy_in(&memory, offset, &piece[..length])?;
+        device.h2d(&memory, offset, &piece[..length])?;
     }
     Ok(memory)
 }
 
 fn start(memory: &Memory) -> u64 {
-    memory.address(Part {
+    memory.address(ByteRange {
         offset: 0,
         bytes: 0,
     })

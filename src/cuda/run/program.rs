@@ -14,17 +14,19 @@ use std::{
     time::Duration,
 };
 
-use super::{layer_streaming::Stream, placed::Placed, transfer, upload::Ring};
+use super::{
+    device_buffers::DeviceBuffers, layer_streaming::LayerStreaming, transfer, upload::StagingRing,
+};
 use crate::{
     Error, Result, Tensor,
     cuda::{
-        gpu::device::{Device, Event, Graph, Part, Queue},
+        gpu::device::{ByteRange, Device, Event, Graph, Stream},
         lowering::{
-            arena::{Bases, stretch_of, stretches},
+            arena::{BaseAddresses, graph_segment_of, graph_segments},
             work::Unit,
         },
     },
-    executor::{Program, Report, UnitReport},
+    executor::{Program, ProgramReport, UnitReport},
     plan::{Buf, Role},
     weights::Weights,
 };
@@ -33,7 +35,7 @@ use crate::{
 const SHORT_RUN_FLOPS: f64 = 2e14;
 
 /// Units that run without a look at the host.
-struct Stretch {
+struct GraphSegment {
     units: Vec<Unit>,
     graph: Option<Graph>,
     /// Its number among the layers whose weights are streamed.
@@ -42,9 +44,9 @@ struct Stretch {
 
 pub(in crate::cuda) struct CudaProgram {
     // Before the memory that its work uses: fields are dropped in order, and the device waits for its queues.
-    stretches: Vec<Stretch>,
-    stream: Stream,
-    placed: Placed,
+    graph_segments: Vec<GraphSegment>,
+    stream: LayerStreaming,
+    placed: DeviceBuffers,
     /// With `profile`: one event in front of each unit and one behind the last.
     marks: Option<Vec<Event>>,
     /// Behind the stretches of even and odd number.
@@ -57,20 +59,20 @@ pub(in crate::cuda) struct CudaProgram {
 impl CudaProgram {
     /// Copies weights, clears states, records graphs.
     pub(in crate::cuda) fn new(
-        placed: Placed,
+        placed: DeviceBuffers,
         units: Vec<Unit>,
-        ring: Arc<Mutex<Ring>>,
+        ring: Arc<Mutex<StagingRing>>,
         weights: &Weights,
     ) -> Result<Self> {
         let device = placed.device.clone();
         let marks = (0..=units.len()).map(|_| device.event());
         let how = placed.how.clone();
-        let stream = Stream::new(&*device, &placed.plan, ring)?;
+        let stream = LayerStreaming::new(&*device, &placed.plan, ring)?;
         let mut program = Self {
             marks: how.profile.then(|| marks.collect()).transpose()?,
             times: vec![Vec::new(); units.len()],
             waited: [device.event()?, device.event()?],
-            stretches: group(&placed, units),
+            graph_segments: group(&placed, units),
             stream,
             runs: 0,
             placed,
@@ -89,7 +91,7 @@ impl CudaProgram {
             let spec = self.placed.plan.spec(buf);
             if spec.role == Role::State && spec.part.is_none() {
                 let range = self.placed.layout.arena_range(&self.placed.plan, buf);
-                let part = Part {
+                let part = ByteRange {
                     offset: range.start,
                     bytes: range.len(),
                 };
@@ -103,10 +105,10 @@ impl CudaProgram {
 
     /// Records one graph for each stretch, where the device has graphs.
     fn record(&mut self) -> Result<()> {
-        for stretch in &mut self.stretches {
-            let units = &stretch.units;
+        for segment in &mut self.graph_segments {
+            let units = &segment.units;
             let device = &self.placed.device;
-            stretch.graph = device
+            segment.graph = device
                 .capture(&mut || units.iter().try_for_each(|unit| launch(&**device, unit)))?;
         }
         Ok(())
@@ -114,16 +116,16 @@ impl CudaProgram {
 
     fn run_all(&mut self) -> Result<()> {
         let mut unit = 0;
-        for index in 0..self.stretches.len() {
+        for index in 0..self.graph_segments.len() {
             self.placed.how.cancel.check()?;
-            let layer = self.stretches[index].layer;
+            let layer = self.graph_segments[index].layer;
             if let Some(layer) = layer {
                 self.stream.before(&self.placed, layer)?;
             }
             self.run_stretch(index, &mut unit)?;
             // The host is at most one stretch ahead, so that a cancel takes effect and the queue never runs dry.
             let device = &self.placed.device;
-            device.record(&self.waited[index % 2], Queue::Compute)?;
+            device.record(&self.waited[index % 2], Stream::Compute)?;
             if let Some(layer) = layer {
                 self.stream.after(&self.placed, layer)?;
             }
@@ -136,7 +138,7 @@ impl CudaProgram {
             Some(marks) => &marks[unit],
             None => &self.waited[0],
         };
-        device.record(last, Queue::Compute)?;
+        device.record(last, Stream::Compute)?;
         device.finish(last)?;
         self.add_times()?;
         self.runs += 1;
@@ -144,20 +146,20 @@ impl CudaProgram {
     }
 
     fn run_stretch(&self, index: usize, unit: &mut usize) -> Result<()> {
-        let stretch = &self.stretches[index];
-        if let Some(graph) = &stretch.graph {
+        let segment = &self.graph_segments[index];
+        if let Some(graph) = &segment.graph {
             // SAFETY: as in `launch`, for every launch of the graph; the program's memory lives.
             return unsafe { self.placed.device.replay(graph) };
         }
-        for each in &stretch.units {
+        for each in &segment.units {
             if let Some(marks) = &self.marks {
-                self.placed.device.record(&marks[*unit], Queue::Compute)?;
+                self.placed.device.record(&marks[*unit], Stream::Compute)?;
             }
             launch(&*self.placed.device, each).map_err(|e| self.at(each, e))?;
             if self.placed.how.sync {
                 self.placed
                     .device
-                    .synchronise()
+                    .synchronize()
                     .map_err(|e| self.at(each, e))?;
             }
             *unit += 1;
@@ -207,7 +209,7 @@ impl Program for CudaProgram {
             spec.shape
         );
         let offset = self.placed.layout.arena_range(&self.placed.plan, buf).start;
-        transfer::copy_in(
+        transfer::h2d(
             &*self.placed.device,
             &self.placed.memories.arena,
             offset,
@@ -220,7 +222,7 @@ impl Program for CudaProgram {
         let outcome = self.run_all();
         if outcome.is_err() {
             // Nothing stays queued; that the device fails again here is no news.
-            let _ = self.placed.device.synchronise();
+            let _ = self.placed.device.synchronize();
             self.stream.forget();
         }
         outcome
@@ -237,10 +239,10 @@ impl Program for CudaProgram {
         let view = self
             .placed
             .layout
-            .view(&self.placed.plan, buf, Bases::NOWHERE);
-        let offset =
-            usize::try_from(view.address - Bases::NOWHERE.arena).expect("an offset in memory fits");
-        transfer::copy_out(
+            .view(&self.placed.plan, buf, BaseAddresses::UNPLACED);
+        let offset = usize::try_from(view.address - BaseAddresses::UNPLACED.arena)
+            .expect("an offset in memory fits");
+        transfer::d2h(
             &*self.placed.device,
             &self.placed.memories.arena,
             offset,
@@ -249,9 +251,12 @@ impl Program for CudaProgram {
         )
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> ProgramReport {
         let plan = &self.placed.plan;
-        let units = self.stretches.iter().flat_map(|stretch| &stretch.units);
+        let units = self
+            .graph_segments
+            .iter()
+            .flat_map(|segment| &segment.units);
         let units = units.zip(&self.times).map(|(unit, times)| {
             let launches = unit.launches.iter();
             UnitReport {
@@ -260,7 +265,7 @@ impl Program for CudaProgram {
                 ..UnitReport::new(plan, unit.steps.clone(), &unit.unwritten)
             }
         });
-        Report {
+        ProgramReport {
             runs: self.runs,
             units: units.collect(),
         }
@@ -271,13 +276,13 @@ impl Drop for CudaProgram {
     /// Memory must not go while something works on it.
     fn drop(&mut self) {
         // A device that fails here failed before, and said so.
-        let _ = self.placed.device.synchronise();
+        let _ = self.placed.device.synchronize();
     }
 }
 
 fn launch(device: &dyn Device, unit: &Unit) -> Result<()> {
     unit.launches.iter().try_for_each(|sound| {
-        // SAFETY: a `Sound` launch vouches for its arguments if the memory it was lowered for is there; a program's units
+        // SAFETY: a `BoundLaunch` launch vouches for its arguments if the memory it was lowered for is there; a program's units
         // were lowered for its own memory, which lives until it is dropped and its queues are empty, and the compute
         // queue runs one launch after the other.
         unsafe { sound.queue(device) }
@@ -285,29 +290,29 @@ fn launch(device: &dyn Device, unit: &Unit) -> Result<()> {
 }
 
 /// Units in stretches of the plan, or all in one; a unit that reaches over an end belongs where it starts.
-fn group(placed: &Placed, units: Vec<Unit>) -> Vec<Stretch> {
-    let Placed { plan, layout, .. } = placed;
+fn group(placed: &DeviceBuffers, units: Vec<Unit>) -> Vec<GraphSegment> {
+    let DeviceBuffers { plan, layout, .. } = placed;
     let is_one = layout.streamed().is_empty() && plan.total_cost().flops < SHORT_RUN_FLOPS;
-    let ends = stretches(plan);
-    let mut found: Vec<(usize, Stretch)> = Vec::new();
+    let ends = graph_segments(plan);
+    let mut found: Vec<(usize, GraphSegment)> = Vec::new();
     for unit in units {
         let index = if is_one {
             0
         } else {
-            stretch_of(&ends, &unit.steps)
+            graph_segment_of(&ends, &unit.steps)
         };
         if found.last().is_none_or(|(last, _)| *last != index) {
             let layer = layout.streamed().iter().position(|(at, _)| *at == index);
-            let stretch = Stretch {
+            let segment = GraphSegment {
                 units: Vec::new(),
                 graph: None,
                 layer,
             };
-            found.push((index, stretch));
+            found.push((index, segment));
         }
         if let Some((_, last)) = found.last_mut() {
             last.units.push(unit);
         }
     }
-    found.into_iter().map(|(_, stretch)| stretch).collect()
+    found.into_iter().map(|(_, segment)| segment).collect()
 }

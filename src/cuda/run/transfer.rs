@@ -16,7 +16,7 @@ const CHUNK_BYTES: usize = 32 << 20;
 
 /// Copies `tensor`, which has the elements of `spec`, to `offset` of `to`: rounded to the buffer's type, the pitch
 /// behind each row zero.
-pub(in crate::cuda) fn copy_in(
+pub(in crate::cuda) fn h2d(
     device: &dyn Device,
     to: &Memory,
     offset: usize,
@@ -25,14 +25,14 @@ pub(in crate::cuda) fn copy_in(
 ) -> Result<()> {
     let (rows, row_bytes) = (spec.shape.rows(), row_bytes(spec));
     if tensor.dtype() == spec.dtype && spec.pitch() == spec.shape.cols() {
-        return device.copy_in(to, offset, tensor.bytes());
+        return device.h2d(to, offset, tensor.bytes());
     }
     let step = (CHUNK_BYTES / row_bytes.max(1)).max(1);
     for start in (0..rows).step_by(step) {
         let range = start..(start + step).min(rows);
         let mut bytes = vec![0; range.len() * row_bytes];
         put_rows(spec, tensor, range, &mut bytes);
-        device.copy_in(to, offset + start * row_bytes, &bytes)?;
+        device.h2d(to, offset + start * row_bytes, &bytes)?;
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ fn put<const N: usize>(values: &[f32], to: &mut [u8], bytes: impl Fn(f32) -> [u8
 }
 
 /// The values at `offset` of `from`, rows of `spec` at `pitch` elements; floats as f32.
-pub(in crate::cuda) fn copy_out(
+pub(in crate::cuda) fn d2h(
     device: &dyn Device,
     from: &Memory,
     offset: usize,
@@ -93,7 +93,7 @@ pub(in crate::cuda) fn copy_out(
     let (rows, cols, size) = (spec.shape.rows(), spec.shape.cols(), spec.dtype.size());
     let count = (rows.max(1) - 1) * pitch + cols;
     let mut bytes = vec![0; if rows == 0 { 0 } else { count * size }];
-    device.copy_out(from, offset, &mut bytes)?;
+    device.d2h(from, offset, &mut bytes)?;
     if pitch != cols {
         bytes = bytes
             .chunks(pitch * size)

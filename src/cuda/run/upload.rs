@@ -17,17 +17,17 @@ use std::{ops::Range, path::PathBuf};
 use rayon::prelude::*;
 
 use super::{
-    placed::Placed,
+    device_buffers::DeviceBuffers,
     transfer::{put_rows, row_bytes},
 };
 use crate::{
     DType, Result, Tensor,
     cuda::{
-        gpu::device::{Device, Event, Memory, Pinned, Queue},
+        gpu::device::{Device, Event, Memory, Pinned, Stream},
         launch,
         lowering::{
-            arena::{ALIGNMENT, Block, View},
-            work::Sound,
+            arena::{ALIGNMENT, Block, DeviceView},
+            work::BoundLaunch,
         },
     },
     executor::want,
@@ -41,7 +41,7 @@ const SLOTS: usize = 4;
 const TASK_BYTES: usize = 1 << 20;
 
 /// Pinned memory that weights go through. Whoever uploads empties the copy queue before dropping its share of it.
-pub(in crate::cuda) struct Ring {
+pub(in crate::cuda) struct StagingRing {
     slots: Vec<Slot>,
     next: usize,
 }
@@ -72,26 +72,26 @@ impl Stored {
 }
 
 /// Where the values of a weight that stays come from.
-enum Origin {
+enum WeightOrigin {
     /// The checkpoint has them.
     Stored(Stored),
     /// A kernel makes them.
-    Made(Sound),
+    Generated(BoundLaunch),
     /// A kernel rounds them to 8 bits, with scales in this other weight.
-    Rounded(Full, Buf),
+    Quantized(Unquantized, Buf),
     /// They are such scales.
     Scales,
 }
 
 /// What is rounded to 8 bits.
-enum Full {
+enum Unquantized {
     Stored(Stored),
     Rule((u64, Rule)),
 }
 
-impl Origin {
+impl WeightOrigin {
     /// Of the weight `buf`.
-    fn of(to: &Placed, buf: Buf, weights: &Weights, staging: &Staging) -> Result<Self> {
+    fn of(to: &DeviceBuffers, buf: Buf, weights: &Weights, staging: &Staging) -> Result<Self> {
         let plan = &to.plan;
         let stored = || Stored::of(plan, buf, weights).map(Self::Stored);
         let Some((weight, scales)) = in_eight_bits(plan, buf) else {
@@ -100,7 +100,7 @@ impl Origin {
             return sound
                 .transpose()?
                 .flatten()
-                .map_or_else(stored, |sound| Ok(Self::Made(sound)));
+                .map_or_else(stored, |sound| Ok(Self::Generated(sound)));
         };
         if !staging.holds(plan.spec(weight)) {
             return stored();
@@ -110,14 +110,14 @@ impl Origin {
             return stored();
         };
         let full = match source.rule(&name) {
-            Some(rule @ (_, Rule::Uniform { .. })) => Full::Rule(rule),
-            _ => Full::Stored(Stored {
+            Some(rule @ (_, Rule::Uniform { .. })) => Unquantized::Rule(rule),
+            _ => Unquantized::Stored(Stored {
                 tensor: source.load(&name)?,
                 path: source.path(&name),
             }),
         };
         Ok(if buf == weight {
-            Self::Rounded(full, scales)
+            Self::Quantized(full, scales)
         } else {
             Self::Scales
         })
@@ -151,7 +151,7 @@ impl Piece<'_> {
     }
 }
 
-impl Ring {
+impl StagingRing {
     /// Allocates slots of `bytes`.
     pub(in crate::cuda) fn new(device: &dyn Device, bytes: usize) -> Result<Self> {
         let slot = |_| {
@@ -171,19 +171,23 @@ impl Ring {
     ///
     /// # Errors
     /// Those of the weights and the device; a tensor that is not finite; [`crate::Error::Interrupted`].
-    pub(in crate::cuda) fn upload_fixed(&mut self, to: &Placed, weights: &Weights) -> Result<()> {
+    pub(in crate::cuda) fn upload_fixed(
+        &mut self,
+        to: &DeviceBuffers,
+        weights: &Weights,
+    ) -> Result<()> {
         let mut staging = Staging::of(to, self.slot_bytes())?;
         let mut batch = Batch::default();
         for &buf in &to.layout.fixed().bufs {
             to.how.cancel.check()?;
-            match Origin::of(to, buf, weights, &staging)? {
-                Origin::Stored(stored) => self.add(to, &mut batch, buf, &stored)?,
-                Origin::Rounded(full, scales) => {
+            match WeightOrigin::of(to, buf, weights, &staging)? {
+                WeightOrigin::Stored(stored) => self.add(to, &mut batch, buf, &stored)?,
+                WeightOrigin::Quantized(full, scales) => {
                     self.send(to, &mut batch)?;
                     self.round(to, (buf, scales), &full, &mut staging)?;
                 }
-                Origin::Scales => self.send(to, &mut batch)?,
-                Origin::Made(sound) => {
+                WeightOrigin::Scales => self.send(to, &mut batch)?,
+                WeightOrigin::Generated(sound) => {
                     self.send(to, &mut batch)?;
                     // SAFETY: made for a weight of this memory, which lives until the queues are empty.
                     unsafe { sound.queue(&*to.device) }?;
@@ -196,10 +200,10 @@ impl Ring {
     /// Puts the weights of `block` on the copy queue, a slot at a time.
     ///
     /// # Errors
-    /// As [`Ring::upload_fixed`].
+    /// As [`StagingRing::upload_fixed`].
     pub(in crate::cuda) fn upload(
         &mut self,
-        to: &Placed,
+        to: &DeviceBuffers,
         block: &Block,
         stored: &dyn Fn(Buf) -> Stored,
     ) -> Result<()> {
@@ -217,7 +221,7 @@ impl Ring {
     /// Adds a weight to what is sent together, as much of it as fits a slot at a time.
     fn add<'a>(
         &mut self,
-        to: &'a Placed,
+        to: &'a DeviceBuffers,
         batch: &mut Batch<'a>,
         buf: Buf,
         stored: &Stored,
@@ -250,7 +254,7 @@ impl Ring {
     }
 
     /// Sends what was added, if anything.
-    fn send(&mut self, to: &Placed, batch: &mut Batch<'_>) -> Result<()> {
+    fn send(&mut self, to: &DeviceBuffers, batch: &mut Batch<'_>) -> Result<()> {
         let pieces = std::mem::take(&mut batch.pieces);
         self.copy(to, (&to.memories.weights, batch.start), &pieces)
     }
@@ -258,7 +262,7 @@ impl Ring {
     /// Fills a slot and queues its copy.
     fn copy(
         &mut self,
-        to: &Placed,
+        to: &DeviceBuffers,
         (memory, start): (&Memory, usize),
         pieces: &[Piece<'_>],
     ) -> Result<()> {
@@ -274,16 +278,16 @@ impl Ring {
         fill(pieces, bytes)?;
         // SAFETY: the slot is filled again only behind `copied`, which is recorded next, and freed only when the copy
         // queue is empty.
-        unsafe { to.device.copy_in_later(memory, start, bytes) }?;
-        to.device.record(&slot.copied, Queue::Copy)
+        unsafe { to.device.h2d_async(memory, start, bytes) }?;
+        to.device.record(&slot.copied, Stream::Copy)
     }
 
     /// Brings rows to the staging area in bf16, and lets a kernel round them.
     fn round(
         &mut self,
-        to: &Placed,
+        to: &DeviceBuffers,
         (buf, scales): (Buf, Buf),
-        full: &Full,
+        full: &Unquantized,
         staging: &mut Staging,
     ) -> Result<()> {
         let spec = &as_bf16(to.plan.spec(buf));
@@ -292,7 +296,7 @@ impl Ring {
         for start in (0..values.rows).step_by(step) {
             let rows = start..(start + step).min(values.rows);
             let (part, offset) = staging.next();
-            let from = View {
+            let from = DeviceView {
                 address: to.memories.bases().arena + offset as u64,
                 rows: rows.len(),
                 cols: values.cols,
@@ -300,19 +304,19 @@ impl Ring {
                 dtype: DType::Bf16,
             };
             match full {
-                Full::Stored(stored) => {
+                Unquantized::Stored(stored) => {
                     let piece = Piece {
                         spec,
                         stored: stored.clone(),
                         rows: rows.clone(),
                         at: 0,
                     };
-                    to.device.wait(Queue::Copy, &part.rounded)?;
+                    to.device.wait(Stream::Copy, &part.rounded)?;
                     self.copy(to, (&to.memories.arena, offset), &[piece])?;
-                    to.device.record(&part.copied, Queue::Copy)?;
-                    to.device.wait(Queue::Compute, &part.copied)?;
+                    to.device.record(&part.copied, Stream::Copy)?;
+                    to.device.wait(Stream::Compute, &part.copied)?;
                 }
-                Full::Rule(rule) => {
+                Unquantized::Rule(rule) => {
                     let sound = launch::synthetic::fill(from, start, *rule)?;
                     let sound = sound.expect("bf16 is made of uniform rules");
                     // SAFETY: made for rows of this program's arena, which is there.
@@ -323,7 +327,7 @@ impl Ring {
             let sound = launch::quantize::weight(from, rounded.0, rounded.1)?;
             // SAFETY: made for rows of this program's weights and arena; those of the arena stay until `rounded`.
             unsafe { sound.queue(&*to.device) }?;
-            to.device.record(&part.rounded, Queue::Compute)?;
+            to.device.record(&part.rounded, Stream::Compute)?;
         }
         Ok(())
     }
@@ -351,7 +355,7 @@ struct StagingPart {
 }
 
 impl Staging {
-    fn of(to: &Placed, most: usize) -> Result<Self> {
+    fn of(to: &DeviceBuffers, most: usize) -> Result<Self> {
         let part = || {
             Ok(StagingPart {
                 copied: to.device.event()?,

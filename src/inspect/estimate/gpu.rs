@@ -28,7 +28,7 @@ const LAUNCH: f64 = 3e-6;
 
 /// What matters about a GPU.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gpu {
+pub struct GpuSpec {
     /// Its name.
     pub name: String,
     /// Memory, bytes.
@@ -43,8 +43,8 @@ pub struct Gpu {
     pub link: f64,
 }
 
-impl Gpu {
-    /// Names that [`Gpu::named`] knows.
+impl GpuSpec {
+    /// Names that [`GpuSpec::named`] knows.
     pub const NAMES: [&str; 4] = ["h100", "h200", "a100-80", "rtx4090"];
 
     /// A GPU by name, with its maker's figures; `None` for any other name.
@@ -67,7 +67,7 @@ impl Gpu {
     }
 }
 
-impl Gpu {
+impl GpuSpec {
     /// The GPU that a device says it is; `None` for one whose figures are not known here, or the CPU.
     pub fn of_device(name: &str) -> Option<Self> {
         let known = [("H200", "h200"), ("H100", "h100")];
@@ -88,12 +88,12 @@ impl Gpu {
 }
 
 /// Seconds of one run of `plan` with all weights in the GPU's memory.
-pub(super) fn seconds(plan: &Plan, gpu: &Gpu) -> f64 {
+pub(super) fn seconds(plan: &Plan, gpu: &GpuSpec) -> f64 {
     let steps = 0..plan.steps().len();
     steps.map(|index| step_seconds(plan, index, gpu)).sum()
 }
 
-fn step_seconds(plan: &Plan, index: usize, gpu: &Gpu) -> f64 {
+fn step_seconds(plan: &Plan, index: usize, gpu: &GpuSpec) -> f64 {
     let step = &plan.steps()[index];
     let cost = plan.cost(index);
     let weight = step

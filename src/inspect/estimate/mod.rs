@@ -6,8 +6,8 @@
 mod gpu;
 mod stages;
 
-pub use gpu::Gpu;
-pub use stages::{Call, NEGATIVE_TOKENS, Scenario, Tokens, Work, stages};
+pub use gpu::GpuSpec;
+pub use stages::{NEGATIVE_TOKENS, PlannedCall, Scenario, Tokens, Work, stages};
 
 use crate::{DType, Result, executor::Needs, pipeline::Stage, plan::Plan, weights::Component};
 
@@ -16,7 +16,7 @@ const RESERVED_BYTES: u64 = 1 << 30;
 
 /// Where the weights are while a stage runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Residency {
+pub enum ResidencyPlan {
     /// All networks stay in the GPU's memory.
     Resident,
     /// One network at a time is in the GPU's memory, loaded before its stage.
@@ -25,7 +25,7 @@ pub enum Residency {
     Streamed,
 }
 
-impl Residency {
+impl ResidencyPlan {
     /// From the fastest to the smallest.
     pub const ALL: [Self; 3] = [Self::Resident, Self::Staged, Self::Streamed];
 
@@ -70,19 +70,19 @@ pub struct StageEstimate {
 #[derive(Clone, Debug)]
 pub struct Estimate {
     /// The GPU.
-    pub gpu: Gpu,
+    pub gpu: GpuSpec,
     /// Whether any product is of 8 bits.
     pub has_eight_bit: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
     /// The fastest way that fits; none if nothing does, or if an op cannot run.
-    pub residency: Option<Residency>,
+    pub residency: Option<ResidencyPlan>,
     /// Why the GPU's executor cannot run a plan, one sentence each; what that plan would take is what it says itself.
     pub refusals: Vec<String>,
 }
 
 /// What `work` takes on `gpu`, whose executor says by `needs` what it would allocate for a plan.
-pub fn estimate(work: &[Work], gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Estimate {
+pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Estimate {
     let mut refusals = Vec::new();
     let mut needs = |plan: &Plan| {
         needs(plan).unwrap_or_else(|refusal| {
@@ -97,7 +97,7 @@ pub fn estimate(work: &[Work], gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>
     };
     let stages = work.iter().map(|work| stage(work, gpu, &mut needs));
     let stages = stages.collect();
-    let specs = |call: &Call| {
+    let specs = |call: &PlannedCall| {
         call.plan
             .buffers()
             .iter()
@@ -111,9 +111,9 @@ pub fn estimate(work: &[Work], gpu: &Gpu, needs: &dyn Fn(&Plan) -> Result<Needs>
         refusals,
     };
     let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
-    let fits = |how: &Residency| estimate.peak_bytes(*how) <= usable;
+    let fits = |how: &ResidencyPlan| estimate.peak_bytes(*how) <= usable;
     if estimate.refusals.is_empty() {
-        estimate.residency = Residency::ALL.into_iter().find(fits);
+        estimate.residency = ResidencyPlan::ALL.into_iter().find(fits);
     }
     estimate
 }
@@ -125,30 +125,34 @@ impl Estimate {
     }
 
     /// Most of the GPU's memory that is used at a time.
-    pub fn peak_bytes(&self, how: Residency) -> u64 {
+    pub fn peak_bytes(&self, how: ResidencyPlan) -> u64 {
         let most =
             |bytes: fn(&StageEstimate) -> u64| self.stages.iter().map(bytes).max().unwrap_or(0);
         match how {
-            Residency::Resident => {
+            ResidencyPlan::Resident => {
                 let weights: u64 = self.stages.iter().map(|stage| stage.weight_bytes).sum();
                 weights + most(|stage| stage.arena_bytes)
             }
-            Residency::Staged => most(|stage| stage.weight_bytes + stage.arena_bytes),
-            Residency::Streamed => most(|stage| stage.streamed_weight_bytes + stage.arena_bytes),
+            ResidencyPlan::Staged => most(|stage| stage.weight_bytes + stage.arena_bytes),
+            ResidencyPlan::Streamed => {
+                most(|stage| stage.streamed_weight_bytes + stage.arena_bytes)
+            }
         }
     }
 
     /// Seconds of a stage.
-    pub fn seconds(&self, stage: &StageEstimate, how: Residency) -> f64 {
+    pub fn seconds(&self, stage: &StageEstimate, how: ResidencyPlan) -> f64 {
         match how {
-            Residency::Resident => stage.resident_seconds,
-            Residency::Staged => stage.resident_seconds + stage.weight_bytes as f64 / self.gpu.link,
-            Residency::Streamed => stage.streamed_seconds,
+            ResidencyPlan::Resident => stage.resident_seconds,
+            ResidencyPlan::Staged => {
+                stage.resident_seconds + stage.weight_bytes as f64 / self.gpu.link
+            }
+            ResidencyPlan::Streamed => stage.streamed_seconds,
         }
     }
 
     /// Seconds of all stages.
-    pub fn total_seconds(&self, how: Residency) -> f64 {
+    pub fn total_seconds(&self, how: ResidencyPlan) -> f64 {
         self.stages
             .iter()
             .map(|stage| self.seconds(stage, how))
@@ -156,7 +160,7 @@ impl Estimate {
     }
 }
 
-fn stage(work: &Work, gpu: &Gpu, needs: &mut dyn FnMut(&Plan) -> Needs) -> StageEstimate {
+fn stage(work: &Work, gpu: &GpuSpec, needs: &mut dyn FnMut(&Plan) -> Needs) -> StageEstimate {
     let mut all = StageEstimate {
         stage: work.stage,
         part: work.part,
@@ -170,7 +174,7 @@ fn stage(work: &Work, gpu: &Gpu, needs: &mut dyn FnMut(&Plan) -> Needs) -> Stage
         resident_seconds: 0.0,
         streamed_seconds: 0.0,
     };
-    for Call { plan, runs } in &work.calls {
+    for PlannedCall { plan, runs } in &work.calls {
         let times = *runs as f64;
         let cost = plan.total_cost();
         let needs = needs(plan);

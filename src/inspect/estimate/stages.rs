@@ -56,7 +56,7 @@ impl Tokens {
 }
 
 /// A plan and how often it runs.
-pub struct Call {
+pub struct PlannedCall {
     /// The plan.
     pub plan: Plan,
     /// Runs of it.
@@ -72,7 +72,7 @@ pub struct Work {
     /// Rows of each forward pass of a run; none for convolutions.
     pub tokens: Vec<Tokens>,
     /// Its plans.
-    pub calls: Vec<Call>,
+    pub calls: Vec<PlannedCall>,
 }
 
 /// The stages of `job` that run on the device, in order.
@@ -106,7 +106,7 @@ fn text(networks: &Networks, scenario: &Scenario) -> Work {
         audio: 0,
         text,
     };
-    let call = |length| Call {
+    let call = |length| PlannedCall {
         plan: text_encoder::encode(&networks.text, length, false).0,
         runs: 1,
     };
@@ -161,7 +161,7 @@ fn denoise(
         updates_audio: is_base,
         has_image: false,
     };
-    let call = Call {
+    let call = PlannedCall {
         plan: quantized(dit::denoise(&pass).0, &eight_bit),
         runs: steps.unwrap_or(properties.steps),
     };
@@ -198,7 +198,7 @@ fn turbo(networks: &Networks, grid: Grid) -> Work {
         ))
         .0
     };
-    let calls = sizes.into_iter().map(|(shape, runs)| Call {
+    let calls = sizes.into_iter().map(|(shape, runs)| PlannedCall {
         plan: plan(shape),
         runs,
     });
@@ -220,7 +220,7 @@ fn wan(networks: &Networks, grid: Grid) -> Work {
     } = grid;
     let made = video_vae::wan_decoder::decode(&networks.wan, precision, frames, height, width);
     let (plan, _) = in_bytes(made);
-    let calls = vec![Call { plan, runs: 1 }];
+    let calls = vec![PlannedCall { plan, runs: 1 }];
     Work {
         stage: Stage::DecodeVideo,
         part: Component::WanVae,
@@ -231,7 +231,7 @@ fn wan(networks: &Networks, grid: Grid) -> Work {
 
 fn sound(networks: &Networks, latents: usize) -> Work {
     let plan = audio_vae::decode(&networks.audio, latents).0;
-    let calls = vec![Call { plan, runs: 1 }];
+    let calls = vec![PlannedCall { plan, runs: 1 }];
     Work {
         stage: Stage::DecodeAudio,
         part: Component::AudioVae,

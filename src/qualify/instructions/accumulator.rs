@@ -5,7 +5,7 @@ use crate::{
     Result,
     cuda::{
         Device,
-        conformance::{Product, product},
+        conformance::{WgmmaOperands, product},
     },
 };
 
@@ -77,7 +77,7 @@ fn sums(device: &dyn Device, large_at: usize, small_at: usize, negative: bool) -
         b[col * K + large_at] = power_of_two(0);
         b[col * K + small_at] = power_of_two(small);
     }
-    let what = Product::E4m3 { registers: false };
+    let what = WgmmaOperands::E4m3 { registers: false };
     let y = product(device, what, N, [&a, &b], [128; 2])?;
     let sum = |ratio: i32| y[ratio as usize * N + usize::from(!is_tiny(ratio))];
     Ok((0..=MOST).map(sum).collect())

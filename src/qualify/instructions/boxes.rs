@@ -1,7 +1,7 @@
 //! Boxes moved by TMA: every rank, every swizzle, inside, across each end and outside of a tensor; into one block and
 //! into both of a cluster.
 
-use super::{Case, equal};
+use super::{InstructionCase, equal};
 use crate::{
     Result,
     cuda::{
@@ -107,7 +107,7 @@ fn expected(of: &Boxed, from: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (raw, to)
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<InstructionCase> {
     let mut cases = Vec::new();
     for row in &BOXES {
         let (element, swizzle, sizes, sides, at) = row;
@@ -119,18 +119,24 @@ pub(super) fn cases() -> Vec<Case> {
         let (raw, to) = expected(&of, &from);
         if (2..=4).contains(&sizes.len()) {
             let (of, from, both) = (of.clone(), from.clone(), raw.repeat(2));
-            cases.push(Case::new(format!("shared boxes/{name}"), move |device| {
-                let got = conformance::share_box(device, &of, &from)?;
-                equal("bytes in shared memory", &got, &both)
-            }));
+            cases.push(InstructionCase::new(
+                format!("shared boxes/{name}"),
+                move |device| {
+                    let got = conformance::share_box(device, &of, &from)?;
+                    equal("bytes in shared memory", &got, &both)
+                },
+            ));
         }
-        cases.push(Case::new(format!("boxes/{name}"), move |device| {
-            let (got_raw, got_to) = conformance::copy_box(device, &of, &from)?;
-            equal("bytes in shared memory", &got_raw, &raw)?;
-            equal("bytes stored", &got_to, &to)
-        }));
+        cases.push(InstructionCase::new(
+            format!("boxes/{name}"),
+            move |device| {
+                let (got_raw, got_to) = conformance::copy_box(device, &of, &from)?;
+                equal("bytes in shared memory", &got_raw, &raw)?;
+                equal("bytes stored", &got_to, &to)
+            },
+        ));
     }
-    cases.push(Case::new(
+    cases.push(InstructionCase::new(
         "clusters/two blocks share their loads",
         shared_rows,
     ));

@@ -20,13 +20,13 @@ pub use accumulator::{Kept, kept_bits};
 type Check = Box<dyn Fn(&dyn Device) -> Result<()> + Send + Sync>;
 
 /// One thing that must hold.
-pub struct Case {
+pub struct InstructionCase {
     /// What it is about: `boxes/…`, `products/…`.
     pub name: String,
     check: Check,
 }
 
-impl Case {
+impl InstructionCase {
     fn new(
         name: impl Into<String>,
         check: impl Fn(&dyn Device) -> Result<()> + Send + Sync + 'static,
@@ -47,7 +47,7 @@ impl Case {
 }
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<InstructionCase> {
     let mut cases = threads::cases();
     cases.extend(numbers::cases());
     cases.extend(boxes::cases());

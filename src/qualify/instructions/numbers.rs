@@ -2,16 +2,16 @@
 
 use half::bf16;
 
-use super::{Case, equal, wrong};
+use super::{InstructionCase, equal, wrong};
 use crate::{
     Result,
     cuda::{Device, conformance},
 };
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<InstructionCase> {
     vec![
-        Case::new("numbers/rounding to bf16 and e4m3", conversions),
-        Case::new("numbers/approximate functions", functions),
+        InstructionCase::new("numbers/rounding to bf16 and e4m3", conversions),
+        InstructionCase::new("numbers/approximate functions", functions),
     ]
 }
 

@@ -3,8 +3,8 @@
 
 use half::bf16;
 
-use super::{Case, equal};
-use crate::cuda::conformance::{Product, product};
+use super::{InstructionCase, equal};
+use crate::cuda::conformance::{WgmmaOperands, product};
 
 const ROWS: usize = 64;
 /// Columns of B that there are products for.
@@ -13,8 +13,8 @@ const EVERY_N: [usize; 9] = [8, 16, 32, 64, 96, 112, 128, 192, 256];
 const WHOLE_SPANS: [usize; 3] = [64, 128, 256];
 
 /// A product of bf16 from memory or registers, by which of its operands are transposed.
-fn of_bf16(registers: bool, a_transposed: bool, b_transposed: bool) -> Product {
-    Product::Bf16 {
+fn of_bf16(registers: bool, a_transposed: bool, b_transposed: bool) -> WgmmaOperands {
+    WgmmaOperands::Bf16 {
         registers,
         a_transposed,
         b_transposed,
@@ -22,7 +22,7 @@ fn of_bf16(registers: bool, a_transposed: bool, b_transposed: bool) -> Product {
 }
 
 /// Products, columns, and the spans that the operands' swizzles permute.
-fn shapes() -> Vec<(Product, usize, [usize; 2])> {
+fn shapes() -> Vec<(WgmmaOperands, usize, [usize; 2])> {
     let mut shapes = Vec::new();
     for span in [16, 32, 64] {
         shapes.push((of_bf16(false, false, false), 64, [span; 2]));
@@ -35,8 +35,8 @@ fn shapes() -> Vec<(Product, usize, [usize; 2])> {
     for n in EVERY_N {
         shapes.push((of_bf16(false, false, false), n, [128; 2]));
         shapes.push((of_bf16(true, false, false), n, [128; 2]));
-        shapes.push((Product::E4m3 { registers: false }, n, [128; 2]));
-        shapes.push((Product::E4m3 { registers: true }, n, [128; 2]));
+        shapes.push((WgmmaOperands::E4m3 { registers: false }, n, [128; 2]));
+        shapes.push((WgmmaOperands::E4m3 { registers: true }, n, [128; 2]));
     }
     for n in WHOLE_SPANS {
         for (a, b) in [(false, true), (true, false), (true, true)] {
@@ -47,8 +47,8 @@ fn shapes() -> Vec<(Product, usize, [usize; 2])> {
     shapes
 }
 
-pub(super) fn cases() -> Vec<Case> {
-    let case = |(what, n, spans): (Product, usize, [usize; 2])| {
+pub(super) fn cases() -> Vec<InstructionCase> {
+    let case = |(what, n, spans): (WgmmaOperands, usize, [usize; 2])| {
         let k = what.k();
         let (a, b) = (matrix(1, ROWS, k), matrix(2, n, k));
         let want = multiplied(&a, &b, k);
@@ -56,7 +56,7 @@ pub(super) fn cases() -> Vec<Case> {
         let a = laid_out(what, &a, k, a_transposed);
         let b = laid_out(what, &b, k, b_transposed);
         let name = format!("products/{what} 64x{n}x{k} by swizzles {spans:?}");
-        Case::new(name, move |device| {
+        InstructionCase::new(name, move |device| {
             let got = product(device, what, n, [&a, &b], spans)?;
             equal("numbers", &got, &want)
         })
@@ -79,7 +79,7 @@ fn multiplied(a: &[f32], b: &[f32], k: usize) -> Vec<f32> {
 }
 
 /// The bytes of a matrix `[rows, k]` as the product takes it.
-fn laid_out(what: Product, values: &[f32], k: usize, transposed: bool) -> Vec<u8> {
+fn laid_out(what: WgmmaOperands, values: &[f32], k: usize, transposed: bool) -> Vec<u8> {
     let rows = values.len() / k;
     let ordered: Vec<f32> = if transposed {
         (0..k)
@@ -89,11 +89,11 @@ fn laid_out(what: Product, values: &[f32], k: usize, transposed: bool) -> Vec<u8
         values.to_vec()
     };
     match what {
-        Product::Bf16 { .. } => {
+        WgmmaOperands::Bf16 { .. } => {
             let bf16 = ordered.iter().map(|&v| bf16::from_f32(v).to_bits());
             bf16.flat_map(u16::to_le_bytes).collect()
         }
-        Product::E4m3 { .. } => ordered.iter().map(|&v| e4m3_of(v)).collect(),
+        WgmmaOperands::E4m3 { .. } => ordered.iter().map(|&v| e4m3_of(v)).collect(),
     }
 }
 

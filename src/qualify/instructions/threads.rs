@@ -2,25 +2,25 @@
 
 use half::bf16;
 
-use super::{Case, equal};
+use super::{InstructionCase, equal};
 use crate::{
     Result,
     cuda::{Device, conformance},
 };
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<InstructionCase> {
     vec![
-        Case::new("warps/lanes exchange numbers and votes", lanes),
-        Case::new("warps/matrices with and without transpose", transposes),
-        Case::new("barriers/named barriers order warps", |device| {
+        InstructionCase::new("warps/lanes exchange numbers and votes", lanes),
+        InstructionCase::new("warps/matrices with and without transpose", transposes),
+        InstructionCase::new("barriers/named barriers order warps", |device| {
             equal(
                 "numbers",
                 &conformance::chain(device)?,
                 &[128, 10, 11, 12, 13],
             )
         }),
-        Case::new("barriers/mbarriers order phases", phases),
-        Case::new("registers/warpgroups hand registers over", registers),
+        InstructionCase::new("barriers/mbarriers order phases", phases),
+        InstructionCase::new("registers/warpgroups hand registers over", registers),
     ]
 }
 

@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     cuda::gpu::{
         arguments::Entry,
-        device::{Device, Launch, Memory, Part},
+        device::{ByteRange, Device, Launch, Memory},
         kernels::conformance::{
             Chain, Conversions, CopyBox1d, CopyBox2d, CopyBox3d, CopyBox4d, CopyBox5d, Functions,
             Lanes, Multicast, Phases, RING_COLS, RING_HALF, Registers, SMEM_BYTES, ShareBox2d,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-pub use products::{Product, product};
+pub use products::{WgmmaOperands, product};
 
 /// A NaN in every float type.
 const POISON: u8 = 0xff;
@@ -296,30 +296,30 @@ unsafe fn run<E: Entry>(device: &dyn Device, entry: &E) -> Result<()> {
     let launch = Launch::new(entry, [E::KERNEL.cluster, 1, 1], SMEM_BYTES as u32)?;
     // SAFETY: the caller's promise.
     unsafe { device.launch(&launch) }?;
-    device.synchronise()
+    device.synchronize()
 }
 
 fn upload(device: &dyn Device, bytes: &[u8]) -> Result<Memory> {
     let memory = device.alloc(bytes.len(), "an instruction's input")?;
-    device.copy_in(&memory, 0, bytes)?;
+    device.h2d(&memory, 0, bytes)?;
     Ok(memory)
 }
 
 fn poisoned(device: &dyn Device, bytes: usize) -> Result<Memory> {
     let memory = device.alloc(bytes, "an instruction's result")?;
-    device.fill(&memory, Part { offset: 0, bytes }, POISON)?;
+    device.fill(&memory, ByteRange { offset: 0, bytes }, POISON)?;
     Ok(memory)
 }
 
 /// All that is in `memory`.
 fn download<T: bytemuck::Pod>(device: &dyn Device, memory: &Memory) -> Result<Vec<T>> {
     let mut values = vec![T::zeroed(); memory.bytes() / size_of::<T>()];
-    device.copy_out(memory, 0, bytemuck::cast_slice_mut(&mut values))?;
+    device.d2h(memory, 0, bytemuck::cast_slice_mut(&mut values))?;
     Ok(values)
 }
 
 fn start(memory: &Memory) -> u64 {
-    memory.address(Part {
+    memory.address(ByteRange {
         offset: 0,
         bytes: 0,
     })

@@ -26,7 +26,7 @@ const _: () = assert!(super::SMEM_BYTES == SMEM_BYTES);
 
 /// Which product, by its operands: A, then B.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Product {
+pub enum WgmmaOperands {
     /// bf16; A from registers or from memory, and whether the rows of A and of B lie along memory, not K.
     Bf16 {
         /// A from registers.
@@ -43,7 +43,7 @@ pub enum Product {
     },
 }
 
-impl Product {
+impl WgmmaOperands {
     /// Bytes of an element.
     fn size(self) -> usize {
         match self {
@@ -77,7 +77,7 @@ impl Product {
     }
 }
 
-impl fmt::Display for Product {
+impl fmt::Display for WgmmaOperands {
     /// `bf16_nt`: n for operands whose K lies along memory, t for those whose rows do, r for registers; A, then B.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = self.transposed().map(|along| if along { "t" } else { "n" });
@@ -179,7 +179,7 @@ impl Operand {
 /// The device's; one for an operand that cannot be laid out so.
 pub fn product(
     device: &dyn Device,
-    what: Product,
+    what: WgmmaOperands,
     n: usize,
     bytes: [&[u8]; 2],
     spans: [usize; 2],
@@ -222,8 +222,8 @@ pub fn product(
         }};
     }
     match (what, what.a_in_registers(), what.transposed()) {
-        (Product::E4m3 { .. }, false, _) => run!(ProductE4m3Nn),
-        (Product::E4m3 { .. }, true, _) => run!(ProductE4m3Rn, a_rows),
+        (WgmmaOperands::E4m3 { .. }, false, _) => run!(ProductE4m3Nn),
+        (WgmmaOperands::E4m3 { .. }, true, _) => run!(ProductE4m3Rn, a_rows),
         (_, false, [false, false]) => run!(ProductBf16Nn),
         (_, false, [false, true]) => run!(ProductBf16Nt),
         (_, false, [true, false]) => run!(ProductBf16Tn),

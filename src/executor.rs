@@ -16,7 +16,7 @@ use std::{
 use crate::{
     Error, Result, Tensor,
     plan::{Buf, Cost, Plan},
-    weights::{Want, Weights},
+    weights::{TensorSpec, Weights},
 };
 
 /// Runs plans on one device.
@@ -44,13 +44,13 @@ pub trait Executor: Send + Sync {
 }
 
 /// The tensor that `buf`, a weight of `plan`, asks for.
-pub fn want(plan: &Plan, buf: Buf) -> Want {
+pub fn want(plan: &Plan, buf: Buf) -> TensorSpec {
     let spec = plan.spec(buf);
-    Want::new(&spec.label, spec.shape.clone(), spec.dtype)
+    TensorSpec::new(&spec.label, spec.shape.clone(), spec.dtype)
 }
 
 /// The tensors that all weights of `plan` ask for.
-pub fn wants(plan: &Plan) -> Vec<Want> {
+pub fn required_tensors(plan: &Plan) -> Vec<TensorSpec> {
     plan.weights().map(|buf| want(plan, buf)).collect()
 }
 

@@ -849,7 +849,7 @@ fn a_packed_model_makes_the_same_clip_as_rounding_on_load() {
     assert_eq!(networks[0]["eight_bit_layers"], 12);
     assert_eq!(scratch.names(), ["model", "packed"]);
     let run = scratch.line("inspect packed");
-    let is_shown = run.out.contains("12 layers of 8 bits") && !run.out.contains("missing");
+    let is_shown = run.out.contains("12 layers in FP8") && !run.out.contains("missing");
     assert!(run.code == 0 && is_shown, "{run:?}");
 
     let make = |name: &str, arguments: &[&str]| {

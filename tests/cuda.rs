@@ -159,7 +159,7 @@ fn step_of([layers, heads]: [usize; 2], grid: Grid, audio: usize) -> Plan {
         grid,
         audio,
         text: vec![5, 7],
-        reach: 1,
+        window_radius: 1,
         history: History::Multistep,
         updates_audio: true,
         has_image: true,

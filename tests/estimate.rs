@@ -9,15 +9,15 @@ use gallop::{
     device::needs,
     inspect::estimate::{Estimate, GpuSpec, ResidencyPlan, Scenario, estimate, stages},
     pipeline::{
-        Formats, Stage,
-        networks::{Networks, Sizes},
+        QuantizationPolicy, Stage,
+        networks::{ModelConfigs, NetworkConfig},
         request::{BaseVariant, Request, Size, VideoDecoder, resolve},
     },
     weights::{Component, Variant},
 };
 
-fn published(size: Size, formats: &str, gpu: &str) -> Estimate {
-    let networks = Networks::published();
+fn published(size: Size, policy: &str, gpu: &str) -> Estimate {
+    let networks = ModelConfigs::published();
     let request = Request {
         size: Some(size),
         seconds: Some(5),
@@ -30,7 +30,7 @@ fn published(size: Size, formats: &str, gpu: &str) -> Estimate {
         variant: BaseVariant::Distill,
         steps: None,
         decoder: VideoDecoder::Turbo,
-        formats: formats.parse().unwrap(),
+        policy: policy.parse().unwrap(),
     };
     let work = stages(&networks, &job, &scenario).unwrap();
     estimate(&work, &GpuSpec::named(gpu).unwrap(), &needs)
@@ -76,16 +76,17 @@ fn arithmetic_is_that_of_the_published_tables() {
 
 #[test]
 fn weights_have_the_published_number_and_bytes() {
-    let wants = Sizes::published(Component::Dit(Variant::Base)).wants();
-    let parameters: usize = wants.iter().map(|want| want.shape.count()).sum();
+    let required_tensors =
+        NetworkConfig::published(Component::Dit(Variant::Base)).required_tensors();
+    let parameters: usize = required_tensors.iter().map(|want| want.shape.count()).sum();
     assert_eq!(parameters, 15_299_419_152);
-    let bytes: usize = wants
+    let bytes: usize = required_tensors
         .iter()
         .map(|want| want.shape.count() * want.dtype.size())
         .sum();
     assert_eq!(bytes, 30_642_008_128);
 
-    let text = Sizes::published(Component::TextEncoder).wants();
+    let text = NetworkConfig::published(Component::TextEncoder).required_tensors();
     let bytes: usize = text
         .iter()
         .map(|want| want.shape.count() * want.dtype.size())
@@ -149,7 +150,7 @@ fn what_does_not_fit_is_staged_then_streamed_then_refused() {
 
 /// Three guided steps and the full decoder.
 fn guided(size: Size, gpu: &GpuSpec) -> Result<Estimate> {
-    let networks = Networks::published();
+    let networks = ModelConfigs::published();
     let request = Request {
         size: Some(size),
         ..Request::default()
@@ -160,7 +161,7 @@ fn guided(size: Size, gpu: &GpuSpec) -> Result<Estimate> {
         variant: BaseVariant::Base,
         steps: Some(3),
         decoder: VideoDecoder::Wan,
-        formats: Formats::default(),
+        policy: QuantizationPolicy::default(),
     };
     let work = stages(&networks, &job, &scenario)?;
     Ok(estimate(&work, gpu, &needs))

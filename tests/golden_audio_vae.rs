@@ -7,11 +7,11 @@ use std::path::Path;
 use gallop::{
     DType,
     cpu::Cpu,
-    executor::wants,
+    executor::required_tensors,
     model::audio_vae::{self, Config},
     pipeline::{Context, sound},
     qualify::relative_l2,
-    weights::{Network, Synthetic, Weights, synthetic},
+    weights::{Architecture, Synthetic, Weights, synthetic},
 };
 use serde_json::{Value, json};
 
@@ -64,8 +64,8 @@ fn a_long_voice_track_is_encoded_in_windows() {
         dtype: DType::F32,
     };
     let mono: Vec<f32> = (0..2_000_000).map(|i| rule.value(key, i)).collect();
-    let wanted = wants(&audio_vae::encode(&config, config.hop).0);
-    let source = Synthetic::new(Network::AudioVae, &wanted, seed).unwrap();
+    let wanted = required_tensors(&audio_vae::encode(&config, config.hop).0);
+    let source = Synthetic::new(Architecture::AudioVae, &wanted, seed).unwrap();
     let weights = Weights::new(Box::new(source));
     let latent = sound::encode_voice(&Context::new(&Cpu), &weights, &config, &mono, None).unwrap();
     assert_eq!(latent.shape(), &[977, 64].into());
@@ -82,10 +82,14 @@ fn a_long_voice_track_is_encoded_in_windows() {
 fn the_published_network_is_the_one_of_the_specification() {
     let config = parse(&config(128)).unwrap();
     assert_eq!((config.hop, config.latent_channels), (2048, 64));
-    let mut encoder = wants(&audio_vae::encode(&config, 2048).0);
-    let decoder = wants(&audio_vae::decode(&config, 1).0);
-    let values =
-        |wants: &[gallop::weights::Want]| wants.iter().map(|w| w.shape.count()).sum::<usize>();
+    let mut encoder = required_tensors(&audio_vae::encode(&config, 2048).0);
+    let decoder = required_tensors(&audio_vae::decode(&config, 1).0);
+    let values = |required_tensors: &[gallop::weights::TensorSpec]| {
+        required_tensors
+            .iter()
+            .map(|w| w.shape.count())
+            .sum::<usize>()
+    };
     assert_eq!(
         (values(&encoder), values(&decoder)),
         (77_989_888, 78_122_626)

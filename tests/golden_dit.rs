@@ -3,20 +3,19 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-
 use gallop::{
     cpu::Cpu,
     golden::Suite,
     model::dit::{self, Config, Coordinates, History, Pass, Sequence},
     pipeline::{
-        Context, Formats,
-        denoise::{Network, Sampling, Start, denoise},
-        networks::Sizes,
+        Context, QuantizationPolicy,
+        denoise::{InitialLatents, Network, Sampling, denoise},
+        networks::NetworkConfig,
     },
     plan::Grid,
     qualify::relative_l2,
     sampler::Method,
+    tensor::LayerFormats,
     weights::{self, Synthetic, Variant, Weights},
 };
 
@@ -78,7 +77,7 @@ fn every_kind_of_case_is_replayed_by_some_test() {
         .iter()
         .flat_map(|name| common::suites(name))
         .collect();
-    let kinds: BTreeSet<&str> = suites
+    let kinds: std::collections::BTreeSet<&str> = suites
         .iter()
         .flat_map(|s| s.cases())
         .map(|case| case.kind())
@@ -104,7 +103,7 @@ fn the_plans_are_as_recorded() {
         grid: GRID,
         audio: 9,
         text: vec![5],
-        reach: 1,
+        window_radius: 1,
         history: History::Noise,
         updates_audio: true,
         has_image: false,
@@ -139,16 +138,16 @@ fn the_published_network_is_the_one_of_the_specification() {
     assert!(plan.arena().bytes < plan.separate_bytes() / 20);
 }
 
-/// What 8 bits cost a whole clip of the golden case, as a multiple of what bf16 costs it; both against the run without
+/// What FP8 costs a whole clip of the golden case, as a multiple of what bf16 costs it; both against the run without
 /// rounding, of which the network answers small roundings in proportion.
 ///
-/// Where a product is of 8 bits its two sides are rounded to 4 bits of significand. In bf16 one of them and the result
+/// Where a layer is FP8 the two sides of its matmul are rounded to 4 bits of significand. In bf16 one of them and the result
 /// are rounded to 8 bits, in the same number and to the same effect: an error of a weight is one of the result, as large
 /// relative to it. So each place costs at most 2^4 times as much, and bf16's own roundings stay: at most 17 times in all.
 /// bf16 rounds in places beside products as well (11 results of a layer against 8 sides), so less is to be expected; but
 /// less than 4 times would mean that 15 of 16 parts of the error come from those.
 #[test]
-fn eight_bits_cost_what_their_rounding_says() {
+fn fp8_costs_what_their_rounding_says() {
     let suites = common::suites("dit");
     let mut cases = suites.iter().flat_map(Suite::cases);
     let case = cases.find(|case| case.name() == "e2e_distill8").unwrap();
@@ -157,7 +156,7 @@ fn eight_bits_cost_what_their_rounding_says() {
         let tensor = tensors.get(label).unwrap();
         tensor.reshape(&tensor.shape().extents()[1..])
     };
-    let start = Start {
+    let start = InitialLatents {
         video: given("in.noise.init_video"),
         audio: given("in.noise.init_audio"),
         text: vec![given("in.context")],
@@ -170,20 +169,20 @@ fn eight_bits_cost_what_their_rounding_says() {
         updates_audio: true,
     };
     let config: Config = case.field("config").unwrap();
-    let wants = Sizes::Dit(config.clone()).wants();
+    let required_tensors = NetworkConfig::Dit(config.clone()).required_tensors();
     let latents = |rules: &str, context: &Context<'_>| {
-        let formats: Formats = rules.parse().unwrap();
-        let eight_bit = formats.eight_bit(Variant::Distill, &config, &BTreeSet::new());
-        let eight_bit = eight_bit.unwrap();
+        let policy: QuantizationPolicy = rules.parse().unwrap();
+        let formats = policy.resolve(Variant::Distill, &config, &LayerFormats::new());
+        let formats = formats.unwrap();
         let seed = case.field("weights_seed").unwrap();
-        let weights = Synthetic::new(weights::Network::Dit, &wants, seed).unwrap();
+        let weights = Synthetic::new(weights::Architecture::Dit, &required_tensors, seed).unwrap();
         let network = Network {
             config: config.clone(),
-            weights: Weights::new(Box::new(weights)).in_eight_bits(eight_bit.clone()),
+            weights: Weights::new(Box::new(weights)).quantized(formats.clone()),
             coordinates: Coordinates::V2,
-            reach: case.field("frame_receptive_field").unwrap(),
+            window_radius: case.field("frame_receptive_field").unwrap(),
             shift: 5.0,
-            eight_bit,
+            formats,
         };
         let draw = |name: &str, _: &[usize]| Ok(given(&format!("in.noise.{name}")));
         denoise(context, &network, &start, &sampling, &draw, &mut |_| Ok(())).unwrap()

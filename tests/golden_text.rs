@@ -6,10 +6,10 @@ use std::path::Path;
 
 use gallop::{
     cpu::Cpu,
-    executor::wants,
+    executor::required_tensors,
     model::text_encoder::{self, Config},
     pipeline::{Context, text::encode_prompt},
-    weights::{Network, Synthetic, Weights},
+    weights::{Architecture, Synthetic, Weights},
 };
 use serde_json::json;
 
@@ -30,8 +30,8 @@ fn the_text_encoder_matches_the_reference() {
 #[test]
 fn a_prompt_becomes_at_most_640_rows_that_f16_can_hold() {
     let config = config();
-    let wanted = wants(&text_encoder::encode(&config, 1, false).0);
-    let source = Synthetic::new(Network::TextEncoder, &wanted, 3).unwrap();
+    let wanted = required_tensors(&text_encoder::encode(&config, 1, false).0);
+    let source = Synthetic::new(Architecture::TextEncoder, &wanted, 3).unwrap();
     let weights = Weights::new(Box::new(source));
     let context = Context::new(&Cpu);
     let encode = |ids: &[u32]| encode_prompt(&context, &weights, &config, ids, false);

@@ -15,7 +15,7 @@ use std::{
 use gallop::{
     Error, Result, Tensor,
     cpu::Cpu,
-    executor::{Executor, Needs, Prepare, Program, wants},
+    executor::{Executor, Needs, Prepare, Program, required_tensors},
     golden::Suite,
     media::to_u8,
     model::video_vae::{
@@ -30,7 +30,7 @@ use gallop::{
     },
     plan::Plan,
     qualify::relative_l2,
-    weights::{Network, Synthetic, Weights},
+    weights::{Architecture, Synthetic, Weights},
 };
 
 #[test]
@@ -79,7 +79,7 @@ fn small(name: &str, input: &str) -> Small {
 }
 
 fn synthetic(plan: &Plan, seed: u64) -> Weights {
-    let source = Synthetic::new(Network::VideoVae, &wants(plan), seed).unwrap();
+    let source = Synthetic::new(Architecture::VideoVae, &required_tensors(plan), seed).unwrap();
     Weights::new(Box::new(source))
 }
 

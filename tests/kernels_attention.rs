@@ -46,13 +46,13 @@ fn one_head(queries: usize, keys: impl IntoIterator<Item = Range<usize>>) -> Cas
     }
 }
 
-/// Frames of `per_frame` rows that see the frames at most `reach` away and `rest` rows behind the last frame, which see
-/// everything.
-fn local(frames: usize, per_frame: usize, reach: usize, rest: usize) -> Vec<Window> {
+/// Frames of `per_frame` rows that see the frames at most `window_radius` away and `rest` rows behind the
+/// last frame, which see everything.
+fn local(frames: usize, per_frame: usize, window_radius: usize, rest: usize) -> Vec<Window> {
     let (video, all) = (frames * per_frame, frames * per_frame + rest);
     let mut windows: Vec<Window> = (0..frames)
         .map(|i| {
-            let near = i.saturating_sub(reach)..(i + reach + 1).min(frames);
+            let near = i.saturating_sub(window_radius)..(i + window_radius + 1).min(frames);
             let near = near.start * per_frame..near.end * per_frame;
             Window::new(i * per_frame..(i + 1) * per_frame, [near, video..all])
         })

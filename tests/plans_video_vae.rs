@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use gallop::{
-    executor::wants,
+    executor::required_tensors,
     model::video_vae::{
         Chunks, Precision, TurboConfig, WanConfig,
         turbo::{self, CallShape},
@@ -48,7 +48,7 @@ fn snapshot(name: &str, plan: &Plan) {
 fn tensors(plans: &[&Plan]) -> (usize, usize) {
     let all: BTreeSet<(String, usize)> = plans
         .iter()
-        .flat_map(|plan| wants(plan))
+        .flat_map(|plan| required_tensors(plan))
         .map(|want| (want.name, want.shape.count()))
         .collect();
     (all.len(), all.iter().map(|(_, count)| count).sum())

@@ -1,4 +1,4 @@
-//! 8-bit products in plans: the ops against the simplest loops, and the plans made from bf16 ones.
+//! FP8 matmuls in plans: the ops against the simplest loops, and the plans made from bf16 ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,7 @@ use gallop::{
     Tensor,
     model::dit::{self, Config, History, Pass},
     plan::{Buf, Builder, Dense, Grid, Op, Plan, Role, Scale, Scaling},
+    tensor::Format,
 };
 use random::{Random, each_case};
 use run::{Tensors, random_tensors, run};
@@ -104,7 +105,7 @@ fn a_fixed_factor_cuts_off_what_is_beyond_the_range() {
 }
 
 #[test]
-fn sums_of_eight_bit_products_are_scaled_by_row_and_column() {
+fn sums_of_fp8_products_are_scaled_by_row_and_column() {
     each_case(40, |random| {
         let [m, k, n] = [
             random.within(1..40),
@@ -165,7 +166,7 @@ fn network() -> Plan {
         },
         audio: 9,
         text: vec![5, 7],
-        reach: 1,
+        window_radius: 1,
         history: History::Noise,
         updates_audio: true,
         has_image: false,
@@ -174,8 +175,11 @@ fn network() -> Plan {
 }
 
 #[test]
-fn the_text_of_a_network_in_eight_bits_is_its_snapshot() {
-    let plan = network().quantized(|name| name != "block.layers.0.attention.linear_proj");
+fn the_text_of_a_network_in_fp8_is_its_snapshot() {
+    let plan = network().quantized(|name| match name {
+        "block.layers.0.attention.linear_proj" => Format::Bf16,
+        _ => Format::FP8,
+    });
     snapshot("dit_denoise_fp8", &plan.to_string());
 }
 
@@ -184,10 +188,16 @@ fn handles_segments_and_all_that_was_not_chosen_stay() {
     let plan = network();
     let names = plan.quantizable();
     assert_eq!(names.len(), 2 * 4, "{names:?}");
-    let none = plan.quantized(|_| false);
+    let none = plan.quantized(|_| Format::Bf16);
     assert_eq!(none.to_string(), plan.to_string());
     let chosen = "block.layers.1.mlp.down_proj";
-    let other = plan.quantized(|name| name == chosen);
+    let other = plan.quantized(|name| {
+        if name == chosen {
+            Format::FP8
+        } else {
+            Format::Bf16
+        }
+    });
     for buf in plan.handles() {
         let (before, after) = (plan.spec(buf), other.spec(buf));
         assert_eq!((&before.label, before.role), (&after.label, after.role));
@@ -212,9 +222,9 @@ fn handles_segments_and_all_that_was_not_chosen_stay() {
 }
 
 #[test]
-fn eight_bit_weights_are_half_the_bytes_and_activations_alone_become_f32() {
+fn fp8_weights_are_half_the_bytes_and_activations_alone_become_f32() {
     let plan = network();
-    let fp8 = plan.quantized(|_| true);
+    let fp8 = plan.quantized(|_| Format::FP8);
     let of_layers = |plan: &Plan, dtype| {
         let specs = plan.weights().map(|buf| plan.spec(buf));
         let matrices = specs.filter(|spec| spec.dtype == dtype);
@@ -264,7 +274,13 @@ fn what_feeds_several_layers_is_quantized_once_and_again_when_it_changes() {
     p.linear("b", h, &[3], dense);
     p.at(h).map("h", Op::Relu, x, Bf16);
     p.linear("c", h, &[3], dense);
-    let plan = p.finish().quantized(|name| name != "d");
+    let plan = p.finish().quantized(|name| {
+        if name == "d" {
+            Format::Bf16
+        } else {
+            Format::FP8
+        }
+    });
     let ops: Vec<&str> = plan.steps().iter().map(|step| step.op.name()).collect();
     let quantize = ["row_scale", "quantize", "linear"];
     let first = [
@@ -298,7 +314,7 @@ fn the_error_of_a_layer_is_that_of_two_roundings() {
     let plan = p.finish();
     let mut tensors = random_tensors(&plan, &mut Random::new(1));
     let exact = result(&plan, y, &tensors);
-    let fp8 = plan.quantized(|_| true);
+    let fp8 = plan.quantized(|_| Format::FP8);
     let w = tensors["l.weight"].to_f32().into_owned();
     let rows = w.chunks_exact(k);
     let scales: Vec<f32> = rows

@@ -8,7 +8,7 @@
 use std::fs;
 
 use gallop::sampler::{
-    Method, Row, Schedule,
+    Method, Schedule, StepCoefficients,
     noise::{self, Noise, normal},
     rows, schedule, upsample, zero_snr,
 };
@@ -102,7 +102,7 @@ impl State {
         }
     }
 
-    fn step(&mut self, row: &Row, v: &[f32], noise: &[f32]) {
+    fn step(&mut self, row: &StepCoefficients, v: &[f32], noise: &[f32]) {
         let m = combine(&row.m, &[&self.x, v]);
         let c = combine(&row.c, &[&self.x, &self.c, &m, &self.m1, &self.m2]);
         self.x = combine(&row.x, &[&c, &m, &self.m1, v, noise]);
@@ -222,7 +222,8 @@ fn every_method_ends_with_its_estimate_of_the_clean_latent() {
             let last = all.last().unwrap();
             assert_eq!(last.x, [0.0, 1.0, 0.0, 0.0, 0.0], "{method:?} {steps}");
             assert!(!last.uses_noise());
-            let finite = |r: &Row| r.m.iter().chain(&r.c).chain(&r.x).all(|f| f.is_finite());
+            let finite =
+                |r: &StepCoefficients| r.m.iter().chain(&r.c).chain(&r.x).all(|f| f.is_finite());
             assert!(all.iter().all(finite), "{method:?} {steps}");
         }
     }

@@ -58,7 +58,7 @@ pub(super) enum Command {
     Doctor(doctor::Arguments),
     /// Write synthetic weights: the same numbers everywhere
     Synth(synth::Arguments),
-    /// Write a model's denoising networks in 8 bits, once
+    /// Write a model's denoising networks in FP8, once
     Pack(pack::Arguments),
     /// Print a completion script for a shell
     #[command(

@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     executor::Executor,
     inspect::{bench, estimate::Work},
-    pipeline::Formats,
+    pipeline::QuantizationPolicy,
     qualify::{Check, DIRECTION, Verdict, between, compare},
 };
 
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     gemm: GemmArgument,
     /// Compare two precisions with each other instead, layer by layer: --precision with these rules
     #[arg(long, value_name = "RULES")]
-    against: Option<Formats>,
+    against: Option<QuantizationPolicy>,
     #[command(flatten)]
     device: DeviceArguments,
     /// List every step, not only the worst of each op and those that are off
@@ -113,7 +113,7 @@ fn devices(arguments: &Arguments) -> Result<()> {
 }
 
 /// Two precisions with each other, layer by layer.
-fn precisions(arguments: &Arguments, against: &Formats) -> Result<()> {
+fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()> {
     let formats = &arguments.precision.formats;
     let (_, _, work) = arguments.stage.work(formats)?;
     let (_, _, other_work) = arguments.stage.work(against)?;

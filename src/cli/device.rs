@@ -8,7 +8,7 @@ use super::{gemm::Gemm, profile, terminal};
 use crate::{
     Error, Result,
     executor::{Prepare, Residency},
-    pipeline::profile::Switched,
+    pipeline::profile::ConfiguredExecutor,
 };
 
 #[derive(Args, Debug)]
@@ -48,7 +48,7 @@ pub(super) fn waits_for_every_step() -> bool {
 impl DeviceArguments {
     /// The device with these switches; with `says_which`, what `auto` chose goes to standard error. On a GPU `gemm`
     /// computes matrix products.
-    pub(super) fn open(&self, says_which: bool, gemm: Gemm) -> Result<Switched> {
+    pub(super) fn open(&self, says_which: bool, gemm: Gemm) -> Result<ConfiguredExecutor> {
         if let Some(path) = &self.profile {
             // Refused now rather than after the work.
             std::fs::write(path, "").map_err(|e| Error::output_io(path, e))?;
@@ -69,11 +69,11 @@ impl DeviceArguments {
             },
             ..Prepare::default()
         };
-        Ok(Switched::new(executor, switches))
+        Ok(ConfiguredExecutor::new(executor, switches))
     }
 
     /// Writes the profile, if one was asked for, when everything ran.
-    pub(super) fn finish(&self, executor: &Switched) -> Result<()> {
+    pub(super) fn finish(&self, executor: &ConfiguredExecutor) -> Result<()> {
         let path = self.profile.as_deref();
         path.map_or(Ok(()), |path| profile::write(executor, path))
     }

@@ -20,7 +20,7 @@ use crate::{
     pipeline::{
         self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
         miniature,
-        profile::Heard,
+        profile::ProfiledProgress,
         request::{self, BaseVariant, Request, Size, VideoDecoder},
     },
     weights::Component,
@@ -228,7 +228,7 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     }
     let heard = executor
         .profile()
-        .map(|profile| Heard::new(progress, profile));
+        .map(|profile| ProfiledProgress::new(progress, profile));
     let heard: &dyn Progress = heard.as_ref().map_or(progress, |heard| heard);
     let made = pipeline::generate(&context, &model, &request, &output, heard);
     bars.finish();

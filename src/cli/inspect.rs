@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     error::human_bytes,
     inspect::inventory::{InventoryEntry, Use, entries, uses},
+    tensor::summary,
     weights::{Component, State, folder},
 };
 
@@ -89,12 +90,12 @@ fn text(entries: &[InventoryEntry], uses: &[Use]) -> String {
 fn part_text(entry: &InventoryEntry) -> String {
     match (&entry.state, &entry.problem) {
         (State::Found { path, .. }, None) => {
-            let eight_bit = match entry.eight_bit {
-                0 => String::new(),
-                layers => format!(", {layers} layers of 8 bits"),
+            let formats = match entry.formats.is_empty() {
+                true => String::new(),
+                false => format!(", {}", summary(&entry.formats)),
             };
             format!(
-                "ok       {:>9}  {}{eight_bit}",
+                "ok       {:>9}  {}{formats}",
                 human_bytes(entry.bytes),
                 path.display()
             )
@@ -135,7 +136,7 @@ fn part_json(entry: &InventoryEntry) -> Value {
             value["path"] = json!(path);
             value["config"] = json!(config);
             value["bytes"] = json!(entry.bytes);
-            value["eight_bit_layers"] = json!(entry.eight_bit);
+            value["eight_bit_layers"] = json!(entry.formats.len());
             value["problem"] = json!(entry.problem.as_ref().map(ToString::to_string));
         }
         State::Missing {

@@ -1,4 +1,4 @@
-//! `gallop pack`: the denoising networks of a model folder in 8 bits, written once.
+//! `gallop pack`: the denoising networks of a model folder in FP8, written once.
 
 use std::{
     fs,
@@ -21,7 +21,8 @@ use crate::{
     Error, Result,
     error::human_bytes,
     executor::Cancel,
-    pipeline::{Formats, Model, denoise::Network},
+    pipeline::{Model, QuantizationPolicy, denoise::Network},
+    tensor::summary,
     weights::{
         Component, Folder, Info, Source, State, Variant, Writer, folder, manifest, write_checkpoint,
     },
@@ -42,8 +43,8 @@ Examples:
   gallop generate --model /models/gallop-fp8 \"...\"
 
 The new folder holds the packed networks and a gallop.json that names all other parts where they are, so --model takes
-it as it is. Half the bytes are read at every start, and nothing has to be rounded then. Products of 8-bit weights cannot
-be had in bf16 again; keep the model. Nothing is left behind when the writing is interrupted.";
+it as it is. Half the bytes are read at every start, and nothing has to be rounded then. FP8 layers cannot be had
+in bf16 again; keep the model. Nothing is left behind when the writing is interrupted.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -54,9 +55,9 @@ pub(super) struct Arguments {
     /// Which denoising network
     #[arg(long, value_enum, default_value_t = NetworkChoice::All)]
     network: NetworkChoice,
-    /// What becomes 8 bits: fp8, or rules that keep layers in bf16 [see --help]
+    /// What becomes FP8: fp8, or rules that keep layers in bf16 [see --help]
     #[arg(long = "precision", value_name = "RULES", default_value = "fp8", long_help = RULES)]
-    formats: Formats,
+    formats: QuantizationPolicy,
     /// Folder to write; must be new or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -115,7 +116,12 @@ struct Item {
 }
 
 impl Item {
-    fn new(model: &Model, folder: &Folder, variant: Variant, formats: &Formats) -> Result<Self> {
+    fn new(
+        model: &Model,
+        folder: &Folder,
+        variant: Variant,
+        formats: &QuantizationPolicy,
+    ) -> Result<Self> {
         let stored = folder.open_dit(variant)?;
         let network = model.network(variant, formats)?;
         Ok(Self {
@@ -184,9 +190,9 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     }
     for item in &items {
         terminal::print(&format!(
-            "{:8} {} layers of 8 bits, {} to {}\n",
+            "{:8} {}, {} to {}\n",
             item.variant.key(),
-            item.network.eight_bit.len(),
+            summary(&item.network.formats),
             human_bytes(item.bytes_before),
             human_bytes(bytes(&item.tensors))
         ))?;
@@ -202,7 +208,7 @@ fn item_json(item: &Item) -> Value {
     json!({
         "network": item.variant.key(),
         "tensors": item.tensors.len(),
-        "eight_bit_layers": item.network.eight_bit.len(),
+        "eight_bit_layers": item.network.formats.len(),
         "bytes_before": item.bytes_before,
         "bytes": bytes(&item.tensors),
     })

@@ -17,8 +17,8 @@ use crate::{
         Estimate, GpuSpec, ResidencyPlan, Scenario, StageEstimate, Work, estimate, stages,
     },
     pipeline::{
-        Formats, Stage,
-        networks::Networks,
+        QuantizationPolicy, Stage,
+        networks::ModelConfigs,
         request::{Job, Request, Size, resolve},
     },
     weights::folder,
@@ -105,11 +105,11 @@ impl From<String> for NetworksChoice {
 }
 
 impl NetworksChoice {
-    pub(super) fn open(&self) -> Result<Networks> {
+    pub(super) fn open(&self) -> Result<ModelConfigs> {
         match self {
-            Self::Published => Ok(Networks::published()),
-            Self::Miniature => Ok(Networks::miniature()),
-            Self::Folder(dir) => Networks::of(&folder::find(dir)?),
+            Self::Published => Ok(ModelConfigs::published()),
+            Self::Miniature => Ok(ModelConfigs::miniature()),
+            Self::Folder(dir) => ModelConfigs::of(&folder::find(dir)?),
         }
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         variant: request.variant,
         steps: request.steps,
         decoder: arguments.decoder.into(),
-        formats: arguments.precision.formats.clone(),
+        policy: arguments.precision.formats.clone(),
     };
     job.notices
         .iter()
@@ -154,7 +154,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         return print_plan(&work, choice);
     }
     let estimate = estimate(&work, &gpu(arguments)?, &device::needs);
-    let what = (&networks, &job, &scenario.formats);
+    let what = (&networks, &job, &scenario.policy);
     if arguments.json {
         terminal::print_json(&json(what, &estimate))
     } else {
@@ -210,7 +210,7 @@ fn print_plan(work: &[Work], choice: StageChoice) -> Result<()> {
 }
 
 /// Whose networks, what they make, and in which precision.
-type What<'a> = (&'a Networks, &'a Job, &'a Formats);
+type What<'a> = (&'a ModelConfigs, &'a Job, &'a QuantizationPolicy);
 
 fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
     let (width, height) = job.pixels();

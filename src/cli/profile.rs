@@ -10,13 +10,13 @@ use crate::{
     executor::Executor,
     inspect::{
         estimate::GpuSpec,
-        op_times::{OpTimes, rows},
+        op_times::{ProfileRow, rows},
     },
-    pipeline::profile::{Switched, Trace},
+    pipeline::profile::{ConfiguredExecutor, Trace},
 };
 
 /// Writes what ran to `path` and its table to standard error.
-pub(super) fn write(executor: &Switched, path: &Path) -> Result<()> {
+pub(super) fn write(executor: &ConfiguredExecutor, path: &Path) -> Result<()> {
     let Some(profile) = executor.profile() else {
         return Ok(());
     };
@@ -33,7 +33,7 @@ pub(super) fn write(executor: &Switched, path: &Path) -> Result<()> {
 }
 
 /// One line for each row.
-pub(super) fn table(rows: &[OpTimes]) -> String {
+pub(super) fn table(rows: &[ProfileRow]) -> String {
     let all: Duration = rows.iter().map(|row| row.time).sum();
     let mut text = format!(
         "{:24} {:30} {:>6} {:>11} {:>6} {:>10} {:>9} {:>9} {:>9}",
@@ -65,8 +65,8 @@ pub(super) fn table(rows: &[OpTimes]) -> String {
 }
 
 /// The same as JSON.
-pub(super) fn json(rows: &[OpTimes]) -> Vec<Value> {
-    let row = |row: &OpTimes| {
+pub(super) fn json(rows: &[ProfileRow]) -> Vec<Value> {
+    let row = |row: &ProfileRow| {
         json!({
             "op": row.op, "kernel": row.kernels, "calls": row.calls, "seconds": row.time.as_secs_f64(),
             "flops": row.cost.flops, "bytes": row.cost.bytes(), "floor_seconds": row.floor,

@@ -13,7 +13,7 @@ use crate::{
         estimate::{Scenario, Work, stages},
     },
     pipeline::{
-        Formats, Model,
+        Model, QuantizationPolicy,
         request::{Job, Request, Size, VideoDecoder, resolve},
     },
     plan::Plan,
@@ -47,7 +47,12 @@ pub(super) struct StageArguments {
 
 impl StageArguments {
     /// The weights that `plan`, one of `work`, runs with: of a denoising network in a folder its own, else made up.
-    pub(super) fn weights(&self, work: &Work, plan: &Plan, formats: &Formats) -> Result<Weights> {
+    pub(super) fn weights(
+        &self,
+        work: &Work,
+        plan: &Plan,
+        formats: &QuantizationPolicy,
+    ) -> Result<Weights> {
         match (&self.model, work.part) {
             (NetworksChoice::Folder(dir), Component::Dit(variant)) => {
                 Ok(Model::open(dir)?.network(variant, formats)?.weights)
@@ -57,7 +62,7 @@ impl StageArguments {
     }
 
     /// The model's name, the job, and the chosen stage's work with products as `formats` says.
-    pub(super) fn work(&self, formats: &Formats) -> Result<(String, Job, Work)> {
+    pub(super) fn work(&self, formats: &QuantizationPolicy) -> Result<(String, Job, Work)> {
         let mut networks = self.model.open()?;
         if let Some(layers) = self.layers {
             networks = networks.cut_to(layers.into());
@@ -75,7 +80,7 @@ impl StageArguments {
             variant: request.variant,
             steps: None,
             decoder: VideoDecoder::Turbo,
-            formats: formats.clone(),
+            policy: formats.clone(),
         };
         let mut all = stages(&networks, &job, &scenario)?;
         let stage = self.stage.find(&all)?.stage;

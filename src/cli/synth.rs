@@ -20,7 +20,7 @@ use crate::{
     pipeline::{
         miniature,
         model::network_of,
-        networks::{Sizes, published_json},
+        networks::{NetworkConfig, published_json},
     },
     weights::{Component, Info, Source, Synthetic, Variant, manifest},
 };
@@ -96,8 +96,13 @@ struct Item {
 }
 
 impl Item {
-    fn new(part: Component, folder: &'static str, sizes: &Sizes, seed: u64) -> Result<Self> {
-        let weights = Synthetic::new(network_of(part), &sizes.wants(), seed)?;
+    fn new(
+        part: Component,
+        folder: &'static str,
+        sizes: &NetworkConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        let weights = Synthetic::new(network_of(part), &sizes.required_tensors(), seed)?;
         Ok(Self::of(part, folder, weights))
     }
 
@@ -173,17 +178,17 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
 fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)> {
     let (sizes, json) = match arguments.config.as_str() {
         "released" => (
-            Sizes::published(part),
+            NetworkConfig::published(part),
             published_json(part).map(str::to_string),
         ),
         "miniature" => (
-            Sizes::miniature(part),
+            NetworkConfig::miniature(part),
             Some(miniature::config(part).to_string()),
         ),
         file => {
             let path = Path::new(file);
             let text = fs::read_to_string(path).map_err(|e| Error::input_io(file, e))?;
-            (Sizes::parse(part, &text, path)?, Some(text))
+            (NetworkConfig::parse(part, &text, path)?, Some(text))
         }
     };
     let item = Item::new(part, "", &sizes, arguments.seed)?;
@@ -217,9 +222,9 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
         .filter(|part| *part != Component::Tokenizer)
     {
         let sizes = if is_miniature {
-            Sizes::miniature(part)
+            NetworkConfig::miniature(part)
         } else {
-            Sizes::published(part)
+            NetworkConfig::published(part)
         };
         let (folder, config) = place(part);
         let seed = arguments.seed.wrapping_add(miniature::seed(part));

@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     executor::{Cancel, Executor, Prepare},
     golden::{self, GoldenCase, Suite},
-    pipeline::profile::Switched,
+    pipeline::profile::ConfiguredExecutor,
     qualify::{Check, Verdict},
 };
 
@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         sync: waits_for_every_step(),
         ..Prepare::default()
     };
-    let executor = Switched::new(executor, switches);
+    let executor = ConfiguredExecutor::new(executor, switches);
     let tokenizer = arguments.tokenizer.as_deref().map(read).transpose()?;
     let mut rows = Vec::new();
     for suite in &suites {

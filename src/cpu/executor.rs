@@ -30,7 +30,7 @@ impl Executor for Cpu {
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
-        weights.check(&executor::wants(plan))?;
+        weights.check(&executor::required_tensors(plan))?;
         self.check(plan, how)?;
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {

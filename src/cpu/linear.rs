@@ -1,4 +1,4 @@
-//! `y[m, n] = sum_k x[m, k] w[n, k] + b[n]`, one block of weight rows per group of rows; of 8-bit arguments the sums
+//! `y[m, n] = sum_k x[m, k] w[n, k] + b[n]`, one block of weight rows per group of rows; of FP8 arguments the sums
 //! are scaled instead.
 
 use rayon::prelude::*;

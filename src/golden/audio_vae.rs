@@ -5,13 +5,13 @@ use std::path::Path;
 use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, wants},
+    executor::{Executor, Prepare, Program, required_tensors},
     media::merge_windows,
     model::audio_vae::{self, Config},
     plan::{Buf, Plan},
     qualify::Check,
     weights::{
-        Network, Synthetic, Weights,
+        Architecture, Synthetic, Weights,
         synthetic::{self, Rule},
     },
 };
@@ -146,7 +146,11 @@ fn allowed(case: &GoldenCase<'_>) -> Result<f64> {
 }
 
 fn weights(case: &GoldenCase<'_>, plan: &Plan) -> Result<Weights> {
-    let source = Synthetic::new(Network::AudioVae, &wants(plan), case.field("weights_seed")?)?;
+    let source = Synthetic::new(
+        Architecture::AudioVae,
+        &required_tensors(plan),
+        case.field("weights_seed")?,
+    )?;
     Ok(Weights::new(Box::new(source)))
 }
 

@@ -3,11 +3,11 @@
 use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, wants},
+    executor::{Executor, Prepare, Program, required_tensors},
     model::dit::{self, Config, Coordinates, ForwardPorts, Sequence},
     plan::{Grid, Plan},
     qualify::Check,
-    weights::{Network, Synthetic, Want, Weights},
+    weights::{Architecture, Synthetic, TensorSpec, Weights},
 };
 
 /// A 2D tap with its label in our plan: residual streams, and the values inside a traced layer.
@@ -43,9 +43,9 @@ pub(super) fn network(
         audio: 1,
         text: 1,
     };
-    let mut all = wants(&dit::forward(&config, sequence, 0).0);
-    all.push(Want::new(dit::BANDS_NAME, [16], DType::F32));
-    let weights = Synthetic::new(Network::Dit, &all, case.field(seed)?)?;
+    let mut all = required_tensors(&dit::forward(&config, sequence, 0).0);
+    all.push(TensorSpec::new(dit::BANDS_NAME, [16], DType::F32));
+    let weights = Synthetic::new(Architecture::Dit, &all, case.field(seed)?)?;
     Ok((config, Weights::new(Box::new(weights))))
 }
 

@@ -3,8 +3,6 @@
 //! Each case runs three times: in f32, with the reference's roundings, and with the roundings while every step is
 //! given the reference's own latents, so that a step is judged alone.
 
-use std::collections::BTreeSet;
-
 use serde::Deserialize;
 
 use super::{GoldenCase, Tensors, dit};
@@ -14,11 +12,12 @@ use crate::{
     model::dit::Coordinates,
     pipeline::{
         Context,
-        denoise::{Guidance, Latents, Moment, Network, Sampling, Start, denoise},
+        denoise::{Guidance, InitialLatents, Latents, Network, Sampling, StepEvent, denoise},
         upscale::{Upscaling, upscale},
     },
     qualify::Check,
     sampler::{Method, guidance::SrGuidance},
+    tensor::LayerFormats,
 };
 
 /// The reference's settings, by its own names.
@@ -138,7 +137,7 @@ impl Run<'_, '_> {
         arguments: &Arguments,
     ) -> Result<Latents> {
         let network = self.network(["config", "weights_seed"], Coordinates::V2, evaluation)?;
-        let start = Start {
+        let start = InitialLatents {
             video: self.batched("in.noise.init_video")?,
             audio: self.batched("in.noise.init_audio")?,
             text: self.text(evaluation.cfg_number)?,
@@ -159,8 +158,8 @@ impl Run<'_, '_> {
         let tensors = self.tensors;
         let draw = |name: &str, _: &[usize]| unbatched(tensors, &format!("in.noise.{name}"));
         let image = start.image.clone();
-        denoise(context, &network, &start, &sampling, &draw, &mut |moment| {
-            self.watch("base", moment, image.as_ref())
+        denoise(context, &network, &start, &sampling, &draw, &mut |event| {
+            self.on_step("base", event, image.as_ref())
         })
     }
 
@@ -206,7 +205,7 @@ impl Run<'_, '_> {
             (base, text, image),
             &upscaling,
             &draw,
-            &mut |moment| self.watch("sr", moment, shown.as_ref()),
+            &mut |event| self.on_step("sr", event, shown.as_ref()),
         )
     }
 
@@ -217,14 +216,14 @@ impl Run<'_, '_> {
         evaluation: &Evaluation,
     ) -> Result<Network> {
         let (config, weights) = dit::network(self.case, config, seed)?;
-        let reach = self.case.field("frame_receptive_field")?;
+        let window_radius = self.case.field("frame_receptive_field")?;
         Ok(Network {
             config,
             weights,
             coordinates,
-            reach,
+            window_radius,
             shift: evaluation.shift,
-            eight_bit: BTreeSet::new(),
+            formats: LayerFormats::new(),
         })
     }
 
@@ -248,25 +247,30 @@ impl Run<'_, '_> {
     }
 
     /// Compares the latents a step is given, its velocities, and the latents it leaves.
-    fn watch(&mut self, pass: &str, mut moment: Moment<'_>, image: Option<&Tensor>) -> Result<()> {
-        let label = format!("step.{pass}{}", moment.step);
-        if moment.after {
-            return self.after(&label, &mut moment, image);
+    fn on_step(
+        &mut self,
+        pass: &str,
+        mut event: StepEvent<'_>,
+        image: Option<&Tensor>,
+    ) -> Result<()> {
+        let label = format!("step.{pass}{}", event.step);
+        if event.after {
+            return self.after(&label, &mut event, image);
         }
         for (name, buf) in [
-            ("x_in", moment.ports.video.latent),
-            ("a_in", moment.ports.audio_latent),
+            ("x_in", event.ports.video.latent),
+            ("a_in", event.ports.audio_latent),
         ] {
             let label = format!("{label}.{name}");
             let want = self.batched(&format!("{label}.ref64"))?;
             if self.mode.is_forced {
-                moment.program.write(buf, &want)?;
+                event.program.write(buf, &want)?;
             } else if self.mode.in_f32 {
                 // The index gives no figure for inputs; the one of the final latents holds for all f32 values.
                 let allowed =
                     self.case
                         .number(&["measured", "out.final.video", self.mode.limit])?;
-                let got = moment.program.read(buf)?;
+                let got = event.program.read(buf)?;
                 self.checks.push(Check::relative_l2(
                     label,
                     &got.to_f32(),
@@ -281,16 +285,16 @@ impl Run<'_, '_> {
     fn after(
         &mut self,
         label: &str,
-        moment: &mut Moment<'_>,
+        event: &mut StepEvent<'_>,
         image: Option<&Tensor>,
     ) -> Result<()> {
         let updates = [
-            ("video", Some(&moment.ports.video)),
-            ("audio", moment.ports.audio.as_ref()),
+            ("video", Some(&event.ports.video)),
+            ("audio", event.ports.audio.as_ref()),
         ];
         for (name, update) in updates {
             let Some(update) = update else { continue };
-            let velocity = moment.program.read(update.velocity)?;
+            let velocity = event.program.read(update.velocity)?;
             let want = self.batched(&format!("{label}.v_{name}.ref64"))?;
             if self.mode.is_forced {
                 let key = format!("accept_bf16_v_{name}_rel_l2");
@@ -314,7 +318,7 @@ impl Run<'_, '_> {
                     &velocity,
                 )?;
             }
-            let (x, latent) = (format!("x_{name}"), moment.program.read(update.latent)?);
+            let (x, latent) = (format!("x_{name}"), event.program.read(update.latent)?);
             // The golden is the latent before the picture's frame is put back.
             if name == "audio" || image.is_none() {
                 self.compare(&format!("{label}.{x}"), &["measured", label, &x], &latent)?;

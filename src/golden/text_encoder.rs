@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, wants},
+    executor::{Executor, Prepare, Program, required_tensors},
     model::text_encoder::{self, Config},
     plan::Plan,
     qualify::{Check, relative_l2},
-    weights::{Info, Network, Source, Synthetic, Weights},
+    weights::{Architecture, Info, Source, Synthetic, Weights},
 };
 
 /// Elements of the largest embedding that is made whole; of a larger one only the rows that are used are.
@@ -237,8 +237,8 @@ impl<'a> Encoding<'a> {
 
     fn synthetic(&self, plan: &Plan) -> Result<Synthetic> {
         Synthetic::new(
-            Network::TextEncoder,
-            &wants(plan),
+            Architecture::TextEncoder,
+            &required_tensors(plan),
             self.case.field("weights_seed")?,
         )
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, wants},
+    executor::{Executor, Prepare, Program, required_tensors},
     media::to_u8,
     model::video_vae::{
         Chunks, Precision, TurboConfig, WanConfig, statistics,
@@ -15,7 +15,7 @@ use crate::{
     },
     plan::{Buf, Plan},
     qualify::Check,
-    weights::{Network, Synthetic, Weights},
+    weights::{Architecture, Synthetic, Weights},
 };
 
 /// Largest relative L2 error with f32 activations.
@@ -190,7 +190,7 @@ fn prepared(
     taps: bool,
 ) -> Result<Box<dyn Program>> {
     let seed = case.field("weights_seed")?;
-    let weights = Synthetic::new(Network::VideoVae, &wants(plan), seed)?;
+    let weights = Synthetic::new(Architecture::VideoVae, &required_tensors(plan), seed)?;
     let how = Prepare {
         taps,
         ..Prepare::default()

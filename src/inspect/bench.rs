@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     estimate::{GpuSpec, PlannedCall, Work},
-    op_times::{OpTimes, rows},
+    op_times::{ProfileRow, rows},
 };
 use crate::{
     DType, Result, Shape, Tensor,
-    executor::{Prepare, Program, UnitReport, wants},
+    executor::{Prepare, Program, UnitReport, required_tensors},
     pipeline::{Context, model::network_of},
     plan::{Buf, Cost, Op, Plan, Role, Step},
     sampler::noise,
@@ -34,7 +34,7 @@ pub struct Timing {
     /// Work of one run.
     pub cost: Cost,
     /// By op: one run, the mean of those in which each step was measured.
-    pub ops: Vec<OpTimes>,
+    pub ops: Vec<ProfileRow>,
     /// Whether all results of the first run are finite numbers.
     pub is_finite: bool,
     /// Whether they have the same bits where each step is measured; `None` where that is the same program.
@@ -151,14 +151,14 @@ fn results(plan: &Plan, program: &mut dyn Program) -> Result<Vec<Tensor>> {
     outputs.map(|buf| program.read(buf)).collect()
 }
 
-/// Synthetic weights for a plan of `work`, rounded where the plan has them in 8 bits.
+/// Synthetic weights for a plan of `work`, rounded where the plan has them quantised.
 ///
 /// # Errors
 /// If the plan names a tensor that the network does not have, a mistake of ours.
 pub fn weights(work: &Work, plan: &Plan) -> Result<Weights> {
-    let (full, layers) = quantized::full_wants(wants(plan));
+    let (full, formats) = quantized::unquantized_specs(required_tensors(plan));
     let source = Synthetic::new(network_of(work.part), &full, SEED)?;
-    Ok(Weights::new(Box::new(source)).in_eight_bits(layers))
+    Ok(Weights::new(Box::new(source)).quantized(formats))
 }
 
 /// Values for every input and state: normal numbers for floats, sines and cosines of such for tables of rotations, id 0

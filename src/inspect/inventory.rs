@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     Error, Result,
-    pipeline::{networks::Sizes, request::BaseVariant},
+    pipeline::{networks::NetworkConfig, request::BaseVariant},
+    tensor::LayerFormats,
     text::Tokenizer,
     weights::{Component, Folder, State, Variant, Weights, quantized},
 };
@@ -21,8 +22,8 @@ pub struct InventoryEntry {
     pub state: State,
     /// Bytes of its files.
     pub bytes: u64,
-    /// Layers that are stored in 8 bits.
-    pub eight_bit: usize,
+    /// Formats of the layers that are stored quantised.
+    pub formats: LayerFormats,
     /// What is wrong with it, if it is there.
     pub problem: Option<Error>,
 }
@@ -51,14 +52,18 @@ pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
     let entries = states.map(|(part, state)| {
         let (bytes, checked) = match state {
             State::Found { path, .. } => (bytes_of(path), check(folder, *part)),
-            State::Missing { .. } => (0, Ok(0)),
+            State::Missing { .. } => (0, Ok(LayerFormats::new())),
+        };
+        let (formats, problem) = match checked {
+            Ok(formats) => (formats, None),
+            Err(problem) => (LayerFormats::new(), Some(problem)),
         };
         InventoryEntry {
             part: *part,
             state: state.clone(),
             bytes,
-            eight_bit: *checked.as_ref().unwrap_or(&0),
-            problem: checked.err(),
+            formats,
+            problem,
         }
     });
     entries.collect()
@@ -105,23 +110,23 @@ pub fn uses() -> Vec<Use> {
     uses
 }
 
-/// How many layers of a part that is as it should be are stored in 8 bits.
-fn check(folder: &Folder, part: Component) -> Result<usize> {
+/// Formats of the layers that a part which is as it should be stores quantised.
+fn check(folder: &Folder, part: Component) -> Result<LayerFormats> {
     if part == Component::Tokenizer {
-        return Tokenizer::open(folder.tokenizer()?).map(|_| 0);
+        return Tokenizer::open(folder.tokenizer()?).map(|_| LayerFormats::new());
     }
-    let mut sizes = Sizes::of(folder, part)?;
-    if let (Sizes::Dit(config), Component::Dit(variant)) = (&mut sizes, part) {
+    let mut sizes = NetworkConfig::of(folder, part)?;
+    if let (NetworkConfig::Dit(config), Component::Dit(variant)) = (&mut sizes, part) {
         config.local_attn_layers = folder.properties(variant).local_layers;
         config
             .validate()
             .map_err(|problem| Error::weights(folder.dir(), problem))?;
     }
     let weights = open(folder, part)?;
-    let wants = sizes.stored_wants(weights.source());
-    weights.check(&wants)?;
-    weights.check_nothing_left(&wants)?;
-    Ok(quantized::stored(weights.source()).len())
+    let required_tensors = sizes.stored_specs(weights.source());
+    weights.check(&required_tensors)?;
+    weights.check_nothing_left(&required_tensors)?;
+    Ok(quantized::stored(weights.source()))
 }
 
 fn open(folder: &Folder, part: Component) -> Result<Weights> {

@@ -7,7 +7,7 @@ use crate::{executor::UnitReport, plan::Cost};
 
 /// Units of the same ops by the same kernels, together.
 #[derive(Clone, Debug)]
-pub struct OpTimes {
+pub struct ProfileRow {
     /// The ops.
     pub op: String,
     /// The kernels; none on the CPU.
@@ -26,12 +26,12 @@ pub struct OpTimes {
 pub fn rows<'a>(
     units: impl Iterator<Item = (&'a UnitReport, usize, Duration)>,
     gpu: Option<&GpuSpec>,
-) -> Vec<OpTimes> {
-    let mut rows: Vec<OpTimes> = Vec::new();
+) -> Vec<ProfileRow> {
+    let mut rows: Vec<ProfileRow> = Vec::new();
     for (unit, calls, time) in units {
         let kernels = unit.kernels.join("+");
         let floor = gpu.map(|gpu| calls as f64 * gpu.floor(&unit.cost, &kernels));
-        let is_same = |row: &&mut OpTimes| row.op == unit.op && row.kernels == kernels;
+        let is_same = |row: &&mut ProfileRow| row.op == unit.op && row.kernels == kernels;
         let all = std::iter::repeat_n(unit.cost, calls);
         match rows.iter_mut().find(is_same) {
             Some(row) => {
@@ -40,7 +40,7 @@ pub fn rows<'a>(
                 row.cost = [row.cost].into_iter().chain(all).sum();
                 row.floor = row.floor.zip(floor).map(|(a, b)| a + b);
             }
-            None => rows.push(OpTimes {
+            None => rows.push(ProfileRow {
                 op: unit.op.clone(),
                 cost: all.sum(),
                 kernels,

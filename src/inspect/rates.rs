@@ -13,7 +13,7 @@ use crate::{
         gemm_backend::GemmBackend,
         measure::{self, L2Flush},
     },
-    executor::{Cancel, Executor, Prepare, UnitReport, wants},
+    executor::{Cancel, Executor, Prepare, UnitReport, required_tensors},
     model::dit::{HEAD, Sequence},
     plan::{
         Buf, Builder, Conv3d, Cost, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Scale, Window,
@@ -474,10 +474,10 @@ struct Noise(Vec<(String, Info)>);
 
 impl Noise {
     fn of(plan: &Plan) -> Self {
-        let wants = wants(plan).into_iter();
+        let required_tensors = required_tensors(plan).into_iter();
         let info = |shape, dtype| Info { shape, dtype };
         Self(
-            wants
+            required_tensors
                 .map(|want| (want.name, info(want.shape, want.dtype)))
                 .collect(),
         )

@@ -25,19 +25,19 @@ pub const FEATURES: &str = "features";
 pub const NEGATIVE_FEATURES: &str = "negative_features";
 
 /// Text features `[tokens, width]` f32.
-pub struct Conditions {
+pub struct Conditioning {
     /// Of the prompt.
     pub positive: Tensor,
     /// Of the negative prompt, for the base variant.
     pub negative: Option<Tensor>,
 }
 
-impl Conditions {
+impl Conditioning {
     /// The features a pass is given.
     ///
     /// # Errors
     /// If it is guided and there are no negative features.
-    pub fn for_pass(&self, is_guided: bool) -> Result<Vec<Tensor>> {
+    pub fn features(&self, is_guided: bool) -> Result<Vec<Tensor>> {
         let positive = self.positive.clone();
         match (&self.negative, is_guided) {
             (_, false) => Ok(vec![positive]),
@@ -59,7 +59,7 @@ pub fn text(
     model: &Model,
     request: &Request,
     progress: &dyn Progress,
-) -> Result<Conditions> {
+) -> Result<Conditioning> {
     let is_guided = request.variant == BaseVariant::Base;
     if let Some(path) = &request.text_features {
         return read_features(path, is_guided);
@@ -99,7 +99,7 @@ pub fn text(
     }
     let mut features = features.into_iter();
     let positive = features.next().expect("the prompt comes first");
-    Ok(Conditions {
+    Ok(Conditioning {
         positive,
         negative: features.next(),
     })
@@ -120,7 +120,7 @@ pub fn voice_tokens(samples: usize) -> Result<usize> {
     Ok(samples / HOP)
 }
 
-fn read_features(path: &Path, is_guided: bool) -> Result<Conditions> {
+fn read_features(path: &Path, is_guided: bool) -> Result<Conditioning> {
     let file = Safetensors::open(path).map_err(|e| as_input(path, &e))?;
     let positive = features_of(&file, path, FEATURES)?;
     let negative = is_guided
@@ -136,7 +136,7 @@ fn read_features(path: &Path, is_guided: bool) -> Result<Conditions> {
             format!("`{NEGATIVE_FEATURES}` must be {width} wide like `{FEATURES}`; found {other}");
         return Err(Error::input(path.display().to_string(), problem));
     }
-    Ok(Conditions { positive, negative })
+    Ok(Conditioning { positive, negative })
 }
 
 fn features_of(file: &Safetensors, path: &Path, name: &str) -> Result<Tensor> {

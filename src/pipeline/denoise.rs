@@ -1,15 +1,14 @@
 //! One pass of a network over the latents: the sampler's table walked step by step on a device.
 
-use std::collections::BTreeSet;
-
 use super::{Context, formats::quantized};
 use crate::{
     DType, Error, Result, Tensor,
     executor::Program,
     model::dit::{self, Config, Coordinates, DenoisePorts, History, Pass, Sequence, Update},
     plan::{Buf, Grid},
-    sampler::{self, Method, Row, guidance, noise},
-    weights::{Want, Weights},
+    sampler::{self, Method, StepCoefficients, guidance, noise},
+    tensor::LayerFormats,
+    weights::{TensorSpec, Weights},
 };
 
 /// A denoising network and how it is run.
@@ -21,17 +20,17 @@ pub struct Network {
     /// How audio and text are placed in time.
     pub coordinates: Coordinates,
     /// Half window of local layers, latent frames.
-    pub reach: usize,
+    pub window_radius: usize,
     /// Shift of the noise schedule.
     pub shift: f64,
-    /// Layers whose products are of 8 bits; the weights have them so.
-    pub eight_bit: BTreeSet<String>,
+    /// Formats of the layers that are not bf16; the weights have them so.
+    pub formats: LayerFormats,
 }
 
 impl Network {
     /// The tensor of frequencies that the host reads itself.
-    pub fn bands_want() -> Want {
-        Want::new(dit::BANDS_NAME, [16], DType::F32)
+    pub fn bands_spec() -> TensorSpec {
+        TensorSpec::new(dit::BANDS_NAME, [16], DType::F32)
     }
 
     /// The rotation's table for `sequence`, `[N, 96]`.
@@ -41,7 +40,7 @@ impl Network {
     pub fn rope_table(&self, sequence: Sequence) -> Result<Tensor> {
         let bands = self
             .weights
-            .load(&Self::bands_want())?
+            .load(&Self::bands_spec())?
             .to_f32()
             .into_owned();
         let bands: [f32; 16] = bands.try_into().expect("the shape was checked");
@@ -74,7 +73,7 @@ pub struct Sampling {
 }
 
 /// What a pass starts from.
-pub struct Start {
+pub struct InitialLatents {
     /// Video latent `[48, T, H, W]`.
     pub video: Tensor,
     /// Audio latent `[A, 64]`.
@@ -95,7 +94,7 @@ pub struct Latents {
 }
 
 /// Noise by the name of the draw, or from elsewhere: `(name, shape)` to f32 values.
-pub type Draw<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;
+pub type NoiseSource<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;
 
 /// The seeded draws of [`noise`].
 pub fn seeded(seed: u64) -> impl Fn(&str, &[usize]) -> Result<Tensor> {
@@ -115,7 +114,7 @@ pub fn grid_of(video: &Tensor) -> Grid {
     }
 }
 
-/// Runs all steps. `progress` is told the completed steps; `watch` sees the program before (`false`) and after
+/// Runs all steps. `progress` is told the completed steps; `on_step` sees the program before (`false`) and after
 /// (`true`) each step.
 ///
 /// # Errors
@@ -123,17 +122,17 @@ pub fn grid_of(video: &Tensor) -> Grid {
 pub fn denoise(
     context: &Context<'_>,
     network: &Network,
-    start: &Start,
+    start: &InitialLatents,
     sampling: &Sampling,
-    draw: &Draw<'_>,
-    watch: &mut dyn FnMut(Moment<'_>) -> Result<()>,
+    draw: &NoiseSource<'_>,
+    on_step: &mut dyn FnMut(StepEvent<'_>) -> Result<()>,
 ) -> Result<Latents> {
     check_width(network, &start.text)?;
     let schedule = sampler::schedule(sampling.steps, network.shift)?;
     let rows = sampler::rows(sampling.method, &schedule);
     let pass = pass(network, start, sampling);
     let (plan, ports) = dit::denoise(&pass);
-    let plan = quantized(plan, &network.eight_bit);
+    let plan = quantized(plan, &network.formats);
     let mut program = context.prepare(plan, &network.weights)?;
     begin(&mut *program, &ports, network, &pass, start)?;
     for (step, row) in rows.iter().enumerate() {
@@ -146,14 +145,14 @@ pub fn denoise(
             (&start.video, &start.audio),
             draw,
         )?;
-        watch(Moment {
+        on_step(StepEvent {
             step,
             after: false,
             program: &mut *program,
             ports: &ports,
         })?;
         program.run()?;
-        watch(Moment {
+        on_step(StepEvent {
             step,
             after: true,
             program: &mut *program,
@@ -185,8 +184,8 @@ fn check_width(network: &Network, text: &[Tensor]) -> Result<()> {
     }
 }
 
-/// A moment of a pass, for progress and comparison.
-pub struct Moment<'a> {
+/// An event of a pass: before or after a step, for progress and comparison.
+pub struct StepEvent<'a> {
     /// Index of the step.
     pub step: usize,
     /// Whether the step has run.
@@ -197,7 +196,7 @@ pub struct Moment<'a> {
     pub ports: &'a DenoisePorts,
 }
 
-fn pass(network: &Network, start: &Start, sampling: &Sampling) -> Pass {
+fn pass(network: &Network, start: &InitialLatents, sampling: &Sampling) -> Pass {
     let text = start.text.iter().map(|text| text.shape()[0]).collect();
     let sizes = (grid_of(&start.video), start.audio.shape()[0], text);
     let has_image = start.image.is_some();
@@ -228,7 +227,7 @@ pub(super) fn pass_of(
         grid,
         audio,
         text,
-        reach: network.reach,
+        window_radius: network.window_radius,
         history,
         updates_audio,
         has_image,
@@ -241,7 +240,7 @@ fn begin(
     ports: &DenoisePorts,
     network: &Network,
     pass: &Pass,
-    start: &Start,
+    start: &InitialLatents,
 ) -> Result<()> {
     for (index, text) in start.text.iter().enumerate() {
         program.write(ports.text[index], text)?;
@@ -286,7 +285,7 @@ fn guidance_of(sampling: &Sampling, timestep: u32, frames: usize) -> Option<(Vec
 fn write_step(
     program: &mut dyn Program,
     ports: &DenoisePorts,
-    row: &Row,
+    row: &StepCoefficients,
     guidance: Option<(Vec<f32>, f32)>,
 ) -> Result<()> {
     let mut write =
@@ -328,7 +327,7 @@ fn write_noise(
     ports: &DenoisePorts,
     step: usize,
     (video, audio): (&Tensor, &Tensor),
-    draw: &Draw<'_>,
+    draw: &NoiseSource<'_>,
 ) -> Result<()> {
     let mut write = |update: &Update, name: String, like: &Tensor| match update.noise {
         Some(buf) => program.write(buf, &draw(&name, like.shape().extents())?),

@@ -1,101 +1,52 @@
-//! Which products of the denoising networks are of 8 bits: a table of rules over passes, layers and kinds of op.
+//! Which linear layers of the denoising networks are quantised: rules over passes, layers and matmuls.
 //!
-//! `fp8,layers.0-3=bf16,sr:mlp.down_proj=bf16`: a rule is a value, with the place it holds for in front; of the rules
+//! `fp8,layers.0-3=bf16,sr:mlp.down_proj=bf16`: a rule is a format, with the place it holds for in front; of the rules
 //! that hold for a place the last one decides. This is about what is multiplied; where activations are rounded
 //! otherwise is [`super::Precision`]'s.
 
-use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
-use crate::{Error, Result, model::dit, plan::Plan, weights::Variant};
+use crate::{
+    Error, Result,
+    model::dit,
+    plan::Plan,
+    tensor::{Format, LayerFormats},
+    weights::Variant,
+};
 
-/// Element type of the two sides of a product.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// As the reference computes.
-    Bf16,
-    /// E4m3, scaled.
-    Fp8,
-}
+/// The matmuls of a layer in the order in which it computes them, as rules and checkpoints name them.
+const MATMULS: [&str; 5] = [
+    "attention.linear_qkv",
+    ATTENTION,
+    "attention.linear_proj",
+    "mlp.up_gate_proj",
+    "mlp.down_proj",
+];
+/// The one without a weight.
+const ATTENTION: &str = "attention.core";
 
-/// A product of a layer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Queries, keys, values and gates.
-    LinearQkv,
-    /// Scores, and their sum of values.
-    Core,
-    /// Out of attention.
-    LinearProj,
-    /// Into the MLP.
-    UpGateProj,
-    /// Out of the MLP.
-    DownProj,
-}
-
-impl Kind {
-    /// All of them, in the order in which a layer computes them.
-    pub const ALL: [Self; 5] = [
-        Self::LinearQkv,
-        Self::Core,
-        Self::LinearProj,
-        Self::UpGateProj,
-        Self::DownProj,
-    ];
-
-    /// Its name within a layer, in rules as in checkpoints.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LinearQkv => "attention.linear_qkv",
-            Self::Core => "attention.core",
-            Self::LinearProj => "attention.linear_proj",
-            Self::UpGateProj => "mlp.up_gate_proj",
-            Self::DownProj => "mlp.down_proj",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
-
-/// Which pass a network runs in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Pass {
-    Base,
-    Sr,
-}
-
-impl Pass {
-    fn of(variant: Variant) -> Self {
-        match variant {
-            Variant::Base | Variant::Distill => Self::Base,
-            Variant::Sr540p | Variant::Sr1080p => Self::Sr,
-        }
-    }
-}
-
-/// One rule: a place and what holds there. `None` is everywhere, or as the checkpoint stores it.
+/// A place and what holds there. `None` is everywhere, or as the checkpoint stores it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Rule {
+struct PolicyRule {
     text: String,
-    pass: Option<Pass>,
+    is_sr: Option<bool>,
     layers: Option<RangeInclusive<usize>>,
-    kind: Option<Kind>,
+    matmul: Option<&'static str>,
     format: Option<Format>,
 }
 
-/// The table. Without rules every product is as its weight is stored: fp8 in a packed checkpoint, else bf16.
+/// The rules. Without any every layer is as its weight is stored: FP8 in a packed checkpoint, else bf16.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Formats {
-    rules: Vec<Rule>,
+pub struct QuantizationPolicy {
+    rules: Vec<PolicyRule>,
 }
 
-impl FromStr for Formats {
+impl FromStr for QuantizationPolicy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let rules = text.split(',').map(|rule| {
-            Rule::parse(rule.trim()).map_err(|problem| format!("rule `{rule}`: {problem}"))
+            PolicyRule::parse(rule.trim()).map_err(|problem| format!("rule `{rule}`: {problem}"))
         });
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
@@ -103,26 +54,22 @@ impl FromStr for Formats {
     }
 }
 
-impl fmt::Display for Formats {
+impl fmt::Display for QuantizationPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules: Vec<&str> = self.rules.iter().map(|rule| rule.text.as_str()).collect();
-        f.write_str(
-            if rules.is_empty() {
-                "auto".into()
-            } else {
-                rules.join(",")
-            }
-            .as_str(),
-        )
+        match rules.as_slice() {
+            [] => f.write_str("auto"),
+            rules => f.write_str(&rules.join(",")),
+        }
     }
 }
 
-impl Rule {
+impl PolicyRule {
     fn parse(text: &str) -> Result<Self, String> {
-        let (pass, rest) = match text.split_once(':') {
+        let (is_sr, rest) = match text.split_once(':') {
             None => (None, text),
-            Some(("base", rest)) => (Some(Pass::Base), rest),
-            Some(("sr", rest)) => (Some(Pass::Sr), rest),
+            Some(("base", rest)) => (Some(false), rest),
+            Some(("sr", rest)) => (Some(true), rest),
             Some((other, _)) => {
                 return Err(format!("the pass must be `base` or `sr`; found `{other}`"));
             }
@@ -135,47 +82,49 @@ impl Rule {
         let format = match value {
             "auto" => None,
             "bf16" => Some(Format::Bf16),
-            "fp8" => Some(Format::Fp8),
+            "fp8" => Some(Format::FP8),
             _ => return Err(format!("must be bf16, fp8 or auto; found `{value}`")),
         };
-        let (layers, kind) = parse_place(place)?;
-        if (kind, format) == (Some(Kind::Core), Some(Format::Fp8)) {
-            let problem = "attention in 8 bits is not there yet; leave attention.core at bf16";
-            return Err(problem.into());
+        let (layers, matmul) = parse_place(place)?;
+        if let (Some(ATTENTION), Some(Format::Fp8(_))) = (matmul, format) {
+            return Err("FP8 attention is not there yet; leave attention.core at bf16".into());
         }
         Ok(Self {
             text: text.into(),
-            pass,
+            is_sr,
             layers,
-            kind,
+            matmul,
             format,
         })
     }
 
-    fn holds(&self, pass: Pass, layer: usize, kind: Kind) -> bool {
-        self.pass.is_none_or(|own| own == pass)
+    fn holds(&self, is_sr: bool, layer: usize, matmul: &str) -> bool {
+        self.is_sr.is_none_or(|own| own == is_sr)
             && self.layers.as_ref().is_none_or(|own| own.contains(&layer))
-            && self.kind.is_none_or(|own| own == kind)
+            && self.matmul.is_none_or(|own| own == matmul)
     }
 }
 
 /// `layers.4`, `layers.0-3`, `mlp.down_proj`, `layers.0-3.mlp.down_proj`, or nothing.
-fn parse_place(text: &str) -> Result<(Option<RangeInclusive<usize>>, Option<Kind>), String> {
-    let kind = |name: &str| {
-        let names = Kind::ALL.map(Kind::name).join(", ");
+fn parse_place(
+    text: &str,
+) -> Result<(Option<RangeInclusive<usize>>, Option<&'static str>), String> {
+    let matmul = |name: &str| {
+        let names = MATMULS.join(", ");
         let problem =
             || format!("must name layers.A, layers.A-B or one of {names}; found `{name}`");
-        Kind::named(name).map(Some).ok_or_else(problem)
+        let known = MATMULS.into_iter().find(|known| *known == name);
+        known.map(Some).ok_or_else(problem)
     };
     if text.is_empty() {
         return Ok((None, None));
     }
     let Some(rest) = text.strip_prefix("layers.") else {
-        return Ok((None, kind(text)?));
+        return Ok((None, matmul(text)?));
     };
     let (range, name) = match rest.split_once('.') {
         None => (rest, None),
-        Some((range, name)) => (range, kind(name)?),
+        Some((range, name)) => (range, matmul(name)?),
     };
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let number = |digits: &str| digits.parse::<usize>().ok();
@@ -187,25 +136,22 @@ fn parse_place(text: &str) -> Result<(Option<RangeInclusive<usize>>, Option<Kind
     }
 }
 
-impl Formats {
-    /// The layers of the network `variant` whose products are of 8 bits. `stored` are those that its checkpoint has
-    /// in 8 bits already.
+impl QuantizationPolicy {
+    /// The formats of the layers of the network `variant` that are not bf16. `stored` are those that its checkpoint
+    /// has quantised already.
     ///
     /// # Errors
-    /// [`Error::Request`] for rules about layers that the network does not have, and for bf16 products of weights that
-    /// are stored in 8 bits.
-    pub fn eight_bit(
+    /// [`Error::Request`] for rules about layers that the network does not have, and for formats that a stored one
+    /// cannot be brought to.
+    pub fn resolve(
         &self,
         variant: Variant,
         config: &dit::Config,
-        stored: &BTreeSet<String>,
-    ) -> Result<BTreeSet<String>> {
-        let pass = Pass::of(variant);
-        for rule in self
-            .rules
-            .iter()
-            .filter(|rule| rule.pass.is_none_or(|own| own == pass))
-        {
+        stored: &LayerFormats,
+    ) -> Result<LayerFormats> {
+        let is_sr = matches!(variant, Variant::Sr540p | Variant::Sr1080p);
+        let own = |rule: &&PolicyRule| rule.is_sr.is_none_or(|own| own == is_sr);
+        for rule in self.rules.iter().filter(own) {
             let last = rule.layers.as_ref().map_or(0, |layers| *layers.end());
             if last >= config.num_layers {
                 let problem = format!(
@@ -217,41 +163,38 @@ impl Formats {
                 return Err(Error::request("--precision", problem));
             }
         }
-        let mut layers = BTreeSet::new();
-        for (layer, kind) in (0..config.num_layers).flat_map(|n| Kind::ALL.map(|kind| (n, kind))) {
-            if kind == Kind::Core {
+        let mut formats = LayerFormats::new();
+        for (layer, matmul) in (0..config.num_layers).flat_map(|n| MATMULS.map(|name| (n, name))) {
+            if matmul == ATTENTION {
                 continue;
             }
-            let name = format!("block.layers.{layer}.{}", kind.name());
-            let is_stored = stored.contains(&name);
-            let rule = self
-                .rules
-                .iter()
-                .rfind(|rule| rule.holds(pass, layer, kind));
-            match rule.and_then(|rule| Some((rule, rule.format?))) {
-                Some((rule, Format::Bf16)) if is_stored => {
+            let name = format!("block.layers.{layer}.{matmul}");
+            let rule = self.rules.iter().rfind(|r| r.holds(is_sr, layer, matmul));
+            let wanted = rule.and_then(|rule| Some((rule, rule.format?)));
+            match (stored.get(&name), wanted) {
+                (Some(stored), Some((rule, wanted))) if *stored != wanted => {
                     let problem = format!(
-                        "rule `{}`: `{name}` of `{}` is stored in 8 bits; give the model it was packed from",
+                        "rule `{}`: `{name}` of `{}` is stored in {stored}; give the model it was packed from",
                         rule.text,
                         variant.key()
                     );
                     return Err(Error::request("--precision", problem));
                 }
-                Some((_, Format::Fp8)) => drop(layers.insert(name)),
-                None if is_stored => drop(layers.insert(name)),
-                Some((_, Format::Bf16)) | None => {}
+                (Some(format), _) => drop(formats.insert(name, *format)),
+                (None, Some((_, Format::Bf16)) | None) => {}
+                (None, Some((_, format @ Format::Fp8(_)))) => drop(formats.insert(name, format)),
             }
         }
-        Ok(layers)
+        Ok(formats)
     }
 }
 
-/// `plan` with these layers in 8 bits.
-pub fn quantized(plan: Plan, layers: &BTreeSet<String>) -> Plan {
-    if layers.is_empty() {
+/// `plan` with layers in `formats`.
+pub fn quantized(plan: Plan, formats: &LayerFormats) -> Plan {
+    if formats.is_empty() {
         plan
     } else {
-        plan.quantized(|name| layers.contains(name))
+        plan.quantized(|name| formats.get(name).copied().unwrap_or(Format::Bf16))
     }
 }
 
@@ -260,12 +203,12 @@ mod tests {
     use super::*;
 
     fn layers(text: &str, variant: Variant) -> Vec<String> {
-        let formats: Formats = text.parse().unwrap();
+        let formats: QuantizationPolicy = text.parse().unwrap();
         let config = dit::Config::released(vec![]);
         let all = formats
-            .eight_bit(variant, &config, &BTreeSet::new())
+            .resolve(variant, &config, &LayerFormats::new())
             .unwrap();
-        all.into_iter().collect()
+        all.into_keys().collect()
     }
 
     #[test]
@@ -283,18 +226,18 @@ mod tests {
             layers("base:fp8,attention.core=bf16", Variant::Sr540p).len(),
             0
         );
-        let formats: Formats = mixed.parse().unwrap();
+        let formats: QuantizationPolicy = mixed.parse().unwrap();
         assert_eq!(formats.to_string().parse(), Ok(formats));
-        assert_eq!(Formats::default().to_string(), "auto");
+        assert_eq!(QuantizationPolicy::default().to_string(), "auto");
     }
 
     #[test]
     fn what_is_stored_decides_where_no_rule_does_and_cannot_be_widened() {
-        let stored = BTreeSet::from(["block.layers.1.mlp.down_proj".to_string()]);
+        let stored = LayerFormats::from([("block.layers.1.mlp.down_proj".into(), Format::FP8)]);
         let config = dit::Config::released(vec![]);
         let of = |text: &str| {
-            let formats: Formats = text.parse().unwrap();
-            formats.eight_bit(Variant::Base, &config, &stored)
+            let formats: QuantizationPolicy = text.parse().unwrap();
+            formats.resolve(Variant::Base, &config, &stored)
         };
         assert_eq!(of("auto").unwrap(), stored);
         assert_eq!(of("bf16,layers.1=auto").unwrap(), stored);
@@ -327,7 +270,9 @@ mod tests {
             ("layers.=fp8", "ascending"),
             ("layers.2.attention.core=fp8", "not there yet"),
         ] {
-            let problem = format!("bf16,{rule}").parse::<Formats>().unwrap_err();
+            let problem = format!("bf16,{rule}")
+                .parse::<QuantizationPolicy>()
+                .unwrap_err();
             let names = problem.contains(&format!("rule `{rule}`"));
             assert!(names && problem.contains(expected), "{problem}");
         }

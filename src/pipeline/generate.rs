@@ -8,10 +8,10 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, Formats, Model, Progress, Stage, conditions,
-    conditions::Conditions,
+    Context, Model, Progress, QuantizationPolicy, Stage, conditions,
+    conditions::Conditioning,
     decode::{decode_video, decode_wan},
-    denoise::{Guidance, Latents, Moment, Sampling, Start, denoise, seeded},
+    denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
     preflight,
     request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
@@ -52,8 +52,8 @@ pub struct Report {
     pub model: String,
     /// The device's name.
     pub device: String,
-    /// Which products were of 8 bits.
-    pub formats: Formats,
+    /// In which formats the layers of the denoising networks were.
+    pub formats: QuantizationPolicy,
 }
 
 /// Makes the clip that `request` asks for: text, picture and voice become conditions, noise becomes latents,
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
     fn base(
         &self,
         job: &Job,
-        conditions: &Conditions,
+        conditions: &Conditioning,
         image: Option<Tensor>,
         voice: Option<Tensor>,
     ) -> Result<Latents> {
@@ -247,10 +247,10 @@ impl<'a> Run<'a> {
         let draw = seeded(job.seed);
         let is_voiced = voice.is_some();
         let audio_shape = [job.audio_tokens, network.config.audio_in_channels];
-        let start = Start {
+        let start = InitialLatents {
             video: draw(noise::INIT_VIDEO, &latent_shape(job.base))?,
             audio: voice.map_or_else(|| draw(noise::INIT_AUDIO, &audio_shape), Ok)?,
-            text: conditions.for_pass(self.request.variant == BaseVariant::Base)?,
+            text: conditions.features(self.request.variant == BaseVariant::Base)?,
             image,
         };
         let is_guided = self.request.variant == BaseVariant::Base;
@@ -264,15 +264,22 @@ impl<'a> Run<'a> {
             guidance: is_guided.then_some(Guidance::Base(properties.guidance as f32)),
             updates_audio: !(is_voiced && (is_guided || self.request.hold_audio)),
         };
-        let mut watch = self.watch(Stage::Base, sampling.steps);
-        denoise(self.context, &network, &start, &sampling, &draw, &mut watch)
+        let mut on_step = self.on_step(Stage::Base, sampling.steps);
+        denoise(
+            self.context,
+            &network,
+            &start,
+            &sampling,
+            &draw,
+            &mut on_step,
+        )
     }
 
     fn super_resolution(
         &self,
         (variant, grid): (SrVariant, Grid),
         job: &Job,
-        conditions: &Conditions,
+        conditions: &Conditioning,
         (base, image): (&Latents, Option<Tensor>),
     ) -> Result<Latents> {
         let properties = self.model.properties(variant.network());
@@ -285,26 +292,26 @@ impl<'a> Run<'a> {
             guidance: None,
             noise_value: zero_snr::DEFAULT_NOISE_VALUE,
         };
-        let text = conditions.for_pass(false)?;
+        let text = conditions.features(false)?;
         let draw = seeded(job.seed);
-        let mut watch = self.watch(Stage::SuperResolution, upscaling.steps);
+        let mut on_step = self.on_step(Stage::SuperResolution, upscaling.steps);
         upscale(
             self.context,
             &network,
             (base, text, image),
             &upscaling,
             &draw,
-            &mut watch,
+            &mut on_step,
         )
     }
 
     /// Reports steps as they complete.
-    fn watch(&self, stage: Stage, steps: usize) -> impl FnMut(Moment<'_>) -> Result<()> {
+    fn on_step(&self, stage: Stage, steps: usize) -> impl FnMut(StepEvent<'_>) -> Result<()> {
         self.progress.report(stage, 0, steps);
         let progress = self.progress;
-        move |moment| {
-            if moment.after {
-                progress.report(stage, moment.step + 1, steps);
+        move |event| {
+            if event.after {
+                progress.report(stage, event.step + 1, steps);
             }
             Ok(())
         }

@@ -8,7 +8,7 @@
 
 use super::{
     model::network_of,
-    networks::Sizes,
+    networks::NetworkConfig,
     request::{Defaults, Size},
 };
 use crate::{
@@ -180,7 +180,7 @@ pub fn is_trained(part: Component) -> bool {
 pub fn weights(part: Component) -> Result<Synthetic> {
     let made = Synthetic::new(
         network_of(part),
-        &Sizes::miniature(part).wants(),
+        &NetworkConfig::miniature(part).required_tensors(),
         seed(part),
     )?;
     match file(part) {

@@ -19,7 +19,7 @@ pub mod text;
 pub mod upscale;
 
 pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder};
-pub use formats::Formats;
+pub use formats::QuantizationPolicy;
 pub use generate::{Output, Report, generate, hash, latents};
 pub use model::Model;
 
@@ -30,7 +30,7 @@ use crate::{
     weights::Weights,
 };
 
-/// Where activations are rounded. Which products are of 8 bits is [`Formats`]'.
+/// Where activations are rounded. Which layers are quantised is [`QuantizationPolicy`]'s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Precision {
     /// Where the reference rounds.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{
     denoise::Network,
-    formats::Formats,
+    formats::QuantizationPolicy,
     miniature,
-    networks::Sizes,
+    networks::NetworkConfig,
     request::{BaseVariant, Defaults, Size, SrVariant},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         video_vae::{TurboConfig, WanConfig},
     },
     text::Tokenizer,
-    weights::{self, Component, Coordinates, Folder, Properties, Variant, Weights, quantized},
+    weights::{self, Component, Folder, PositionScheme, Properties, Variant, Weights, quantized},
 };
 
 /// Where the parts come from.
@@ -31,7 +31,7 @@ pub struct Model {
 }
 
 /// A part's sizes and tensors.
-pub struct Part<C> {
+pub struct ModelPart<C> {
     /// Its sizes.
     pub config: C,
     /// Its tensors, checked against the sizes.
@@ -93,16 +93,16 @@ impl Model {
         }
     }
 
-    /// A denoising network, its products as `formats` says.
+    /// A denoising network, its layers in the formats of `policy`.
     ///
     /// # Errors
-    /// If it is missing, damaged or not as its configuration says, or `formats` cannot be had of it.
+    /// If it is missing, damaged or not as its configuration says, or `policy` cannot be had of it.
     ///
     /// # Panics
     /// If the variant has the sizes of another part, a mistake of ours.
-    pub fn network(&self, variant: Variant, formats: &Formats) -> Result<Network> {
+    pub fn network(&self, variant: Variant, policy: &QuantizationPolicy) -> Result<Network> {
         let part = Component::Dit(variant);
-        let Sizes::Dit(mut config) = self.sizes(part)? else {
+        let NetworkConfig::Dit(mut config) = self.sizes(part)? else {
             panic!("{variant:?} has other sizes")
         };
         let properties = self.properties(variant);
@@ -111,21 +111,23 @@ impl Model {
         config
             .validate()
             .map_err(|problem| Error::weights(path, problem))?;
-        let weights = self.weights(part, &Sizes::Dit(config.clone()), |f| f.open_dit(variant))?;
+        let weights = self.weights(part, &NetworkConfig::Dit(config.clone()), |f| {
+            f.open_dit(variant)
+        })?;
         let stored = quantized::stored(weights.source());
-        let eight_bit = formats.eight_bit(variant, &config, &stored)?;
+        let formats = policy.resolve(variant, &config, &stored)?;
         let coordinates = match properties.coordinates {
-            Coordinates::V1 => dit::Coordinates::V1,
-            Coordinates::V2 => dit::Coordinates::V2,
+            PositionScheme::V1 => dit::Coordinates::V1,
+            PositionScheme::V2 => dit::Coordinates::V2,
         };
-        let reach = properties.frame_receptive_field;
+        let window_radius = properties.frame_receptive_field;
         Ok(Network {
             config,
-            weights: weights.in_eight_bits(eight_bit.clone()),
+            weights: weights.quantized(formats.clone()),
             coordinates,
-            reach,
+            window_radius,
             shift: properties.shift,
-            eight_bit,
+            formats,
         })
     }
 
@@ -144,12 +146,12 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn text_encoder(&self) -> Result<Part<text_encoder::Config>> {
+    pub fn text_encoder(&self) -> Result<ModelPart<text_encoder::Config>> {
         self.part(
             Component::TextEncoder,
             Folder::open_text,
             |sizes| match sizes {
-                Sizes::Text(config) => Some(config),
+                NetworkConfig::Text(config) => Some(config),
                 _ => None,
             },
         )
@@ -159,12 +161,12 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn turbo(&self) -> Result<Part<TurboConfig>> {
+    pub fn turbo(&self) -> Result<ModelPart<TurboConfig>> {
         self.part(
             Component::TurboVae,
             Folder::open_turbo,
             |sizes| match sizes {
-                Sizes::Turbo(config) => Some(config),
+                NetworkConfig::Turbo(config) => Some(config),
                 _ => None,
             },
         )
@@ -174,9 +176,9 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn wan(&self) -> Result<Part<WanConfig>> {
+    pub fn wan(&self) -> Result<ModelPart<WanConfig>> {
         self.part(Component::WanVae, Folder::open_wan, |sizes| match sizes {
-            Sizes::Wan(config) => Some(config),
+            NetworkConfig::Wan(config) => Some(config),
             _ => None,
         })
     }
@@ -185,12 +187,12 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn audio(&self) -> Result<Part<audio_vae::Config>> {
+    pub fn audio(&self) -> Result<ModelPart<audio_vae::Config>> {
         self.part(
             Component::AudioVae,
             Folder::open_audio,
             |sizes| match sizes {
-                Sizes::Audio(config) => Some(config),
+                NetworkConfig::Audio(config) => Some(config),
                 _ => None,
             },
         )
@@ -200,18 +202,18 @@ impl Model {
         &self,
         part: Component,
         open: impl FnOnce(&Folder) -> Result<Weights>,
-        of: impl FnOnce(Sizes) -> Option<C>,
-    ) -> Result<Part<C>> {
+        of: impl FnOnce(NetworkConfig) -> Option<C>,
+    ) -> Result<ModelPart<C>> {
         let sizes = self.sizes(part)?;
         let weights = self.weights(part, &sizes, open)?;
         let config = of(sizes).expect("a part has its own kind of sizes");
-        Ok(Part { config, weights })
+        Ok(ModelPart { config, weights })
     }
 
-    fn sizes(&self, part: Component) -> Result<Sizes> {
+    fn sizes(&self, part: Component) -> Result<NetworkConfig> {
         match &self.parts {
-            Parts::Folder(folder) => Sizes::of(folder, part),
-            Parts::Miniature => Ok(Sizes::miniature(part)),
+            Parts::Folder(folder) => NetworkConfig::of(folder, part),
+            Parts::Miniature => Ok(NetworkConfig::miniature(part)),
         }
     }
 
@@ -230,13 +232,13 @@ impl Model {
     fn weights(
         &self,
         part: Component,
-        sizes: &Sizes,
+        sizes: &NetworkConfig,
         open: impl FnOnce(&Folder) -> Result<Weights>,
     ) -> Result<Weights> {
         match &self.parts {
             Parts::Folder(folder) => {
                 let weights = open(folder)?;
-                let all = sizes.stored_wants(weights.source());
+                let all = sizes.stored_specs(weights.source());
                 weights.check(&all)?;
                 weights.check_nothing_left(&all)?;
                 Ok(weights)
@@ -250,12 +252,12 @@ impl Model {
 }
 
 /// The rule of a part's synthetic weights.
-pub fn network_of(part: Component) -> weights::Network {
+pub fn network_of(part: Component) -> weights::Architecture {
     match part {
-        Component::Dit(_) => weights::Network::Dit,
-        Component::Tokenizer | Component::TextEncoder => weights::Network::TextEncoder,
-        Component::TurboVae | Component::WanVae => weights::Network::VideoVae,
-        Component::AudioVae => weights::Network::AudioVae,
+        Component::Dit(_) => weights::Architecture::Dit,
+        Component::Tokenizer | Component::TextEncoder => weights::Architecture::TextEncoder,
+        Component::TurboVae | Component::WanVae => weights::Architecture::VideoVae,
+        Component::AudioVae => weights::Architecture::AudioVae,
     }
 }
 

@@ -1,15 +1,12 @@
-//! The sizes of a model's networks, known from JSON, and of denoising networks which layers are stored in 8 bits, known
+//! The sizes of a model's networks, known from JSON, and in which formats the layers of denoising networks are stored, known
 //! from headers: what `plan`, `inspect` and `synth` need, and nothing of the weights.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{denoise::Network, miniature, request::Defaults, request::Size};
 use crate::{
     Error, Result,
-    executor::wants,
+    executor::required_tensors,
     model::{
         audio_vae,
         dit::{self, Sequence},
@@ -17,7 +14,8 @@ use crate::{
         video_vae::{self, TurboConfig, WanConfig, turbo::CallShape},
     },
     plan::Grid,
-    weights::{Component, Folder, Properties, Source, State, Variant, Want, quantized},
+    tensor::LayerFormats,
+    weights::{Component, Folder, Properties, Source, State, TensorSpec, Variant, quantized},
 };
 
 /// Text encoder as published.
@@ -29,7 +27,7 @@ const AUDIO_VAE: &str = include_str!("published/audio_vae.json");
 
 /// Sizes of one part of a model.
 #[derive(Clone, Debug)]
-pub enum Sizes {
+pub enum NetworkConfig {
     /// Of a denoising network.
     Dit(dit::Config),
     /// Of the text encoder.
@@ -42,7 +40,7 @@ pub enum Sizes {
     Audio(audio_vae::Config),
 }
 
-impl Sizes {
+impl NetworkConfig {
     /// Reads the JSON of a part's sizes in the published form; `path` is for messages.
     ///
     /// # Errors
@@ -107,16 +105,18 @@ impl Sizes {
         }
     }
 
-    /// The same as a checkpoint should have them: a denoising network's may have layers in 8 bits.
-    pub fn stored_wants(&self, source: &dyn Source) -> Vec<Want> {
+    /// The same as a checkpoint should have them: a denoising network's may have quantised layers.
+    pub fn stored_specs(&self, source: &dyn Source) -> Vec<TensorSpec> {
         match self {
-            Self::Dit(_) => quantized::stored_wants(self.wants(), source),
-            Self::Text(_) | Self::Turbo(_) | Self::Wan(_) | Self::Audio(_) => self.wants(),
+            Self::Dit(_) => quantized::stored_specs(self.required_tensors(), source),
+            Self::Text(_) | Self::Turbo(_) | Self::Wan(_) | Self::Audio(_) => {
+                self.required_tensors()
+            }
         }
     }
 
     /// Every tensor of the part, as the model defines it.
-    pub fn wants(&self) -> Vec<Want> {
+    pub fn required_tensors(&self) -> Vec<TensorSpec> {
         let precision = video_vae::Precision::BF16;
         match self {
             Self::Dit(config) => {
@@ -130,11 +130,11 @@ impl Sizes {
                     audio: 1,
                     text: 1,
                 };
-                let mut all = wants(&dit::forward(config, sequence, 0).0);
-                all.push(Network::bands_want());
+                let mut all = required_tensors(&dit::forward(config, sequence, 0).0);
+                all.push(Network::bands_spec());
                 all
             }
-            Self::Text(config) => wants(&text_encoder::encode(config, 1, false).0),
+            Self::Text(config) => required_tensors(&text_encoder::encode(config, 1, false).0),
             Self::Turbo(config) => {
                 let shape = CallShape {
                     frames: 2,
@@ -142,19 +142,20 @@ impl Sizes {
                     width: 1,
                     first: false,
                 };
-                wants(&video_vae::turbo::decoder_call(config, precision, shape).0)
+                required_tensors(&video_vae::turbo::decoder_call(config, precision, shape).0)
             }
             Self::Wan(config) => {
-                let mut all =
-                    wants(&video_vae::wan_encoder::encode(config, precision, 5, 16, 16).0);
-                all.extend(wants(
+                let mut all = required_tensors(
+                    &video_vae::wan_encoder::encode(config, precision, 5, 16, 16).0,
+                );
+                all.extend(required_tensors(
                     &video_vae::wan_decoder::decode(config, precision, 2, 1, 1).0,
                 ));
                 all
             }
             Self::Audio(config) => {
-                let mut all = wants(&audio_vae::encode(config, config.hop).0);
-                all.extend(wants(&audio_vae::decode(config, 1).0));
+                let mut all = required_tensors(&audio_vae::encode(config, config.hop).0);
+                all.extend(required_tensors(&audio_vae::decode(config, 1).0));
                 all
             }
         }
@@ -186,13 +187,13 @@ pub struct Dit {
     pub config: dit::Config,
     /// How it is sampled.
     pub properties: Properties,
-    /// The layers that its checkpoint has in 8 bits.
-    pub stored: BTreeSet<String>,
+    /// Formats of the layers that its checkpoint has quantised.
+    pub stored: LayerFormats,
 }
 
 /// The sizes of a whole model.
 #[derive(Clone, Debug)]
-pub struct Networks {
+pub struct ModelConfigs {
     /// The folder, `published` or `miniature`.
     pub name: String,
     /// What it makes when nothing is asked.
@@ -208,7 +209,7 @@ pub struct Networks {
     dits: Vec<Dit>,
 }
 
-impl Networks {
+impl ModelConfigs {
     /// The same with the first `layers` of the denoising networks alone: all widths, a part of the time.
     #[must_use]
     pub fn cut_to(mut self, layers: usize) -> Self {
@@ -236,7 +237,7 @@ impl Networks {
         let all = Self::new(
             "published",
             defaults,
-            |part| Ok(Sizes::published(part)),
+            |part| Ok(NetworkConfig::published(part)),
             Variant::published,
         );
         all.expect("the published sizes are valid")
@@ -251,7 +252,7 @@ impl Networks {
             },
             ..variant.published()
         };
-        let sizes = |part| Ok(Sizes::miniature(part));
+        let sizes = |part| Ok(NetworkConfig::miniature(part));
         let all = Self::new("miniature", miniature::DEFAULTS, sizes, properties);
         all.expect("the miniature's sizes are valid")
     }
@@ -262,8 +263,8 @@ impl Networks {
     /// If a JSON or the header of a denoising network is bad.
     pub fn of(folder: &Folder) -> Result<Self> {
         let sizes = |part| match folder.state(part) {
-            State::Found { .. } => Sizes::of(folder, part),
-            State::Missing { .. } => Ok(Sizes::published(part)),
+            State::Found { .. } => NetworkConfig::of(folder, part),
+            State::Missing { .. } => Ok(NetworkConfig::published(part)),
         };
         let name = folder.dir().display().to_string();
         let defaults = Defaults {
@@ -292,7 +293,7 @@ impl Networks {
     fn new(
         name: &str,
         defaults: Defaults,
-        sizes: impl Fn(Component) -> Result<Sizes>,
+        sizes: impl Fn(Component) -> Result<NetworkConfig>,
         properties: impl Fn(Variant) -> Properties,
     ) -> Result<Self> {
         let mut dits = Vec::new();
@@ -302,7 +303,7 @@ impl Networks {
             Variant::Sr540p,
             Variant::Sr1080p,
         ] {
-            if let Sizes::Dit(mut config) = sizes(Component::Dit(variant))? {
+            if let NetworkConfig::Dit(mut config) = sizes(Component::Dit(variant))? {
                 let properties = properties(variant);
                 config
                     .local_attn_layers
@@ -314,7 +315,7 @@ impl Networks {
                     variant,
                     config,
                     properties,
-                    stored: BTreeSet::new(),
+                    stored: LayerFormats::new(),
                 });
             }
         }
@@ -326,17 +327,20 @@ impl Networks {
         ];
         let [text, turbo, wan, audio] = parts.map(sizes);
         match (text?, turbo?, wan?, audio?) {
-            (Sizes::Text(text), Sizes::Turbo(turbo), Sizes::Wan(wan), Sizes::Audio(audio)) => {
-                Ok(Self {
-                    name: name.into(),
-                    defaults,
-                    text,
-                    turbo,
-                    wan,
-                    audio,
-                    dits,
-                })
-            }
+            (
+                NetworkConfig::Text(text),
+                NetworkConfig::Turbo(turbo),
+                NetworkConfig::Wan(wan),
+                NetworkConfig::Audio(audio),
+            ) => Ok(Self {
+                name: name.into(),
+                defaults,
+                text,
+                turbo,
+                wan,
+                audio,
+                dits,
+            }),
             _ => unreachable!("each part has sizes of its own kind"),
         }
     }

@@ -3,10 +3,10 @@
 
 use super::{
     Context, Model,
-    conditions::Conditions,
+    conditions::Conditioning,
     decode::in_bytes,
     denoise::pass_of,
-    formats::{Formats, quantized},
+    formats::{QuantizationPolicy, quantized},
     request::{BaseVariant, Job, Request, VideoDecoder},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub fn check(
     model: &Model,
     request: &Request,
     job: &Job,
-    conditions: &Conditions,
+    conditions: &Conditioning,
 ) -> Result<()> {
     let is_guided = request.variant == BaseVariant::Base;
     let method = if is_guided {
@@ -39,7 +39,7 @@ pub fn check(
         Method::Renoise
     };
     let of = |is_guided| -> Result<Vec<usize>> {
-        let features = conditions.for_pass(is_guided)?;
+        let features = conditions.features(is_guided)?;
         Ok(features.iter().map(|text| text.shape()[0]).collect())
     };
     let base = (request.variant.network(), job.base, method, of(is_guided)?);
@@ -60,7 +60,7 @@ pub fn check(
 
 fn check_pass(
     context: &Context<'_>,
-    (model, formats): (&Model, &Formats),
+    (model, formats): (&Model, &QuantizationPolicy),
     (variant, grid): (Variant, Grid),
     audio: usize,
     (method, text): (Method, Vec<usize>),
@@ -72,7 +72,7 @@ fn check_pass(
         placed.map_err(|problem| Error::input("prompt", problem))?;
     }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
-    let plan = quantized(dit::denoise(&pass).0, &network.eight_bit);
+    let plan = quantized(dit::denoise(&pass).0, &network.formats);
     let plan = context.precise(plan);
     context.executor.check(&plan, &context.how()).map(drop)
 }

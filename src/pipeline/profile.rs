@@ -1,7 +1,7 @@
 //! The switches a user may set for every program, and what ran when.
 //!
-//! Both stand between the pipeline and the executor, so that no stage knows of them: [`Switched`] prepares plans by the
-//! user's switches and, with a [`Profile`], keeps the times of every program when it is dropped.
+//! Both stand between the pipeline and the executor, so that no stage knows of them: [`ConfiguredExecutor`] prepares
+//! plans by the user's switches and, with a [`Profile`], keeps the times of every program when it is dropped.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// An executor whose plans are prepared by other switches than the default.
-pub struct Switched {
+pub struct ConfiguredExecutor {
     executor: Box<dyn Executor>,
     switches: Prepare,
     profile: Option<Arc<Profile>>,
 }
 
-impl Switched {
+impl ConfiguredExecutor {
     /// `executor` with `switches`, of which `taps` and `cancel` are left to who prepares; with `profile` what runs is
     /// kept.
     pub fn new(executor: Box<dyn Executor>, switches: Prepare) -> Self {
@@ -50,7 +50,7 @@ impl Switched {
     }
 }
 
-impl Executor for Switched {
+impl Executor for ConfiguredExecutor {
     fn name(&self) -> String {
         self.executor.name()
     }
@@ -62,7 +62,7 @@ impl Executor for Switched {
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
         let program = self.executor.prepare(plan, weights, &self.merged(how))?;
         Ok(match &self.profile {
-            Some(profile) => Box::new(Watched {
+            Some(profile) => Box::new(ProfiledProgram {
                 program,
                 starts: Vec::new(),
                 profile: profile.clone(),
@@ -123,13 +123,13 @@ impl Profile {
 }
 
 /// A program that leaves its times behind.
-struct Watched {
+struct ProfiledProgram {
     program: Box<dyn Program>,
     starts: Vec<Duration>,
     profile: Arc<Profile>,
 }
 
-impl Program for Watched {
+impl Program for ProfiledProgram {
     fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()> {
         self.program.write(buf, value)
     }
@@ -148,7 +148,7 @@ impl Program for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for ProfiledProgram {
     fn drop(&mut self) {
         let mut log = self.profile.log();
         let stage = log.stage;
@@ -161,19 +161,19 @@ impl Drop for Watched {
 }
 
 /// Progress that a profile hears too: stages begin with a report.
-pub struct Heard<'a> {
+pub struct ProfiledProgress<'a> {
     progress: &'a dyn Progress,
     profile: &'a Profile,
 }
 
-impl<'a> Heard<'a> {
+impl<'a> ProfiledProgress<'a> {
     /// `progress`, heard by `profile`.
     pub fn new(progress: &'a dyn Progress, profile: &'a Profile) -> Self {
         Self { progress, profile }
     }
 }
 
-impl Progress for Heard<'_> {
+impl Progress for ProfiledProgress<'_> {
     fn report(&self, stage: Stage, done: usize, total: usize) {
         self.profile.enter(stage);
         self.progress.report(stage, done, total);

@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::formats::Formats;
+use super::formats::QuantizationPolicy;
 use crate::{Error, Result, plan::Grid};
 
 /// Frames and audio tokens per second.
@@ -126,8 +126,8 @@ pub struct Request {
     pub softcap: bool,
     /// Network that makes the frames.
     pub decoder: VideoDecoder,
-    /// Which products of the denoising networks are of 8 bits.
-    pub formats: Formats,
+    /// In which formats the layers of the denoising networks are.
+    pub formats: QuantizationPolicy,
     /// Where to save the final latents.
     pub save_latents: Option<PathBuf>,
     /// Where to draw frames and sound as one picture, PNG.

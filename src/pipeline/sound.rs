@@ -231,10 +231,10 @@ mod tests {
     use super::*;
     use crate::{
         cpu::Cpu,
-        executor::wants,
+        executor::required_tensors,
         model::audio_vae::Stages,
         plan::Plan,
-        weights::{Network, Synthetic, synthetic},
+        weights::{Architecture, Synthetic, synthetic},
     };
 
     /// The published depth at tiny widths and with small strides, so that tiles can be few latents.
@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn weights(plan: &Plan) -> Weights {
-        let source = Synthetic::new(Network::AudioVae, &wants(plan), 7).unwrap();
+        let source = Synthetic::new(Architecture::AudioVae, &required_tensors(plan), 7).unwrap();
         Weights::new(Box::new(source))
     }
 

@@ -2,7 +2,10 @@
 
 use super::{
     Context,
-    denoise::{Draw, Guidance, Latents, Moment, Network, Sampling, Start, denoise, grid_of},
+    denoise::{
+        Guidance, InitialLatents, Latents, Network, NoiseSource, Sampling, StepEvent, denoise,
+        grid_of,
+    },
 };
 use crate::{
     Result, Tensor,
@@ -31,10 +34,10 @@ pub fn upscale(
     network: &Network,
     (base, text, image): (&Latents, Vec<Tensor>, Option<Tensor>),
     upscaling: &Upscaling,
-    draw: &Draw<'_>,
-    watch: &mut dyn FnMut(Moment<'_>) -> Result<()>,
+    draw: &NoiseSource<'_>,
+    on_step: &mut dyn FnMut(StepEvent<'_>) -> Result<()>,
 ) -> Result<Latents> {
-    let start = Start {
+    let start = InitialLatents {
         video: enlarge(base, upscaling, draw)?,
         audio: noised_audio(base, draw)?,
         text,
@@ -46,7 +49,7 @@ pub fn upscale(
         guidance: upscaling.guidance,
         updates_audio: false,
     };
-    let refined = denoise(context, network, &start, &sampling, draw, watch)?;
+    let refined = denoise(context, network, &start, &sampling, draw, on_step)?;
     Ok(Latents {
         video: refined.video,
         audio: base.audio.clone(),
@@ -54,7 +57,7 @@ pub fn upscale(
 }
 
 /// `a up + sqrt(1 - a^2) noise`; no draw at level 0.
-fn enlarge(base: &Latents, upscaling: &Upscaling, draw: &Draw<'_>) -> Result<Tensor> {
+fn enlarge(base: &Latents, upscaling: &Upscaling, draw: &NoiseSource<'_>) -> Result<Tensor> {
     let grid = grid_of(&base.video);
     let (height, width) = upscaling.target;
     let mut video = sampler::upsample(
@@ -74,7 +77,7 @@ fn enlarge(base: &Latents, upscaling: &Upscaling, draw: &Draw<'_>) -> Result<Ten
     Ok(Tensor::from_f32(shape, &video))
 }
 
-fn noised_audio(base: &Latents, draw: &Draw<'_>) -> Result<Tensor> {
+fn noised_audio(base: &Latents, draw: &NoiseSource<'_>) -> Result<Tensor> {
     let [of_noise, of_base] = zero_snr::AUDIO;
     let noise = draw(noise::SR_AUDIO, base.audio.shape().extents())?;
     let (noise, audio) = (noise.to_f32(), base.audio.to_f32());

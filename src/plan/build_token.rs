@@ -77,7 +77,7 @@ impl Builder {
         self.emit(name, op, reads, with_cols(&shape, dense.rows), dense.out)
     }
 
-    /// [`Op::Linear`] of 8-bit values `x`, which `scale` has scaled: weights `NAME.weight` and, for each of its rows,
+    /// [`Op::Linear`] of FP8 values `x`, which `scale` has scaled: weights `NAME.weight` and, for each of its rows,
     /// `NAME.weight_scale`; `rows` outputs per group.
     #[track_caller]
     pub fn scaled_linear(

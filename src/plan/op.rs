@@ -128,7 +128,7 @@ impl Grid {
     }
 }
 
-/// What the sums of a product are multiplied by to undo the scaling of its 8-bit arguments.
+/// What the sums of a product are multiplied by to undo the scaling of its FP8 arguments.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Scaling {
     /// Nothing: the arguments were not scaled.
@@ -143,7 +143,7 @@ pub enum Scaling {
 /// from `ends[g - 1]` up to `ends[g]`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
-    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`, reads x, w, optionally b. Of 8-bit x and w the sum is
+    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`, reads x, w, optionally b. Of FP8 x and w the sum is
     /// scaled: by `s[m] ws[g N + n]`, reads x, w, s, ws; or by `ws[g N + n] / f`, reads x, w, ws.
     Linear {
         /// Row groups, one block of weight rows each.

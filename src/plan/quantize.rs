@@ -1,22 +1,22 @@
-//! The same plan with 8-bit products: what a linear layer reads becomes E4m3, step by step and in the open.
+//! The same plan with quantised linear layers: what one reads becomes E4m3, step by step and in the open.
 
 use std::collections::HashMap;
 
 use super::{Buf, Op, Plan, Role, Scale, Scaling, Spec, Step};
-use crate::tensor::{DType, Shape};
+use crate::tensor::{DType, Format, Granularity, Shape};
 
 /// Factors for results whose bounds are known: at most 56 and 7 in size, so that the largest becomes 448.
 const OF_SWIGLU7: f32 = 8.0;
 const OF_GELU7: f32 = 64.0;
 
 impl Plan {
-    /// The same plan with those linear layers in 8 bits that `choose` takes, by the name in front of `.weight`; only
-    /// layers of bf16 weights without bias are offered. A chosen layer's weight becomes E4m3 beside a new f32
-    /// `.weight_scale`, one for each of its rows. What it reads is scaled row by row ([`Op::RowScale`]), or by a
-    /// constant behind an activation that is bounded, and rounded ([`Op::Quantize`]) in front of its first reader.
-    /// Handles of this plan stay valid.
+    /// The same plan with each linear layer in the format that `format_of` gives for it, by the name in front of
+    /// `.weight`; only layers of bf16 weights without bias are offered. The weight of an FP8 layer becomes E4m3 beside
+    /// a new f32 `.weight_scale`, `[1, rows]`. What it reads is scaled row by row ([`Op::RowScale`]), or by a constant
+    /// behind an activation that is bounded, and rounded ([`Op::Quantize`]) in front of its first reader. Handles of
+    /// this plan stay valid.
     #[must_use]
-    pub fn quantized(&self, choose: impl Fn(&str) -> bool) -> Self {
+    pub fn quantized(&self, format_of: impl Fn(&str) -> Format) -> Self {
         let mut quantizer = Quantizer {
             plan: Self {
                 steps: Vec::with_capacity(self.steps.len()),
@@ -29,10 +29,9 @@ impl Plan {
         let mut starts = Vec::with_capacity(self.steps.len() + 1);
         for step in &self.steps {
             starts.push(quantizer.plan.steps.len());
-            if self.layer_name(step).is_some_and(&choose) {
-                quantizer.linear(step.clone());
-            } else {
-                quantizer.keep(step.clone());
+            match self.layer_name(step).map_or(Format::Bf16, &format_of) {
+                Format::Bf16 => quantizer.keep(step.clone()),
+                Format::Fp8(Granularity::Row) => quantizer.linear(step.clone()),
             }
         }
         starts.push(quantizer.plan.steps.len());
@@ -54,7 +53,7 @@ impl Plan {
         names
     }
 
-    /// The name of a linear layer that could be of 8 bits.
+    /// The name of a linear layer that can be quantised.
     fn layer_name(&self, step: &Step) -> Option<&str> {
         let (
             Op::Linear {
@@ -77,7 +76,7 @@ struct Quantizer {
     plan: Plan,
     /// Scales of the weights that are E4m3 by now.
     weight_scales: HashMap<Buf, Buf>,
-    /// What is in 8 bits already.
+    /// What is quantised already.
     values: HashMap<Buf, (Buf, Scale)>,
     /// Results that a constant factor scales.
     factors: HashMap<Buf, f32>,
@@ -120,7 +119,7 @@ impl Quantizer {
         });
     }
 
-    /// The steps that bring `x` into 8 bits.
+    /// The steps that quantise `x`.
     fn quantize(&mut self, x: Buf) -> (Buf, Scale) {
         let Spec { label, shape, .. } = self.plan.spec(x).clone();
         let scale = if let Some(&factor) = self.factors.get(&x) {

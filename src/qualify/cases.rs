@@ -84,15 +84,15 @@ pub enum RowOp {
     RowScale(DType),
     /// [`Op::Quantize`] of this type, by a factor or by the scales of the rows.
     Quantize(DType, Option<f32>),
-    /// Scales of rows of this type, and the rows in 8 bits.
+    /// Scales of rows of this type, and the rows in FP8.
     ScaledRows(DType),
     /// The norm of rows of this type in bf16, then [`RowOp::ScaledRows`].
     NormQuantize(DType),
     /// [`RowOp::AddRmsNorm`], then [`RowOp::ScaledRows`].
     AddNormQuantize(DType),
-    /// [`RowOp::SwiGlu7`], then 8 bits by a factor.
+    /// [`RowOp::SwiGlu7`], then FP8 by a factor.
     SwiGlu7Quantize,
-    /// [`RowOp::Gelu7`], then 8 bits by a factor.
+    /// [`RowOp::Gelu7`], then FP8 by a factor.
     Gelu7Quantize,
     /// f32 product over `k`.
     Linear {
@@ -236,7 +236,7 @@ impl RowCase {
         [sum, normed]
     }
 
-    /// What ends in 8 bits, or in the scales for them.
+    /// What ends in FP8, or in the scales for them.
     fn quantized(&self, p: &mut Builder) -> Vec<Buf> {
         match self.op {
             RowOp::RowScale(x) => {
@@ -249,17 +249,17 @@ impl RowCase {
                 let x = self.input(p, "x", self.cols, x);
                 let rows = || Scale::Rows(p.input("scale", [1, self.rows()], F32));
                 let scale = factor.map_or_else(rows, Scale::Fixed);
-                vec![eight_bits(p, x, scale)]
+                vec![fp8(p, x, scale)]
             }
             RowOp::SwiGlu7Quantize => {
                 let u = self.input(p, "u", 2 * self.cols, Bf16);
                 let y = p.swiglu7("y", u, Bf16);
-                vec![eight_bits(p, y, Scale::Fixed(8.0))]
+                vec![fp8(p, y, Scale::Fixed(8.0))]
             }
             RowOp::Gelu7Quantize => {
                 let u = self.input(p, "u", self.cols, Bf16);
                 let y = p.map("y", Op::Gelu7, u, Bf16);
-                vec![eight_bits(p, y, Scale::Fixed(64.0))]
+                vec![fp8(p, y, Scale::Fixed(64.0))]
             }
             RowOp::ScaledRows(x) => {
                 let x = self.input(p, "x", self.cols, x);
@@ -276,7 +276,7 @@ impl RowCase {
                 made.push(sum);
                 made
             }
-            other => panic!("{other:?} is not of 8 bits"),
+            other => panic!("{other:?} is not FP8"),
         }
     }
 
@@ -292,18 +292,18 @@ impl RowCase {
     }
 }
 
-/// Rows in 8 bits, an output.
-fn eight_bits(p: &mut Builder, x: Buf, scale: Scale) -> Buf {
+/// Rows in FP8, an output.
+fn fp8(p: &mut Builder, x: Buf, scale: Scale) -> Buf {
     let q = p.quantize("q", x, scale);
     p.output(q);
     q
 }
 
-/// The scales of the rows of x and the rows in 8 bits, both outputs.
+/// The scales of the rows of x and the rows in FP8, both outputs.
 fn scaled_rows(p: &mut Builder, x: Buf) -> Vec<Buf> {
     let scales = p.row_scale("scale", x);
     p.output(scales);
-    vec![scales, eight_bits(p, x, Scale::Rows(scales))]
+    vec![scales, fp8(p, x, Scale::Rows(scales))]
 }
 
 fn norm(width: usize, out: DType) -> Norm {

@@ -116,7 +116,7 @@ fn store(plan: &Plan, values: &mut [Option<Tensor>], buf: Buf, result: &Tensor) 
 /// The largest error against `2 max|near - want|` and the f32 sums, and the direction.
 fn judge(plan: &Plan, step: &Step, values: [std::borrow::Cow<'_, [f32]>; 3]) -> [Check; 2] {
     let [got, want, near] = values;
-    // What is stored as 8 bits is defined to the bit, and rounding turns it too far to tell by its direction.
+    // What is stored as FP8 is defined to the bit, and rounding turns it too far to tell by its direction.
     let is_exact = plan.spec(step.writes).dtype == DType::E4m3;
     let want = if is_exact { near.clone() } else { want };
     let what = named(plan, step);

@@ -2,10 +2,10 @@
 //!
 //! `x' = (1 - sigma') m + sigma' noise`; the last step, with `sigma' = 0`, returns the estimate.
 
-use super::{Row, Schedule, clean_factors};
+use super::{Schedule, StepCoefficients, clean_factors};
 
-pub(super) fn rows(schedule: &Schedule) -> Vec<Row> {
-    let row = |(sigma, next): (f64, f64)| Row {
+pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
+    let row = |(sigma, next): (f64, f64)| StepCoefficients {
         m: clean_factors(sigma),
         c: [0.0; 5],
         x: [0.0, (1.0 - next) as f32, 0.0, 0.0, next as f32],

@@ -1,8 +1,8 @@
 //! Schedules, coefficient tables and noise, computed on the host.
 //!
 //! A sampler is a table. Every update rule here is linear in the latent, the velocity, the history and fresh
-//! noise, with factors that depend only on the step, so a [`Method`] and a [`Schedule`] become one [`Row`] of
-//! factors per step ([`rows`]) and a device only combines buffers. Factors are computed in f64 from the f32 sigmas
+//! noise, with factors that depend only on the step, so a [`Method`] and a [`Schedule`] become one row of
+//! [`StepCoefficients`] per step ([`rows`]) and a device only combines buffers. Factors are computed in f64 from the f32 sigmas
 //! and rounded once. Knows neither models nor devices.
 
 mod ddim;
@@ -30,7 +30,7 @@ pub enum Method {
 
 impl Method {
     /// Whether a step draws noise. Such a method draws for every step and latent, also where the factor is 0, as
-    /// the reference does; [`Row::uses_noise`] says where the numbers matter.
+    /// the reference does; [`StepCoefficients::uses_noise`] says where the numbers matter.
     pub fn draws_noise(self) -> bool {
         match self {
             Self::Renoise | Self::Sde => true,
@@ -52,7 +52,7 @@ impl Method {
 /// last two steps. Where a buffer has no value yet its factor is 0. Only [`Method::UniPc`] has corrected latents:
 /// for the others `c` is all 0 and so is the first factor of `x`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
+pub struct StepCoefficients {
     /// Factors of `x` and `v` in the estimate of the clean latent.
     pub m: [f32; 2],
     /// Factors of `x`, `c`, `m`, `m1`, `m2` in the corrected latent.
@@ -61,7 +61,7 @@ pub struct Row {
     pub x: [f32; 5],
 }
 
-impl Row {
+impl StepCoefficients {
     /// Whether this step's noise has any effect.
     pub fn uses_noise(&self) -> bool {
         self.x[4] != 0.0
@@ -69,7 +69,7 @@ impl Row {
 }
 
 /// One row of factors for each step of `schedule`.
-pub fn rows(method: Method, schedule: &Schedule) -> Vec<Row> {
+pub fn rows(method: Method, schedule: &Schedule) -> Vec<StepCoefficients> {
     match method {
         Method::Renoise => ddim::rows(schedule),
         Method::Sde => sde::rows(schedule),

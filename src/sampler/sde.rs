@@ -3,9 +3,9 @@
 //! `x' = (1 - sigma' + sigma' C) m + sigma' C v + sigma' S noise` with C = 1, S = 0 in an Euler step and C = 0,
 //! S = 1 in a re-noising one.
 
-use super::{Row, Schedule, clean_factors};
+use super::{Schedule, StepCoefficients, clean_factors};
 
-pub(super) fn rows(schedule: &Schedule) -> Vec<Row> {
+pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
     let steps = schedule.steps();
     let row = |(step, (sigma, next)): (usize, (f64, f64))| {
         let (keep, fresh) = if renoises(step, steps) {
@@ -14,7 +14,7 @@ pub(super) fn rows(schedule: &Schedule) -> Vec<Row> {
             (next, 0.0)
         };
         let clean = 1.0 - next + keep;
-        Row {
+        StepCoefficients {
             m: clean_factors(sigma),
             c: [0.0; 5],
             x: [0.0, clean as f32, 0.0, keep as f32, fresh as f32],

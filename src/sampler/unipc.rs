@@ -6,12 +6,12 @@
 //! there, the corrector takes the same way again with the new estimate; its result is the base of later steps
 //! only, the estimate itself is not made again. Orders are 1, 2, 2, ..., 2, 1.
 
-use super::{Row, Schedule, clean_factors};
+use super::{Schedule, StepCoefficients, clean_factors};
 
-pub(super) fn rows(schedule: &Schedule) -> Vec<Row> {
+pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
     let levels: Vec<Level> = schedule.sigmas.iter().map(|&s| Level::new(s)).collect();
     (0..schedule.steps())
-        .map(|step| Row {
+        .map(|step| StepCoefficients {
             m: clean_factors(levels[step].sigma),
             c: corrector(step, &levels).map(|f| f as f32),
             x: predictor(step, &levels).map(|f| f as f32),

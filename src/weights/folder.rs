@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    manifest::{Coordinates, FILE_NAME, Item, Manifest, Properties},
+    manifest::{FILE_NAME, Manifest, ManifestEntry, PositionScheme, Properties},
     shards::{Safetensors, is_checkpoint},
     source::{Selected, Source, Weights},
     torch_zip::TorchFile,
@@ -233,9 +233,9 @@ impl Variant {
     /// What the published network is.
     pub fn published(self) -> Properties {
         let (steps, coordinates, guidance) = match self {
-            Self::Base => (32, Coordinates::V2, 5.0),
-            Self::Distill => (8, Coordinates::V2, 1.0),
-            Self::Sr540p | Self::Sr1080p => (5, Coordinates::V1, 1.0),
+            Self::Base => (32, PositionScheme::V2, 5.0),
+            Self::Distill => (8, PositionScheme::V2, 1.0),
+            Self::Sr540p | Self::Sr1080p => (5, PositionScheme::V1, 1.0),
         };
         let local_layers = match self {
             Self::Sr1080p => (0..40).filter(|l| *l >= 32 || l % 4 != 3).collect(),
@@ -330,7 +330,7 @@ impl Component {
         }
     }
 
-    fn find(self, dir: &Path, item: Option<&Item>) -> Result<State> {
+    fn find(self, dir: &Path, item: Option<&ManifestEntry>) -> Result<State> {
         let named = |path: &Option<PathBuf>, what: &str| match path {
             Some(path) if dir.join(path).exists() => Ok(Some(dir.join(path))),
             Some(path) => {

@@ -30,31 +30,31 @@ pub const FILE_NAME: &str = "gallop.json";
 pub struct Manifest {
     /// The network for base passes with guidance.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<Item>,
+    pub base: Option<ManifestEntry>,
     /// The distilled network for base passes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distill: Option<Item>,
+    pub distill: Option<ManifestEntry>,
     /// The network for super-resolution to 540p.
     #[serde(rename = "540p_sr", skip_serializing_if = "Option::is_none")]
-    pub sr_540p: Option<Item>,
+    pub sr_540p: Option<ManifestEntry>,
     /// The network for super-resolution to 1080p.
     #[serde(rename = "1080p_sr", skip_serializing_if = "Option::is_none")]
-    pub sr_1080p: Option<Item>,
+    pub sr_1080p: Option<ManifestEntry>,
     /// T5Gemma.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub text_encoder: Option<Item>,
+    pub text_encoder: Option<ManifestEntry>,
     /// Its tokenizer.json.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<Item>,
+    pub tokenizer: Option<ManifestEntry>,
     /// The fast video decoder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub turbo_vae: Option<Item>,
+    pub turbo_vae: Option<ManifestEntry>,
     /// The full video autoencoder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub wan_vae: Option<Item>,
+    pub wan_vae: Option<ManifestEntry>,
     /// The audio autoencoder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio_vae: Option<Item>,
+    pub audio_vae: Option<ManifestEntry>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
 }
@@ -62,7 +62,7 @@ pub struct Manifest {
 /// What a manifest says of one part of the model.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
-pub struct Item {
+pub struct ManifestEntry {
     /// File or folder of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
@@ -74,7 +74,7 @@ pub struct Item {
     pub steps: Option<usize>,
     /// See [`Properties::coordinates`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub coordinates: Option<Coordinates>,
+    pub coordinates: Option<PositionScheme>,
     /// See [`Properties::local_layers`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_layers: Option<Vec<usize>>,
@@ -94,7 +94,7 @@ pub struct Item {
 /// How positions are counted for the rotation of queries and keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Coordinates {
+pub enum PositionScheme {
     /// Text positions run from 0 to 1: the super-resolution networks.
     V1,
     /// Text is not rotated: the base networks.
@@ -107,7 +107,7 @@ pub struct Properties {
     /// Denoising steps.
     pub steps: usize,
     /// How positions are counted.
-    pub coordinates: Coordinates,
+    pub coordinates: PositionScheme,
     /// Layers with windowed attention, ascending.
     pub local_layers: Vec<usize>,
     /// Half window of those layers, in latent frames.
@@ -141,7 +141,7 @@ impl Manifest {
     }
 
     /// Every part by its key.
-    pub fn items(&self) -> impl Iterator<Item = (&'static str, Option<&Item>)> {
+    pub fn items(&self) -> impl Iterator<Item = (&'static str, Option<&ManifestEntry>)> {
         [
             ("base", &self.base),
             ("distill", &self.distill),
@@ -158,7 +158,7 @@ impl Manifest {
     }
 
     /// What is said of the part with this key.
-    pub fn item(&self, key: &str) -> Option<&Item> {
+    pub fn item(&self, key: &str) -> Option<&ManifestEntry> {
         self.items().find(|(name, _)| *name == key)?.1
     }
 }
@@ -172,7 +172,7 @@ const PROPERTIES: [&str; 6] = [
     "shift",
 ];
 
-impl Item {
+impl ManifestEntry {
     /// `published` with what the manifest says otherwise.
     pub fn properties(&self, published: Properties) -> Properties {
         let mut local_layers = self.local_layers.clone().unwrap_or(published.local_layers);

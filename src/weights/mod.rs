@@ -1,9 +1,9 @@
 //! Checkpoints on disk: found, checked, then read; and synthetic ones made by rule.
 //!
 //! A [`Source`] gives tensors by name: safetensors files ([`Safetensors`]), torch files ([`TorchFile`]) or a
-//! rule ([`Synthetic`]); [`Quantized`] has some of another's layers in 8 bits. A [`Weights`] is a source whose names, shapes and dtypes are checked against a list
-//! of [`Want`]s before any byte is used. [`Folder`] knows where the published files lie. Read [`Weights`]
-//! first.
+//! rule ([`Synthetic`]); [`Quantized`] has some of another's layers in FP8. A [`Weights`] is a source whose names,
+//! shapes and dtypes are checked against a list of [`TensorSpec`]s before any byte is used. [`Folder`] knows where the
+//! published files lie. Read [`Weights`] first.
 //!
 //! Every size in a file is checked before it is believed; no file makes this module panic, allocate without
 //! bound or run code. It does not know what the tensors mean: that is `model`.
@@ -24,10 +24,10 @@ pub mod write;
 mod zip;
 
 pub use folder::{Component, Folder, State, Variant};
-pub use manifest::{Coordinates, Manifest, Properties};
+pub use manifest::{Manifest, PositionScheme, Properties};
 pub use quantized::Quantized;
 pub use shards::Safetensors;
-pub use source::{Info, Selected, Source, Want, Weights, check_finite, is_finite};
-pub use synthetic::{Network, Rule, Synthetic};
+pub use source::{Info, Selected, Source, TensorSpec, Weights, check_finite, is_finite};
+pub use synthetic::{Architecture, Rule, Synthetic};
 pub use torch_zip::TorchFile;
 pub use write::{Writer, write_checkpoint};

@@ -1,6 +1,6 @@
-//! Layers in 8 bits: rounded as they are loaded, or stored so by `gallop pack`.
+//! Quantised layers: rounded as they are loaded, or stored so by `gallop pack`.
 //!
-//! Layer `X` in 8 bits is two tensors: `X.weight`, E4m3, and `X.weight_scale`, f32 `[1, rows]`, one positive number for
+//! Layer `X` in FP8 is two tensors: `X.weight`, E4m3, and `X.weight_scale`, f32 `[1, rows]`, one positive number for
 //! each row of the weight. The weight it stands for is their product.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -9,108 +9,122 @@ use rayon::prelude::*;
 
 use super::{
     rules::Rule,
-    source::{Info, Source, Want, check_finite},
+    source::{Info, Source, TensorSpec, check_finite},
 };
 use crate::{
     DType, Error, Result, Tensor,
-    tensor::{e4m3_from_f32, e4m3_scale, round_bf16},
+    tensor::{Format, Granularity, LayerFormats, e4m3_from_f32, e4m3_scale, round_bf16},
 };
 
 const WEIGHT: &str = ".weight";
 const SCALE: &str = ".weight_scale";
 
-/// The layers that `source` stores in 8 bits.
-pub fn stored(source: &dyn Source) -> BTreeSet<String> {
+/// The format of a layer whose weight is stored in `dtype`; `None` where that is not quantised.
+fn format_of(dtype: DType) -> Option<Format> {
+    match dtype {
+        DType::E4m3 => Some(Format::FP8),
+        DType::F32 | DType::Bf16 | DType::F16 | DType::U8 | DType::I16 | DType::I32 => None,
+    }
+}
+
+/// The formats of the layers that `source` stores quantised.
+pub fn stored(source: &dyn Source) -> LayerFormats {
     let names = source.names();
     let layers = names.iter().filter_map(|name| {
         let layer = name.strip_suffix(WEIGHT)?;
-        (source.info(name)?.dtype == DType::E4m3).then(|| layer.to_string())
+        Some((layer.to_string(), format_of(source.info(name)?.dtype)?))
     });
     layers.collect()
 }
 
-/// `wants` as `source` should store them: bf16 weights that it has in 8 bits, with their scales.
-pub fn stored_wants(wants: Vec<Want>, source: &dyn Source) -> Vec<Want> {
-    let layers = stored(source);
-    let both = wants.into_iter().flat_map(|want| {
-        let is_layer = |layer: &str| want.dtype == DType::Bf16 && layers.contains(layer);
-        match want.name.strip_suffix(WEIGHT).filter(|name| is_layer(name)) {
-            Some(layer) => {
-                let scale = Want::new(
-                    format!("{layer}{SCALE}"),
-                    [1, want.shape.rows()],
-                    DType::F32,
-                );
+/// `specs` as `source` should store them: bf16 weights that it has quantised, with their scales.
+pub fn stored_specs(specs: Vec<TensorSpec>, source: &dyn Source) -> Vec<TensorSpec> {
+    let formats = stored(source);
+    let both = specs.into_iter().flat_map(|spec| {
+        let layer = spec.name.strip_suffix(WEIGHT);
+        let layer = layer.filter(|_| spec.dtype == DType::Bf16);
+        match layer.and_then(|layer| Some((layer, formats.get(layer)?))) {
+            Some((layer, Format::Fp8(scale))) => {
+                let name = format!("{layer}{SCALE}");
+                let scales = TensorSpec::new(name, scale.scales(&spec.shape), DType::F32);
                 let dtype = DType::E4m3;
-                vec![Want { dtype, ..want }, scale]
+                vec![TensorSpec { dtype, ..spec }, scales]
             }
-            None => vec![want],
+            Some((_, Format::Bf16)) | None => vec![spec],
         }
     });
     both.collect()
 }
 
-/// `wants` of a plan with layers in 8 bits as they were before, and which layers those are.
-pub fn full_wants(wants: Vec<Want>) -> (Vec<Want>, BTreeSet<String>) {
-    let eight_bit = wants.iter().filter(|want| want.dtype == DType::E4m3);
-    let layers = eight_bit.filter_map(|want| want.name.strip_suffix(WEIGHT));
-    let layers: BTreeSet<String> = layers.map(str::to_string).collect();
-    let is_scale = |want: &Want| {
-        let layer = want.name.strip_suffix(SCALE);
-        layer.is_some_and(|layer| layers.contains(layer))
-    };
-    let kept = wants.into_iter().filter(|want| !is_scale(want));
-    let full = kept.map(|want| match want.dtype {
-        DType::E4m3 => Want {
-            dtype: DType::Bf16,
-            ..want
-        },
-        _ => want,
+/// `specs` of a plan with quantised layers as they were before, and the formats of those.
+pub fn unquantized_specs(specs: Vec<TensorSpec>) -> (Vec<TensorSpec>, LayerFormats) {
+    let formats = specs.iter().filter_map(|spec| {
+        let layer = spec.name.strip_suffix(WEIGHT)?;
+        Some((layer.to_string(), format_of(spec.dtype)?))
     });
-    (full.collect(), layers)
+    let formats: LayerFormats = formats.collect();
+    let is_scale = |spec: &TensorSpec| {
+        let layer = spec.name.strip_suffix(SCALE);
+        layer.is_some_and(|layer| formats.contains_key(layer))
+    };
+    let kept = specs.into_iter().filter(|spec| !is_scale(spec));
+    let full = kept.map(|spec| match format_of(spec.dtype) {
+        Some(_) => TensorSpec {
+            dtype: DType::Bf16,
+            ..spec
+        },
+        None => spec,
+    });
+    (full.collect(), formats)
 }
 
-/// A source with some layers in 8 bits: passed on if it stores them so, else rounded as they are loaded.
+/// A source with some layers quantised: passed on if it stores them so, else rounded as they are loaded.
 pub struct Quantized {
     source: Box<dyn Source>,
-    layers: BTreeSet<String>,
+    formats: LayerFormats,
 }
 
-/// A tensor of a layer that is in 8 bits.
-struct Part {
+/// A tensor of an FP8 layer.
+struct LayerTensor {
     /// Name of the layer's weight.
     weight: String,
+    scale: Granularity,
     is_scale: bool,
     is_stored: bool,
 }
 
 impl Quantized {
-    /// The tensors of `source`, `layers` in 8 bits.
-    pub fn new(source: Box<dyn Source>, layers: BTreeSet<String>) -> Self {
-        Self { source, layers }
+    /// The tensors of `source`, its layers in `formats`.
+    pub fn new(source: Box<dyn Source>, formats: LayerFormats) -> Self {
+        Self { source, formats }
     }
 
-    fn part(&self, name: &str) -> Option<Part> {
+    fn part(&self, name: &str) -> Option<LayerTensor> {
         let of = |ending: &str| {
             let layer = name.strip_suffix(ending)?;
-            self.layers.contains(layer).then_some(layer)
+            Some((layer, *self.formats.get(layer)?))
         };
-        let (layer, is_scale) = match (of(WEIGHT), of(SCALE)) {
-            (Some(layer), _) => (layer, false),
-            (None, Some(layer)) => (layer, true),
+        let (layer, format, is_scale) = match (of(WEIGHT), of(SCALE)) {
+            (Some((layer, format)), _) => (layer, format, false),
+            (None, Some((layer, format))) => (layer, format, true),
             (None, None) => return None,
+        };
+        let scale = match format {
+            Format::Bf16 => return None,
+            Format::Fp8(scale) => scale,
         };
         let weight = format!("{layer}{WEIGHT}");
         let info = self.source.info(&weight);
-        Some(Part {
-            is_stored: info.is_some_and(|info| info.dtype == DType::E4m3),
+        Some(LayerTensor {
+            is_stored: info.is_some_and(|info| format_of(info.dtype) == Some(format)),
             weight,
+            scale,
             is_scale,
         })
     }
 
     /// The part that `name` is, if it is rounded as it is loaded.
-    fn made(&self, name: &str) -> Option<Part> {
+    fn made(&self, name: &str) -> Option<LayerTensor> {
         self.part(name).filter(|part| !part.is_stored)
     }
 }
@@ -119,26 +133,23 @@ impl Source for Quantized {
     fn names(&self) -> Vec<String> {
         let mut names = self.source.names();
         let known: BTreeSet<String> = names.iter().cloned().collect();
-        let scales = self.layers.iter().map(|layer| format!("{layer}{SCALE}"));
+        let scales = self.formats.keys().map(|layer| format!("{layer}{SCALE}"));
         // A scale that should be stored and is not stays missing.
         names.extend(scales.filter(|name| !known.contains(name) && self.made(name).is_some()));
         names
     }
 
     fn info(&self, name: &str) -> Option<Info> {
-        let Some(Part {
-            weight, is_scale, ..
-        }) = self.made(name)
-        else {
+        let Some(part) = self.made(name) else {
             return self.source.info(name);
         };
-        let info = self.source.info(&weight)?;
+        let info = self.source.info(&part.weight)?;
         if !matches!(info.dtype, DType::Bf16 | DType::F32) {
             return Some(info);
         }
-        Some(if is_scale {
+        Some(if part.is_scale {
             Info {
-                shape: [1, info.shape.rows()].into(),
+                shape: part.scale.scales(&info.shape),
                 dtype: DType::F32,
             }
         } else {
@@ -150,19 +161,18 @@ impl Source for Quantized {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        if let Some(Part {
-            weight, is_scale, ..
-        }) = self.made(name)
-        {
-            let full = self.source.load(&weight)?;
-            if is_scale {
-                return Ok(scales(&full));
-            }
-            check_finite(&self.source.path(&weight), &weight, &full)?;
-            return Ok(values(&full));
+        if let Some(part) = self.made(name) {
+            let full = self.source.load(&part.weight)?;
+            return match (part.scale, part.is_scale) {
+                (Granularity::Row, true) => Ok(scales(&full)),
+                (Granularity::Row, false) => {
+                    check_finite(&self.source.path(&part.weight), &part.weight, &full)?;
+                    Ok(values(&full))
+                }
+            };
         }
         let tensor = self.source.load(name)?;
-        if let Some(Part { is_scale: true, .. }) = self.part(name) {
+        if self.part(name).is_some_and(|part| part.is_scale) {
             check_scales(&tensor)
                 .map_err(|problem| Error::tensor(self.source.path(name), name, problem))?;
         }

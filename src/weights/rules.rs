@@ -8,7 +8,7 @@ use crate::{DType, Shape};
 
 /// A network whose tensors have rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
+pub enum Architecture {
     /// The denoising network.
     Dit,
     /// T5Gemma's encoder; names with or without `model.`.
@@ -19,7 +19,7 @@ pub enum Network {
     AudioVae,
 }
 
-impl Network {
+impl Architecture {
     /// The published name of a tensor, which its numbers follow from.
     pub fn published(self, name: &str) -> String {
         let prefix = match self {
@@ -97,16 +97,16 @@ const BANDS: [u32; 16] = [
 /// # Errors
 /// A sentence if the network has no tensor of such a name or shape.
 pub fn rule(
-    network: Network,
+    network: Architecture,
     name: &str,
     shape: &Shape,
     sibling: impl Fn(&str) -> Option<Shape>,
 ) -> Result<Rule, String> {
     let found = match network {
-        Network::Dit => dit(name, shape),
-        Network::TextEncoder => text_encoder(name, shape),
-        Network::VideoVae => video_vae(name, shape),
-        Network::AudioVae => audio_vae(name, shape, sibling),
+        Architecture::Dit => dit(name, shape),
+        Architecture::TextEncoder => text_encoder(name, shape),
+        Architecture::VideoVae => video_vae(name, shape),
+        Architecture::AudioVae => audio_vae(name, shape, sibling),
     };
     found.ok_or_else(|| format!("{shape} has no rule for {network:?}"))
 }

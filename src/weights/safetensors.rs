@@ -29,12 +29,12 @@ const LENGTH_BYTES: usize = 8;
 /// Where each tensor of a file lies.
 #[derive(Debug)]
 pub struct Header {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, HeaderEntry>,
 }
 
 /// One tensor of a file.
 #[derive(Debug)]
-pub struct Entry {
+pub struct HeaderEntry {
     /// Extents, outermost first.
     pub shape: Shape,
     /// Element type, or the file's word for one that we have no type for.
@@ -59,7 +59,7 @@ impl Header {
         let entries = tensors
             .into_iter()
             .map(|(name, raw)| {
-                let entry = Entry::new(&raw, data_start)
+                let entry = HeaderEntry::new(&raw, data_start)
                     .map_err(|problem| Error::tensor(path, &name, problem))?;
                 Ok((name, entry))
             })
@@ -68,17 +68,17 @@ impl Header {
     }
 
     /// One tensor.
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
+    pub fn entry(&self, name: &str) -> Option<&HeaderEntry> {
         self.entries.get(name)
     }
 
     /// All tensors by name.
-    pub fn entries(&self) -> &BTreeMap<String, Entry> {
+    pub fn entries(&self) -> &BTreeMap<String, HeaderEntry> {
         &self.entries
     }
 }
 
-impl Entry {
+impl HeaderEntry {
     fn new(raw: &RawEntry, data_start: usize) -> std::result::Result<Self, String> {
         let [start, end] = raw.data_offsets;
         let too_large = || format!("has a shape {:?} too large for this machine", raw.shape);

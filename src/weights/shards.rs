@@ -18,7 +18,7 @@ use serde::{
 };
 
 use super::{
-    safetensors::{Entry, Header, MAX_HEADER_BYTES},
+    safetensors::{Header, HeaderEntry, MAX_HEADER_BYTES},
     source::{Info, Source},
 };
 use crate::{Error, Result, Tensor};
@@ -152,7 +152,7 @@ impl Source for Safetensors {
 
     fn info(&self, name: &str) -> Option<Info> {
         let (_, header) = self.shard(name)?.file.as_ref()?;
-        let Entry { shape, dtype, .. } = header.entry(name)?;
+        let HeaderEntry { shape, dtype, .. } = header.entry(name)?;
         Some(Info {
             shape: shape.clone(),
             dtype: dtype.clone().ok()?,

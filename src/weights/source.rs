@@ -1,7 +1,7 @@
-//! Tensors by name, and the check that all of them are what the model wants.
+//! Tensors by name, and the check that all of them are what the model required_tensors.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{quantized::Quantized, rules::Rule};
-use crate::{DType, Error, Result, Shape, Tensor};
+use crate::{DType, Error, Result, Shape, Tensor, tensor::LayerFormats};
 
 /// Shape and stored element type of a tensor, known without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub trait Source: Send + Sync {
     fn path(&self, name: &str) -> PathBuf;
 
     /// Where what `name` is rounded from as it is loaded comes from, and its name there, for devices that would rather
-    /// round themselves: of `X.weight` and of `X.weight_scale` in 8 bits the weight as stored, bf16, or f32 to be
+    /// round themselves: of `X.weight` and of `X.weight_scale` in FP8 the weight as stored, bf16, or f32 to be
     /// rounded to bf16 first. Nobody has looked for NaN and infinity in it. `None` where `name` is stored as it is.
     fn unquantized(&self, _name: &str) -> Option<(&dyn Source, String)> {
         None
@@ -60,7 +60,7 @@ pub trait Source: Send + Sync {
 
 /// A tensor that a model asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct TensorSpec {
     /// The checkpoint's name.
     pub name: String,
     /// Extents, outermost first.
@@ -69,7 +69,7 @@ pub struct Want {
     pub dtype: DType,
 }
 
-impl Want {
+impl TensorSpec {
     /// A wanted tensor.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, dtype: DType) -> Self {
         Self {
@@ -88,7 +88,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// All tensors of `source`, stored as the wants say: f32 where f32 is used, bf16 or f32 where bf16 is.
+    /// All tensors of `source`, stored as the required_tensors say: f32 where f32 is used, bf16 or f32 where bf16 is.
     pub fn new(source: Box<dyn Source>) -> Self {
         Self {
             source,
@@ -111,10 +111,10 @@ impl Weights {
         self
     }
 
-    /// The same with `layers` in 8 bits, see [`Quantized`].
+    /// The same with layers in `formats`, see [`Quantized`].
     #[must_use]
-    pub fn in_eight_bits(mut self, layers: BTreeSet<String>) -> Self {
-        self.source = Box::new(Quantized::new(self.source, layers));
+    pub fn quantized(mut self, formats: LayerFormats) -> Self {
+        self.source = Box::new(Quantized::new(self.source, formats));
         self
     }
 
@@ -123,9 +123,9 @@ impl Weights {
     ///
     /// # Errors
     /// All missing names at once, or the first tensor that is of another kind.
-    pub fn check(&self, wants: &[Want]) -> Result<()> {
+    pub fn check(&self, required_tensors: &[TensorSpec]) -> Result<()> {
         let present: HashSet<String> = self.source.names().into_iter().collect();
-        let missing: Vec<&str> = wants
+        let missing: Vec<&str> = required_tensors
             .iter()
             .map(|want| want.name.as_str())
             .filter(|name| !present.contains(*name))
@@ -134,15 +134,20 @@ impl Weights {
             let problem = format!("lacks {} that the model needs", list(&missing));
             return Err(Error::weights(self.source.path(first), problem));
         }
-        wants.iter().try_for_each(|want| self.check_one(want))
+        required_tensors
+            .iter()
+            .try_for_each(|want| self.check_one(want))
     }
 
-    /// Checks that the source holds nothing but what is wanted; `wants` is the union over all its users.
+    /// Checks that the source holds nothing but what is wanted; `required_tensors` is the union over all its users.
     ///
     /// # Errors
     /// The names that nothing asks for.
-    pub fn check_nothing_left(&self, wants: &[Want]) -> Result<()> {
-        let wanted: HashSet<&str> = wants.iter().map(|want| want.name.as_str()).collect();
+    pub fn check_nothing_left(&self, required_tensors: &[TensorSpec]) -> Result<()> {
+        let wanted: HashSet<&str> = required_tensors
+            .iter()
+            .map(|want| want.name.as_str())
+            .collect();
         let names = self.source.names();
         let left: Vec<&str> = names
             .iter()
@@ -163,7 +168,7 @@ impl Weights {
     ///
     /// # Errors
     /// If it is missing or not as wanted.
-    pub fn load(&self, want: &Want) -> Result<Tensor> {
+    pub fn load(&self, want: &TensorSpec) -> Result<Tensor> {
         self.check_one(want)?;
         let tensor = self.source.load(&want.name)?;
         if tensor.shape() == &want.shape {
@@ -183,7 +188,7 @@ impl Weights {
     ///
     /// # Errors
     /// If it is missing or not as wanted.
-    pub fn unquantized(&self, want: &Want) -> Result<Option<(&dyn Source, String)>> {
+    pub fn unquantized(&self, want: &TensorSpec) -> Result<Option<(&dyn Source, String)>> {
         self.check_one(want)?;
         Ok(self.source.unquantized(&want.name))
     }
@@ -193,7 +198,7 @@ impl Weights {
     ///
     /// # Errors
     /// If it is missing or not as wanted.
-    pub fn rule(&self, want: &Want) -> Result<Option<(u64, Rule)>> {
+    pub fn rule(&self, want: &TensorSpec) -> Result<Option<(u64, Rule)>> {
         self.check_one(want)?;
         Ok(self.source.rule(&want.name))
     }
@@ -202,7 +207,7 @@ impl Weights {
     ///
     /// # Errors
     /// As [`Weights::load`].
-    pub fn first_not_finite(&self, want: &Want) -> Result<Option<usize>> {
+    pub fn first_not_finite(&self, want: &TensorSpec) -> Result<Option<usize>> {
         let tensor = self.load(want)?;
         Ok(first_not_finite(&tensor, 0..tensor.count()))
     }
@@ -217,7 +222,7 @@ impl Weights {
         &*self.source
     }
 
-    fn check_one(&self, want: &Want) -> Result<()> {
+    fn check_one(&self, want: &TensorSpec) -> Result<()> {
         let Some(found) = self.source.info(&want.name) else {
             // Why it cannot be loaded is the source's to say.
             self.source.load(&want.name)?;

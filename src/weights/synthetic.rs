@@ -16,9 +16,9 @@ use std::{
 use half::bf16;
 use rayon::prelude::*;
 
-pub use super::rules::{Network, Rule, rule};
+pub use super::rules::{Architecture, Rule, rule};
 use super::{
-    source::{Info, Source, Want},
+    source::{Info, Source, TensorSpec},
     write::{Writer, write_checkpoint},
 };
 use crate::{DType, Error, Result, Tensor};
@@ -30,7 +30,7 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A made-up checkpoint of one network.
 pub struct Synthetic {
-    network: Network,
+    network: Architecture,
     seed: u64,
     tensors: BTreeMap<String, (Info, Rule)>,
     /// Tensors that are not made up, under their published names.
@@ -38,16 +38,16 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// The tensors `wants`, by the network's rule, which also decides how they are stored.
+    /// The tensors `required_tensors`, by the network's rule, which also decides how they are stored.
     ///
     /// # Errors
     /// If a name is none of the network's.
-    pub fn new(network: Network, wants: &[Want], seed: u64) -> Result<Self> {
-        let shapes: BTreeMap<&str, &Want> = wants
+    pub fn new(network: Architecture, required_tensors: &[TensorSpec], seed: u64) -> Result<Self> {
+        let shapes: BTreeMap<&str, &TensorSpec> = required_tensors
             .iter()
             .map(|want| (want.name.as_str(), want))
             .collect();
-        let tensors = wants.iter().map(|want| {
+        let tensors = required_tensors.iter().map(|want| {
             let sibling = |name: &str| shapes.get(name).map(|want| want.shape.clone());
             let rule = rule(network, &want.name, &want.shape, sibling)
                 .map_err(|problem| Error::tensor("synthetic weights", &want.name, problem))?;

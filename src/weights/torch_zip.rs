@@ -24,12 +24,12 @@ use crate::{DType, Error, Result, Shape, Tensor};
 pub struct TorchFile {
     path: PathBuf,
     map: Arc<Mapped>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, TorchEntry>,
 }
 
 /// One tensor of a torch file.
 #[derive(Debug)]
-pub struct Entry {
+pub struct TorchEntry {
     shape: Shape,
     /// Element type, or torch's word for one that we have no type for.
     dtype: std::result::Result<DType, String>,
@@ -54,7 +54,7 @@ impl TorchFile {
         })
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    fn entry(&self, name: &str) -> Result<&TorchEntry> {
         self.entries
             .get(name)
             .ok_or_else(|| Error::tensor(&self.path, name, "is missing"))
@@ -67,7 +67,7 @@ impl Source for TorchFile {
     }
 
     fn info(&self, name: &str) -> Option<Info> {
-        let Entry { shape, dtype, .. } = self.entries.get(name)?;
+        let TorchEntry { shape, dtype, .. } = self.entries.get(name)?;
         Some(Info {
             shape: shape.clone(),
             dtype: dtype.clone().ok()?,
@@ -105,7 +105,7 @@ impl Source for TorchFile {
 /// # Errors
 /// If it is not a torch zip, has compressed members, a pickle that is not a dict of tensors, or a tensor that
 /// leaves its storage.
-pub fn parse(path: &Path, bytes: &[u8], key: Option<&str>) -> Result<BTreeMap<String, Entry>> {
+pub fn parse(path: &Path, bytes: &[u8], key: Option<&str>) -> Result<BTreeMap<String, TorchEntry>> {
     let fail = |problem: String| Error::weights(path, problem);
     let zip = Zip::parse(bytes).map_err(fail)?;
     let root = root(&zip).map_err(fail)?;
@@ -125,7 +125,7 @@ pub fn parse(path: &Path, bytes: &[u8], key: Option<&str>) -> Result<BTreeMap<St
         .into_iter()
         .map(|(name, tensor)| {
             let member = zip.member(&format!("{root}data/{}", tensor.storage.key));
-            let entry = Entry::new(tensor, member.cloned())
+            let entry = TorchEntry::new(tensor, member.cloned())
                 .map_err(|problem| Error::tensor(path, name, problem))?;
             Ok((name.to_string(), entry))
         })
@@ -192,7 +192,7 @@ fn dict<'p>(
     Err(format!("must hold a dict of tensors; found {found}"))
 }
 
-impl Entry {
+impl TorchEntry {
     fn new(
         tensor: &Strided<'_>,
         member: Option<Range<usize>>,

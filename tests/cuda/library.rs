@@ -16,7 +16,7 @@ use gallop::{
     executor::{Executor, Prepare},
     plan::{Builder, Dense, Plan},
     qualify::{Verdict, compare},
-    tensor::e4m3_to_f32,
+    tensor::{Format, e4m3_to_f32},
 };
 use half::bf16;
 
@@ -29,14 +29,14 @@ pub(crate) struct Host {
     queued: Arc<AtomicUsize>,
     /// Rows of a product that it refuses.
     refuses: Option<usize>,
-    /// Whether it refuses 8 bits.
+    /// Whether it refuses FP8.
     only_bf16: bool,
     /// Whether the first way that it offers fails when it is queued.
     fails_first: bool,
 }
 
 impl Host {
-    /// One that refuses 8 bits.
+    /// One that refuses FP8.
     pub(crate) fn of_bf16() -> Self {
         Self {
             only_bf16: true,
@@ -213,7 +213,7 @@ fn products_in_8_bits_have_dense_scales_for_the_library() {
     let a = p.swiglu7("act", u, Bf16);
     let y = p.linear("down", a, &[24, 40], dense(32, Bf16));
     p.output(y);
-    let plan = p.finish().quantized(|_| true);
+    let plan = p.finish().quantized(|_| Format::FP8);
     let host = Host::default();
     let queued = host.queued.clone();
     let executor =

@@ -1,4 +1,4 @@
-//! Products with what follows them in one kernel, and layers in 8 bits.
+//! Products with what follows them in one kernel, and FP8 layers.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use gallop::{
     executor::{Executor, Prepare},
     plan::{Buf, Builder, Dense, Op, Plan, Role, Scale},
     qualify::{Verdict, compare, relative_l2},
+    tensor::Format,
 };
 
 use crate::{
@@ -153,7 +154,7 @@ fn what_the_kernels_of_products_do_not_do_is_left_to_others() {
 
 #[test]
 fn every_op_of_a_step_in_8_bits_is_within_the_cost_of_rounding() {
-    let plan = step().quantized(|_| true);
+    let plan = step().quantized(|_| Format::FP8);
     let (weights, inputs) = given(&plan, 1);
     let checks = compare(&plan, &weights, &inputs, &emulated(Policy::Random, 7)).unwrap();
     let failed: Vec<_> = checks
@@ -165,7 +166,7 @@ fn every_op_of_a_step_in_8_bits_is_within_the_cost_of_rounding() {
 
 #[test]
 fn two_steps_in_8_bits_are_as_near_to_no_rounding_as_on_the_cpu() {
-    let plan = step().quantized(|_| true);
+    let plan = step().quantized(|_| Format::FP8);
     let given = given(&plan, 7);
     let latents = |executor: &dyn Executor, plan: &Plan, fuse: bool| {
         let how = Prepare {

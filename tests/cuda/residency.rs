@@ -8,7 +8,8 @@ use gallop::{
     cuda::{Cuda, Device, device::Stream},
     executor::{self, Cancel, Executor, Prepare, Program, Residency},
     plan::{Buf, Builder, Dense, Grid, Norm, Plan, Role},
-    weights::{Network, Source, Synthetic, Weights, quantized},
+    tensor::Format,
+    weights::{Architecture, Source, Synthetic, Weights, quantized},
 };
 
 use crate::{
@@ -130,18 +131,18 @@ fn a_streamed_network_gives_the_bits_of_a_resident_one() {
 
 #[test]
 fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
-    for plan in [network(), network().quantized(|_| true)] {
-        let (full, layers) = quantized::full_wants(executor::wants(&plan));
+    for plan in [network(), network().quantized(|_| Format::FP8)] {
+        let (full, formats) = quantized::unquantized_specs(executor::required_tensors(&plan));
         let inputs = given(&plan, 8).1;
         let tensors = || {
-            let source = Synthetic::new(Network::Dit, &full, 9).unwrap();
+            let source = Synthetic::new(Architecture::Dit, &full, 9).unwrap();
             let tensors = full.iter().map(|want| {
                 let tensor = source.load(&want.name).unwrap();
                 (want.name.clone(), tensor)
             });
             Named(tensors.collect())
         };
-        let by_rule = || Synthetic::new(Network::Dit, &full, 9).unwrap();
+        let by_rule = || Synthetic::new(Architecture::Dit, &full, 9).unwrap();
         let results = [
             // Streamed layers are made and rounded on the host, what stays is made or copied.
             (Box::new(tensors()) as Box<dyn Source>, Residency::Streamed),
@@ -149,7 +150,7 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
             (Box::new(by_rule()), Residency::Resident),
         ];
         let results = results.map(|(source, residency)| {
-            let weights = Weights::new(source).in_eight_bits(layers.clone());
+            let weights = Weights::new(source).quantized(formats.clone());
             let device = Arc::new(late(Stream::Copy));
             let cuda = Cuda::new(device.clone()).copying(8 * SLOT_BYTES);
             let mut program = cuda.prepare(&plan, &weights, &how(residency)).unwrap();
@@ -158,7 +159,7 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
         });
         let [(host, none), (rounded, some), (made, most)] = results;
         assert!(host == rounded && host == made, "values differ");
-        assert_eq!((none, some > 0), (0, !layers.is_empty()));
+        assert_eq!((none, some > 0), (0, !formats.is_empty()));
         assert!(most > some);
     }
 }

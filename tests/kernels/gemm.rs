@@ -93,7 +93,7 @@ impl Case {
         (cols, cols.next_multiple_of(16), dtype)
     }
 
-    /// The factor in front of the rounding to 8 bits.
+    /// The factor in front of the rounding to FP8.
     fn factor(&self) -> f32 {
         if matches!(self.then, Then::SwiGlu7(_)) {
             8.0
@@ -194,7 +194,7 @@ impl Case {
         (tensors, want)
     }
 
-    /// The activation kernel's result on `product`, and in 8 bits if the case's is.
+    /// The activation kernel's result on `product`, and in FP8 if the case's is.
     fn activated(&self, product: &Tensor) -> Tensor {
         let (cols, pitch, dtype) = self.y();
         let (m, u_pitch) = (self.m(), self.n.next_multiple_of(8));
@@ -440,7 +440,7 @@ const GROUPS: Case = Case {
     ..TAILS
 };
 
-/// The same operands in 8 bits, with stages of twice as many columns.
+/// The same operands in FP8, with stages of twice as many columns.
 fn in_8_bits(case: Case, scaling: Scaling) -> Case {
     let k = if case.k > 1 { 2 * case.k } else { 1 };
     Case { k, scaling, ..case }

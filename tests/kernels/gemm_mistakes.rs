@@ -1,4 +1,4 @@
-//! The mistakes planted in the products: in what they share, in that of bf16 and in that of 8 bits.
+//! The mistakes planted in the products: in what they share, in that of bf16 and in that of FP8.
 
 use gallop::{
     DType::{Bf16, E4m3},

@@ -5,7 +5,8 @@ use std::path::Path;
 use gallop::{
     cpu::Cpu,
     pipeline::{
-        Context, EncodeOptions, Formats, Model, Output, Progress, Stage, generate, request::Request,
+        Context, EncodeOptions, Model, Output, Progress, QuantizationPolicy, Stage, generate,
+        request::Request,
     },
 };
 use world::{
@@ -36,7 +37,7 @@ fn make(path: &Path, text: &str, seed: u64) -> Reading {
         scale: Some(SIDE / 96),
         seed: Some(seed),
         formats: std::env::var("PRECISION")
-            .map_or_else(|_| Formats::default(), |p| p.parse().unwrap()),
+            .map_or_else(|_| QuantizationPolicy::default(), |p| p.parse().unwrap()),
         ..Request::default()
     };
     let output = Output {

@@ -43,7 +43,7 @@ const BUDGETS: [(&str, usize); 22] = [
 ];
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
-/// foreseen. So did arithmetic in 8 bits, streamed weights, and all that checks and times kernels on a GPU nobody here
+/// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
 /// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend.
 const WHOLE_CRATE: usize = 34_000;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use gallop::{
     DType,
     weights::{
-        Component, Coordinates, Manifest, Network, State, Synthetic, Variant, Want, folder::find,
+        Architecture, Component, Manifest, PositionScheme, State, Synthetic, TensorSpec, Variant,
+        folder::find,
     },
 };
 
@@ -16,8 +17,8 @@ use crate::{
 
 const ONE: &[f32] = &[1.0, 2.0];
 
-fn want(name: &str) -> Want {
-    Want::new(name, [2], DType::F32)
+fn want(name: &str) -> TensorSpec {
+    TensorSpec::new(name, [2], DType::F32)
 }
 
 /// Writes all parts below the folder, each repository at the root of `place`.
@@ -108,7 +109,7 @@ fn assert_complete(dir: &Path) {
         weights.check_nothing_left(&[want(name)]).unwrap();
         assert_eq!(weights.load(&want(name)).unwrap().to_f32().as_ref(), ONE);
     }
-    let table = [Want::new(
+    let table = [TensorSpec::new(
         "model.encoder.embed_tokens.weight",
         [4, 1],
         DType::Bf16,
@@ -196,7 +197,7 @@ fn published_variants_have_the_reference_s_properties() {
     assert_eq!((base.guidance, distill.guidance), (5.0, 1.0));
     assert_eq!(
         (base.coordinates, sr.coordinates),
-        (Coordinates::V2, Coordinates::V1)
+        (PositionScheme::V2, PositionScheme::V1)
     );
     let full: Vec<usize> = (0..40)
         .filter(|layer| !sr.local_layers.contains(layer))
@@ -234,7 +235,7 @@ fn a_manifest_names_other_paths_and_properties() {
         .unwrap();
     assert_says(&config, &["small"]);
     let base = folder.properties(Variant::Base);
-    assert_eq!((base.steps, base.coordinates), (4, Coordinates::V1));
+    assert_eq!((base.steps, base.coordinates), (4, PositionScheme::V1));
     assert_eq!(
         (base.local_layers.as_slice(), base.frame_receptive_field),
         (&[0, 2][..], 3)
@@ -308,21 +309,21 @@ fn bad_manifests_are_refused() {
 fn synthetic_parts_are_found_where_they_are_written() {
     let scratch = Scratch::new("synthetic-folder");
     let write = |network, name: &str, shape: &[usize], folder: &str| {
-        let wants = [Want::new(name, shape, DType::F32)];
-        let made = Synthetic::new(network, &wants, 1).unwrap();
+        let required_tensors = [TensorSpec::new(name, shape, DType::F32)];
+        let made = Synthetic::new(network, &required_tensors, 1).unwrap();
         made.write(&scratch.path().join(folder), 1 << 30, &mut |_, _| true)
             .unwrap();
-        wants
+        required_tensors
     };
     let audio = write(
-        Network::AudioVae,
+        Architecture::AudioVae,
         "decoder.layers.6.alpha",
         &[4],
         "stable-audio-open-1.0",
     );
     scratch.file("stable-audio-open-1.0/model_config.json", b"{}");
     let turbo = write(
-        Network::VideoVae,
+        Architecture::VideoVae,
         "decoder.conv_in.conv.bias",
         &[4],
         "turbo_vae",

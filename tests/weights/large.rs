@@ -8,16 +8,18 @@ use std::{
 
 use gallop::{
     DType,
-    weights::{Safetensors, Want, Weights},
+    weights::{Safetensors, TensorSpec, Weights},
 };
 
 use crate::scratch::Scratch;
 
 /// The tensors of the published networks, by the table of the model's definition.
-fn wants() -> Vec<Want> {
+fn required_tensors() -> Vec<TensorSpec> {
     const HIDDEN: usize = 5120;
-    let mut wants = Vec::new();
-    let mut want = |name: String, shape: &[usize], dtype| wants.push(Want::new(name, shape, dtype));
+    let mut required_tensors = Vec::new();
+    let mut want = |name: String, shape: &[usize], dtype| {
+        required_tensors.push(TensorSpec::new(name, shape, dtype));
+    };
     for (modality, channels) in [("video", 192), ("audio", 64), ("text", 3584)] {
         want(
             format!("adapter.{modality}_embedder.weight"),
@@ -76,7 +78,7 @@ fn wants() -> Vec<Want> {
             DType::Bf16,
         );
     }
-    wants
+    required_tensors
 }
 
 /// Memory that this process occupies, in bytes.
@@ -94,15 +96,18 @@ fn resident_bytes() -> u64 {
 fn sixty_one_gigabytes_open_in_under_a_second_and_a_hundred_megabytes() {
     const SHARDS: usize = 7;
     let scratch = Scratch::new("large");
-    let wants = wants();
-    assert_eq!(wants.len(), 331);
+    let required_tensors = required_tensors();
+    assert_eq!(required_tensors.len(), 331);
     let mut total = 0;
     let mut weight_map = serde_json::Map::new();
-    for (number, wants) in wants.chunks(wants.len().div_ceil(SHARDS)).enumerate() {
+    for (number, required_tensors) in required_tensors
+        .chunks(required_tensors.len().div_ceil(SHARDS))
+        .enumerate()
+    {
         let file_name = format!("model-{:05}-of-{SHARDS:05}.safetensors", number + 1);
         let mut header = serde_json::Map::new();
         let mut at = 0;
-        for want in wants {
+        for want in required_tensors {
             let end = at + 4 * want.shape.count();
             let entry = serde_json::json!({
                 "dtype": "F32", "shape": want.shape.extents(), "data_offsets": [at, end]
@@ -127,8 +132,8 @@ fn sixty_one_gigabytes_open_in_under_a_second_and_a_hundred_megabytes() {
     let before_bytes = resident_bytes();
     let start = Instant::now();
     let weights = Weights::new(Box::new(Safetensors::open(scratch.path()).unwrap()));
-    weights.check(&wants).unwrap();
-    weights.check_nothing_left(&wants).unwrap();
+    weights.check(&required_tensors).unwrap();
+    weights.check_nothing_left(&required_tensors).unwrap();
     assert!(
         start.elapsed() < Duration::from_secs(1),
         "took {:?}",
@@ -137,7 +142,7 @@ fn sixty_one_gigabytes_open_in_under_a_second_and_a_hundred_megabytes() {
     let used = resident_bytes().saturating_sub(before_bytes);
     assert!(used < 100_000_000, "occupies {used} bytes");
 
-    let last = wants.last().unwrap();
+    let last = required_tensors.last().unwrap();
     let tensor = weights.load(last).unwrap();
     let mut end = [1.0];
     tensor.read_f32(tensor.count() - 1..tensor.count(), &mut end);

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use gallop::{
     DType, Shape, Tensor,
     weights::{
-        Info, Safetensors, Source, Want, Weights, Writer, check_finite, safetensors::Header,
+        Info, Safetensors, Source, TensorSpec, Weights, Writer, check_finite, safetensors::Header,
     },
 };
 use safetensors::SafeTensors;
@@ -16,8 +16,8 @@ fn parse(bytes: &[u8]) -> gallop::Result<Header> {
     Header::parse(Path::new("m.safetensors"), bytes, bytes.len() as u64)
 }
 
-fn f32_want(name: &str, extents: &[usize]) -> Want {
-    Want::new(name, extents, DType::F32)
+fn f32_want(name: &str, extents: &[usize]) -> TensorSpec {
+    TensorSpec::new(name, extents, DType::F32)
 }
 
 fn open(path: &Path) -> Weights {
@@ -226,7 +226,7 @@ fn a_checkpoint_is_checked_as_a_whole() {
     let message = refusal(weights.check_nothing_left(std::slice::from_ref(&a)));
     assert_says(&message, &["m.safetensors", "2 tensors", "`b`, `c`"]);
 
-    let missing: Vec<Want> = (0..20)
+    let missing: Vec<TensorSpec> = (0..20)
         .map(|i| f32_want(&format!("layer.{i:02}"), &[2]))
         .chain([a])
         .collect();
@@ -263,7 +263,7 @@ fn stored_types_are_those_that_will_do() {
         ("h", DType::F32, false, true),
     ];
     for (name, used, by_strict, by_loose) in cases {
-        let want = Want::new(name, [2], used);
+        let want = TensorSpec::new(name, [2], used);
         assert_eq!(
             strict.check(std::slice::from_ref(&want)).is_ok(),
             by_strict,
@@ -272,9 +272,11 @@ fn stored_types_are_those_that_will_do() {
         assert_eq!(loose.check(&[want]).is_ok(), by_loose, "{name} {used}");
     }
     refusal(loose.check(&[f32_want("i", &[1])]));
-    let message = refusal(strict.check(&[Want::new("h", [2], DType::Bf16)]));
+    let message = refusal(strict.check(&[TensorSpec::new("h", [2], DType::Bf16)]));
     assert_says(&message, &["`h` must be bf16 [2]; found f16 [2]"]);
-    let stored = strict.load(&Want::new("f", [2], DType::Bf16)).unwrap();
+    let stored = strict
+        .load(&TensorSpec::new("f", [2], DType::Bf16))
+        .unwrap();
     assert_eq!(stored.dtype(), DType::F32, "the caller rounds");
 }
 

@@ -1,10 +1,11 @@
-//! Layers in 8 bits: rounded as they are loaded, or stored so.
+//! Quantised layers: rounded as they are loaded, or stored so.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use gallop::{
     DType, Tensor,
-    weights::{Info, Safetensors, Want, Weights, Writer, check_finite, quantized},
+    tensor::{Format, LayerFormats},
+    weights::{Info, Safetensors, TensorSpec, Weights, Writer, check_finite, quantized},
 };
 
 use crate::scratch::{Scratch, assert_says, refusal};
@@ -24,12 +25,12 @@ fn write(path: &Path, tensors: &[(&str, Tensor)]) {
     writer.finish().unwrap();
 }
 
-/// The tensors as weights, layer `a` in 8 bits.
+/// The tensors as weights, layer `a` in FP8.
 fn weights(scratch: &Scratch, name: &str, tensors: &[(&str, Tensor)]) -> Weights {
     let path = scratch.path().join(name);
     write(&path, tensors);
     let source = Box::new(Safetensors::open(&path).unwrap());
-    Weights::new(source).in_eight_bits(BTreeSet::from(["a".into()]))
+    Weights::new(source).quantized(LayerFormats::from([("a".into(), Format::FP8)]))
 }
 
 fn matrix() -> Tensor {
@@ -42,10 +43,10 @@ fn matrix() -> Tensor {
 const WEIGHT: &str = "a.weight";
 const SCALE: &str = "a.weight_scale";
 
-fn wants() -> [Want; 2] {
+fn required_tensors() -> [TensorSpec; 2] {
     [
-        Want::new(WEIGHT, [3, 5], DType::E4m3),
-        Want::new(SCALE, [1, 3], DType::F32),
+        TensorSpec::new(WEIGHT, [3, 5], DType::E4m3),
+        TensorSpec::new(SCALE, [1, 3], DType::F32),
     ]
 }
 
@@ -54,9 +55,9 @@ fn layers_are_rounded_as_they_are_loaded_and_stored_ones_are_the_same() {
     let scratch = Scratch::new("quantized");
     let full = matrix().cast(DType::Bf16);
     let made = weights(&scratch, "bf16", &[(WEIGHT, full.clone())]);
-    made.check(&wants()).unwrap();
-    made.check_nothing_left(&wants()).unwrap();
-    let [values, scales] = wants().map(|want| made.load(&want).unwrap());
+    made.check(&required_tensors()).unwrap();
+    made.check_nothing_left(&required_tensors()).unwrap();
+    let [values, scales] = required_tensors().map(|want| made.load(&want).unwrap());
     let rows = full.to_f32();
     for ((row, values), &scale) in rows
         .chunks(5)
@@ -69,7 +70,7 @@ fn layers_are_rounded_as_they_are_loaded_and_stored_ones_are_the_same() {
             assert_eq!(*value, DType::E4m3.round(v * (1.0 / scale)));
         }
     }
-    for want in wants() {
+    for want in required_tensors() {
         let (source, name) = made.unquantized(&want).unwrap().unwrap();
         let whole = source.load(&name).unwrap();
         assert_eq!((whole.dtype(), whole.bytes()), (DType::Bf16, full.bytes()));
@@ -77,19 +78,22 @@ fn layers_are_rounded_as_they_are_loaded_and_stored_ones_are_the_same() {
     // Stored as f32 it is rounded to bf16 on the way.
     let wide = weights(&scratch, "f32", &[(WEIGHT, matrix())]);
     let packed = weights(&scratch, "packed", &[(WEIGHT, values), (SCALE, scales)]);
-    for (want, name) in wants().iter().zip([WEIGHT, SCALE]) {
+    for (want, name) in required_tensors().iter().zip([WEIGHT, SCALE]) {
         let bytes = made.load(want).unwrap();
         assert_eq!(wide.load(want).unwrap().bytes(), bytes.bytes());
         assert_eq!(packed.load(want).unwrap().bytes(), bytes.bytes());
         assert!(packed.unquantized(want).unwrap().is_none());
         assert!(packed.path(name).ends_with("packed"));
     }
-    let bf16 = vec![Want::new(WEIGHT, [3, 5], DType::Bf16)];
+    let bf16 = vec![TensorSpec::new(WEIGHT, [3, 5], DType::Bf16)];
     assert_eq!(
-        quantized::stored_wants(bf16.clone(), packed.source()),
-        wants()
+        quantized::stored_specs(bf16.clone(), packed.source()),
+        required_tensors()
     );
-    assert_eq!(quantized::full_wants(wants().to_vec()).0, bf16);
+    assert_eq!(
+        quantized::unquantized_specs(required_tensors().to_vec()).0,
+        bf16
+    );
 }
 
 #[test]
@@ -99,8 +103,8 @@ fn damaged_layers_are_refused_by_name() {
     let scale = |third: f32| Tensor::from_f32([1, 3], &[1.0, 2.0, third]);
     let check = |name: &str, tensors: &[(&str, Tensor)]| {
         let weights = weights(&scratch, name, tensors);
-        weights.check(&wants())?;
-        for want in wants() {
+        weights.check(&required_tensors())?;
+        for want in required_tensors() {
             let tensor = weights.load(&want)?;
             check_finite(&weights.path(&want.name), &want.name, &tensor)?;
         }

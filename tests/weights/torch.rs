@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use gallop::{
     DType, Shape,
-    weights::{Info, Source, TorchFile, Want, Weights, torch_zip},
+    weights::{Info, Source, TensorSpec, TorchFile, Weights, torch_zip},
 };
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     torch_writer::{Form, Pickle, View, torch_file, vector, zip},
 };
 
-fn parse(bytes: &[u8]) -> gallop::Result<BTreeMap<String, torch_zip::Entry>> {
+fn parse(bytes: &[u8]) -> gallop::Result<BTreeMap<String, torch_zip::TorchEntry>> {
     torch_zip::parse(Path::new("m.ckpt"), bytes, Some("ema_state_dict"))
 }
 
@@ -196,7 +196,7 @@ fn zip64_and_plain_directories_are_the_same_file() {
             },
         );
         let weights = Weights::new(Box::new(open(&bytes, "zip64")));
-        let want = Want::new("w", [2, 3], DType::F32);
+        let want = TensorSpec::new("w", [2, 3], DType::F32);
         assert_eq!(weights.load(&want).unwrap().to_f32().as_ref(), VALUES);
     }
 }

@@ -1,4 +1,4 @@
-//! `activation.cu`: element by element, bf16, for some in 8 bits.
+//! `activation.cu`: element by element, bf16, for some in FP8.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

@@ -1,4 +1,4 @@
-//! `add_rms_norm.cu`: a sum that stays, and the norm of its rows, as it is or in 8 bits.
+//! `add_rms_norm.cu`: a sum that stays, and the norm of its rows, as it is or in FP8.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

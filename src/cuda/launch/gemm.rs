@@ -30,7 +30,7 @@ const BAND: usize = 8;
 pub(in crate::cuda) enum Epilogue {
     /// Nothing.
     Store,
-    /// Its activation; for 8 bits that times the factor.
+    /// Its activation; for FP8 that times the factor.
     SwiGlu7(Option<f32>),
     /// Likewise.
     Gelu7(Option<f32>),

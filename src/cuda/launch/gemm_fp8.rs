@@ -1,4 +1,4 @@
-//! `gemm_fp8.cu`: products of 8-bit numbers with scales, one block of weights for each group of rows.
+//! `gemm_fp8.cu`: products of FP8 numbers with scales, one block of weights for each group of rows.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

@@ -12,7 +12,7 @@ use crate::{
     plan::{Op, Scaling},
 };
 
-/// Op::Linear without bias, of bf16 by bf16 or of 8 bits with their scales, as one product for each group that has rows;
+/// Op::Linear without bias, of bf16 by bf16 or of FP8 with their scales, as one product for each group that has rows;
 /// none of another step.
 pub(in crate::cuda) fn products(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands)> {
     let step = &cx.steps[0];

@@ -1,4 +1,4 @@
-//! `quantize.cu`: rows and elements in 8 bits.
+//! `quantize.cu`: rows and elements in FP8.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -37,7 +37,7 @@ pub(in crate::cuda) fn scaled_rows(cx: &mut LowerCx<'_>) -> Result<Option<Vec<Bo
     Ok(rows(x, Some(q), s, cx.step_of(s)?)?.map(|sound| vec![sound]))
 }
 
-/// The rows of a weight in 8 bits, each with its scale.
+/// The rows of a weight in FP8, each with its scale.
 pub(in crate::cuda) fn weight(
     from: DeviceView,
     to: DeviceView,

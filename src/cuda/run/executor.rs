@@ -98,7 +98,7 @@ impl Executor for Cuda {
     }
 
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
-        weights.check(&executor::wants(plan))?;
+        weights.check(&executor::required_tensors(plan))?;
         let plan = if how.taps {
             plan.keeping(plan.handles())
         } else {

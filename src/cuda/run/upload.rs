@@ -4,7 +4,7 @@
 //! bytes are in the cache; the copy queue takes it while they fill the next. Who reads the weights waits for an event
 //! on that queue.
 //!
-//! Of the weights that stay, the device makes those itself that follow from a rule, and rounds those to 8 bits that are
+//! Of the weights that stay, the device makes those itself that follow from a rule, and rounds those to FP8 that are
 //! stored in more.
 
 #![allow(
@@ -77,13 +77,13 @@ enum WeightOrigin {
     Stored(Stored),
     /// A kernel makes them.
     Generated(BoundLaunch),
-    /// A kernel rounds them to 8 bits, with scales in this other weight.
+    /// A kernel rounds them to FP8, with scales in this other weight.
     Quantized(Unquantized, Buf),
     /// They are such scales.
     Scales,
 }
 
-/// What is rounded to 8 bits.
+/// What is rounded to FP8.
 enum Unquantized {
     Stored(Stored),
     Rule((u64, Rule)),
@@ -94,7 +94,7 @@ impl WeightOrigin {
     fn of(to: &DeviceBuffers, buf: Buf, weights: &Weights, staging: &Staging) -> Result<Self> {
         let plan = &to.plan;
         let stored = || Stored::of(plan, buf, weights).map(Self::Stored);
-        let Some((weight, scales)) = in_eight_bits(plan, buf) else {
+        let Some((weight, scales)) = quantized_pair(plan, buf) else {
             let rule = weights.rule(&want(plan, buf))?;
             let sound = rule.map(|rule| launch::synthetic::fill(to.view(buf), 0, rule));
             return sound
@@ -124,8 +124,8 @@ impl WeightOrigin {
     }
 }
 
-/// A weight in 8 bits and its scales, of which `buf` is one.
-fn in_eight_bits(plan: &Plan, buf: Buf) -> Option<(Buf, Buf)> {
+/// A weight in FP8 and its scales, of which `buf` is one.
+fn quantized_pair(plan: &Plan, buf: Buf) -> Option<(Buf, Buf)> {
     const SCALES: &str = "_scale";
     let label = &plan.spec(buf).label;
     let (weight, scales) = match label.strip_suffix(SCALES) {

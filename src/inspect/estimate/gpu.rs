@@ -75,7 +75,7 @@ impl GpuSpec {
         found.and_then(|(_, name)| Self::named(name))
     }
 
-    /// The least seconds that the peak rates allow for `cost`; kernels whose products are of 8 bits have that in their
+    /// The least seconds that the peak rates allow for `cost`; FP8 kernels have that in their
     /// names.
     pub fn floor(&self, cost: &Cost, kernels: &str) -> f64 {
         let rate = if kernels.contains("fp8") {
@@ -117,14 +117,14 @@ fn step_seconds(plan: &Plan, index: usize, gpu: &GpuSpec) -> f64 {
     LAUNCH + (cost.flops / rate).max(bytes / (gpu.bandwidth * BANDWIDTH))
 }
 
-/// What the times rest on, in words; with or without products of 8 bits.
-pub(super) fn assumptions(has_eight_bit: bool) -> String {
+/// What the times rest on, in words; with or without FP8 layers.
+pub(super) fn assumptions(has_fp8: bool) -> String {
     let percent = |share: f64| (share * 100.0).round();
     let mut linear = format!(
         "matrix products at {} % of the bf16 peak",
         percent(LINEAR_BF16)
     );
-    if has_eight_bit {
+    if has_fp8 {
         linear += &format!(
             ", those of 8 bits at {} % of the fp8 peak",
             percent(LINEAR_FP8)

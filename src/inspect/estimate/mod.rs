@@ -71,8 +71,8 @@ pub struct StageEstimate {
 pub struct Estimate {
     /// The GPU.
     pub gpu: GpuSpec,
-    /// Whether any product is of 8 bits.
-    pub has_eight_bit: bool,
+    /// Whether any layer is FP8.
+    pub has_fp8: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
     /// The fastest way that fits; none if nothing does, or if an op cannot run.
@@ -105,7 +105,7 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
     };
     let mut estimate = Estimate {
         gpu: gpu.clone(),
-        has_eight_bit: work.iter().flat_map(|work| &work.calls).any(specs),
+        has_fp8: work.iter().flat_map(|work| &work.calls).any(specs),
         stages,
         residency: None,
         refusals,
@@ -121,7 +121,7 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
 impl Estimate {
     /// What the times rest on, in words.
     pub fn assumptions(&self) -> String {
-        gpu::assumptions(self.has_eight_bit)
+        gpu::assumptions(self.has_fp8)
     }
 
     /// Most of the GPU's memory that is used at a time.

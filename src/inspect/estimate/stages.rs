@@ -11,8 +11,8 @@ use crate::{
     pipeline::{
         Stage,
         decode::in_bytes,
-        formats::{Formats, quantized},
-        networks::{Dit, Networks},
+        formats::{QuantizationPolicy, quantized},
+        networks::{Dit, ModelConfigs},
         request::{BaseVariant, Job, VideoDecoder},
     },
     plan::{Grid, Plan},
@@ -33,8 +33,8 @@ pub struct Scenario {
     pub steps: Option<usize>,
     /// Network that makes the frames.
     pub decoder: VideoDecoder,
-    /// Which products of the denoising networks are of 8 bits.
-    pub formats: Formats,
+    /// In which formats the layers of the denoising networks are.
+    pub policy: QuantizationPolicy,
 }
 
 /// Rows of one forward pass.
@@ -79,7 +79,7 @@ pub struct Work {
 ///
 /// # Errors
 /// [`crate::Error::Request`] for formats that cannot be had of a network.
-pub fn stages(networks: &Networks, job: &Job, scenario: &Scenario) -> Result<Vec<Work>> {
+pub fn stages(networks: &ModelConfigs, job: &Job, scenario: &Scenario) -> Result<Vec<Work>> {
     let base = scenario.variant.network();
     let sr = job.sr.map(|(variant, grid)| (variant.network(), grid));
     let mut all = vec![
@@ -98,7 +98,7 @@ pub fn stages(networks: &Networks, job: &Job, scenario: &Scenario) -> Result<Vec
     Ok(all)
 }
 
-fn text(networks: &Networks, scenario: &Scenario) -> Work {
+fn text(networks: &ModelConfigs, scenario: &Scenario) -> Work {
     let negative = (scenario.variant == BaseVariant::Base).then_some(NEGATIVE_TOKENS);
     let lengths = [Some(scenario.text_tokens), negative].into_iter().flatten();
     let tokens = |text| Tokens {
@@ -119,7 +119,7 @@ fn text(networks: &Networks, scenario: &Scenario) -> Work {
 }
 
 fn denoise(
-    networks: &Networks,
+    networks: &ModelConfigs,
     stage: Stage,
     (variant, grid): (Variant, Grid),
     job: &Job,
@@ -131,7 +131,7 @@ fn denoise(
         stored,
         ..
     } = networks.dit(variant);
-    let eight_bit = scenario.formats.eight_bit(variant, config, stored)?;
+    let formats = scenario.policy.resolve(variant, config, stored)?;
     let is_base = stage == Stage::Base;
     let steps = if is_base { scenario.steps } else { None };
     // The prompt and, with guidance, the negative prompt, as far as the network takes them.
@@ -152,7 +152,7 @@ fn denoise(
         grid,
         audio: job.audio_tokens,
         text,
-        reach: properties.frame_receptive_field,
+        window_radius: properties.frame_receptive_field,
         history: if variant == Variant::Distill {
             History::Noise
         } else {
@@ -162,7 +162,7 @@ fn denoise(
         has_image: false,
     };
     let call = PlannedCall {
-        plan: quantized(dit::denoise(&pass).0, &eight_bit),
+        plan: quantized(dit::denoise(&pass).0, &formats),
         runs: steps.unwrap_or(properties.steps),
     };
     Ok(Work {
@@ -174,7 +174,7 @@ fn denoise(
 }
 
 /// One plan for each size of call, which few share.
-fn turbo(networks: &Networks, grid: Grid) -> Work {
+fn turbo(networks: &ModelConfigs, grid: Grid) -> Work {
     let mut sizes: Vec<(CallShape, usize)> = Vec::new();
     for call in Chunks::new(&networks.turbo, grid.frames).calls {
         let frames = call.latents.len();
@@ -211,7 +211,7 @@ fn turbo(networks: &Networks, grid: Grid) -> Work {
     }
 }
 
-fn wan(networks: &Networks, grid: Grid) -> Work {
+fn wan(networks: &ModelConfigs, grid: Grid) -> Work {
     let precision = video_vae::Precision::BF16;
     let Grid {
         frames,
@@ -229,7 +229,7 @@ fn wan(networks: &Networks, grid: Grid) -> Work {
     }
 }
 
-fn sound(networks: &Networks, latents: usize) -> Work {
+fn sound(networks: &ModelConfigs, latents: usize) -> Work {
     let plan = audio_vae::decode(&networks.audio, latents).0;
     let calls = vec![PlannedCall { plan, runs: 1 }];
     Work {

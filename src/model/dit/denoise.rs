@@ -36,7 +36,7 @@ pub struct Pass {
     /// Text tokens, and with guidance those of the negative prompt.
     pub text: Vec<usize>,
     /// Half window of local layers, frames.
-    pub reach: usize,
+    pub window_radius: usize,
     /// What an update remembers.
     pub history: History,
     /// Whether the audio latent takes part in the sampling; otherwise it is a fixed condition.
@@ -135,7 +135,7 @@ pub fn denoise(pass: &Pass) -> (Plan, DenoisePorts) {
         &pass.config,
         [video, audio],
         &conditions,
-        pass.reach,
+        pass.window_radius,
     );
     let coefficients = coefficients(&mut p, pass.history);
 

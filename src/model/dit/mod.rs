@@ -49,11 +49,11 @@ pub struct ForwardPorts {
     pub audio_velocity: Buf,
 }
 
-/// The network once: latents and text features to velocities. `reach` is the half window of local layers, frames.
+/// The network once: latents and text features to velocities. `window_radius` is that of local layers, in latent frames.
 ///
 /// # Panics
 /// If `config` is not valid.
-pub fn forward(config: &Config, sequence: Sequence, reach: usize) -> (Plan, ForwardPorts) {
+pub fn forward(config: &Config, sequence: Sequence, window_radius: usize) -> (Plan, ForwardPorts) {
     let mut p = Builder::new();
     let video = p.input(
         "in.video",
@@ -63,7 +63,7 @@ pub fn forward(config: &Config, sequence: Sequence, reach: usize) -> (Plan, Forw
     let audio = p.input("in.audio", [sequence.audio, config.audio_in_channels], F32);
     let condition = condition(&mut p, config, sequence);
     let (text, rope) = (condition.text, condition.rope);
-    let velocities = network(&mut p, config, [video, audio], &[condition], reach);
+    let velocities = network(&mut p, config, [video, audio], &[condition], window_radius);
     let video_velocity = p.unpatchify("velocity.video", velocities[0].0, sequence.grid);
     let audio_velocity = velocities[0].1;
     p.output(video_velocity);
@@ -99,7 +99,7 @@ fn network(
     config: &Config,
     [video, audio]: [Buf; 2],
     conditions: &[Condition],
-    reach: usize,
+    window_radius: usize,
 ) -> Vec<(Buf, Buf)> {
     config
         .validate()
@@ -113,7 +113,7 @@ fn network(
     }
     let windows: Vec<_> = conditions
         .iter()
-        .map(|c| (c.sequence.full(), c.sequence.local(reach)))
+        .map(|c| (c.sequence.full(), c.sequence.local(window_radius)))
         .collect();
     for index in 0..config.num_layers {
         p.segment(format_args!("block.layers.{index}"), |p| {

@@ -142,12 +142,13 @@ impl Sequence {
         vec![Window::new(0..self.len(), [0..self.len()])]
     }
 
-    /// A video token sees the frames at most `reach` away, and all audio and text; audio and text see everything.
-    pub fn local(&self, reach: usize) -> Vec<Window> {
+    /// A video token sees the latent frames at most `window_radius` away, and all audio and text; audio and text see
+    /// everything.
+    pub fn local(&self, window_radius: usize) -> Vec<Window> {
         let (frames, per_frame) = (self.grid.frames, self.grid.tokens_per_frame());
         let rest = self.grid.tokens()..self.len();
         let of_frame = |t: usize| {
-            let near = t.saturating_sub(reach)..(t + reach + 1).min(frames);
+            let near = t.saturating_sub(window_radius)..(t + window_radius + 1).min(frames);
             let near = near.start * per_frame..near.end * per_frame;
             Window::new(t * per_frame..(t + 1) * per_frame, [near, rest.clone()])
         };

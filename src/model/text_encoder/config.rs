@@ -32,7 +32,7 @@ pub struct Config {
     /// In a sliding layer a token sees those less than this far away, on both sides.
     pub sliding_window: usize,
     /// What each layer's tokens see; as many as there are layers.
-    pub layers: Vec<Reach>,
+    pub layers: Vec<AttentionKind>,
     /// Base of the rotation's wavelengths.
     pub rope_theta: f64,
     /// Added to the mean square in norms.
@@ -43,7 +43,7 @@ pub struct Config {
 
 /// What the tokens of a layer see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-pub enum Reach {
+pub enum AttentionKind {
     /// Neighbours within the window.
     #[serde(rename = "sliding_attention")]
     Sliding,
@@ -94,7 +94,7 @@ struct File {
     query_pre_attn_scalar: f64,
     attn_logit_softcapping: Option<f64>,
     sliding_window: usize,
-    layer_types: Option<Vec<Reach>>,
+    layer_types: Option<Vec<AttentionKind>>,
     rope_theta: f64,
     rope_scaling: Option<Value>,
     rms_norm_eps: f64,
@@ -137,7 +137,7 @@ impl File {
             }
         }
         self.check_relations()?;
-        let alternating = |layer: usize| [Reach::Sliding, Reach::Full][layer % 2];
+        let alternating = |layer: usize| [AttentionKind::Sliding, AttentionKind::Full][layer % 2];
         let layers = self
             .layer_types
             .unwrap_or_else(|| (0..self.num_hidden_layers).map(alternating).collect());
@@ -228,7 +228,11 @@ mod tests {
         assert_eq!((config.layers.len(), config.hidden_size), (42, 3584));
         assert_eq!(
             config.layers[..3],
-            [Reach::Sliding, Reach::Full, Reach::Sliding]
+            [
+                AttentionKind::Sliding,
+                AttentionKind::Full,
+                AttentionKind::Sliding
+            ]
         );
         assert_eq!(config.attn_logit_softcapping, Some(50.0));
     }

@@ -1,6 +1,6 @@
 //! One layer: attention and MLP, each between two norms.
 
-use super::config::{Config, Reach};
+use super::config::{AttentionKind, Config};
 use crate::{
     DType::Bf16,
     plan::{Buf, Builder, Dense, Norm, Op, Window},
@@ -18,10 +18,10 @@ pub(super) struct Shared<'a> {
 
 /// `h + norm(attention(norm(h)))`, then `h + norm(mlp(norm(h)))`: the second norms act on the branch, before it is
 /// added.
-pub(super) fn layer(p: &mut Builder, h: Buf, reach: Reach, shared: Shared<'_>) -> Buf {
+pub(super) fn layer(p: &mut Builder, h: Buf, kind: AttentionKind, shared: Shared<'_>) -> Buf {
     let config = shared.config;
     let x = norm(p, "pre_self_attn_layernorm", h, config);
-    let x = p.scope("self_attn", |p| attention(p, x, reach, shared));
+    let x = p.scope("self_attn", |p| attention(p, x, kind, shared));
     let x = norm(p, "post_self_attn_layernorm", x, config);
     let h = p.add("attention_sum", h, x, Bf16);
     let x = norm(p, "pre_feedforward_layernorm", h, config);
@@ -42,7 +42,7 @@ pub(super) fn norm(p: &mut Builder, name: &str, x: Buf, config: &Config) -> Buf 
     p.rms_norm(name, x, &[rows], norm)
 }
 
-fn attention(p: &mut Builder, x: Buf, reach: Reach, shared: Shared<'_>) -> Buf {
+fn attention(p: &mut Builder, x: Buf, kind: AttentionKind, shared: Shared<'_>) -> Buf {
     let config = shared.config;
     let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
     let q = linear(p, "q_proj", x, heads * config.head_dim);
@@ -58,7 +58,7 @@ fn attention(p: &mut Builder, x: Buf, reach: Reach, shared: Shared<'_>) -> Buf {
             .attn_logit_softcapping
             .filter(|_| shared.softcap)
             .map(|cap| cap as f32),
-        windows: windows(p.shape(q).rows(), reach, config.sliding_window),
+        windows: windows(p.shape(q).rows(), kind, config.sliding_window),
     };
     let x = p.attention("context", [q, k, v], op, Bf16);
     linear(p, "o_proj", x, config.hidden_size)
@@ -84,12 +84,12 @@ fn linear(p: &mut Builder, name: &str, x: Buf, rows: usize) -> Buf {
 }
 
 /// Which of `tokens` tokens each sees: all, or those less than `width` away on both sides.
-fn windows(tokens: usize, reach: Reach, width: usize) -> Vec<Window> {
+fn windows(tokens: usize, kind: AttentionKind, width: usize) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     for query in 0..tokens {
-        let keys = match reach {
-            Reach::Full => 0..tokens,
-            Reach::Sliding => {
+        let keys = match kind {
+            AttentionKind::Full => 0..tokens,
+            AttentionKind::Sliding => {
                 query.saturating_sub(width - 1)..query.saturating_add(width).min(tokens)
             }
         };
@@ -117,10 +117,10 @@ mod tests {
                 keys: vec![whole],
             }]
         };
-        assert_eq!(windows(5, Reach::Full, 2), all(5));
-        assert_eq!(windows(8, Reach::Sliding, 8), all(8));
-        assert_eq!(windows(3, Reach::Sliding, usize::MAX), all(3));
-        let windows = windows(29, Reach::Sliding, 8);
+        assert_eq!(windows(5, AttentionKind::Full, 2), all(5));
+        assert_eq!(windows(8, AttentionKind::Sliding, 8), all(8));
+        assert_eq!(windows(3, AttentionKind::Sliding, usize::MAX), all(3));
+        let windows = windows(29, AttentionKind::Sliding, 8);
         for (query, seen) in [(0, 0..8), (7, 0..15), (14, 7..22), (28, 21..29)] {
             let window = windows.iter().find(|w| w.queries.contains(&query));
             assert_eq!(window.unwrap().keys, vec![seen], "query {query}");

@@ -7,7 +7,7 @@
 mod config;
 mod layer;
 
-pub use config::{Config, Reach};
+pub use config::{AttentionKind, Config};
 
 use crate::{
     DType, Tensor,
@@ -49,9 +49,9 @@ pub fn encode(config: &Config, tokens: usize, softcap: bool) -> (Plan, Ports) {
         let table = [config.vocab_size, config.hidden_size];
         let scale = embed_scale(config.hidden_size);
         let mut h = p.embed("embed_tokens", ids, table, scale, DType::Bf16);
-        for (index, &reach) in config.layers.iter().enumerate() {
+        for (index, &kind) in config.layers.iter().enumerate() {
             h = p.segment(format_args!("layers.{index}"), |p| {
-                layer::layer(p, h, reach, shared)
+                layer::layer(p, h, kind, shared)
             });
         }
         layer::norm(p, "norm", h, config)

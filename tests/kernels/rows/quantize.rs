@@ -1,4 +1,4 @@
-//! Rows in 8 bits, bit for bit: the kernels that only scale and quantise against the rounding of `src/tensor`, those that
+//! Rows in FP8, bit for bit: the kernels that only scale and quantise against the rounding of `src/tensor`, those that
 //! do something else in front against that other kernel followed by these.
 
 use gallop::{
@@ -80,7 +80,7 @@ fn pitch(cols: usize) -> usize {
     cols.next_multiple_of(16) + 16
 }
 
-/// What a kernel writes: rows of 8 bits and their scales.
+/// What a kernel writes: rows of FP8 and their scales.
 struct Rows {
     rows: usize,
     cols: usize,
@@ -283,7 +283,7 @@ fn equal(got: &(Vec<u8>, Vec<u32>), want: &(Vec<u8>, Vec<u32>), cols: usize) -> 
     Err(format!("scales {:x?}, expected {:x?}", got.1, want.1))
 }
 
-/// Whether the norm of rows in 8 bits is that of the kernels of [`Emulator::load`], one after the other.
+/// Whether the norm of rows in FP8 is that of the kernels of [`Emulator::load`], one after the other.
 fn check_norm(emulator: &Emulator, dtype: DType, cols: usize, order: Run) -> Result<(), String> {
     let mut random = Random::new(cols as u64);
     let x = Matrix::random(dtype, 5, cols, &mut random);

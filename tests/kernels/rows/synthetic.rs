@@ -2,7 +2,9 @@
 
 use gallop::{
     DType,
-    weights::{Network, Rule, Selected, Source, Synthetic, Want, Weights, synthetic::key_from},
+    weights::{
+        Architecture, Rule, Selected, Source, Synthetic, TensorSpec, Weights, synthetic::key_from,
+    },
 };
 
 use super::SEEDS;
@@ -44,30 +46,30 @@ fn fill(
 
 #[test]
 fn the_device_makes_the_weights_that_the_host_makes() {
-    let wants = [
-        Want::new(
+    let required_tensors = [
+        TensorSpec::new(
             "block.layers.0.attention.linear_qkv.weight",
             [37, 100],
             DType::Bf16,
         ),
-        Want::new(
+        TensorSpec::new(
             "block.layers.1.mlp.down_proj.weight",
             [300, 13],
             DType::Bf16,
         ),
-        Want::new(
+        TensorSpec::new(
             "block.layers.1.mlp.up_gate_proj.weight",
             [3, 5120],
             DType::Bf16,
         ),
-        Want::new("block.layers.3.attention.q_norm.weight", [384], DType::F32),
-        Want::new("final_norm_video.weight", [21], DType::F32),
-        Want::new("adapter.video_embedder.weight", [1, 1], DType::F32),
-        Want::new("final_linear_video.weight", [9, 2051], DType::F32),
+        TensorSpec::new("block.layers.3.attention.q_norm.weight", [384], DType::F32),
+        TensorSpec::new("final_norm_video.weight", [21], DType::F32),
+        TensorSpec::new("adapter.video_embedder.weight", [1, 1], DType::F32),
+        TensorSpec::new("final_linear_video.weight", [9, 2051], DType::F32),
     ];
-    let source = Synthetic::new(Network::Dit, &wants, 7).unwrap();
+    let source = Synthetic::new(Architecture::Dit, &required_tensors, 7).unwrap();
     let weights = Weights::new(Box::new(source));
-    for want in &wants {
+    for want in &required_tensors {
         let tensor = weights.load(want).unwrap();
         let made = weights.rule(want).unwrap().unwrap();
         let [rows, cols] = [tensor.shape().rows(), tensor.shape().cols()];
@@ -92,8 +94,8 @@ fn the_device_makes_the_weights_that_the_host_makes() {
 
 #[test]
 fn rows_from_any_on_are_those_of_the_whole() {
-    let want = Want::new("block.layers.0.mlp.down_proj.weight", [9, 24], DType::Bf16);
-    let source = Synthetic::new(Network::Dit, std::slice::from_ref(&want), 3).unwrap();
+    let want = TensorSpec::new("block.layers.0.mlp.down_proj.weight", [9, 24], DType::Bf16);
+    let source = Synthetic::new(Architecture::Dit, std::slice::from_ref(&want), 3).unwrap();
     let (key, rule) = source.rule(&want.name).unwrap();
     let whole = source.load(&want.name).unwrap();
     for row in [1, 8] {
@@ -114,8 +116,8 @@ fn rows_from_any_on_are_those_of_the_whole() {
 #[test]
 fn tensors_under_other_names_keep_their_rules() {
     let name = "block.layers.0.mlp.down_proj.weight";
-    let want = [Want::new(name, [2, 3], DType::Bf16)];
-    let made = || Box::new(Synthetic::new(Network::Dit, &want, 1).unwrap());
+    let want = [TensorSpec::new(name, [2, 3], DType::Bf16)];
+    let made = || Box::new(Synthetic::new(Architecture::Dit, &want, 1).unwrap());
     let shorter = |name: &str| name.strip_prefix("block.").map(Into::into);
     let selected = Selected::new(made(), shorter).unwrap();
     assert!(selected.rule("layers.0.mlp.down_proj.weight").is_some());

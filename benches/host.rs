@@ -19,7 +19,7 @@ use gallop::{
     cpu::{Cpu, Matrix, gemm},
     executor::{Executor, Prepare},
     media::{Clip, EncodeOptions, FPS, SAMPLES_PER_FRAME, write_clip},
-    plan::{Builder, Conv3d, Dense, Edge, Kernel3d, Norm, Op, Plan, Window},
+    plan::{Builder, Conv3d, Dense, Kernel3d, MaskBlock, Norm, Op, PaddingMode, Plan},
     weights::Weights,
 };
 use named::Named;
@@ -106,7 +106,7 @@ fn small_plan() -> Plan {
         kv_heads: HEADS,
         scale: 0.125,
         softcap: None,
-        windows: vec![Window {
+        windows: vec![MaskBlock {
             queries: 0..ROWS,
             keys: vec![0..ROWS],
         }],
@@ -136,7 +136,7 @@ fn convolution() -> Plan {
     let x = p.input("x", [5, 32, 32, 64], DType::Bf16);
     let kernel = Kernel3d {
         shape: &[64, 64, 3, 3, 3],
-        conv: Conv3d::same([3; 3], 2, 0, Edge::Zero),
+        conv: Conv3d::same([3; 3], 2, 0, PaddingMode::Zero),
         weight: DType::Bf16,
         out: DType::Bf16,
     };

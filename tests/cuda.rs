@@ -40,7 +40,7 @@ use gallop::{
     executor::{Cancel, Executor, Needs, Prepare, Program, Residency},
     golden,
     model::dit::{self, Config, History, Pass},
-    plan::{Buf, Builder, Cost, Dense, Grid, Norm, Op, Plan, Role, Scale, Spec, Window},
+    plan::{Buf, Builder, Cost, Dense, Grid, MaskBlock, Norm, Op, Plan, Role, Scale, Spec},
     qualify::{Verdict, cases::TESTS, compare, relative_l2},
     weights::Weights,
 };
@@ -497,7 +497,7 @@ fn types_and_shapes_without_kernel_are_refused() {
                 kv_heads: heads,
                 scale: 1.0,
                 softcap: None,
-                windows: vec![Window::new(0..8, [0..8])],
+                windows: vec![MaskBlock::new(0..8, [0..8])],
             };
             p.attention("a", [x; 3], op, Bf16)
         }

@@ -163,7 +163,7 @@ fn fp8_costs_what_their_rounding_says() {
         image: None,
     };
     let sampling = Sampling {
-        method: Method::Renoise,
+        method: Method::Consistency,
         steps: 8,
         guidance: None,
         updates_audio: true,

@@ -28,7 +28,7 @@ mod run;
 
 use std::ops::Range;
 
-use gallop::plan::Window;
+use gallop::plan::MaskBlock;
 
 use attention::Case;
 
@@ -41,23 +41,23 @@ fn one_head(queries: usize, keys: impl IntoIterator<Item = Range<usize>>) -> Cas
         heads: 1,
         kv_heads: 1,
         gate: false,
-        windows: vec![Window::new(0..queries, keys)],
+        windows: vec![MaskBlock::new(0..queries, keys)],
         grid: 1,
     }
 }
 
 /// Frames of `per_frame` rows that see the frames at most `window_radius` away and `rest` rows behind the
 /// last frame, which see everything.
-fn local(frames: usize, per_frame: usize, window_radius: usize, rest: usize) -> Vec<Window> {
+fn local(frames: usize, per_frame: usize, window_radius: usize, rest: usize) -> Vec<MaskBlock> {
     let (video, all) = (frames * per_frame, frames * per_frame + rest);
-    let mut windows: Vec<Window> = (0..frames)
+    let mut windows: Vec<MaskBlock> = (0..frames)
         .map(|i| {
             let near = i.saturating_sub(window_radius)..(i + window_radius + 1).min(frames);
             let near = near.start * per_frame..near.end * per_frame;
-            Window::new(i * per_frame..(i + 1) * per_frame, [near, video..all])
+            MaskBlock::new(i * per_frame..(i + 1) * per_frame, [near, video..all])
         })
         .collect();
-    windows.push(Window::new(video..all, [0..all]));
+    windows.push(MaskBlock::new(video..all, [0..all]));
     windows
 }
 

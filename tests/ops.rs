@@ -19,7 +19,7 @@ mod run;
 use gallop::{
     DType::{Bf16, F32, I32},
     Tensor,
-    plan::{Buf, Builder, Dense, Grid, Norm, Op, Plan, Window},
+    plan::{Buf, Builder, Dense, Grid, MaskBlock, Norm, Op, Plan},
 };
 use random::{Random, each_case};
 use run::{Tensors, random_tensors, run};
@@ -298,7 +298,7 @@ fn rope_turns_the_first_lanes_of_each_head_and_copies_the_rest() {
 }
 
 /// Windows that cover `queries` rows in order, each with one to three ranges of `keys`.
-fn windows(random: &mut Random, queries: usize, keys: usize) -> Vec<Window> {
+fn windows(random: &mut Random, queries: usize, keys: usize) -> Vec<MaskBlock> {
     let mut windows = Vec::new();
     let mut start = 0;
     while start < queries {
@@ -315,7 +315,7 @@ fn windows(random: &mut Random, queries: usize, keys: usize) -> Vec<Window> {
         if ranges.is_empty() {
             ranges.push(0..keys);
         }
-        windows.push(Window {
+        windows.push(MaskBlock {
             queries: start..end,
             keys: ranges,
         });

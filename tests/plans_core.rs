@@ -23,8 +23,8 @@ use gallop::{
     DType::{Bf16, E4m3, F32},
     Tensor,
     plan::{
-        Buf, Builder, Conv1d, Conv3d, Dense, Edge, Grid, Kernel1d, Kernel3d, Norm, Op, Plan, Role,
-        Step, Window,
+        Buf, Builder, Conv1d, Conv3d, Dense, Grid, Kernel1d, Kernel3d, MaskBlock, Norm, Op,
+        PaddingMode, Plan, Role, Step,
     },
 };
 use random::{Random, each_case};
@@ -44,7 +44,7 @@ fn full(heads: usize, kv_heads: usize, rows: usize) -> Op {
         kv_heads,
         scale: 0.5,
         softcap: None,
-        windows: vec![Window {
+        windows: vec![MaskBlock {
             queries: 0..rows,
             keys: vec![0..rows],
         }],
@@ -254,11 +254,11 @@ fn cost_is_what_a_hand_computes() {
     p.linear("l", x, &[4], DENSE);
     let qkv = p.input("q", [10, 16], Bf16);
     let windows = vec![
-        Window {
+        MaskBlock {
             queries: 0..6,
             keys: vec![0..2, 5..9],
         },
-        Window {
+        MaskBlock {
             queries: 6..10,
             keys: vec![0..10],
         },
@@ -272,7 +272,7 @@ fn cost_is_what_a_hand_computes() {
     };
     p.attention("a", [qkv, qkv, qkv], local, F32);
     let video = p.input("v", [3, 4, 6, 5], F32);
-    let conv = Conv3d::same([3, 3, 3], 2, 0, Edge::Zero);
+    let conv = Conv3d::same([3, 3, 3], 2, 0, PaddingMode::Zero);
     p.conv3d(
         "c",
         video,

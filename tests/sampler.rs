@@ -119,7 +119,7 @@ fn combine(factors: &[f32], buffers: &[&[f32]]) -> Vec<f32> {
 #[test]
 fn trajectories_are_the_references() {
     for (name, method) in [
-        ("sampler_ddim8", Method::Renoise),
+        ("sampler_ddim8", Method::Consistency),
         ("sampler_sde8", Method::Sde),
         ("sampler_unipc5", Method::UniPc),
         ("sampler_unipc8", Method::UniPc),
@@ -215,7 +215,7 @@ fn schedules_have_the_published_bits() {
 
 #[test]
 fn every_method_ends_with_its_estimate_of_the_clean_latent() {
-    for method in [Method::Renoise, Method::Sde, Method::UniPc] {
+    for method in [Method::Consistency, Method::Sde, Method::UniPc] {
         for steps in [1, 2, 3, 5, 8, 32] {
             let all = rows(method, &schedule(steps, 5.0).unwrap());
             assert_eq!(all.len(), steps);
@@ -234,7 +234,7 @@ fn sde_steps_without_noise_are_euler_steps() {
     let schedule = schedule(8, 5.0).unwrap();
     let case = Case::open("sampler_sde8");
     let theta = case.f32s("in.theta");
-    let renoise = rows(Method::Renoise, &schedule);
+    let renoise = rows(Method::Consistency, &schedule);
     for (step, row) in rows(Method::Sde, &schedule).iter().enumerate() {
         if step == 7 {
             continue;

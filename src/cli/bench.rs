@@ -47,20 +47,21 @@ pub(super) struct Arguments {
     kernels: bool,
     /// With --kernels, only cases whose name contains this
     #[arg(long, value_name = "TEXT", requires = "kernels")]
-    pub(super) filter: Option<String>,
+    filter: Option<String>,
     /// Measured runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     #[command(flatten)]
-    pub(super) device: DeviceArguments,
+    device: DeviceArguments,
     /// Print JSON
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     if arguments.kernels {
-        return rates::run(arguments, &cancel);
+        let filter = arguments.filter.as_deref().unwrap_or_default();
+        return rates::run(filter, &arguments.device.device, arguments.json, &cancel);
     }
     let gemm = arguments.gemm.gemm;
     let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;

@@ -4,10 +4,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use std::path::PathBuf;
-
 use super::{
-    device::DeviceArguments, gemm::GemmArgument, plot::Plot, precision::PrecisionArgument,
+    device::DeviceArguments, gemm::GemmArgument, precision::PrecisionArgument,
     stage::StageArguments, terminal,
 };
 use crate::{
@@ -15,7 +13,7 @@ use crate::{
     executor::Executor,
     inspect::{bench, estimate::Work},
     pipeline::QuantizationPolicy,
-    qualify::{Check, DIRECTION, Verdict, between, compare},
+    qualify::{Check, Verdict, between, compare},
 };
 
 const AFTER_HELP: &str = "\
@@ -23,8 +21,8 @@ Examples:
   gallop compare --device cuda:0
   gallop compare --device cuda:0 --stage decode --size 64x64 --seconds 1 --all
   gallop compare --device cuda:0 --stage sr --size 512x480 --seconds 1 --json
-  gallop compare --device cuda:0 --precision fp8 --plot steps.svg
-  gallop compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16 --plot layers.svg
+  gallop compare --device cuda:0 --precision fp8
+  gallop compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16
 
 Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step may be off by twice
 what rounding alone costs on the CPU, and must point the same way. Weights are synthetic and inputs seeded. The exit
@@ -51,9 +49,6 @@ pub(super) struct Arguments {
     /// List every step, not only the worst of each op and those that are off
     #[arg(long)]
     all: bool,
-    /// Draw the errors, over what is allowed or layer by layer, as SVG
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -83,20 +78,6 @@ fn devices(arguments: &Arguments) -> Result<()> {
         terminal::print_json(&document(&work, &executor.name(), &checks))?;
     } else {
         terminal::print(&text(&work, &executor.name(), &checks, arguments.all))?;
-    }
-    if let Some(path) = &arguments.plot {
-        let points = checks
-            .iter()
-            .filter(|check| !check.what.ends_with(DIRECTION));
-        let points = points.map(|check| (check.what.clone(), check.ratio()));
-        let plot = Plot {
-            title: &title(&work, &format!("{} against cpu", executor.name())),
-            y: "error over what is allowed",
-            x: "step",
-            points: &points.collect::<Vec<_>>(),
-            limit: Some((1.0, "allowed")),
-        };
-        plot.write(path)?;
     }
     let failed = checks
         .iter()
@@ -141,19 +122,6 @@ fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()>
     arguments.device.finish(&executor)?;
     let what = format!("{formats} against {against} on {}", executor.name());
     let title = title(&work, &what);
-    if let Some(path) = &arguments.plot {
-        let points = layers
-            .iter()
-            .map(|layer| (layer.label.clone(), layer.error));
-        let plot = Plot {
-            title: &title,
-            y: "relative error, root mean square",
-            x: "result of layer",
-            points: &points.collect::<Vec<_>>(),
-            limit: None,
-        };
-        plot.write(path)?;
-    }
     if arguments.json {
         let layers: Vec<Value> = layers
             .iter()

@@ -1,13 +1,17 @@
 //! Which device runs, and how: the switches of every subcommand that runs stages.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 
-use super::{gemm::Gemm, profile, terminal};
+use super::{
+    gemm::{self, Gemm},
+    profile, terminal,
+};
 use crate::{
     Error, Result,
-    executor::{Prepare, Residency},
+    device::{self, Driver},
+    executor::{Executor, Prepare, Residency},
     pipeline::profile::ConfiguredExecutor,
 };
 
@@ -40,6 +44,31 @@ enum Weights {
     Streamed,
 }
 
+/// The executor called `name`, where `gemm` computes matrix products on a GPU, and for `auto` which that is and why.
+pub(super) fn open_device(name: &str, gemm: Gemm) -> Result<(Box<dyn Executor>, Option<String>)> {
+    let options = device::Options {
+        kernels: kernel_folder(),
+        gemm: gemm.into(),
+        library_files: gemm::files(),
+    };
+    if name == "auto" {
+        let (executor, which) = device::choose(&options);
+        return Ok((executor, Some(which)));
+    }
+    Ok((device::open(name, &options)?, None))
+}
+
+/// The GPU called `name`.
+pub(super) fn open_gpu(name: &str) -> Result<Arc<Driver>> {
+    device::open_gpu(name, kernel_folder().as_deref())
+}
+
+/// A folder whose cubins a GPU runs instead of those that were compiled in.
+fn kernel_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("GALLOP_KERNEL_DIR")?;
+    (!folder.is_empty()).then(|| folder.into())
+}
+
 /// Whether GALLOP_SYNC=1 asks for it.
 pub(super) fn waits_for_every_step() -> bool {
     std::env::var_os("GALLOP_SYNC").is_some_and(|value| value == "1")
@@ -53,7 +82,7 @@ impl DeviceArguments {
             // Refused now rather than after the work.
             std::fs::write(path, "").map_err(|e| Error::output_io(path, e))?;
         }
-        let (executor, which) = super::open_device(&self.device, gemm)?;
+        let (executor, which) = open_device(&self.device, gemm)?;
         if let Some(which) = which.filter(|_| says_which) {
             terminal::say(&which);
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{gemm, terminal};
+use super::{device::open_device, gemm, terminal};
 use crate::{Result, device, error::human_bytes};
 
 const AFTER_HELP: &str = "\
@@ -155,7 +155,7 @@ fn library() -> Finding {
 
 /// What `--device auto` takes.
 fn chosen() -> Finding {
-    match super::open_device("auto", gemm::Gemm::Own) {
+    match open_device("auto", gemm::Gemm::Own) {
         Ok((executor, which)) => {
             Finding::new("device", which.unwrap_or_else(|| executor.name()), None)
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{terminal, verify};
+use super::{device::open_gpu, terminal};
 use crate::{
     Error, Result,
     device::Device as _,
@@ -16,9 +16,9 @@ struct Row {
     problem: Option<String>,
 }
 
-pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> {
-    let device = super::open_gpu(&arguments.device)?;
-    let filter = arguments.filter.as_deref().unwrap_or_default();
+/// Tries the cases whose name contains `filter` on `device`.
+pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) -> Result<()> {
+    let device = open_gpu(device)?;
     let mut cases = instructions::cases();
     cases.retain(|case| case.name.contains(filter));
     if cases.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> 
         cancel.check()?;
         let outcome = case.check(&*device);
         row.problem = outcome.as_ref().err().map(ToString::to_string);
-        if !arguments.json {
+        if !as_json {
             terminal::print(&text(row))?;
         }
         // A GPU that failed fails at everything that follows.
@@ -45,17 +45,12 @@ pub(super) fn run(arguments: &verify::Arguments, cancel: &Cancel) -> Result<()> 
         }
     }
     let kept = instructions::kept_bits(&*device);
-    summarise(arguments, &device.name(), &rows, kept)
+    summarise(as_json, &device.name(), &rows, kept)
 }
 
-fn summarise(
-    arguments: &verify::Arguments,
-    device: &str,
-    rows: &[Row],
-    kept: Result<Vec<Kept>>,
-) -> Result<()> {
+fn summarise(as_json: bool, device: &str, rows: &[Row], kept: Result<Vec<Kept>>) -> Result<()> {
     let failed = rows.iter().filter(|row| row.problem.is_some()).count();
-    if arguments.json {
+    if as_json {
         let cases: Vec<Value> = rows
             .iter()
             .map(|row| json!({ "name": row.name, "ok": row.problem.is_none(), "problem": row.problem }))

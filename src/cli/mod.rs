@@ -14,7 +14,6 @@ mod inspect;
 mod instructions;
 mod pack;
 mod plan;
-mod plot;
 mod precision;
 mod profile;
 mod progress;
@@ -26,17 +25,12 @@ mod synth;
 mod terminal;
 mod verify;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
-use crate::{
-    Error, Result,
-    device::{self as open, Driver},
-    executor::{Cancel, Executor},
-};
+use crate::{Error, Result, executor::Cancel};
 use args::{Arguments, Command};
-use gemm::Gemm;
 
 /// Runs the program with `arguments`, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -79,31 +73,6 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man(),
     }
-}
-
-/// The executor called `name`, where `gemm` computes matrix products on a GPU, and for `auto` which that is and why.
-fn open_device(name: &str, gemm: Gemm) -> Result<(Box<dyn Executor>, Option<String>)> {
-    let options = open::Options {
-        kernels: kernel_folder(),
-        gemm: gemm.into(),
-        library_files: gemm::files(),
-    };
-    if name == "auto" {
-        let (executor, which) = open::choose(&options);
-        return Ok((executor, Some(which)));
-    }
-    Ok((open::open(name, &options)?, None))
-}
-
-/// The GPU called `name`.
-fn open_gpu(name: &str) -> Result<Arc<Driver>> {
-    open::open_gpu(name, kernel_folder().as_deref())
-}
-
-/// A folder whose cubins a GPU runs instead of those that were compiled in.
-fn kernel_folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("GALLOP_KERNEL_DIR")?;
-    (!folder.is_empty()).then(|| folder.into())
 }
 
 /// The first Ctrl-C asks the work to stop and clean up, the second ends the program at once.

@@ -17,7 +17,7 @@ use crate::{
         Estimate, GpuSpec, ResidencyPlan, Scenario, StageEstimate, Work, estimate, stages,
     },
     pipeline::{
-        QuantizationPolicy, Stage,
+        QuantizationPolicy, Stage, miniature,
         networks::ModelConfigs,
         request::{Job, Request, Size, resolve},
     },
@@ -108,7 +108,7 @@ impl NetworksChoice {
     pub(super) fn open(&self) -> Result<ModelConfigs> {
         match self {
             Self::Published => Ok(ModelConfigs::published()),
-            Self::Miniature => Ok(ModelConfigs::miniature()),
+            Self::Miniature => Ok(miniature::networks()),
             Self::Folder(dir) => ModelConfigs::of(&folder::find(dir)?),
         }
     }

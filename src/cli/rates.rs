@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{bench, gemm, terminal};
+use super::{device::open_gpu, gemm, terminal};
 use crate::{
     Error, Result,
     device::{self, Device as _},
@@ -12,10 +12,11 @@ use crate::{
     inspect::rates::{self, PUBLISHED, Rate, RateTarget},
 };
 
-pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
-    let driver = super::open_gpu(&arguments.device.device)?;
+/// Times the cases whose name contains `filter` on `device`.
+pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) -> Result<()> {
+    let driver = open_gpu(device)?;
     let library = device::open_products(&driver, &gemm::files());
-    if !arguments.json {
+    if !as_json {
         let beside = library.as_ref().err().map(ToString::to_string);
         terminal::print(&format!("{}\n{}", head(&driver.name(), beside), COLUMNS))?;
     }
@@ -24,11 +25,10 @@ pub(super) fn run(arguments: &bench::Arguments, cancel: &Cancel) -> Result<()> {
         library: library.ok(),
     };
     let (mut measured, mut failed) = (0, 0);
-    let filter = arguments.filter.as_deref().unwrap_or_default();
     rates::measure(&target, &PUBLISHED, filter, cancel, &mut |name, rate| {
         measured += 1;
         failed += usize::from(rate.is_err());
-        if arguments.json {
+        if as_json {
             return terminal::print(&format!("{}\n", document(name, rate)));
         }
         terminal::print(&match rate {

@@ -19,8 +19,7 @@ use crate::{
     executor::Cancel,
     pipeline::{
         miniature,
-        model::network_of,
-        networks::{NetworkConfig, published_json},
+        networks::{NetworkConfig, network_of, published_json},
     },
     weights::{Component, Info, Source, Synthetic, Variant, manifest},
 };
@@ -182,7 +181,7 @@ fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)
             published_json(part).map(str::to_string),
         ),
         "miniature" => (
-            NetworkConfig::miniature(part),
+            miniature::sizes(part),
             Some(miniature::config(part).to_string()),
         ),
         file => {
@@ -222,7 +221,7 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
         .filter(|part| *part != Component::Tokenizer)
     {
         let sizes = if is_miniature {
-            NetworkConfig::miniature(part)
+            miniature::sizes(part)
         } else {
             NetworkConfig::published(part)
         };

@@ -9,7 +9,11 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{device::waits_for_every_step, gemm::Gemm, instructions, terminal};
+use super::{
+    device::{open_device, waits_for_every_step},
+    gemm::Gemm,
+    instructions, terminal,
+};
 use crate::{
     Error, Result,
     executor::{Cancel, Executor, Prepare},
@@ -36,10 +40,10 @@ pub(super) struct Arguments {
     dir: Option<PathBuf>,
     /// Only cases whose suite, name or kind contains this
     #[arg(long, value_name = "TEXT")]
-    pub(super) filter: Option<String>,
+    filter: Option<String>,
     /// auto, cpu or cuda:N
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
-    pub(super) device: String,
+    device: String,
     /// Instead of the cases, the single instructions of a GPU, which must give the very bytes that were worked out
     #[arg(long, conflicts_with_all = ["dir", "tokenizer"])]
     instructions: bool,
@@ -48,7 +52,7 @@ pub(super) struct Arguments {
     tokenizer: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
 }
 
 /// How a case ended.
@@ -89,13 +93,18 @@ impl Row<'_> {
 
 pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     if arguments.instructions {
-        return instructions::run(arguments, cancel);
+        return instructions::run(
+            arguments.filter.as_deref().unwrap_or_default(),
+            &arguments.device,
+            arguments.json,
+            cancel,
+        );
     }
     let suites = match &arguments.dir {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,
     };
-    let (executor, _) = super::open_device(&arguments.device, Gemm::Own)?;
+    let (executor, _) = open_device(&arguments.device, Gemm::Own)?;
     let switches = Prepare {
         sync: waits_for_every_step(),
         ..Prepare::default()

@@ -9,7 +9,7 @@ use super::{
     arg::{Arg, View},
     gemm::{Matrix, gemm},
 };
-use crate::plan::Window;
+use crate::plan::MaskBlock;
 
 /// Queries of one task; bounds the logits in memory to this many rows of all keys.
 const BLOCK: usize = 64;
@@ -25,7 +25,7 @@ pub(super) struct Heads {
     pub(super) softcap: Option<f32>,
 }
 
-pub(super) fn attention(args: &[Arg<'_>], heads: &Heads, windows: &[Window]) -> Vec<f32> {
+pub(super) fn attention(args: &[Arg<'_>], heads: &Heads, windows: &[MaskBlock]) -> Vec<f32> {
     let [q, k, v] = [0, 1, 2].map(|i| args[i].view());
     let d = q.cols() / heads.heads;
     let shared = heads.heads / heads.kv_heads;

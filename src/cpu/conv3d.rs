@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Shape,
-    plan::{Conv3d, Edge},
+    plan::{Conv3d, PaddingMode},
 };
 
 /// Output positions of one task.
@@ -91,9 +91,9 @@ impl Geometry {
     fn input_row(&self, [t, h, _]: [usize; 3], kernel_row: usize) -> Option<usize> {
         let [frames, height, width] = self.input;
         let frame = self.place(0, t, kernel_row / self.kernel[1]);
-        let frame = match self.conv.time_edge {
-            Edge::Zero => within(frame, frames)?,
-            Edge::Replicate => frame.clamp(0, frames as isize - 1) as usize,
+        let frame = match self.conv.time_padding {
+            PaddingMode::Zero => within(frame, frames)?,
+            PaddingMode::Replicate => frame.clamp(0, frames as isize - 1) as usize,
         };
         let row = within(self.place(1, h, kernel_row % self.kernel[1]), height)?;
         Some((frame * height + row) * width)
@@ -326,9 +326,9 @@ mod tests {
                 let place = |i: usize| {
                     (at[i] * conv.stride[i] + taps[i]) as isize - conv.before[i] as isize
                 };
-                let frame = match conv.time_edge {
-                    Edge::Zero => inside(place(0), frames),
-                    Edge::Replicate => Some(place(0).clamp(0, frames as isize - 1) as usize),
+                let frame = match conv.time_padding {
+                    PaddingMode::Zero => inside(place(0), frames),
+                    PaddingMode::Replicate => Some(place(0).clamp(0, frames as isize - 1) as usize),
                 };
                 let (Some(t), Some(r), Some(c)) =
                     (frame, inside(place(1), height), inside(place(2), width))
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn matches_the_definition_at_every_edge() {
-        for edge in [Edge::Zero, Edge::Replicate] {
+        for edge in [PaddingMode::Zero, PaddingMode::Replicate] {
             for frames in [1, 2, 5] {
                 let same = Conv3d::same([3; 3], 1, 1, edge);
                 let causal = Conv3d::same([3; 3], 2, 0, edge);
@@ -365,7 +365,7 @@ mod tests {
             stride: [1, 2, 2],
             before: [0; 3],
             after: [0, 1, 1],
-            time_edge: Edge::Zero,
+            time_padding: PaddingMode::Zero,
             depthwise: false,
         };
         run([2, 6, 4, 3], &[4, 3, 3, 3], halving);
@@ -378,7 +378,7 @@ mod tests {
         run(
             [1, 2, 3, 4],
             &[3, 4, 1, 1, 1],
-            Conv3d::same([1; 3], 0, 0, Edge::Zero),
+            Conv3d::same([1; 3], 0, 0, PaddingMode::Zero),
         );
         // Padding beyond the kernel's own reach: whole rows of it see nothing.
         for depthwise in [false, true] {
@@ -386,7 +386,7 @@ mod tests {
                 stride: [1; 3],
                 before: [4; 3],
                 after: [4; 3],
-                time_edge: Edge::Zero,
+                time_padding: PaddingMode::Zero,
                 depthwise,
             };
             let channels = if depthwise { 1 } else { 3 };
@@ -397,13 +397,13 @@ mod tests {
     #[test]
     fn matches_the_definition_beyond_one_block_tile_and_depth() {
         // 600 positions, 300 output channels, 27 * 50 columns.
-        let conv = Conv3d::same([3; 3], 2, 0, Edge::Zero);
+        let conv = Conv3d::same([3; 3], 2, 0, PaddingMode::Zero);
         run([2, 15, 20, 50], &[TILE + 44, 50, 3, 3, 3], conv);
     }
 
     #[test]
     fn result_does_not_depend_on_the_number_of_threads() {
-        let conv = Conv3d::same([3; 3], 1, 1, Edge::Replicate);
+        let conv = Conv3d::same([3; 3], 1, 1, PaddingMode::Replicate);
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             let pool = pool.build().unwrap();

@@ -3,20 +3,20 @@
 use rayon::prelude::*;
 
 use super::arg::Arg;
-use crate::plan::Gain;
+use crate::plan::NormWeight;
 
 /// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over runs of `width` columns, one run of w per group of rows.
 pub(super) fn rms_norm(
     args: &[Arg<'_>],
     eps: f32,
     width: usize,
-    gain: Gain,
+    gain: NormWeight,
     ends: &[usize],
 ) -> Vec<f32> {
     let x = args[0].view();
     let factors: Option<Vec<f64>> = match gain {
-        Gain::None => None,
-        Gain::OnePlus => Some(
+        NormWeight::None => None,
+        NormWeight::UnitOffset => Some(
             args[1]
                 .values()
                 .iter()

@@ -144,7 +144,7 @@ impl Run<'_, '_> {
             image: self.image("in.image_br")?,
         };
         let method = match (evaluation.cfg_number, evaluation.using_sde_flag) {
-            (1, _) => Method::Renoise,
+            (1, _) => Method::Consistency,
             (_, true) => Method::Sde,
             (_, false) => Method::UniPc,
         };

@@ -31,7 +31,7 @@ pub fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>>
         "dit_forward" => dit::forward(case, executor),
         "rope" => ops::rope(case),
         "ops" => ops::ops(case, executor),
-        "sampler_ddim" => sampler::run(case, Method::Renoise),
+        "sampler_ddim" => sampler::run(case, Method::Consistency),
         "sampler_unipc" => sampler::run(case, Method::UniPc),
         "sampler_sde" => sampler::run(case, Method::Sde),
         "end_to_end" => end_to_end::run(case, executor),

@@ -8,7 +8,7 @@ use crate::{
     Result, Tensor,
     executor::{Executor, Prepare},
     model::dit::{self, Coordinates, EPS, Sequence},
-    plan::{Buf, Builder, Dense, Grid, Norm, Op, Window},
+    plan::{Buf, Builder, Dense, Grid, MaskBlock, Norm, Op},
     qualify::{Check, relative_l2},
     sampler::{upsample, zero_snr},
     weights::{Info, Source, Weights},
@@ -263,7 +263,7 @@ impl Run<'_, '_> {
         let shape = |label: &str| self.tensors.get(label).map(|t| t.shape().clone());
         let (q, k) = (shape("attn.q")?, shape("attn.k")?);
         let (rows, heads, kv_heads, head) = (q[0], q[1], k[1], q[2]);
-        let full = vec![Window {
+        let full = vec![MaskBlock {
             queries: 0..rows,
             keys: std::iter::once(0..rows).collect(),
         }];
@@ -340,11 +340,11 @@ impl Run<'_, '_> {
     }
 
     /// Windows from the case's rectangles of queries and keys.
-    fn windows(&self, rows: usize) -> Result<Vec<Window>> {
+    fn windows(&self, rows: usize) -> Result<Vec<MaskBlock>> {
         let pairs = |label: &str| self.tensors.get(label).map(Tensor::to_i32);
         let (queries, keys) = (pairs("attn.q_ranges")?, pairs("attn.k_ranges")?);
-        let mut windows: Vec<Window> = (0..rows)
-            .map(|row| Window {
+        let mut windows: Vec<MaskBlock> = (0..rows)
+            .map(|row| MaskBlock {
                 queries: row..row + 1,
                 keys: vec![],
             })

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     DType, Result, Shape, Tensor,
     executor::{Prepare, Program, UnitReport, required_tensors},
-    pipeline::{Context, model::network_of},
+    pipeline::{Context, networks::network_of},
     plan::{Buf, Cost, Op, Plan, Role, Step},
     sampler::noise,
     weights::{Synthetic, Weights, is_finite, quantized},

@@ -16,7 +16,7 @@ use crate::{
     executor::{Cancel, Executor, Prepare, UnitReport, required_tensors},
     model::dit::{HEAD, Sequence},
     plan::{
-        Buf, Builder, Conv3d, Cost, Dense, Edge, Grid, Kernel3d, Op, Plan, Role, Scale, Window,
+        self, Buf, Builder, Conv3d, Cost, Dense, Grid, Kernel3d, MaskBlock, Op, Plan, Role, Scale,
     },
     qualify::cases::RowCase,
     weights::{Info, Source, Weights},
@@ -287,7 +287,7 @@ fn scaled_product(m: usize, n: usize, k: usize) -> Plan {
     p.finish()
 }
 
-fn attention(tokens: usize, heads: usize, windows: Vec<Window>) -> Plan {
+fn attention(tokens: usize, heads: usize, windows: Vec<MaskBlock>) -> Plan {
     let mut p = Builder::new();
     let kv_heads = heads.div_ceil(5);
     let q = made(&mut p, "q", tokens, heads * HEAD);
@@ -308,7 +308,7 @@ fn convolution([channels, frames, rows, cols]: [usize; 4]) -> Plan {
     let x = p.input("x", [frames, rows, cols, channels], DType::Bf16);
     let kernel = Kernel3d {
         shape: &[channels, channels, 3, 3, 3],
-        conv: Conv3d::same([3; 3], 1, 1, Edge::Replicate),
+        conv: Conv3d::same([3; 3], 1, 1, plan::PaddingMode::Replicate),
         weight: DType::Bf16,
         out: DType::Bf16,
     };

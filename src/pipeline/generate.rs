@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
             method: if is_guided {
                 Method::UniPc
             } else {
-                Method::Renoise
+                Method::Consistency
             },
             steps: self.request.steps.unwrap_or(properties.steps),
             guidance: is_guided.then_some(Guidance::Base(properties.guidance as f32)),

@@ -6,14 +6,15 @@
 //! takes. Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights
 //! made at start, and what they give is noise. `tools/miniature` is how they were trained and on what.
 
+use std::path::Path;
+
 use super::{
-    model::network_of,
-    networks::NetworkConfig,
+    networks::{ModelConfigs, NetworkConfig, network_of},
     request::{Defaults, Size},
 };
 use crate::{
     Result,
-    weights::{Component, Safetensors, Synthetic, Variant},
+    weights::{Component, Properties, Safetensors, Synthetic, Variant},
 };
 
 /// What it makes when nothing is asked, and was trained on: a clip of seconds on two cores.
@@ -180,7 +181,7 @@ pub fn is_trained(part: Component) -> bool {
 pub fn weights(part: Component) -> Result<Synthetic> {
     let made = Synthetic::new(
         network_of(part),
-        &NetworkConfig::miniature(part).required_tensors(),
+        &sizes(part).required_tensors(),
         seed(part),
     )?;
     match file(part) {
@@ -190,7 +191,33 @@ pub fn weights(part: Component) -> Result<Synthetic> {
 }
 
 /// Layers of the 1080p network that look only at nearby frames.
-pub const LOCAL_LAYERS: [usize; 2] = [1, 2];
+const LOCAL_LAYERS: [usize; 2] = [1, 2];
+
+/// The sizes of all its networks.
+pub fn networks() -> ModelConfigs {
+    let all = ModelConfigs::new("miniature", DEFAULTS, |part| Ok(sizes(part)), properties);
+    all.expect("the miniature's sizes are valid")
+}
+
+/// How a denoising network is sampled.
+pub fn properties(variant: Variant) -> Properties {
+    Properties {
+        local_layers: match variant {
+            Variant::Sr1080p => LOCAL_LAYERS.to_vec(),
+            Variant::Base | Variant::Distill | Variant::Sr540p => vec![],
+        },
+        ..variant.published()
+    }
+}
+
+/// The sizes of a part.
+///
+/// # Panics
+/// For the tokenizer, which has no sizes.
+pub fn sizes(part: Component) -> NetworkConfig {
+    let parsed = NetworkConfig::parse(part, config(part), Path::new("miniature"));
+    parsed.expect("the miniature's sizes are valid")
+}
 
 /// JSON of a part's sizes, in the published form.
 pub fn config(part: Component) -> &'static str {

@@ -85,11 +85,7 @@ impl Model {
     pub fn properties(&self, variant: Variant) -> Properties {
         match &self.parts {
             Parts::Folder(folder) => folder.properties(variant),
-            Parts::Miniature if variant == Variant::Sr1080p => Properties {
-                local_layers: miniature::LOCAL_LAYERS.to_vec(),
-                ..variant.published()
-            },
-            Parts::Miniature => variant.published(),
+            Parts::Miniature => miniature::properties(variant),
         }
     }
 
@@ -213,7 +209,7 @@ impl Model {
     fn sizes(&self, part: Component) -> Result<NetworkConfig> {
         match &self.parts {
             Parts::Folder(folder) => NetworkConfig::of(folder, part),
-            Parts::Miniature => Ok(NetworkConfig::miniature(part)),
+            Parts::Miniature => Ok(miniature::sizes(part)),
         }
     }
 
@@ -248,16 +244,6 @@ impl Model {
                 Ok(weights.accepting_any_float())
             }
         }
-    }
-}
-
-/// The rule of a part's synthetic weights.
-pub fn network_of(part: Component) -> weights::Architecture {
-    match part {
-        Component::Dit(_) => weights::Architecture::Dit,
-        Component::Tokenizer | Component::TextEncoder => weights::Architecture::TextEncoder,
-        Component::TurboVae | Component::WanVae => weights::Architecture::VideoVae,
-        Component::AudioVae => weights::Architecture::AudioVae,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{denoise::Network, miniature, request::Defaults, request::Size};
+use super::{denoise::Network, request::Defaults, request::Size};
 use crate::{
     Error, Result,
     executor::required_tensors,
@@ -15,7 +15,7 @@ use crate::{
     },
     plan::Grid,
     tensor::LayerFormats,
-    weights::{Component, Folder, Properties, Source, State, TensorSpec, Variant, quantized},
+    weights::{self, Component, Folder, Properties, Source, State, TensorSpec, Variant, quantized},
 };
 
 /// Text encoder as published.
@@ -25,7 +25,7 @@ const TURBO_VAE: &str = include_str!("published/turbo_vae.json");
 /// Audio autoencoder as published.
 const AUDIO_VAE: &str = include_str!("published/audio_vae.json");
 
-/// Sizes of one part of a model.
+/// NetworkConfig of one part of a model.
 #[derive(Clone, Debug)]
 pub enum NetworkConfig {
     /// Of a denoising network.
@@ -79,15 +79,6 @@ impl NetworkConfig {
                     .expect("the published sizes are valid")
             }
         }
-    }
-
-    /// The miniature's sizes.
-    ///
-    /// # Panics
-    /// For the tokenizer, which has no sizes.
-    pub fn miniature(part: Component) -> Self {
-        let text = miniature::config(part);
-        Self::parse(part, text, Path::new("miniature")).expect("the miniature's sizes are valid")
     }
 
     /// The sizes of a part that is in `folder`: its JSON's, or the published ones where it has none.
@@ -159,6 +150,16 @@ impl NetworkConfig {
                 all
             }
         }
+    }
+}
+
+/// The rule of a part's synthetic weights.
+pub fn network_of(part: Component) -> weights::Architecture {
+    match part {
+        Component::Dit(_) => weights::Architecture::Dit,
+        Component::Tokenizer | Component::TextEncoder => weights::Architecture::TextEncoder,
+        Component::TurboVae | Component::WanVae => weights::Architecture::VideoVae,
+        Component::AudioVae => weights::Architecture::AudioVae,
     }
 }
 
@@ -243,20 +244,6 @@ impl ModelConfigs {
         all.expect("the published sizes are valid")
     }
 
-    /// The built-in miniature.
-    pub fn miniature() -> Self {
-        let properties = |variant: Variant| Properties {
-            local_layers: match variant {
-                Variant::Sr1080p => miniature::LOCAL_LAYERS.to_vec(),
-                Variant::Base | Variant::Distill | Variant::Sr540p => vec![],
-            },
-            ..variant.published()
-        };
-        let sizes = |part| Ok(NetworkConfig::miniature(part));
-        let all = Self::new("miniature", miniature::DEFAULTS, sizes, properties);
-        all.expect("the miniature's sizes are valid")
-    }
-
     /// The model in `folder`; parts that are missing are taken as published.
     ///
     /// # Errors
@@ -290,7 +277,8 @@ impl ModelConfigs {
         found.expect("there is one of each variant")
     }
 
-    fn new(
+    /// The model `name` with the `sizes` of its parts and the `properties` of its denoising networks.
+    pub(super) fn new(
         name: &str,
         defaults: Defaults,
         sizes: impl Fn(Component) -> Result<NetworkConfig>,

@@ -36,7 +36,7 @@ pub fn check(
     let method = if is_guided {
         Method::UniPc
     } else {
-        Method::Renoise
+        Method::Consistency
     };
     let of = |is_guided| -> Result<Vec<usize>> {
         let features = conditions.features(is_guided)?;

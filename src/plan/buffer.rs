@@ -69,3 +69,12 @@ impl Spec {
         self.shape.rows() * self.pitch() * self.dtype.size()
     }
 }
+
+/// The label of `leaf` below `name`.
+pub(super) fn dotted(name: &str, leaf: &str) -> String {
+    if name.is_empty() {
+        leaf.into()
+    } else {
+        format!("{name}.{leaf}")
+    }
+}

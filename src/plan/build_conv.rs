@@ -1,6 +1,6 @@
 //! Builder methods of the ops on video `[frames, height, width, channels]` and sound `[samples, channels]`.
 
-use super::{Buf, Builder, Conv1d, Conv3d, Op, PixelOrder, build_token::dotted};
+use super::{Buf, Builder, Conv1d, Conv3d, Op, PixelOrder, buffer::dotted};
 use crate::tensor::{DType, Shape};
 
 /// A convolution's weight `NAME.weight` and bias `NAME.bias`, its geometry and its types.

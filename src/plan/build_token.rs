@@ -1,6 +1,6 @@
 //! Builder methods of the ops on rows of tokens.
 
-use super::{Buf, Builder, Gain, Grid, Op, Scaling, Window};
+use super::{Buf, Builder, Grid, MaskBlock, NormWeight, Op, Scaling, buffer::dotted};
 use crate::tensor::{DType, Shape};
 
 /// A linear layer: `rows` outputs per group, weight `NAME.weight` and, with `bias`, `NAME.bias`.
@@ -147,9 +147,9 @@ impl Builder {
             reads.push(self.weight(&dotted(name, "weight"), [ends.len() * norm.width], dtype));
         }
         let gain = if norm.weight.is_some() {
-            Gain::OnePlus
+            NormWeight::UnitOffset
         } else {
-            Gain::None
+            NormWeight::None
         };
         let op = Op::RmsNorm {
             eps: norm.eps,
@@ -361,7 +361,7 @@ impl Builder {
 }
 
 #[track_caller]
-fn check_windows(name: &str, windows: &[Window], queries: usize, keys: usize) {
+fn check_windows(name: &str, windows: &[MaskBlock], queries: usize, keys: usize) {
     let mut next = 0;
     for window in windows {
         assert_eq!(
@@ -381,14 +381,6 @@ fn check_windows(name: &str, windows: &[Window], queries: usize, keys: usize) {
         }
     }
     assert_eq!(next, queries, "{name}: queries covered");
-}
-
-pub(super) fn dotted(name: &str, leaf: &str) -> String {
-    if name.is_empty() {
-        leaf.into()
-    } else {
-        format!("{name}.{leaf}")
-    }
 }
 
 pub(super) fn with_cols(shape: &Shape, cols: usize) -> Shape {

@@ -27,5 +27,5 @@ pub use build_token::{Dense, Norm, Scale};
 pub use builder::Builder;
 pub use cost::Cost;
 pub use lifetime::Arena;
-pub use op::{Conv1d, Conv3d, Edge, Gain, Grid, Op, PixelOrder, Scaling, Window};
+pub use op::{Conv1d, Conv3d, Grid, MaskBlock, NormWeight, Op, PaddingMode, PixelOrder, Scaling};
 pub use plan::{Plan, Segment, Step};

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 /// Queries and the keys they may look at.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Window {
+pub struct MaskBlock {
     /// Rows of q.
     pub queries: Range<usize>,
     /// Rows of k and v, as disjoint ranges; one softmax over their union.
     pub keys: Vec<Range<usize>>,
 }
 
-impl Window {
+impl MaskBlock {
     /// Queries that see the union of `keys`, ascending; ranges that touch become one, empty ones none.
     pub fn new(queries: Range<usize>, keys: impl IntoIterator<Item = Range<usize>>) -> Self {
         let mut merged: Vec<Range<usize>> = Vec::new();
@@ -30,16 +30,16 @@ impl Window {
 
 /// How a norm's learned weight enters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gain {
+pub enum NormWeight {
     /// No weight.
     None,
     /// Multiply by `1 + w`: the stored weight is an offset from one.
-    OnePlus,
+    UnitOffset,
 }
 
 /// What a convolution reads beyond an edge of its input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Edge {
+pub enum PaddingMode {
     /// Zeros.
     Zero,
     /// The nearest frame, row or column.
@@ -56,7 +56,7 @@ pub struct Conv3d {
     /// Positions added behind each axis.
     pub after: [usize; 3],
     /// What is read beyond the first and last frame; space is always padded with zeros.
-    pub time_edge: Edge,
+    pub time_padding: PaddingMode,
     /// Each channel convolved alone.
     pub depthwise: bool,
 }
@@ -67,14 +67,14 @@ impl Conv3d {
         kernel: [usize; 3],
         frames_before: usize,
         frames_after: usize,
-        time_edge: Edge,
+        time_padding: PaddingMode,
     ) -> Self {
         let [_, kh, kw] = kernel;
         Self {
             stride: [1; 3],
             before: [frames_before, kh / 2, kw / 2],
             after: [frames_after, kh / 2, kw / 2],
-            time_edge,
+            time_padding,
             depthwise: false,
         }
     }
@@ -165,7 +165,7 @@ pub enum Op {
         /// Columns normalised together: the row, or one head.
         width: usize,
         /// How w enters.
-        gain: Gain,
+        gain: NormWeight,
         /// Row groups, `width` weights each.
         ends: Vec<usize>,
     },
@@ -192,7 +192,7 @@ pub enum Op {
         /// Soft-cap c, if on.
         softcap: Option<f32>,
         /// Which keys each query sees.
-        windows: Vec<Window>,
+        windows: Vec<MaskBlock>,
     },
     /// `y[n, head] = x[n, head] sigma(gate[n, head])` per head; reads x, gate.
     SigmoidGate,

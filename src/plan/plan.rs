@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Buf, Role, Spec, build_token::dotted};
+use super::{Buf, Role, Spec, buffer::dotted};
 use crate::{plan::Op, tensor::DType};
 
 /// One op with what it reads, in the order of [`Op`]'s description, and what it writes.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Conv3d, Op, Plan, Scaling, Window};
+use super::{Conv3d, MaskBlock, Op, Plan, Scaling};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,17 +120,17 @@ fn write_conv3d(f: &mut fmt::Formatter<'_>, name: &str, conv: &Conv3d) -> fmt::R
         stride,
         before,
         after,
-        time_edge,
+        time_padding,
         depthwise,
     } = conv;
     write!(
         f,
-        "{name}{{stride: {stride:?}, before: {before:?}, after: {after:?}, edge: {time_edge:?}"
+        "{name}{{stride: {stride:?}, before: {before:?}, after: {after:?}, edge: {time_padding:?}"
     )?;
     f.write_str(if *depthwise { ", depthwise}" } else { "}" })
 }
 
-fn describe(windows: &[Window]) -> String {
+fn describe(windows: &[MaskBlock]) -> String {
     match windows {
         [one] if one.keys.len() == 1 => "full".into(),
         _ => {

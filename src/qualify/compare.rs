@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Ending of the checks of a direction.
-pub const DIRECTION: &str = ", direction";
+const DIRECTION: &str = ", direction";
 
 /// How far `1 - 2 <x, y> / (|x|^2 + |y|^2)` may be from zero; catches a wrong scale that hides in the largest error.
 const DISSIMILARITY: f64 = 1e-5;

@@ -7,6 +7,6 @@ pub mod instructions;
 mod judge;
 mod precision;
 
-pub use compare::{DIRECTION, compare};
+pub use compare::compare;
 pub use judge::{Check, Verdict, Worst, max_abs, relative_l2};
 pub use precision::{LayerError, between};

@@ -2,7 +2,10 @@
 //!
 //! `x' = (1 - sigma') m + sigma' noise`; the last step, with `sigma' = 0`, returns the estimate.
 
-use super::{Schedule, StepCoefficients, clean_factors};
+use super::{
+    Schedule,
+    step::{StepCoefficients, clean_factors},
+};
 
 pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
     let row = |(sigma, next): (f64, f64)| StepCoefficients {

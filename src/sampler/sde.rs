@@ -3,7 +3,10 @@
 //! `x' = (1 - sigma' + sigma' C) m + sigma' C v + sigma' S noise` with C = 1, S = 0 in an Euler step and C = 0,
 //! S = 1 in a re-noising one.
 
-use super::{Schedule, StepCoefficients, clean_factors};
+use super::{
+    Schedule,
+    step::{StepCoefficients, clean_factors},
+};
 
 pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
     let steps = schedule.steps();

@@ -6,7 +6,10 @@
 //! there, the corrector takes the same way again with the new estimate; its result is the base of later steps
 //! only, the estimate itself is not made again. Orders are 1, 2, 2, ..., 2, 1.
 
-use super::{Schedule, StepCoefficients, clean_factors};
+use super::{
+    Schedule,
+    step::{StepCoefficients, clean_factors},
+};
 
 pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
     let levels: Vec<Level> = schedule.sigmas.iter().map(|&s| Level::new(s)).collect();

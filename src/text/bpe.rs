@@ -5,6 +5,9 @@ use std::{
     collections::{BinaryHeap, HashMap},
 };
 
+/// The character that stands for a space inside pieces.
+pub(super) const SPACE_MARK: char = '\u{2581}';
+
 /// For each mergeable pair of pieces its rank (lower merges earlier) and the piece it becomes.
 pub(super) type Merges = HashMap<(u32, u32), Merge>;
 

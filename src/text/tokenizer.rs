@@ -7,30 +7,20 @@
 //!
 //! No token is put before or after the text, nothing is trimmed, folded or normalised.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use super::{
-    added::AddedTokens,
-    bpe::{self, Merges},
-    tokenizer_file,
+    bpe::{self, SPACE_MARK},
+    tokenizer_file::{self, Vocabulary},
 };
 use crate::{Error, Result};
-
-/// The character that stands for a space inside pieces.
-pub(super) const SPACE_MARK: char = '\u{2581}';
 
 /// Largest `tokenizer.json` that is read; the published one has about 35 MB.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Turns text into the text encoder's token ids.
 pub struct Tokenizer {
-    pub(super) added: AddedTokens,
-    /// Pieces that are one character.
-    pub(super) chars: HashMap<char, u32>,
-    /// Byte pieces; every byte is present that a character without a piece can need.
-    pub(super) bytes: [Option<u32>; 256],
-    pub(super) merges: Merges,
-    pub(super) vocab_size: usize,
+    vocabulary: Vocabulary,
 }
 
 impl Tokenizer {
@@ -54,12 +44,14 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Weights`] as for [`Tokenizer::open`].
     pub fn parse(json: &[u8], name: impl AsRef<Path>) -> Result<Self> {
-        tokenizer_file::parse(json).map_err(|problem| Error::weights(name.as_ref(), problem))
+        let vocabulary = tokenizer_file::parse(json);
+        let vocabulary = vocabulary.map_err(|problem| Error::weights(name.as_ref(), problem))?;
+        Ok(Self { vocabulary })
     }
 
     /// Number of pieces; all ids are below it. The text encoder's embedding needs at least as many rows.
     pub fn vocab_size(&self) -> usize {
-        self.vocab_size
+        self.vocabulary.vocab_size
     }
 
     /// The ids of `text`, in order. The empty text has none.
@@ -68,7 +60,7 @@ impl Tokenizer {
         let (mut segment, mut at) = (0, 0);
         while at < text.len() {
             // UTF-8 is self-synchronising: a match can only begin and end between characters.
-            match self.added.longest(&text.as_bytes()[at..]) {
+            match self.vocabulary.added.longest(&text.as_bytes()[at..]) {
                 Some((len, id)) => {
                     self.encode_segment(&text[segment..at], &mut ids);
                     ids.push(id);
@@ -87,17 +79,19 @@ impl Tokenizer {
         let mut symbols = Vec::with_capacity(text.len());
         for char in text.chars() {
             let char = if char == ' ' { SPACE_MARK } else { char };
-            if let Some(&id) = self.chars.get(&char) {
+            if let Some(&id) = self.vocabulary.chars.get(&char) {
                 symbols.push(id);
                 continue;
             }
             let mut utf8 = [0; 4];
             for &byte in char.encode_utf8(&mut utf8).as_bytes() {
-                symbols
-                    .push(self.bytes[usize::from(byte)].expect("checked when the file was read"));
+                symbols.push(
+                    self.vocabulary.bytes[usize::from(byte)]
+                        .expect("checked when the file was read"),
+                );
             }
         }
-        ids.extend(bpe::merge(symbols, &self.merges));
+        ids.extend(bpe::merge(symbols, &self.vocabulary.merges));
     }
 }
 

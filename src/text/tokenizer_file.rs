@@ -13,9 +13,19 @@ use serde_json::Value;
 
 use super::{
     added::AddedTokens,
-    bpe::{Merge, Merges},
-    tokenizer::{SPACE_MARK, Tokenizer},
+    bpe::{Merge, Merges, SPACE_MARK},
 };
+
+/// What a `tokenizer.json` says: the pieces, and how they merge.
+pub(super) struct Vocabulary {
+    pub(super) added: AddedTokens,
+    /// Pieces that are one character.
+    pub(super) chars: HashMap<char, u32>,
+    /// Byte pieces; every byte is present that a character without a piece can need.
+    pub(super) bytes: [Option<u32>; 256],
+    pub(super) merges: Merges,
+    pub(super) vocab_size: usize,
+}
 
 /// Why a file cannot be used.
 type Problem = String;
@@ -86,14 +96,14 @@ pub(super) fn check_config(json: &[u8]) -> Result<(), Problem> {
 }
 
 /// Reads and checks a `tokenizer.json`.
-pub(super) fn parse(json: &[u8]) -> Result<Tokenizer, Problem> {
+pub(super) fn parse(json: &[u8]) -> Result<Vocabulary, Problem> {
     let file: File<'_> =
         serde_json::from_slice(json).map_err(|e| format!("is not a BPE tokenizer: {e}"))?;
     check_settings(&file)?;
     let ids = vocab_ids(&file.model.vocab.0)?;
     let chars = one_character_pieces(&ids);
     let bytes = byte_pieces(&ids, &chars)?;
-    Ok(Tokenizer {
+    Ok(Vocabulary {
         added: added_tokens(&file.added_tokens, &ids)?,
         chars,
         bytes,

@@ -9,7 +9,7 @@ use gallop::{
         kernels::attention::{BOX_COLS, HEAD, SMEM_BYTES, THREADS, TILE_K, TILE_Q},
         params::AttentionTile,
     },
-    plan::{Buf, Builder, Op, Plan, Window},
+    plan::{Buf, Builder, MaskBlock, Op, Plan},
 };
 
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) struct Case {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) gate: bool,
-    pub(crate) windows: Vec<Window>,
+    pub(crate) windows: Vec<MaskBlock>,
     /// Blocks; fewer than tiles, so that some do several.
     pub(crate) grid: usize,
 }
@@ -157,7 +157,7 @@ impl Case {
         let (q, kv) = (tensors["q"].to_f32(), tensors["kv"].to_f32());
         let mut y = Vec::new();
         for row in 0..self.queries() {
-            let of_row = |window: &Window| window.queries.contains(&row);
+            let of_row = |window: &MaskBlock| window.queries.contains(&row);
             let window = self.windows.iter().find(|&window| of_row(window)).unwrap();
             let keys: Vec<usize> = window.keys.iter().cloned().flatten().collect();
             let q = &q[row * self.q_pitch()..(row + 1) * self.q_pitch()];

@@ -1,6 +1,6 @@
 //! Mistakes planted in `kernels/attention.cu`: the emulator, or the comparison with the CPU executor, must find each.
 
-use gallop::plan::Window;
+use gallop::plan::MaskBlock;
 
 use crate::{
     attention::Case,
@@ -224,8 +224,8 @@ fn every_mistake_is_found() {
         kv_heads: 1,
         gate: false,
         windows: vec![
-            Window::new(0..100, [0..300, 350..480]),
-            Window::new(100..150, [0..150]),
+            MaskBlock::new(0..100, [0..300, 350..480]),
+            MaskBlock::new(100..150, [0..150]),
         ],
         grid: 1,
     };

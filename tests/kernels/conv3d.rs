@@ -4,7 +4,7 @@
 use gallop::{
     DType::Bf16,
     Tensor,
-    plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Norm, Op, Plan},
+    plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode, Plan},
 };
 
 use crate::{
@@ -45,7 +45,12 @@ pub(crate) struct Prepared {
 
 impl Case {
     /// With as much padding as keeps the size.
-    pub(crate) fn same(x: [usize; 4], outputs: usize, kernel: [usize; 3], edge: Edge) -> Self {
+    pub(crate) fn same(
+        x: [usize; 4],
+        outputs: usize,
+        kernel: [usize; 3],
+        edge: PaddingMode,
+    ) -> Self {
         let before = kernel.map(|extent| extent / 2);
         let conv = Conv3d {
             before,
@@ -186,7 +191,7 @@ fn check(case: &Case, seeds: u64) {
 
 #[test]
 fn clips_end_in_copies_or_in_zeros() {
-    for edge in [Edge::Zero, Edge::Replicate] {
+    for edge in [PaddingMode::Zero, PaddingMode::Replicate] {
         check(&Case::same([3, 2, 3, 48], 64, [3; 3], edge), SEEDS);
         for frames in [1, 4] {
             let causal = Case {
@@ -202,18 +207,27 @@ fn clips_end_in_copies_or_in_zeros() {
 #[test]
 fn pictures_end_anywhere_in_a_tile() {
     // Two tiles along each axis, two blocks of inputs, two of outputs, with a tail in each.
-    let tails = Case::same([1, 17, 18, 100], 136, [1, 3, 3], Edge::Zero);
+    let tails = Case::same([1, 17, 18, 100], 136, [1, 3, 3], PaddingMode::Zero);
     check(&tails, SEEDS);
-    check(&Case::same([2, 16, 16, 64], 128, [1; 3], Edge::Zero), 2);
-    check(&Case::same([1, 1, 1, 1], 1, [3; 3], Edge::Replicate), 2);
-    check(&Case::same([1, 33, 3, 256], 3, [1, 1, 5], Edge::Zero), 2);
+    check(
+        &Case::same([2, 16, 16, 64], 128, [1; 3], PaddingMode::Zero),
+        2,
+    );
+    check(
+        &Case::same([1, 1, 1, 1], 1, [3; 3], PaddingMode::Replicate),
+        2,
+    );
+    check(
+        &Case::same([1, 33, 3, 256], 3, [1, 1, 5], PaddingMode::Zero),
+        2,
+    );
     let narrower = Case {
         conv: Conv3d {
             before: [0; 3],
             after: [0, 0, 1],
             ..tails.conv
         },
-        ..Case::same([2, 5, 20, 24], 320, [1, 2, 3], Edge::Zero)
+        ..Case::same([2, 5, 20, 24], 320, [1, 2, 3], PaddingMode::Zero)
     };
     check(&narrower, 2);
 }
@@ -223,7 +237,7 @@ fn what_is_doubled_is_not_written() {
     for x in [[2, 9, 17, 40], [1, 1, 1, 8]] {
         let case = Case {
             beside: Beside::Doubling,
-            ..Case::same(x, 72, [1, 3, 3], Edge::Replicate)
+            ..Case::same(x, 72, [1, 3, 3], PaddingMode::Replicate)
         };
         check(&case, 2);
     }
@@ -233,7 +247,7 @@ fn what_is_doubled_is_not_written() {
 fn a_residual_is_added_where_the_sum_is_stored() {
     let case = Case {
         beside: Beside::Residual,
-        ..Case::same([2, 5, 18, 64], 132, [3, 1, 1], Edge::Replicate)
+        ..Case::same([2, 5, 18, 64], 132, [3, 1, 1], PaddingMode::Replicate)
     };
     check(&case, SEEDS);
 }
@@ -249,7 +263,7 @@ fn results_are_rounded_as_the_cpu_rounds() {
     ] {
         let case = Case {
             beside,
-            ..Case::same([1, 5, 6, 192], outputs, [1, 3, 3], Edge::Zero)
+            ..Case::same([1, 5, 6, 192], outputs, [1, 3, 3], PaddingMode::Zero)
         };
         let prepared = case.random();
         let expected = expected(&prepared.plan, prepared.y, &prepared.tensors);

@@ -1,6 +1,6 @@
 //! Mistakes planted in `kernels/conv3d.cu`: the emulator, or the comparison with the CPU executor, must find each.
 
-use gallop::plan::Edge;
+use gallop::plan::PaddingMode;
 
 use crate::{
     conv3d::Case,
@@ -180,7 +180,7 @@ const MISTAKES: &[Mistake] = &[
 fn every_mistake_is_found() {
     // Two tiles for one of three blocks, each of six boxes and two lines of taps, so that both rings hold the producer
     // back, and go round twice and more; four boxes to store, with lines of every warp.
-    let case = Case::same([2, 5, 17, 20], 72, [3, 2, 2], Edge::Replicate);
+    let case = Case::same([2, 5, 17, 20], 72, [3, 2, 2], PaddingMode::Replicate);
     let (prepared, want) = case.whole_numbers();
     expect_found(FILE, MISTAKES, |emulator, run| {
         prepared.check_exactly(emulator, run, &want)

@@ -192,7 +192,7 @@ fn the_import_table_is_enforced() {
         ),
         (
             "src/cpu/norm/rms.rs",
-            "use super::super::arg::Arg; use super::super::super::plan::Gain;",
+            "use super::super::arg::Arg; use super::super::super::plan::NormWeight;",
         ),
         (
             "src/model/mod.rs",

@@ -7,6 +7,7 @@
     reason = "a test that reads its own source tree and prints the line sums"
 )]
 
+mod circles;
 mod documents;
 mod imports;
 mod rules;
@@ -93,6 +94,11 @@ fn rust_files_keep_the_rules() {
         })
         .collect();
     report(&found);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    report(&circles::check(&rust_sources(), circles::KNOWN));
 }
 
 #[test]

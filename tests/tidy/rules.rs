@@ -8,7 +8,7 @@ const UNSAFE_PLACES: [&str; 6] = [
     "src/cuda/",
     "src/ffi/",
     "src/weights/shards.rs",
-    "src/media/h264.rs",
+    "src/media/encode/h264.rs",
     "tests/media/h264_decoder.rs",
     "src/cpu/gemm.rs",
 ];

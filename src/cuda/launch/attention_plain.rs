@@ -12,7 +12,7 @@ use crate::{
             work::BoundLaunch,
         },
     },
-    plan::{Op, Window},
+    plan::{MaskBlock, Op},
 };
 
 /// Op::Attention of heads of any multiple of 8 columns over any windows, all of one type.
@@ -73,7 +73,7 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
 }
 
 /// For each query where its ranges of keys end, and the ranges: first key, and behind the last.
-fn tables(windows: &[Window]) -> Result<(Vec<i32>, Vec<i32>)> {
+fn tables(windows: &[MaskBlock]) -> Result<(Vec<i32>, Vec<i32>)> {
     let (mut ends, mut ranges) = (Vec::new(), Vec::new());
     for window in windows {
         for _ in window.queries.clone() {
@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn every_query_has_its_ranges() {
-        let windows = [Window::new(0..2, [0..3, 5..9]), Window::new(2..3, [4..5])];
+        let windows = [
+            MaskBlock::new(0..2, [0..3, 5..9]),
+            MaskBlock::new(2..3, [4..5]),
+        ];
         let (ends, ranges) = tables(&windows).unwrap();
         assert_eq!(ends, [2, 4, 5]);
         assert_eq!(ranges, [0, 3, 5, 9, 0, 3, 5, 9, 4, 5]);

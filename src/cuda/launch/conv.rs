@@ -15,7 +15,7 @@ use crate::{
             work::BoundLaunch,
         },
     },
-    plan::{Conv1d, Conv3d, Edge},
+    plan::{Conv1d, Conv3d, PaddingMode},
 };
 
 /// Op::Conv3d, all of one type.
@@ -54,7 +54,7 @@ pub(in crate::cuda) fn conv3d(cx: &LowerCx<'_>, conv: Conv3d) -> Result<Vec<Boun
                 before_t: int(conv.before[0])?,
                 before_h: int(conv.before[1])?,
                 before_w: int(conv.before[2])?,
-                replicate: i32::from(conv.time_edge == Edge::Replicate),
+                replicate: i32::from(conv.time_padding == PaddingMode::Replicate),
                 x_pitch: int(x.pitch)?,
                 w_pitch: int(w.pitch)?,
                 y_pitch: int(y.pitch)?,

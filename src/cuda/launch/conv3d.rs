@@ -22,7 +22,7 @@ use crate::{
             work::BoundLaunch,
         },
     },
-    plan::{Conv3d, Edge, Op},
+    plan::{Conv3d, Op, PaddingMode},
 };
 
 const BYTES: u64 = 2; // of an element
@@ -63,7 +63,7 @@ pub(in crate::cuda) fn normed(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLa
 /// [Op::UpsampleNearest, Op::Conv3d] of every frame alone by 3x3 taps.
 pub(in crate::cuda) fn doubled(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let conv = geometry(&cx.steps[1].op);
-    let plain = Conv3d::same([1, 3, 3], 0, 0, conv.time_edge);
+    let plain = Conv3d::same([1, 3, 3], 0, 0, conv.time_padding);
     match Tiled::new(cx, 1, conv)? {
         Some(tiled) if tiled.kernel == [1, 3, 3] && conv == plain => tiled.launch_doubled(cx),
         _ => Ok(None),
@@ -111,7 +111,7 @@ impl Tiled {
         let kernel @ [kernel_t, kernel_h, kernel_w] =
             cx.kernel_extents(cx.steps[index].reads[1])?;
         // Otherwise some frames of y see none of x.
-        let sees = conv.time_edge == Edge::Replicate
+        let sees = conv.time_padding == PaddingMode::Replicate
             || (conv.before[0] < kernel_t && conv.after[0] < kernel_t);
         let rounds = cx.steps.iter().all(|step| cx.dtype(step.writes) == Bf16);
         let fits = [x, w, b].iter().all(|view| view.dtype == Bf16)
@@ -133,7 +133,7 @@ impl Tiled {
             to: cx.video(cx.steps[cx.steps.len() - 1].writes)?,
             kernel,
             before: conv.before,
-            replicate: conv.time_edge == Edge::Replicate,
+            replicate: conv.time_padding == PaddingMode::Replicate,
         }))
     }
 

@@ -12,7 +12,7 @@ use crate::{
             work::BoundLaunch,
         },
     },
-    plan::{Conv3d, Edge},
+    plan::{Conv3d, PaddingMode},
 };
 
 /// Op::Conv3d of each channel alone, all of one type.
@@ -50,7 +50,7 @@ pub(in crate::cuda) fn depthwise(cx: &LowerCx<'_>, conv: Conv3d) -> Result<Vec<B
                 before_t: int(conv.before[0])?,
                 before_h: int(conv.before[1])?,
                 before_w: int(conv.before[2])?,
-                replicate: i32::from(conv.time_edge == Edge::Replicate),
+                replicate: i32::from(conv.time_padding == PaddingMode::Replicate),
                 x_pitch: int(x.pitch)?,
                 v_pitch: int(v.pitch)?,
                 y_pitch: int(y.pitch)?,

@@ -8,7 +8,7 @@ use crate::{
         kernels::attention::{RANGES, TILE_K, TILE_Q},
         params::{AttentionTile, KeyRange},
     },
-    plan::Window,
+    plan::MaskBlock,
 };
 
 /// Every query row of every head once, in tiles of at most 128 rows that lie in one window.
@@ -23,7 +23,7 @@ use crate::{
 /// # Panics
 /// If `heads` is not a multiple of `kv_heads`.
 pub fn attention_tiles(
-    windows: &[Window],
+    windows: &[MaskBlock],
     heads: usize,
     kv_heads: usize,
 ) -> Result<Vec<AttentionTile>> {
@@ -53,7 +53,7 @@ pub fn attention_tiles(
 }
 
 /// The tiles of one window, without heads.
-fn tiles_of(window: &Window) -> Result<Vec<AttentionTile>> {
+fn tiles_of(window: &MaskBlock) -> Result<Vec<AttentionTile>> {
     let ranges: Vec<&Range<usize>> = window.keys.iter().filter(|keys| !keys.is_empty()).collect();
     if ranges.is_empty() || ranges.len() > RANGES {
         return Err(Error::device(format!(
@@ -107,13 +107,13 @@ mod tests {
     }
 
     /// Frames that see the frames beside them and 50 rows of another kind, which see everything.
-    fn local() -> Vec<Window> {
+    fn local() -> Vec<MaskBlock> {
         let frame = |i: usize| i * 300..(i + 1) * 300;
         let near = |i: usize| i.saturating_sub(1) * 300..(i + 2).min(5) * 300;
-        let mut windows: Vec<Window> = (0..5)
-            .map(|i| Window::new(frame(i), [near(i), 1500..1550]))
+        let mut windows: Vec<MaskBlock> = (0..5)
+            .map(|i| MaskBlock::new(frame(i), [near(i), 1500..1550]))
             .collect();
-        windows.push(Window::new(1500..1550, [0..1550]));
+        windows.push(MaskBlock::new(1500..1550, [0..1550]));
         windows
     }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn empty_ranges_are_left_out() {
-        let window = Window {
+        let window = MaskBlock {
             queries: 0..1,
             keys: vec![3..3, 4..9, 9..9],
         };
@@ -168,7 +168,7 @@ mod tests {
     fn what_the_kernel_cannot_do_is_an_error() {
         let work = |queries, keys: &[Range<usize>]| {
             let keys = keys.to_vec();
-            let error = attention_tiles(&[Window { queries, keys }], 1, 1).unwrap_err();
+            let error = attention_tiles(&[MaskBlock { queries, keys }], 1, 1).unwrap_err();
             error.to_string()
         };
         let four = work(0..1, &[0..1, 2..3, 4..5, 6..7]);

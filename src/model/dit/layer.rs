@@ -4,7 +4,7 @@
 use super::{Config, EPS, HEAD};
 use crate::{
     DType::{Bf16, F32},
-    plan::{Buf, Builder, Dense, Norm, Op, Window},
+    plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
 };
 
 /// What every layer of a pass shares.
@@ -14,9 +14,9 @@ pub(super) struct Tokens<'a> {
     /// The rotation's table.
     pub(super) rope: Buf,
     /// Windows of layers that see everything.
-    pub(super) full: &'a [Window],
+    pub(super) full: &'a [MaskBlock],
     /// Windows of local layers.
-    pub(super) local: &'a [Window],
+    pub(super) local: &'a [MaskBlock],
 }
 
 /// Layer `index` on the residual stream `x`.
@@ -66,7 +66,7 @@ fn attention(
     config: &Config,
     x: Buf,
     ends: &[usize],
-    (rope, windows): (Buf, &[Window]),
+    (rope, windows): (Buf, &[MaskBlock]),
 ) -> Buf {
     let (heads, kv_heads) = (config.num_heads_q, config.num_heads_kv);
     let dense = |rows| Dense {

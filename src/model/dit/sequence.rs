@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Coordinates;
-use crate::plan::{Grid, Window};
+use crate::plan::{Grid, MaskBlock};
 
 /// Frequencies of the rotation, `10000^(-i / 16)` correctly rounded; stored in checkpoints as
 /// `adapter.rope.bands`, which wins.
@@ -138,23 +138,23 @@ impl Sequence {
     }
 
     /// Every token sees every token.
-    pub fn full(&self) -> Vec<Window> {
-        vec![Window::new(0..self.len(), [0..self.len()])]
+    pub fn full(&self) -> Vec<MaskBlock> {
+        vec![MaskBlock::new(0..self.len(), [0..self.len()])]
     }
 
     /// A video token sees the latent frames at most `window_radius` away, and all audio and text; audio and text see
     /// everything.
-    pub fn local(&self, window_radius: usize) -> Vec<Window> {
+    pub fn local(&self, window_radius: usize) -> Vec<MaskBlock> {
         let (frames, per_frame) = (self.grid.frames, self.grid.tokens_per_frame());
         let rest = self.grid.tokens()..self.len();
         let of_frame = |t: usize| {
             let near = t.saturating_sub(window_radius)..(t + window_radius + 1).min(frames);
             let near = near.start * per_frame..near.end * per_frame;
-            Window::new(t * per_frame..(t + 1) * per_frame, [near, rest.clone()])
+            MaskBlock::new(t * per_frame..(t + 1) * per_frame, [near, rest.clone()])
         };
-        let mut windows: Vec<Window> = (0..frames).map(of_frame).collect();
+        let mut windows: Vec<MaskBlock> = (0..frames).map(of_frame).collect();
         if !rest.is_empty() {
-            windows.push(Window::new(rest.clone(), [0..self.len()]));
+            windows.push(MaskBlock::new(rest.clone(), [0..self.len()]));
         }
         windows
     }
@@ -203,15 +203,15 @@ mod tests {
             text: 3,
         };
         let count = sequence.len();
-        let full = |queries| Window::new(queries, [0..count]);
+        let full = |queries| MaskBlock::new(queries, [0..count]);
         assert_eq!(
             sequence.local(2),
             [full(0..4), full(4..8), full(8..12), full(12..17)]
         );
         let narrow = [
-            Window::new(0..4, [0..8, 12..17]),
+            MaskBlock::new(0..4, [0..8, 12..17]),
             full(4..8),
-            Window::new(8..12, [4..17]),
+            MaskBlock::new(8..12, [4..17]),
             full(12..17),
         ];
         assert_eq!(sequence.local(1), narrow);

@@ -3,7 +3,7 @@
 use super::config::{AttentionKind, Config};
 use crate::{
     DType::Bf16,
-    plan::{Buf, Builder, Dense, Norm, Op, Window},
+    plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
 };
 
 /// What the layers of one plan share.
@@ -84,8 +84,8 @@ fn linear(p: &mut Builder, name: &str, x: Buf, rows: usize) -> Buf {
 }
 
 /// Which of `tokens` tokens each sees: all, or those less than `width` away on both sides.
-fn windows(tokens: usize, kind: AttentionKind, width: usize) -> Vec<Window> {
-    let mut windows: Vec<Window> = Vec::new();
+fn windows(tokens: usize, kind: AttentionKind, width: usize) -> Vec<MaskBlock> {
+    let mut windows: Vec<MaskBlock> = Vec::new();
     for query in 0..tokens {
         let keys = match kind {
             AttentionKind::Full => 0..tokens,
@@ -95,7 +95,7 @@ fn windows(tokens: usize, kind: AttentionKind, width: usize) -> Vec<Window> {
         };
         match windows.last_mut() {
             Some(last) if last.keys[0] == keys => last.queries.end = query + 1,
-            _ => windows.push(Window {
+            _ => windows.push(MaskBlock {
                 queries: query..query + 1,
                 keys: vec![keys],
             }),
@@ -112,7 +112,7 @@ mod tests {
     fn a_sliding_token_sees_less_than_the_window_on_both_sides() {
         let all = |tokens: usize| {
             let whole = 0..tokens;
-            vec![Window {
+            vec![MaskBlock {
                 queries: whole.clone(),
                 keys: vec![whole],
             }]

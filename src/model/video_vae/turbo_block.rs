@@ -2,7 +2,7 @@
 //! blocks and upsamplers.
 
 use super::{Precision, extents};
-use crate::plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Norm, Op};
+use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode};
 
 /// Added to the mean square in every norm but a shortcut's.
 const EPS: f32 = 1e-8;
@@ -149,5 +149,5 @@ pub(super) fn conv2d(b: &mut Builder, name: &str, x: Buf, out: usize, p: Precisi
 }
 
 fn replicating(kernel: [usize; 3]) -> Conv3d {
-    Conv3d::same(kernel, kernel[0] / 2, kernel[0] / 2, Edge::Replicate)
+    Conv3d::same(kernel, kernel[0] / 2, kernel[0] / 2, PaddingMode::Replicate)
 }

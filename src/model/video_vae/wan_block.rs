@@ -1,7 +1,7 @@
 //! Blocks of the Wan2.2 autoencoder: causal convolutions, residual blocks, attention within a frame.
 
 use super::{Precision, extents};
-use crate::plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Op, Window};
+use crate::plan::{Buf, Builder, Conv3d, Kernel3d, MaskBlock, Op, PaddingMode};
 
 /// Floor of a norm.
 const EPS: f32 = 1e-12;
@@ -18,7 +18,7 @@ pub(super) fn causal(
     let [frames, rows, cols] = kernel;
     let kernel = Kernel3d {
         shape: &[out, extents(b, x)[3], frames, rows, cols],
-        conv: Conv3d::same(kernel, frames - 1, 0, Edge::Zero),
+        conv: Conv3d::same(kernel, frames - 1, 0, PaddingMode::Zero),
         weight: p.weights,
         out: p.activations,
     };
@@ -36,7 +36,7 @@ pub(super) fn conv2d(
 ) -> Buf {
     let kernel = Kernel3d {
         shape: &[out, extents(b, x)[3], size, size],
-        conv: Conv3d::same([1, size, size], 0, 0, Edge::Zero),
+        conv: Conv3d::same([1, size, size], 0, 0, PaddingMode::Zero),
         weight: p.weights,
         out: p.activations,
     };
@@ -84,7 +84,7 @@ fn attention(b: &mut Builder, x: Buf, p: Precision) -> Buf {
     let picture = height * width;
     let windows = (0..frames).map(|frame| {
         let positions = frame * picture..(frame + 1) * picture;
-        Window {
+        MaskBlock {
             queries: positions.clone(),
             keys: vec![positions],
         }

@@ -5,7 +5,7 @@ use super::{
     Ports, Precision, WanConfig, extents,
     wan_block::{causal, conv2d, head, middle, residual},
 };
-use crate::plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Op, PixelOrder, Plan};
+use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, Plan};
 
 /// De-normalised latents `[frames, height, width, 48]` to frames
 /// `[4 (frames - 1) + 1, 16 height, 16 width, 3]`, clamped to -1 to 1.
@@ -80,7 +80,7 @@ fn up_sample(b: &mut Builder, x: Buf, time: bool, p: Precision) -> Buf {
         let later = b.frames(x, 1..frames);
         let kernel = Kernel3d {
             shape: &[2 * channels, channels, 3, 1, 1],
-            conv: Conv3d::same([3, 1, 1], 2, 0, Edge::Zero),
+            conv: Conv3d::same([3, 1, 1], 2, 0, PaddingMode::Zero),
             weight: p.weights,
             out: p.activations,
         };

@@ -7,7 +7,7 @@ use super::{
     Ports, Precision, WanConfig, extents,
     wan_block::{causal, head, middle, residual},
 };
-use crate::plan::{Buf, Builder, Conv3d, Edge, Kernel3d, Op, PixelOrder, Plan};
+use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, Plan};
 
 /// Frames `[frames, height, width, 3]` within -1 to 1 to latents
 /// `[1 + (frames - 1) / 4, height / 16, width / 16, 48]`, not yet normalised: the mean of what the encoder makes,
@@ -87,7 +87,7 @@ fn down_sample(b: &mut Builder, x: Buf, time: bool, p: Precision) -> Buf {
         stride,
         before: [0; 3],
         after,
-        time_edge: Edge::Zero,
+        time_padding: PaddingMode::Zero,
         depthwise: false,
     };
     let space = Kernel3d {

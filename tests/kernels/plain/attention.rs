@@ -2,7 +2,7 @@
 
 use gallop::{
     DType::{self, Bf16, F32},
-    plan::{Builder, Op, Window},
+    plan::{Builder, MaskBlock, Op},
 };
 
 use super::bench::{Bench, Judge, framed_output};
@@ -18,7 +18,7 @@ struct Case {
     kv_heads: usize,
     head: usize,
     softcap: Option<f32>,
-    windows: Vec<Window>,
+    windows: Vec<MaskBlock>,
 }
 
 impl Case {
@@ -84,7 +84,7 @@ fn attention_of_every_head() {
                 kv_heads: 2,
                 head,
                 softcap: None,
-                windows: vec![Window::new(0..5, [0..37])],
+                windows: vec![MaskBlock::new(0..5, [0..37])],
             }
             .check(dtype);
         }
@@ -103,9 +103,9 @@ fn attention_of_windows_with_a_soft_cap() {
                 head: 32,
                 softcap,
                 windows: vec![
-                    Window::new(0..3, [5..6]),
-                    Window::new(3..4, [0..32, 40..73, 80..90]),
-                    Window::new(4..11, [1..2, 7..8, 50..83, 84..85]),
+                    MaskBlock::new(0..3, [5..6]),
+                    MaskBlock::new(3..4, [0..32, 40..73, 80..90]),
+                    MaskBlock::new(4..11, [1..2, 7..8, 50..83, 84..85]),
                 ],
             }
             .check(dtype);

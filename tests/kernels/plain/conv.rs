@@ -2,7 +2,7 @@
 
 use gallop::{
     DType::{self, Bf16, F32},
-    plan::{Builder, Conv1d, Conv3d, Edge, Kernel1d, Kernel3d},
+    plan::{Builder, Conv1d, Conv3d, Kernel1d, Kernel3d, PaddingMode},
 };
 
 use super::bench::{Bench, Judge, framed_input, framed_output};
@@ -49,7 +49,7 @@ fn check_3d(x: [usize; 4], weight: &[usize], conv: Conv3d, dtype: DType) {
     sizes.extend(out);
     sizes.extend(&channels[1..]);
     sizes.extend(kernel.into_iter().chain(conv.stride).chain(conv.before));
-    sizes.push((conv.time_edge == Edge::Replicate).into());
+    sizes.push((conv.time_padding == PaddingMode::Replicate).into());
     Bench::new(p, Judge::Whole).check(&format!("{name}_{dtype}"), grid, threads, |y, reads| {
         let mut args = vec![y.at];
         args.extend(reads.iter().map(|read| read.at));
@@ -62,7 +62,7 @@ fn check_3d(x: [usize; 4], weight: &[usize], conv: Conv3d, dtype: DType) {
 #[test]
 fn conv3d_at_every_edge() {
     for dtype in [Bf16, F32] {
-        for edge in [Edge::Zero, Edge::Replicate] {
+        for edge in [PaddingMode::Zero, PaddingMode::Replicate] {
             // More than a tile of positions, channels and outputs, with a tail in each.
             let same = Conv3d::same([3; 3], 1, 1, edge);
             check_3d([2, 5, 7, 19], &[67, 19, 3, 3, 3], same, dtype);
@@ -73,7 +73,7 @@ fn conv3d_at_every_edge() {
         check_3d(
             [1, 1, 1, 1],
             &[1, 1, 1, 1],
-            Conv3d::same([1; 3], 0, 0, Edge::Zero),
+            Conv3d::same([1; 3], 0, 0, PaddingMode::Zero),
             dtype,
         );
     }
@@ -85,7 +85,7 @@ fn conv3d_with_steps_and_padding_behind() {
         stride: [1, 2, 2],
         before: [0; 3],
         after: [0, 1, 1],
-        time_edge: Edge::Zero,
+        time_padding: PaddingMode::Zero,
         depthwise: false,
     };
     let in_time = Conv3d {
@@ -110,7 +110,7 @@ fn conv3d_with_steps_and_padding_behind() {
 #[test]
 fn depthwise_at_every_edge() {
     for dtype in [Bf16, F32] {
-        for edge in [Edge::Zero, Edge::Replicate] {
+        for edge in [PaddingMode::Zero, PaddingMode::Replicate] {
             for (x, kernel) in [([2, 4, 3, 21], [5, 5, 5]), ([1, 2, 6, 8], [3, 3, 3])] {
                 let alone = Conv3d {
                     depthwise: true,

@@ -7,14 +7,19 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    media::{
+        clip::{EncodeReport, FPS},
+        output::AtomicFile,
+    },
+};
 
 use super::{
     aac::{AacStream, encode_aac},
-    clip::{EncodeReport, FPS, Job, describe},
     h264::{Gop, H264Settings, encode_gop},
+    job::{Job, describe},
     mp4::{AudioTrack, VideoTrack, write_mp4},
-    output::AtomicFile,
 };
 
 /// Frames of a GOP: a player can jump to every second, and a clip of five seconds feeds five threads.

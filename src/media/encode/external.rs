@@ -13,12 +13,17 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    media::{
+        clip::{Color, EncodeReport, FPS},
+        output::AtomicFile,
+        wav::write_wav,
+    },
+};
 
 use super::{
-    clip::{Color, EncodeReport, FPS, Job, describe},
-    output::AtomicFile,
-    wav::write_wav,
+    job::{Job, describe},
     yuv::rgb_to_yuv420,
 };
 

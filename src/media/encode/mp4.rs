@@ -5,12 +5,14 @@
 //! a sample are whole. Samples lie in chunks of a second, picture and sound by turns, so that a player reads
 //! forward. Creation times are 0: the same input gives the same bytes.
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    media::clip::{Color, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME},
+};
 
 use super::{
     aac::{AAC_DELAY, AAC_FRAME},
     boxes::{boxed, full_box, put, u32_be},
-    clip::{Color, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME},
     sample_entry::{avc1, mp4a},
 };
 
@@ -19,7 +21,7 @@ const VIDEO_TIMESCALE: u32 = 12_800;
 /// Units per frame of the video track.
 const FRAME_UNITS: u32 = VIDEO_TIMESCALE / FPS as u32;
 const VIDEO_ID: u32 = 1;
-pub(super) const AUDIO_ID: u32 = 2;
+const AUDIO_ID: u32 = 2;
 /// The identity of a rotation and scale in a header.
 const UNITY_MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
@@ -367,8 +369,11 @@ impl Track<'_> {
         full_box(b, b"stsd", 0, 0, |b| {
             u32_be(b, 1);
             match kind {
-                Kind::Video(video) => avc1(b, video),
-                Kind::Audio(audio) => mp4a(b, audio),
+                Kind::Video(video) => {
+                    let size = [video.width as u16, video.height as u16];
+                    avc1(b, size, [video.sps, video.pps], video.color);
+                }
+                Kind::Audio(audio) => mp4a(b, AUDIO_ID as u8, audio.config, bit_rates(audio)),
             }
         });
         full_box(b, b"stts", 0, 0, |b| {
@@ -439,4 +444,15 @@ fn roll_group(b: &mut Vec<u8>, count: u32) {
             u32_be(b, value);
         }
     });
+}
+
+/// Bits per second of the largest frame and of all frames together.
+fn bit_rates(audio: &AudioTrack<'_>) -> [u32; 2] {
+    let rate = |bytes: usize, frames: usize| {
+        let bits = 8 * bytes as u64 * SAMPLE_RATE as u64;
+        u32::try_from(bits / (frames as u64 * AAC_FRAME as u64)).unwrap_or(u32::MAX)
+    };
+    let largest = audio.frames.iter().map(|f| f.len()).max().unwrap_or(0);
+    let total = audio.frames.iter().map(|f| f.len()).sum();
+    [rate(largest, 1), rate(total, audio.frames.len())]
 }

@@ -3,7 +3,7 @@
 //! Integer arithmetic, so the same frame gives the same planes on every machine. Chroma is sited at the left
 //! pixel of each pair, half-way between two rows, which is what players assume when nothing else is said.
 
-use super::clip::Color;
+use crate::media::clip::Color;
 
 /// Fraction bits of a coefficient.
 const BITS: u32 = 16;

@@ -2,9 +2,7 @@
 
 use syom::{AacError, EncodeContainer, EncodeOptions, Encoder};
 
-use crate::{Error, Result};
-
-use super::clip::SAMPLE_RATE;
+use crate::{Error, Result, media::clip::SAMPLE_RATE};
 
 /// Samples per channel of one AAC frame.
 pub const AAC_FRAME: usize = 1024;

@@ -24,12 +24,12 @@ use openh264_sys2::{
     source::APILoader, videoFormatI420,
 };
 
-use crate::{Error, Result};
-
-use super::{
-    clip::{Color, FPS},
-    yuv::{Yuv420, rgb_to_yuv420},
+use crate::{
+    Error, Result,
+    media::clip::{Color, FPS},
 };
+
+use super::yuv::{Yuv420, rgb_to_yuv420};
 
 /// NAL unit types that are kept apart from the frames.
 const NAL_SPS: u8 = 7;

@@ -1,13 +1,16 @@
 //! A clip without encoders: `NAME.rgb` (frames, RGB, 8 bits), `NAME.wav` (16-bit PCM) and `NAME.json`, which says
 //! how to read them and appears last.
 
-use crate::{Error, Result};
-
-use super::{
-    clip::{EncodeReport, FPS, Job, SAMPLE_RATE, describe},
-    output::AtomicFile,
-    wav::write_wav,
+use crate::{
+    Error, Result,
+    media::{
+        clip::{EncodeReport, FPS, SAMPLE_RATE},
+        output::AtomicFile,
+        wav::write_wav,
+    },
 };
+
+use super::job::{Job, describe};
 
 /// Endings of the files: frames, sound, description.
 pub(super) const EXTENSIONS: [&str; 3] = ["rgb", "wav", "json"];

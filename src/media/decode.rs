@@ -1,0 +1,246 @@
+//! Pictures: PNG, JPEG and WebP files to 8-bit RGB.
+//!
+//! The format is told by the first bytes, never by the name. EXIF orientation is applied, alpha is dropped (not
+//! blended), palettes and greys are expanded, of 16-bit values the upper byte is kept. Sizes are checked before
+//! anything is allocated. What would change the picture silently is refused: animations and CMYK.
+
+use std::{io::Cursor, path::Path};
+
+use zune_jpeg::{
+    JpegDecoder,
+    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
+};
+
+use crate::{Error, Result};
+
+use super::{
+    exif::{orientation, upright},
+    image::Image,
+    read::read_file,
+};
+
+/// Largest picture that is read, in pixels.
+pub const MAX_PIXELS: u64 = 100_000_000;
+/// Longest picture file that is read.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Opens the PNG, JPEG or WebP picture at `path`.
+///
+/// # Errors
+/// [`Error::Input`] naming the file: unreadable, of another format, damaged or truncated, without pixels, over
+/// [`MAX_PIXELS`], animated, or CMYK.
+pub fn open_image(path: &Path) -> Result<Image> {
+    let bytes = read_file(path, MAX_FILE_BYTES)?;
+    decode_image(&bytes, &path.display().to_string())
+}
+
+/// [`open_image`] from bytes; `name` is what messages call them.
+///
+/// # Errors
+/// As [`open_image`].
+pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
+    let decoded = match bytes {
+        [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => decode_png(bytes),
+        [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => decode_webp(bytes),
+        _ => Err(format!(
+            "is {}; expected a PNG, JPEG or WebP picture",
+            other_format(bytes)
+        )),
+    };
+    let picture = decoded.map_err(|problem| Error::input(name, problem))?;
+    let image = Image {
+        name: name.into(),
+        width: picture.width,
+        height: picture.height,
+        rgb: picture.rgb,
+    };
+    Ok(upright(image, picture.orientation))
+}
+
+/// What a decoder gives: the picture as stored, and how it is to be turned.
+struct Picture {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+    orientation: u16,
+}
+
+/// The number of pixels of a `width` x `height` picture, if it may be read.
+fn checked_pixels(width: u64, height: u64) -> Result<usize, String> {
+    if width == 0 || height == 0 {
+        return Err(format!("is {width}x{height}; expected at least one pixel"));
+    }
+    match width.checked_mul(height) {
+        Some(pixels) if pixels <= MAX_PIXELS => Ok(pixels as usize),
+        _ => Err(format!(
+            "is {width}x{height}; expected at most {} million pixels, make it smaller",
+            MAX_PIXELS / 1_000_000
+        )),
+    }
+}
+
+fn damaged(format: &str, reason: impl std::fmt::Display) -> String {
+    format!("is a damaged or truncated {format} file ({reason})")
+}
+
+fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
+    // The decoder refuses a zero size as damaged; the header is fixed, so say it in our words.
+    if let Some(header) = bytes.get(16..24) {
+        let word = |at: usize| {
+            u64::from(u32::from_be_bytes([
+                header[at],
+                header[at + 1],
+                header[at + 2],
+                header[at + 3],
+            ]))
+        };
+        checked_pixels(word(0), word(4))?;
+    }
+    let bad = |e: png::DecodingError| damaged("PNG", e);
+    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    decoder.set_ignore_text_chunk(true);
+    let mut reader = decoder.read_info().map_err(bad)?;
+    let info = reader.info();
+    let (width, height) = (info.width as usize, info.height as usize);
+    checked_pixels(u64::from(info.width), u64::from(info.height))?;
+    if let Some(animation) = info.animation_control()
+        && animation.num_frames > 1
+    {
+        return Err(animated(u64::from(animation.num_frames)));
+    }
+    // The decoder checks that it is not too long, and takes the rest on trust.
+    let palette_bytes = info.palette.as_ref().map_or(0, |palette| palette.len());
+    if !palette_bytes.is_multiple_of(3) {
+        return Err(damaged(
+            "PNG",
+            format_args!("{palette_bytes} bytes of palette"),
+        ));
+    }
+    let size = reader
+        .output_buffer_size()
+        .ok_or_else(|| damaged("PNG", "size overflows"))?;
+    let mut samples = vec![0; size];
+    reader.next_frame(&mut samples).map_err(bad)?;
+    // Also reads what follows the pixels, where the orientation may be.
+    reader.finish().map_err(bad)?;
+    let (color, _) = reader.output_color_type();
+    let orientation = reader
+        .info()
+        .exif_metadata
+        .as_deref()
+        .map_or(1, orientation);
+    Ok(Picture {
+        width,
+        height,
+        rgb: to_rgb(samples, color.samples()),
+        orientation,
+    })
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    let bad = |e: zune_jpeg::errors::DecodeErrors| damaged("JPEG", e);
+    let max_side = usize::from(u16::MAX);
+    // Strict, because otherwise a file that ends early is filled up with grey.
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(max_side)
+        .set_max_height(max_side)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(bad)?;
+    let info = decoder
+        .info()
+        .ok_or_else(|| damaged("JPEG", "no frame header"))?;
+    checked_pixels(u64::from(info.width), u64::from(info.height))?;
+    if info.components == 4 {
+        return Err("is a CMYK picture; expected RGB or grey, convert it to RGB".into());
+    }
+    let rgb = decoder.decode().map_err(bad)?;
+    // The decoder looks for the end of the data once a row of blocks, so it misses a cut in the last row.
+    if !ends_properly(bytes) {
+        return Err(damaged("JPEG", "no end marker"));
+    }
+    let orientation = decoder.exif().map_or(1, |exif| orientation(exif));
+    Ok(Picture {
+        width: usize::from(info.width),
+        height: usize::from(info.height),
+        rgb,
+        orientation,
+    })
+}
+
+/// Whether an "end of image" marker follows the last "start of scan".
+fn ends_properly(jpeg: &[u8]) -> bool {
+    let scan = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xda]);
+    let rest = &jpeg[scan.unwrap_or(0)..];
+    rest.windows(2).any(|pair| pair == [0xff, 0xd9])
+}
+
+fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {
+    let bad = |e: image_webp::DecodingError| damaged("WebP", e);
+    let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(bad)?;
+    let (width, height) = decoder.dimensions();
+    checked_pixels(u64::from(width), u64::from(height))?;
+    if decoder.is_animated() {
+        return Err(animated(u64::from(decoder.num_frames())));
+    }
+    let size = decoder
+        .output_buffer_size()
+        .ok_or_else(|| damaged("WebP", "size overflows"))?;
+    let channels = if decoder.has_alpha() { 4 } else { 3 };
+    let mut samples = vec![0; size];
+    decoder.read_image(&mut samples).map_err(bad)?;
+    let exif = decoder.exif_metadata().map_err(bad)?;
+    Ok(Picture {
+        width: width as usize,
+        height: height as usize,
+        rgb: to_rgb(samples, channels),
+        orientation: exif.as_deref().map_or(1, orientation),
+    })
+}
+
+fn animated(frames: u64) -> String {
+    format!("is an animation of {frames} frames; expected a still picture, save one frame of it")
+}
+
+/// Interleaved samples of 1 (grey), 2 (grey, alpha), 3 or 4 (colour, alpha) channels as RGB.
+fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
+    match channels {
+        3 => samples,
+        4 => samples
+            .chunks_exact(4)
+            .flat_map(|p| [p[0], p[1], p[2]])
+            .collect(),
+        _ => samples
+            .chunks_exact(channels)
+            .flat_map(|p| [p[0]; 3])
+            .collect(),
+    }
+}
+
+/// What a file that we do not read most likely is.
+fn other_format(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [b'G', b'I', b'F', b'8', ..] => "a GIF file",
+        [b'B', b'M', ..] => "a BMP file",
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF file",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a HEIC, AVIF or video file",
+        _ => "not a picture we know",
+    }
+}

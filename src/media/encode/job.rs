@@ -1,0 +1,70 @@
+//! What each way of writing gets, and what it tells of its files.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Error, Result,
+    media::clip::{EncodeOptions, EncodeReport, WrittenFile},
+};
+
+/// A clip that was checked, with its sound cut or continued as asked.
+pub(super) struct Job<'a> {
+    pub(super) path: &'a Path,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) pictures: &'a [u8],
+    pub(super) frames: usize,
+    pub(super) audio: &'a [f32],
+    pub(super) options: &'a EncodeOptions,
+}
+
+impl Job<'_> {
+    pub(super) fn samples(&self) -> usize {
+        self.audio.len() / 2
+    }
+
+    pub(super) fn frame_bytes(&self) -> usize {
+        3 * self.width * self.height
+    }
+
+    pub(super) fn report(&self, encoder: String, files: Vec<WrittenFile>) -> EncodeReport {
+        EncodeReport {
+            encoder,
+            files,
+            frames: self.frames,
+            samples: self.samples(),
+        }
+    }
+}
+
+/// Length and hash of the file at `at`, which is or will be `path`.
+pub(super) fn describe(at: &Path, path: &Path) -> Result<WrittenFile> {
+    let unread = |e: io::Error| Error::output_io(path, e);
+    let mut file = File::open(at).map_err(unread)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let n = file.read(&mut buffer).map_err(unread)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        bytes += n as u64;
+    }
+    Ok(WrittenFile {
+        path: path.into(),
+        bytes,
+        sha256: hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    })
+}

@@ -1,0 +1,134 @@
+//! A finished clip to files: by the encoders in this program, by ffmpeg, or raw.
+//!
+//! [`write_clip`] checks the clip and hands a `job` to `embedded`, `external` or `raw`. Below those lie the encoders
+//! (`h264`, `aac`, `yuv`) and the container (`mp4`, `sample_entry`, `boxes`).
+
+mod aac;
+mod boxes;
+mod embedded;
+mod external;
+mod h264;
+mod job;
+mod mp4;
+mod raw;
+mod sample_entry;
+mod yuv;
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+use super::clip::{Clip, EncodeOptions, EncodeReport, Encoder, SAMPLES_PER_FRAME};
+use job::Job;
+
+pub use aac::{AAC_DELAY, AAC_FRAME, AacStream, encode_aac};
+pub use h264::{Gop, H264Settings, encode_gop};
+pub use mp4::{AudioTrack, VideoTrack, write_mp4};
+pub use yuv::{Yuv420, rgb_to_yuv420};
+
+/// The longer and the shorter side that the embedded encoder takes at most, in pixels.
+const MAX_SIDES: [usize; 2] = [3840, 2160];
+
+impl Encoder {
+    /// Whether it can start at all.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if it needs a program that is not there.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::X264 { ffmpeg } => external::check(ffmpeg),
+            Self::Embedded | Self::Raw => Ok(()),
+        }
+    }
+
+    /// The files it writes for a clip at `path`.
+    pub fn files(&self, path: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Embedded | Self::X264 { .. } => vec![path.to_path_buf()],
+            Self::Raw => raw::EXTENSIONS.map(|end| path.with_extension(end)).to_vec(),
+        }
+    }
+}
+
+/// Writes `clip` to `path`. `progress` gets frames done and frames in all, from any thread; `cancel` is asked at
+/// least once a frame. Files appear under their names only when they are complete.
+///
+/// # Errors
+/// [`Error::Request`] for a size or quality that cannot be encoded or an ffmpeg that is not there;
+/// [`Error::Output`] if the file cannot be written; [`Error::Device`] if an encoder fails;
+/// [`Error::Interrupted`] after `cancel`.
+///
+/// # Panics
+/// If the clip has no frames, or its frames or sound are not as long as its sizes say.
+pub fn write_clip(
+    path: &Path,
+    clip: &Clip<'_>,
+    options: &EncodeOptions,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<EncodeReport> {
+    check_size(clip, &options.encoder)?;
+    let frame_bytes = 3 * clip.width * clip.height;
+    assert!(
+        !clip.frames.is_empty() && clip.frames.len().is_multiple_of(frame_bytes),
+        "{} bytes of frames of {frame_bytes}",
+        clip.frames.len()
+    );
+    let values = clip.audio.len();
+    assert!(values.is_multiple_of(2), "{values} values of stereo sound");
+    let frames = clip.frames.len() / frame_bytes;
+    if options.quality > 10 {
+        return Err(Error::request(
+            "--quality",
+            format!("must be 0 to 10; given {}", options.quality),
+        ));
+    }
+    let audio = sound_of(clip, frames, options.full_audio);
+    let job = Job {
+        path,
+        width: clip.width,
+        height: clip.height,
+        pictures: clip.frames,
+        frames,
+        audio: &audio,
+        options,
+    };
+    match &options.encoder {
+        Encoder::Embedded => embedded::write(&job, progress, cancel),
+        Encoder::X264 { ffmpeg } => external::write(&job, ffmpeg, progress, cancel),
+        Encoder::Raw => raw::write(&job, progress, cancel),
+    }
+}
+
+fn check_size(clip: &Clip<'_>, encoder: &Encoder) -> Result<()> {
+    let (width, height) = (clip.width, clip.height);
+    let given = format!("given {width}x{height}");
+    let is_on_grid = |side: usize| side > 0 && side.is_multiple_of(32);
+    if !is_on_grid(width) || !is_on_grid(height) {
+        return Err(Error::request(
+            "--size",
+            format!("must be multiples of 32 to be encoded; {given}"),
+        ));
+    }
+    let [long, short] = MAX_SIDES;
+    let is_too_large = width.max(height) > long || width.min(height) > short;
+    if *encoder == Encoder::Embedded && is_too_large {
+        return Err(Error::request(
+            "--size",
+            format!(
+                "must be at most {long}x{short} for the embedded encoder; {given}, use --encoder x264 or none"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn sound_of(clip: &Clip<'_>, frames: usize, full_audio: bool) -> Vec<f32> {
+    let mut audio = clip.audio.to_vec();
+    let wanted = 2 * SAMPLES_PER_FRAME * frames;
+    let is_kept = audio.is_empty() || (full_audio && audio.len() > wanted);
+    if !is_kept {
+        audio.resize(wanted, 0.0);
+    }
+    audio
+}

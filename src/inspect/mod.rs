@@ -6,5 +6,6 @@
 pub mod bench;
 pub mod estimate;
 pub mod inventory;
+mod noise;
 pub mod op_times;
 pub mod rates;

@@ -1,25 +1,24 @@
 //! How fast kernels are on a device: each alone, at the sizes of the model, on random numbers, against what the chip
 //! could do at most. The cases are plans of one op, so that what is timed is what the model runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use half::bf16;
-
+use super::noise::{NoiseWeights, TABLE_ROWS, noise};
 use crate::{
-    DType, Error, Result, Tensor,
+    DType, Error, Result,
     cuda::{
         Cuda, Device,
         cublaslt::{GemmDesc, OperandType, OutputType},
         gemm_backend::GemmBackend,
         measure::{self, L2Flush},
     },
-    executor::{Cancel, Executor, Prepare, UnitReport, required_tensors},
+    executor::{Cancel, Executor, Prepare, UnitReport},
     model::dit::{HEAD, Sequence},
     plan::{
         self, Buf, Builder, Conv3d, Cost, Dense, Grid, Kernel3d, MaskBlock, Op, Plan, Role, Scale,
     },
     qualify::cases::RowCase,
-    weights::{Info, Source, Weights},
+    weights::Weights,
 };
 
 /// Dense products of bf16 on Hopper, FLOP/s, by the data sheet; e4m3 twice that.
@@ -29,9 +28,6 @@ const MEMORY_RATE: f64 = 4.8e12;
 /// Measured runs of a case that takes longer than this.
 const FEW_RUNS: usize = 3;
 const LONG_MS: f64 = 100.0;
-/// Rows of the table that large inputs are made of on the device.
-const TABLE_ROWS: usize = 4096;
-
 /// What is measured.
 pub struct RateShapes {
     /// Rows of the products.
@@ -398,7 +394,7 @@ fn measure_plan(
     plan: &Plan,
     mut runs: usize,
 ) -> Result<Rate> {
-    let weights = Weights::new(Box::new(Noise::of(plan)));
+    let weights = Weights::new(Box::new(NoiseWeights::of(plan)));
     let how = Prepare {
         profile: true,
         ..Prepare::default()
@@ -433,74 +429,4 @@ fn measure_plan(
     // The first run warms up.
     let work = [cost.flops, cost.bytes(), peak];
     Ok(Rate::of(name.into(), kernels, &mut times[1..], work))
-}
-
-/// Random numbers between -1 and 1, or row numbers of the tables; a piece of them again and again.
-fn noise(shape: crate::Shape, dtype: DType) -> Tensor {
-    const PIECE: usize = 1 << 20;
-    let mut state = 1_u32;
-    let mut number = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let piece: Vec<u8> = match dtype {
-        DType::Bf16 => {
-            let values = (0..PIECE).map(|_| bf16::from_f32(number()).to_bits());
-            values.flat_map(u16::to_ne_bytes).collect()
-        }
-        // Without the highest bit of the exponent: no infinity, and below 2.
-        DType::E4m3 => (0..PIECE)
-            .map(|_| (number() * 128.0) as i8 as u8 & 0xbf)
-            .collect(),
-        DType::F32 => (0..PIECE).flat_map(|_| number().to_ne_bytes()).collect(),
-        DType::I32 => {
-            let rows = TABLE_ROWS.min(shape.count()) as i32;
-            (0..PIECE as i32)
-                .flat_map(|i| (i % rows).to_ne_bytes())
-                .collect()
-        }
-        _ => vec![0; PIECE],
-    };
-    let bytes = shape.count() * dtype.size();
-    let mut all = Vec::with_capacity(bytes);
-    while all.len() < bytes {
-        all.extend_from_slice(&piece[..piece.len().min(bytes - all.len())]);
-    }
-    Tensor::from_bytes(shape, dtype, &all)
-}
-
-/// Noise for every weight that a plan names.
-struct Noise(Vec<(String, Info)>);
-
-impl Noise {
-    fn of(plan: &Plan) -> Self {
-        let required_tensors = required_tensors(plan).into_iter();
-        let info = |shape, dtype| Info { shape, dtype };
-        Self(
-            required_tensors
-                .map(|want| (want.name, info(want.shape, want.dtype)))
-                .collect(),
-        )
-    }
-}
-
-impl Source for Noise {
-    fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    fn info(&self, name: &str) -> Option<Info> {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.map(|(_, info)| info.clone())
-    }
-
-    fn load(&self, name: &str) -> Result<Tensor> {
-        let info = self.info(name);
-        let info = info.ok_or_else(|| Error::tensor(self.path(name), name, "is missing"))?;
-        Ok(noise(info.shape, info.dtype))
-    }
-
-    fn path(&self, _: &str) -> PathBuf {
-        "noise".into()
-    }
 }

@@ -335,6 +335,10 @@ impl Device for Emulated {
         "emulator".into()
     }
 
+    fn capability(&self) -> (u32, u32) {
+        (9, 0)
+    }
+
     fn num_sms(&self) -> u32 {
         MULTIPROCESSORS
     }

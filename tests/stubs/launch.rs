@@ -39,6 +39,10 @@ impl Device for Notebook {
         "notebook".into()
     }
 
+    fn capability(&self) -> (u32, u32) {
+        (9, 0)
+    }
+
     fn num_sms(&self) -> u32 {
         1
     }

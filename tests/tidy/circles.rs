@@ -11,63 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::source::{Finding, Source, Token, tokens};
 
 /// The circles there are today, each sorted. An entry goes, or gets shorter, when its circle is opened; none comes.
-pub(crate) const KNOWN: &[&[&str]] = &[
-    &["src/cuda/arguments.rs", "src/cuda/device.rs"],
-    &[
-        "src/cuda/conformance/mod.rs",
-        "src/cuda/conformance/products.rs",
-    ],
-    &[
-        "src/cuda/fuse.rs",
-        "src/cuda/launch/activation.rs",
-        "src/cuda/launch/add_rms_norm.rs",
-        "src/cuda/launch/attention.rs",
-        "src/cuda/launch/attention_plain.rs",
-        "src/cuda/launch/channel.rs",
-        "src/cuda/launch/combine.rs",
-        "src/cuda/launch/conv.rs",
-        "src/cuda/launch/conv3d.rs",
-        "src/cuda/launch/copy.rs",
-        "src/cuda/launch/depthwise.rs",
-        "src/cuda/launch/embed.rs",
-        "src/cuda/launch/gate.rs",
-        "src/cuda/launch/gemm.rs",
-        "src/cuda/launch/gemm_bf16.rs",
-        "src/cuda/launch/gemm_fp8.rs",
-        "src/cuda/launch/l2_norm.rs",
-        "src/cuda/launch/library.rs",
-        "src/cuda/launch/linear_f32.rs",
-        "src/cuda/launch/mod.rs",
-        "src/cuda/launch/norm_rope.rs",
-        "src/cuda/launch/norm_silu.rs",
-        "src/cuda/launch/patch.rs",
-        "src/cuda/launch/pixels.rs",
-        "src/cuda/launch/quantize.rs",
-        "src/cuda/launch/rms_norm.rs",
-        "src/cuda/launch/rope.rs",
-        "src/cuda/launch/weight_norm.rs",
-        "src/cuda/lower.rs",
-        "src/cuda/products.rs",
-    ],
-    &[
-        "src/cuda/program.rs",
-        "src/cuda/stream.rs",
-        "src/cuda/upload.rs",
-    ],
-    &[
-        "src/testing/conformance/boxes.rs",
-        "src/testing/conformance/mod.rs",
-        "src/testing/conformance/numbers.rs",
-        "src/testing/conformance/products.rs",
-        "src/testing/conformance/threads.rs",
-    ],
-    &[
-        "src/weights/quantized.rs",
-        "src/weights/rules.rs",
-        "src/weights/source.rs",
-        "src/weights/synthetic.rs",
-        "src/weights/write.rs",
-    ],
+pub(crate) const KNOWN: &[&[&str]] = &[&[
+    "src/weights/quantized.rs",
+    "src/weights/rules.rs",
+    "src/weights/source.rs",
+    "src/weights/synthetic.rs",
+    "src/weights/write.rs",
+]];
+
+/// Floors of the GPU's rooms: a file imports from its own floor and from those before it.
+const CUDA_FLOORS: [&str; 4] = [
+    "src/cuda/gpu/",
+    "src/cuda/lowering/",
+    "src/cuda/launch/",
+    "src/cuda/run/",
 ];
 
 /// Re-exports of re-exports are followed this far: `use` lines may lead in a circle too.
@@ -123,6 +80,7 @@ pub(crate) fn check(sources: &[Source], known: &[&[&str]]) -> Vec<Finding> {
         );
         found.push(Finding::new(circle[0], 1, rule));
     }
+    found.extend(upward(&imports));
     for gone in known
         .iter()
         .filter(|known| !circles.iter().any(|c| c == *known))
@@ -130,6 +88,27 @@ pub(crate) fn check(sources: &[Source], known: &[&[&str]]) -> Vec<Finding> {
         let rule =
             format!("circle: {gone:?} is none any more; take it from the list, or shorten it");
         found.push(Finding::new("tests/tidy/circles.rs", 1, rule));
+    }
+    found
+}
+
+/// Imports from a floor above.
+fn upward(imports: &Imports<'_>) -> Vec<Finding> {
+    let floor = |file: &str| CUDA_FLOORS.iter().position(|floor| file.starts_with(floor));
+    let mut found = Vec::new();
+    for (file, others) in imports {
+        for (other, &line) in others
+            .iter()
+            .filter(|(other, _)| floor(other) > floor(file))
+        {
+            if floor(file).is_some() {
+                found.push(Finding::new(
+                    file,
+                    line,
+                    format!("floors: {other} lies above {file}"),
+                ));
+            }
+        }
     }
     found
 }
@@ -394,6 +373,27 @@ mod tests {
         assert_eq!(check(&sources(&circle), &[&known]), []);
         assert_eq!(check(&sources(&circle), &[&known[..2]]).len(), 2);
         assert_eq!(check(&sources(&tree), &[&known]).len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_imported_from_a_floor_above() {
+        let files = |gpu: &str| {
+            [
+                Source::new("src/cuda/mod.rs", "//! x\nmod gpu; mod run;"),
+                Source::new("src/cuda/gpu/mod.rs", "//! x\npub mod a;"),
+                Source::new("src/cuda/run/mod.rs", "//! x\npub mod b;"),
+                Source::new("src/cuda/gpu/a.rs", gpu),
+                Source::new("src/cuda/run/b.rs", "//! x\nuse crate::cuda::gpu::a::A;"),
+            ]
+        };
+        assert_eq!(check(&files("//! x\npub struct A;"), &[]), []);
+        let found = check(&files("//! x\nuse crate::cuda::run::b::B;"), &[]);
+        assert!(
+            found
+                .iter()
+                .any(|f| f.rule.starts_with("floors: src/cuda/run/b.rs")),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub trait Device: Send + Sync {
     /// What it is, for messages and reports: `NVIDIA H200 (cuda:0)`.
     fn name(&self) -> String;
 
+    /// Compute capability, major and minor.
+    fn capability(&self) -> (u32, u32);
+
     /// Streaming multiprocessors: the blocks of a persistent kernel.
     fn num_sms(&self) -> u32;
 

@@ -182,6 +182,10 @@ impl Device for Driver {
         format!("{} (cuda:{})", self.gpu.name, self.ordinal)
     }
 
+    fn capability(&self) -> (u32, u32) {
+        self.gpu.compute_capability
+    }
+
     fn num_sms(&self) -> u32 {
         self.num_sms
     }

@@ -89,14 +89,14 @@ impl GemmAlgorithm for CublasLtAlgorithm {
 /// A library and what it is to be used for.
 #[derive(Clone)]
 pub struct GemmPolicy {
-    pub(in crate::cuda) products: Arc<dyn GemmBackend>,
+    pub(in crate::cuda) backend: Arc<dyn GemmBackend>,
     pub(in crate::cuda) choice: GemmChoice,
 }
 
 impl GemmPolicy {
-    /// `products`, used as `choice` says.
-    pub fn new(products: Arc<dyn GemmBackend>, choice: GemmChoice) -> Self {
-        Self { products, choice }
+    /// `backend`, used as `choice` says.
+    pub fn new(backend: Arc<dyn GemmBackend>, choice: GemmChoice) -> Self {
+        Self { backend, choice }
     }
 
     /// Whether it takes the place of fused steps too.

@@ -4,7 +4,6 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::attention_plain;
 use crate::{
     DType::Bf16,
     Result,
@@ -26,19 +25,15 @@ use crate::{
     plan::Op,
 };
 
-/// Op::Attention: of bf16 heads of 128 over up to three ranges of keys by this kernel, any other by the plain one.
-pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
-    if is_ours(cx) {
-        launch(cx, None)
-    } else {
-        attention_plain::attention(cx)
-    }
+/// Op::Attention of bf16 heads of 128 over up to three ranges of keys.
+pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    is_ours(cx).then(|| launch(cx, None)).transpose()
 }
 
 /// [Op::Attention, Op::SigmoidGate].
 pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Op::Attention { heads, .. } = cx.steps[0].op else {
-        panic!("attention is the first step here");
+        panic!("attention lowering called with {}", cx.steps[0].op.name());
     };
     let gate = cx.view(cx.steps[1].reads[1]);
     let inner = cx.dtype(cx.steps[0].writes);
@@ -57,7 +52,7 @@ fn is_ours(cx: &LowerCx<'_>) -> bool {
         ..
     } = &cx.steps[0].op
     else {
-        panic!("attention is lowered here");
+        panic!("attention lowering called with {}", cx.steps[0].op.name());
     };
     let views = [cx.read(0), cx.read(1), cx.read(2), cx.write()];
     views
@@ -77,7 +72,7 @@ fn launch(cx: &mut LowerCx<'_>, gate: Option<DeviceView>) -> Result<Vec<BoundLau
         ..
     } = &cx.steps[0].op
     else {
-        panic!("attention is lowered here");
+        panic!("attention lowering called with {}", cx.steps[0].op.name());
     };
     let (q, k, v, y) = (cx.read(0), cx.read(1), cx.read(2), cx.write());
     let tiles = attention_tiles(windows, *heads, *kv_heads)?;

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::conv;
 use crate::{
     DType::Bf16,
     Result,
@@ -28,11 +27,10 @@ use crate::{
 const BYTES: u64 = 2; // of an element
 
 /// Op::Conv3d: as products where the kernel can, else one tap after the other.
-pub(in crate::cuda) fn conv3d(cx: &mut LowerCx<'_>, geometry: Conv3d) -> Result<Vec<BoundLaunch>> {
-    match Tiled::new(cx, 0, geometry)? {
-        Some(tiled) => tiled.launch(cx, ConvEpilogue::Nothing),
-        None => conv::conv3d(cx, geometry),
-    }
+pub(in crate::cuda) fn conv3d(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    Tiled::new(cx, 0, geometry(&cx.steps[0].op))?
+        .map(|tiled| tiled.launch(cx, ConvEpilogue::Nothing))
+        .transpose()
 }
 
 /// [Op::Conv3d, Op::Add].

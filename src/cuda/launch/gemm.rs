@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::{gemm_bf16, gemm_fp8};
 use crate::{
     DType::{Bf16, F32},
     Result,
@@ -16,10 +15,9 @@ use crate::{
         lowering::{
             arena::DeviceView,
             context::{LowerCx, blocks, int},
-            work::BoundLaunch,
         },
     },
-    plan::{Op, Scaling},
+    plan::Op,
 };
 
 /// Row tiles of clusters that are taken together before the next columns, so that their activations stay in L2.
@@ -101,12 +99,10 @@ fn map(cx: &LowerCx<'_>, view: DeviceView, element: Element, box_rows: usize) ->
     ))
 }
 
-/// [Op::Linear, Op::SwiGlu7 or Op::Gelu7], the same with Op::Quantize behind, and [Op::Linear, Op::Add]: products whose
-/// bf16 is not stored. `None` for a bias, and for other types than those of the transformer's layers.
-pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
-    let Op::Linear { ends, scaling } = &cx.steps[0].op else {
-        panic!("a product is the first step here");
-    };
+/// What the steps behind a GEMM do to its result, where a kernel does it too: an activation function, the same and
+/// Op::Quantize, or Op::Add. `None` if the bf16 in between would have to be stored, and for other types than those of
+/// the transformer's layers.
+pub(in crate::cuda) fn epilogue(cx: &LowerCx<'_>) -> Option<Epilogue> {
     let hidden = &cx.steps[..cx.steps.len() - 1];
     let in_bf16 = hidden.iter().all(|step| cx.dtype(step.writes) == Bf16);
     let rest: Vec<&Op> = cx.steps[1..].iter().map(|step| &step.op).collect();
@@ -116,26 +112,16 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
         [Op::SwiGlu7, &Op::Quantize { factor }] => Epilogue::SwiGlu7(factor),
         [Op::Gelu7, &Op::Quantize { factor }] => Epilogue::Gelu7(factor),
         [Op::Add] => Epilogue::Add(cx.summand()),
-        _ => panic!("no kernel makes this of a product"),
+        _ => return None,
     };
     let y = cx.write();
     let fits = match epilogue {
         Epilogue::Add(z) => z.dtype == F32 && y.dtype == F32 && z.is_aligned(),
         Epilogue::SwiGlu7(None) | Epilogue::Gelu7(None) => y.dtype == Bf16,
-        Epilogue::SwiGlu7(Some(_)) | Epilogue::Gelu7(Some(_)) => *scaling != Scaling::None,
-        Epilogue::Store => true,
+        Epilogue::SwiGlu7(Some(_)) | Epilogue::Gelu7(Some(_)) | Epilogue::Store => true,
     };
     let is_aligned = [cx.read(0), cx.read(1), y].iter().all(|v| v.is_aligned());
-    if !in_bf16 || !fits || !is_aligned {
-        return Ok(None);
-    }
-    match scaling {
-        Scaling::None if gemm_bf16::takes(cx) => gemm_bf16::launch(cx, ends, epilogue).map(Some),
-        Scaling::Rows | Scaling::Fixed(_) if gemm_fp8::takes(cx) => {
-            gemm_fp8::launch(cx, (ends, *scaling), epilogue).map(Some)
-        }
-        _ => Ok(None),
-    }
+    (in_bf16 && fits && is_aligned).then_some(epilogue)
 }
 
 /// All tiles of `n` columns over row groups, those of small groups first: they need weights of their own and would

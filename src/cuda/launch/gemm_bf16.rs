@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::gemm::{Epilogue, GemmArguments};
+use super::gemm::{Epilogue, GemmArguments, epilogue};
 use crate::{
     DType::{Bf16, F32},
     Result,
@@ -19,31 +19,44 @@ use crate::{
             work::BoundLaunch,
         },
     },
+    plan::Op,
 };
 
-/// Op::Linear of bf16 by bf16, without bias.
-pub(in crate::cuda) fn linear(cx: &mut LowerCx<'_>, ends: &[usize]) -> Result<Vec<BoundLaunch>> {
+/// Op::Linear by weights of bf16; those of another type are another kernel's.
+pub(in crate::cuda) fn linear(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    let Op::Linear { ends, .. } = &cx.steps[0].op else {
+        return Ok(None);
+    };
+    if cx.read(1).dtype != Bf16 {
+        return Ok(None);
+    }
     if cx.steps[0].reads.len() > 2 {
         return Err(cx.refusal("there is no bf16 product with a bias"));
     }
     if !takes(cx) {
         return Err(cx.types());
     }
-    launch(cx, ends, Epilogue::Store)
+    launch(cx, ends, Epilogue::Store).map(Some)
+}
+
+/// [Op::Linear, Op::SwiGlu7 or Op::Gelu7] and [Op::Linear, Op::Add].
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    match (&cx.steps[0].op, epilogue(cx)) {
+        (Op::Linear { ends, .. }, Some(epilogue)) if takes(cx) => {
+            launch(cx, ends, epilogue).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Whether the first step is a product of bf16 by bf16, without bias.
-pub(in crate::cuda) fn takes(cx: &LowerCx<'_>) -> bool {
+fn takes(cx: &LowerCx<'_>) -> bool {
     let reads = &cx.steps[0].reads;
     reads.len() == 2 && reads.iter().all(|&buf| cx.dtype(buf) == Bf16)
 }
 
 /// The product, and what becomes of it.
-pub(in crate::cuda) fn launch(
-    cx: &mut LowerCx<'_>,
-    ends: &[usize],
-    epilogue: Epilogue,
-) -> Result<Vec<BoundLaunch>> {
+fn launch(cx: &mut LowerCx<'_>, ends: &[usize], epilogue: Epilogue) -> Result<Vec<BoundLaunch>> {
     let product = GemmArguments::new(cx, ends, Element::Bf16)?;
     macro_rules! launch {
         ($entry:ident $(, $name:ident: $value:expr)*) => {{

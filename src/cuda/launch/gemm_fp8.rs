@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
-use super::gemm::{Epilogue, GemmArguments};
+use super::gemm::{Epilogue, GemmArguments, epilogue};
 use crate::{
     DType::{self, Bf16, E4m3, F32},
     Result,
@@ -23,7 +23,7 @@ use crate::{
             work::BoundLaunch,
         },
     },
-    plan::Scaling,
+    plan::{Op, Scaling},
 };
 
 /// Op::Linear of E4m3 by E4m3.
@@ -38,8 +38,18 @@ pub(in crate::cuda) fn linear(
     launch(cx, (ends, scaling), Epilogue::Store)
 }
 
+/// [Op::Linear, Op::SwiGlu7 or Op::Gelu7], the same with Op::Quantize behind, and [Op::Linear, Op::Add].
+pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
+    match (&cx.steps[0].op, epilogue(cx)) {
+        (Op::Linear { ends, scaling }, Some(epilogue)) if takes(cx) => {
+            launch(cx, (ends, *scaling), epilogue).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Whether the first step is a product of E4m3 by E4m3 with scales in f32, those of the weight's rows in one row.
-pub(in crate::cuda) fn takes(cx: &LowerCx<'_>) -> bool {
+fn takes(cx: &LowerCx<'_>) -> bool {
     let reads = &cx.steps[0].reads;
     let types: Vec<DType> = reads.iter().map(|&buf| cx.dtype(buf)).collect();
     matches!(types[..], [E4m3, E4m3, F32] | [E4m3, E4m3, F32, F32])
@@ -47,7 +57,7 @@ pub(in crate::cuda) fn takes(cx: &LowerCx<'_>) -> bool {
 }
 
 /// The product, and what becomes of it.
-pub(in crate::cuda) fn launch(
+fn launch(
     cx: &mut LowerCx<'_>,
     (ends, scaling): (&[usize], Scaling),
     epilogue: Epilogue,

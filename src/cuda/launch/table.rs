@@ -1,150 +1,183 @@
-//! The table of consecutive steps that one kernel runs.
+//! The table of kernels: which steps a kernel runs, and what it needs of the GPU.
 //!
-//! The plan, the CPU and the names of buffers know nothing of it: a row applies where the kernel leaves out nothing
-//! that anybody else would read, and switching the table off is a test.
+//! One list for runs of consecutive steps and for single steps, best first: longer runs before shorter ones, and of the
+//! kernels for one op the fastest before the one that does any shape. The plan, the CPU and the names of buffers know
+//! nothing of it. A row of several steps applies where the kernel leaves out nothing that anybody else would read, and
+//! switching those rows off is a test. A kernel for another architecture is another row.
 
 use std::ops::Range;
 
 use super::{
-    activation, add_rms_norm, attention, channel, combine, conv, conv3d, copy, depthwise, embed,
-    gate, gemm, gemm_bf16, gemm_fp8, l2_norm, linear_f32, norm_rope, norm_silu, patch, pixels,
-    quantize, rms_norm, rope, weight_norm,
+    activation, add_rms_norm, attention, attention_plain, channel, combine, conv, conv3d, copy,
+    depthwise, embed, gate, gemm_bf16, gemm_fp8, l2_norm, linear_f32, norm_rope, norm_silu, patch,
+    pixels, quantize, rms_norm, rope, weight_norm,
 };
 use crate::{
-    DType, Result,
-    cuda::lowering::{context::LowerCx, work::BoundLaunch},
+    Result,
+    cuda::lowering::{
+        context::{Arch, Architecture, LowerCx},
+        work::BoundLaunch,
+    },
     plan::{Buf, Op, Plan, Role, Scaling, Step},
 };
 
-/// Consecutive steps that one kernel runs.
-pub(in crate::cuda) struct Fusion {
+/// A kernel, or several that work together, as a way to run consecutive steps.
+pub(in crate::cuda) struct KernelRow {
     /// How many steps.
-    length: usize,
+    pub(in crate::cuda) length: usize,
     /// Whether these are the ops.
-    is: fn(&[&Op]) -> bool,
+    matches: fn(&[&Op]) -> bool,
+    /// The GPUs it runs on.
+    needs: Architecture,
     /// The steps whose results the kernel writes as well as the last one's.
     keeps: &'static [usize],
-    /// The launches; none if the kernel does not do these shapes or types.
+    /// The launches; none if the kernel does not do these shapes or types, and another row may. What no other row could
+    /// do either is refused here, with the reason.
     pub(in crate::cuda) launch: fn(&mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>>,
 }
 
-/// Longest first.
-const FUSED: &[Fusion] = &[
-    Fusion {
-        length: 4,
-        is: |ops| {
-            matches!(
-                ops,
-                [
-                    Op::Add,
-                    Op::RmsNorm { .. },
-                    Op::RowScale,
-                    Op::Quantize { .. }
-                ]
-            )
-        },
-        keeps: &[0, 2],
-        launch: add_rms_norm::quantized,
-    },
-    Fusion {
-        length: 3,
-        is: |ops| {
-            matches!(
-                ops,
-                [
-                    Op::Linear { .. },
-                    Op::SwiGlu7 | Op::Gelu7,
-                    Op::Quantize { factor: Some(_) }
-                ]
-            )
-        },
-        keeps: &[],
-        launch: gemm::fused,
-    },
-    Fusion {
-        length: 3,
-        is: |ops| matches!(ops, [Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }]),
-        keeps: &[1],
-        launch: rms_norm::quantized,
-    },
-    Fusion {
-        length: 3,
-        is: |ops| matches!(ops, [Op::Conv3d(_), Op::RmsNorm { .. }, Op::Silu]),
-        keeps: &[],
-        launch: conv3d::normed,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::Linear { .. }, Op::SwiGlu7 | Op::Gelu7 | Op::Add]),
-        keeps: &[],
-        launch: gemm::fused,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::Add, Op::RmsNorm { .. }]),
-        keeps: &[0],
-        launch: add_rms_norm::fused,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::RmsNorm { .. }, Op::Rope { .. }]),
-        keeps: &[],
-        launch: norm_rope::fused,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::Attention { .. }, Op::SigmoidGate]),
-        keeps: &[],
-        launch: attention::fused,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| {
-            matches!(
-                ops,
-                [Op::RmsNorm { .. }, Op::Silu | Op::Relu] | [Op::L2Norm { .. }, Op::Silu]
-            )
-        },
-        keeps: &[],
-        launch: norm_silu::fused,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::Conv3d(_), Op::Add]),
-        keeps: &[],
-        launch: conv3d::added,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::UpsampleNearest, Op::Conv3d(_)]),
-        keeps: &[],
-        launch: conv3d::doubled,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::RowScale, Op::Quantize { .. }]),
-        keeps: &[0],
-        launch: quantize::scaled_rows,
-    },
-    Fusion {
-        length: 2,
-        is: |ops| matches!(ops, [Op::SwiGlu7 | Op::Gelu7, Op::Quantize { .. }]),
-        keeps: &[],
-        launch: activation::quantized,
-    },
+/// `[op, ...]` on GPUs from `needs` on by `launch`, which writes the results of the steps `keeps` too.
+macro_rules! row {
+    ([$($op:pat),+], $needs:ident, $launch:expr) => { row!([$($op),+], $needs, $launch, keeps: []) };
+    ([$($op:pat),+], $needs:ident, $launch:expr, keeps: $keeps:expr) => {
+        KernelRow {
+            length: [$(stringify!($op)),+].len(),
+            matches: |ops| matches!(ops, [$($op),+]),
+            needs: Architecture::$needs,
+            keeps: &$keeps,
+            launch: $launch,
+        }
+    };
+}
+
+/// A single `op` on GPUs from `needs` on, by the launches of a function that does it or refuses.
+macro_rules! op {
+    ($needs:ident, $op:pat => |$cx:ident| $launch:expr) => {
+        op!($needs, $op if true => |$cx| $launch)
+    };
+    ($needs:ident, $op:pat if $guard:expr => |$cx:ident| $launch:expr) => {
+        KernelRow {
+            length: 1,
+            matches: |_| true,
+            needs: Architecture::$needs,
+            keeps: &[],
+            launch: |$cx| match &$cx.steps[0].op {
+                $op if $guard => $launch.map(Some),
+                _ => Ok(None),
+            },
+        }
+    };
+}
+
+const ROWS: &[KernelRow] = &[
+    row!([Op::Add, Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }], Sm89, add_rms_norm::quantized, keeps: [0, 2]),
+    row!(
+        [
+            Op::Linear { .. },
+            Op::SwiGlu7 | Op::Gelu7,
+            Op::Quantize { factor: Some(_) }
+        ],
+        Sm90a,
+        gemm_fp8::fused
+    ),
+    row!([Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }], Sm89, rms_norm::quantized, keeps: [1]),
+    row!(
+        [Op::Conv3d(_), Op::RmsNorm { .. }, Op::Silu],
+        Sm90a,
+        conv3d::normed
+    ),
+    row!(
+        [Op::Linear { .. }, Op::SwiGlu7 | Op::Gelu7 | Op::Add],
+        Sm90a,
+        gemm_bf16::fused
+    ),
+    row!(
+        [Op::Linear { .. }, Op::SwiGlu7 | Op::Gelu7 | Op::Add],
+        Sm90a,
+        gemm_fp8::fused
+    ),
+    row!([Op::Add, Op::RmsNorm { .. }], Sm80, add_rms_norm::fused, keeps: [0]),
+    row!(
+        [Op::RmsNorm { .. }, Op::Rope { .. }],
+        Sm80,
+        norm_rope::fused
+    ),
+    row!(
+        [Op::Attention { .. }, Op::SigmoidGate],
+        Sm90a,
+        attention::fused
+    ),
+    row!(
+        [Op::RmsNorm { .. }, Op::Silu | Op::Relu],
+        Sm80,
+        norm_silu::fused
+    ),
+    row!([Op::L2Norm { .. }, Op::Silu], Sm80, norm_silu::fused),
+    row!([Op::Conv3d(_), Op::Add], Sm90a, conv3d::added),
+    row!([Op::UpsampleNearest, Op::Conv3d(_)], Sm90a, conv3d::doubled),
+    row!([Op::RowScale, Op::Quantize { .. }], Sm89, quantize::scaled_rows, keeps: [0]),
+    row!(
+        [Op::SwiGlu7 | Op::Gelu7, Op::Quantize { .. }],
+        Sm89,
+        activation::quantized
+    ),
+    op!(Sm80, Op::RowScale => |cx| quantize::row_scale(cx)),
+    op!(Sm89, Op::Quantize { factor } => |cx| quantize::quantize(cx, *factor)),
+    op!(Sm90a, Op::Linear { ends, scaling } if *scaling != Scaling::None => |cx| gemm_fp8::linear(cx, ends, *scaling)),
+    row!([Op::Linear { .. }], Sm90a, gemm_bf16::linear),
+    op!(Sm90a, Op::Linear { ends, .. } => |cx| linear_f32::linear(cx, ends)),
+    op!(Sm80, Op::RmsNorm { .. } => |cx| rms_norm::rms_norm(cx)),
+    op!(Sm80, Op::Rope { heads } => |cx| rope::rope(cx, *heads)),
+    row!([Op::Attention { .. }], Sm90a, attention::attention),
+    op!(Sm80, Op::Attention { .. } => |cx| attention_plain::attention(cx)),
+    op!(Sm80, Op::SigmoidGate => |cx| gate::sigmoid_gate(cx)),
+    op!(
+        Sm80,
+        Op::SwiGlu7 | Op::Gelu7 | Op::GeluTanh | Op::Silu | Op::Relu | Op::Clamp { .. } | Op::Mul
+            => |cx| activation::activation(cx)
+    ),
+    op!(Sm80, Op::Add => |cx| combine::add(cx)),
+    op!(Sm80, Op::Combine => |cx| combine::combine(cx)),
+    op!(Sm80, Op::Copy => |cx| copy::copy(cx)),
+    op!(Sm80, Op::Embed { scale } => |cx| embed::embed(cx, *scale)),
+    op!(Sm80, Op::Patchify(grid) => |cx| patch::patchify(cx, *grid)),
+    op!(Sm80, Op::Unpatchify(grid) => |cx| patch::unpatchify(cx, *grid)),
+    op!(Sm80, Op::L2Norm { eps } => |cx| l2_norm::l2_norm(cx, *eps)),
+    op!(Sm80, Op::Snake => |cx| channel::snake(cx)),
+    op!(Sm80, Op::Affine => |cx| channel::affine(cx)),
+    op!(Sm80, Op::Conv3d(conv) if conv.depthwise => |cx| depthwise::depthwise(cx, *conv)),
+    row!([Op::Conv3d(_)], Sm90a, conv3d::conv3d),
+    op!(Sm80, Op::Conv3d(conv) => |cx| conv::conv3d(cx, *conv)),
+    op!(Sm80, Op::Conv1d(conv) => |cx| conv::conv1d(cx, *conv)),
+    op!(Sm80, Op::ConvTranspose1d { stride } => |cx| conv::conv_transpose1d(cx, *stride)),
+    op!(Sm80, Op::WeightNorm => |cx| weight_norm::weight_norm(cx)),
+    op!(
+        Sm80,
+        Op::UpsampleNearest
+            | Op::PixelShuffle(_)
+            | Op::PixelUnshuffle(_)
+            | Op::FrameShuffle
+            | Op::Bytes
+            | Op::AverageDown { .. }
+            | Op::DuplicateUp { .. }
+            => |cx| pixels::pixels(cx)
+    ),
 ];
 
-impl Fusion {
+impl KernelRow {
     /// The results among those of `steps` that are not written.
     pub(in crate::cuda) fn unwritten(&self, steps: &[Step]) -> Vec<Buf> {
         let swallowed = (0..self.length - 1).filter(|index| !self.keeps.contains(index));
         swallowed.map(|index| steps[index].writes).collect()
     }
 
-    /// Whether each step goes on with the result of the one before it, nobody but these steps reads what is not
-    /// written, and the last result lies nowhere that a step before reads: that one may still be reading.
+    /// Whether each step takes the result of the one before it, only these steps read what is not
+    /// written, and the last result does not overlap what a step before reads: that one may still be reading.
     fn applies(&self, plan: &Plan, readers: &[usize], steps: &[Step]) -> bool {
         let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
+        if !(self.matches)(&ops) {
+            return false;
+        }
         let hidden = |buf: &Buf| {
             let spec = plan.spec(*buf);
             let reads = steps.iter().flat_map(|step| &step.reads);
@@ -153,8 +186,7 @@ impl Fusion {
         };
         let (last, before) = steps.split_last().expect("a row has steps");
         let mut read = before.iter().flat_map(|step| &step.reads);
-        (self.is)(&ops)
-            && steps.windows(2).all(|pair| goes_on(&pair[0], &pair[1]))
+        steps.windows(2).all(|pair| feeds(&pair[0], &pair[1]))
             && self.unwritten(steps).iter().all(hidden)
             && read.all(|&buf| plan.root(buf) != plan.root(last.writes))
     }
@@ -162,7 +194,7 @@ impl Fusion {
 
 /// Whether `step` reads the result of `before` as its first argument, or as any of a sum's, and nowhere else; the scale
 /// of rows is the second argument, beside the rows themselves.
-fn goes_on(before: &Step, step: &Step) -> bool {
+fn feeds(before: &Step, step: &Step) -> bool {
     if before.op == Op::RowScale {
         return step.reads == [before.reads[0], before.writes];
     }
@@ -179,64 +211,17 @@ pub(in crate::cuda) fn readers(plan: &Plan) -> Vec<usize> {
     counts
 }
 
-/// The rows that apply to the steps from `at` on, and to which of them.
+/// The rows that apply to the steps from `at` on, on `arch`, best first, and to which of them.
 pub(in crate::cuda) fn rows_at<'a>(
     plan: &'a Plan,
     readers: &'a [usize],
+    arch: &'a Arch,
     at: usize,
-) -> impl Iterator<Item = (Range<usize>, &'static Fusion)> + 'a {
-    FUSED.iter().filter_map(move |row| {
+) -> impl Iterator<Item = (Range<usize>, &'static KernelRow)> + 'a {
+    ROWS.iter().filter_map(move |row| {
         let steps = at..at + row.length;
-        let fits = row.applies(plan, readers, plan.steps().get(steps.clone())?);
+        let fits =
+            arch.has(row.needs) && row.applies(plan, readers, plan.steps().get(steps.clone())?);
         fits.then_some((steps, row))
     })
-}
-
-/// The launches of a single step.
-///
-/// # Errors
-/// [`Error::Device`] if no kernel does this op with these types and shapes.
-pub(in crate::cuda) fn step(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
-    let op = &cx.steps[0].op;
-    match op {
-        Op::RowScale => quantize::row_scale(cx),
-        Op::Quantize { factor } => quantize::quantize(cx, *factor),
-        Op::Linear { ends, scaling } if *scaling != Scaling::None => {
-            gemm_fp8::linear(cx, ends, *scaling)
-        }
-        Op::Linear { ends, .. } if cx.read(1).dtype == DType::Bf16 => gemm_bf16::linear(cx, ends),
-        Op::Linear { ends, .. } => linear_f32::linear(cx, ends),
-        Op::RmsNorm { .. } => rms_norm::rms_norm(cx),
-        Op::Rope { heads } => rope::rope(cx, *heads),
-        Op::Attention { .. } => attention::attention(cx),
-        Op::SigmoidGate => gate::sigmoid_gate(cx),
-        Op::SwiGlu7
-        | Op::Gelu7
-        | Op::GeluTanh
-        | Op::Silu
-        | Op::Relu
-        | Op::Clamp { .. }
-        | Op::Mul => activation::activation(cx),
-        Op::Add => combine::add(cx),
-        Op::Combine => combine::combine(cx),
-        Op::Copy => copy::copy(cx),
-        Op::Embed { scale } => embed::embed(cx, *scale),
-        Op::Patchify(grid) => patch::patchify(cx, *grid),
-        Op::Unpatchify(grid) => patch::unpatchify(cx, *grid),
-        Op::L2Norm { eps } => l2_norm::l2_norm(cx, *eps),
-        Op::Snake => channel::snake(cx),
-        Op::Affine => channel::affine(cx),
-        Op::Conv3d(conv) if conv.depthwise => depthwise::depthwise(cx, *conv),
-        Op::Conv3d(conv) => conv3d::conv3d(cx, *conv),
-        Op::Conv1d(conv) => conv::conv1d(cx, *conv),
-        Op::ConvTranspose1d { stride } => conv::conv_transpose1d(cx, *stride),
-        Op::WeightNorm => weight_norm::weight_norm(cx),
-        Op::UpsampleNearest
-        | Op::PixelShuffle(_)
-        | Op::PixelUnshuffle(_)
-        | Op::FrameShuffle
-        | Op::Bytes
-        | Op::AverageDown { .. }
-        | Op::DuplicateUp { .. } => pixels::pixels(cx),
-    }
 }

@@ -34,9 +34,22 @@ unsafe impl bytemuck::Zeroable for AttentionTile {}
 // SAFETY: as above; any ints are a tile.
 unsafe impl bytemuck::Pod for AttentionTile {}
 
-/// What launches depend on besides memory.
+/// What a kernel's machine code asks of a GPU: at least this compute capability. Code with an `a` runs on that one
+/// capability alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::cuda) enum Architecture {
+    /// mma.sync, cp.async.
+    Sm80,
+    /// Conversions to and from e4m3.
+    Sm89,
+    /// wgmma, TMA, clusters, setmaxnreg.
+    Sm90a,
+}
+
+/// What launches depend on besides memory: the GPU they are for.
 pub(in crate::cuda) struct Arch {
     name: String,
+    capability: (u32, u32),
     num_sms: u32,
 }
 
@@ -45,6 +58,7 @@ impl Arch {
     pub(in crate::cuda) fn of(device: &dyn Device) -> Self {
         Self {
             name: device.name(),
+            capability: device.capability(),
             num_sms: device.num_sms(),
         }
     }
@@ -53,7 +67,17 @@ impl Arch {
     pub(in crate::cuda) fn hopper() -> Self {
         Self {
             name: "a Hopper GPU".into(),
+            capability: (9, 0),
             num_sms: 132,
+        }
+    }
+
+    /// Whether kernels for `architecture` run on it.
+    pub(in crate::cuda) fn has(&self, architecture: Architecture) -> bool {
+        match architecture {
+            Architecture::Sm80 => self.capability >= (8, 0),
+            Architecture::Sm89 => self.capability >= (8, 9),
+            Architecture::Sm90a => self.capability == (9, 0),
         }
     }
 
@@ -69,7 +93,7 @@ pub(in crate::cuda) struct Lowering<'a> {
     pub(in crate::cuda) layout: &'a Layout,
     /// Where its memory starts, and the device that it is of; none before there is any.
     pub(in crate::cuda) memory: Option<(BaseAddresses, &'a dyn Device)>,
-    pub(in crate::cuda) target: &'a Arch,
+    pub(in crate::cuda) arch: &'a Arch,
     /// Whether rows of the table of fused steps apply.
     pub(in crate::cuda) fuse: bool,
     /// What may compute products instead of our own kernel.
@@ -173,7 +197,7 @@ impl LowerCx<'_> {
 
     /// The device that will run it.
     pub(in crate::cuda) fn device(&self) -> &Arch {
-        self.context.target
+        self.context.arch
     }
 
     /// That no kernel does this, and why.
@@ -188,7 +212,7 @@ impl LowerCx<'_> {
         let result = plan.spec(step.writes);
         Error::device(format!(
             "`{}` cannot run {} at {} ({} to {} {}): {why}; use --device cpu",
-            self.context.target.name,
+            self.context.arch.name,
             step.op.name(),
             result.label,
             types.join(", "),

@@ -89,7 +89,7 @@ pub(in crate::cuda) struct Unit {
     pub(in crate::cuda) steps: Range<usize>,
     pub(in crate::cuda) launches: Vec<BoundLaunch>,
     /// What a library could compute instead.
-    pub(in crate::cuda) products: Vec<(GemmDesc, Operands)>,
+    pub(in crate::cuda) gemms: Vec<(GemmDesc, Operands)>,
     /// Values that the launches do not write, because no other step reads them.
     pub(in crate::cuda) unwritten: Vec<Buf>,
 }

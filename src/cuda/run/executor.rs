@@ -104,8 +104,8 @@ impl Executor for Cuda {
         } else {
             plan.clone()
         };
-        let target = Arch::of(&*self.device);
-        let placement = place(&plan, &target, self.library.as_ref(), how.fuse)?;
+        let arch = Arch::of(&*self.device);
+        let placement = place(&plan, &arch, self.library.as_ref(), how.fuse)?;
         let table_bytes = placement.table_bytes;
         let layout = placement.choose(how.weights, &*self.device)?;
         let memories = allocate(&layout, table_bytes, &*self.device)?;
@@ -113,7 +113,7 @@ impl Executor for Cuda {
             plan: &plan,
             layout: &layout,
             memory: Some((memories.bases(), &*self.device)),
-            target: &target,
+            arch: &arch,
             fuse: how.fuse,
             library: self.library.as_ref(),
         };
@@ -158,18 +158,13 @@ struct Placement {
 }
 
 /// Finds a kernel for everything, then places all values; neither needs memory.
-fn place(
-    plan: &Plan,
-    target: &Arch,
-    library: Option<&GemmPolicy>,
-    fuse: bool,
-) -> Result<Placement> {
+fn place(plan: &Plan, arch: &Arch, library: Option<&GemmPolicy>, fuse: bool) -> Result<Placement> {
     let steps: Vec<Range<usize>> = (0..plan.steps().len()).map(|step| step..step + 1).collect();
     let context = Lowering {
         plan,
         layout: &Layout::new(plan, plan.arena(), &steps, false),
         memory: None,
-        target,
+        arch,
         fuse,
         library,
     };

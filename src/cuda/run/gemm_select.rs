@@ -49,22 +49,22 @@ pub(in crate::cuda) unsafe fn choose(
 ) -> Result<()> {
     // By shape: which of the library's ways, none for our own kernel.
     let mut made: HashMap<Vec<GemmDesc>, Option<usize>> = HashMap::new();
-    for unit in units.iter_mut().filter(|unit| !unit.products.is_empty()) {
+    for unit in units.iter_mut().filter(|unit| !unit.gemms.is_empty()) {
         let algorithms = unit
-            .products
+            .gemms
             .iter()
-            .map(|(gemm, at)| library.products.clone().algorithms(gemm, at));
+            .map(|(gemm, at)| library.backend.clone().algorithms(gemm, at));
         let Ok(algorithms) = algorithms.collect::<Result<Vec<_>>>() else {
             continue;
         };
-        let shape: Vec<GemmDesc> = unit.products.iter().map(|(gemm, _)| *gemm).collect();
+        let shape: Vec<GemmDesc> = unit.gemms.iter().map(|(gemm, _)| *gemm).collect();
         let taken = match (made.get(&shape), library.choice) {
             (Some(&taken), _) => taken,
             (None, GemmChoice::Own) => None,
             // SAFETY: the caller's promise.
             (None, GemmChoice::CublasLt) => unsafe { first_that_runs(&algorithms, device) },
             (None, GemmChoice::Auto) => {
-                fill(device, memories, &unit.products)?;
+                fill(device, memories, &unit.gemms)?;
                 // SAFETY: the caller's promise.
                 unsafe { fastest(unit, &algorithms, device) }?
             }
@@ -146,13 +146,9 @@ unsafe fn fastest(
 }
 
 /// Fills both factors of some products with random numbers.
-fn fill(
-    device: &dyn Device,
-    memories: &[&Memory],
-    products: &[(GemmDesc, Operands)],
-) -> Result<()> {
+fn fill(device: &dyn Device, memories: &[&Memory], gemms: &[(GemmDesc, Operands)]) -> Result<()> {
     let noise = random_bf16(CHUNK_BYTES / 2, 1);
-    for (gemm, at) in products {
+    for (gemm, at) in gemms {
         let factors = [
             (at.x, gemm.m * gemm.x_pitch * 2),
             (at.w, gemm.n * gemm.w_pitch * 2),

@@ -54,41 +54,34 @@ fn next_unit(
     at: usize,
     tables: &mut Metadata,
 ) -> Result<Unit> {
+    let plan = context.plan;
     let mut cx = LowerCx {
         context,
-        steps: &[],
+        steps: &plan.steps()[at..=at],
         tables,
     };
-    let rows = context
-        .fuse
-        .then(|| table::rows_at(context.plan, readers, at));
-    cx.steps = &context.plan.steps()[at..=at];
-    // A value that a row of steps leaves out has no place for a library either.
-    let products = match context.library {
+    // A value that a fused row leaves out has no place for the backend either.
+    let gemms = match context.library {
         Some(_) if cx.has_places(&[]) => launch::library::products(&mut cx),
         _ => Vec::new(),
     };
-    let is_taken = context.library.is_some_and(GemmPolicy::takes_all) && !products.is_empty();
-    for (steps, row) in rows.into_iter().flatten().filter(|_| !is_taken) {
-        cx.steps = &context.plan.steps()[steps.clone()];
+    let is_taken = context.library.is_some_and(GemmPolicy::takes_all) && !gemms.is_empty();
+    let fuse = context.fuse && !is_taken;
+    for (steps, row) in table::rows_at(plan, readers, context.arch, at) {
+        cx.steps = &plan.steps()[steps.clone()];
         let unwritten = row.unwritten(cx.steps);
-        if !cx.has_places(&unwritten) {
+        if row.length > 1 && !fuse || !cx.has_places(&unwritten) {
             continue;
         }
         if let Some(launches) = (row.launch)(&mut cx)? {
             return Ok(Unit {
+                gemms: if row.length == 1 { gemms } else { Vec::new() },
                 steps,
                 launches,
                 unwritten,
-                products: Vec::new(),
             });
         }
     }
-    cx.steps = &context.plan.steps()[at..=at];
-    Ok(Unit {
-        steps: at..at + 1,
-        launches: table::step(&mut cx)?,
-        products,
-        unwritten: Vec::new(),
-    })
+    cx.steps = &plan.steps()[at..=at];
+    Err(cx.types())
 }

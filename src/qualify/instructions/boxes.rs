@@ -1,7 +1,7 @@
 //! Boxes moved by TMA: every rank, every swizzle, inside, across each end and outside of a tensor; into one block and
 //! into both of a cluster.
 
-use super::{InstructionCase, equal};
+use super::case::{InstructionCase, equal};
 use crate::{
     Result,
     cuda::{

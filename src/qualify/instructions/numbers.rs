@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{InstructionCase, equal, wrong};
+use super::case::{InstructionCase, equal, wrong};
 use crate::{
     Result,
     cuda::{Device, conformance},

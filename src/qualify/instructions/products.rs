@@ -3,7 +3,7 @@
 
 use half::bf16;
 
-use super::{InstructionCase, equal};
+use super::case::{InstructionCase, equal};
 use crate::cuda::conformance::{WgmmaOperands, product};
 
 const ROWS: usize = 64;

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{InstructionCase, equal};
+use super::case::{InstructionCase, equal};
 use crate::{
     Result,
     cuda::{Device, conformance},

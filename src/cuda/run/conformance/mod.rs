@@ -6,7 +6,8 @@
 
 #![allow(unsafe_code, reason = "launches kernels")]
 
-mod products;
+mod host;
+mod wgmma;
 
 use half::bf16;
 
@@ -14,7 +15,7 @@ use crate::{
     Error, Result,
     cuda::gpu::{
         arguments::Entry,
-        device::{ByteRange, Device, Launch, Memory},
+        device::{Device, Memory},
         kernels::conformance::{
             Chain, Conversions, CopyBox1d, CopyBox2d, CopyBox3d, CopyBox4d, CopyBox5d, Functions,
             Lanes, Multicast, Phases, RING_COLS, RING_HALF, Registers, SMEM_BYTES, ShareBox2d,
@@ -24,10 +25,9 @@ use crate::{
     },
 };
 
-pub use products::{WgmmaOperands, product};
+pub use wgmma::{WgmmaOperands, product};
 
-/// A NaN in every float type.
-const POISON: u8 = 0xff;
+use host::{download, int, poisoned, run, start, upload};
 
 /// A box of a tensor.
 #[derive(Clone, Debug)]
@@ -286,45 +286,4 @@ pub fn registers(device: &dyn Device) -> Result<Vec<i32>> {
     // SAFETY: as in `transposes`.
     unsafe { run(device, &entry) }?;
     download(device, &y)
-}
-
-/// Runs a kernel on one block or one cluster, to its end.
-///
-/// # Safety
-/// As for [`Device::launch`].
-unsafe fn run<E: Entry>(device: &dyn Device, entry: &E) -> Result<()> {
-    let launch = Launch::new(entry, [E::KERNEL.cluster, 1, 1], SMEM_BYTES as u32)?;
-    // SAFETY: the caller's promise.
-    unsafe { device.launch(&launch) }?;
-    device.synchronize()
-}
-
-fn upload(device: &dyn Device, bytes: &[u8]) -> Result<Memory> {
-    let memory = device.alloc(bytes.len(), "an instruction's input")?;
-    device.h2d(&memory, 0, bytes)?;
-    Ok(memory)
-}
-
-fn poisoned(device: &dyn Device, bytes: usize) -> Result<Memory> {
-    let memory = device.alloc(bytes, "an instruction's result")?;
-    device.fill(&memory, ByteRange { offset: 0, bytes }, POISON)?;
-    Ok(memory)
-}
-
-/// All that is in `memory`.
-fn download<T: bytemuck::Pod>(device: &dyn Device, memory: &Memory) -> Result<Vec<T>> {
-    let mut values = vec![T::zeroed(); memory.bytes() / size_of::<T>()];
-    device.d2h(memory, 0, bytemuck::cast_slice_mut(&mut values))?;
-    Ok(values)
-}
-
-fn start(memory: &Memory) -> u64 {
-    memory.address(ByteRange {
-        offset: 0,
-        bytes: 0,
-    })
-}
-
-fn int(size: usize) -> i32 {
-    i32::try_from(size).expect("sizes of single instructions are small")
 }

@@ -4,10 +4,12 @@
 
 use std::fmt;
 
-use super::{Device, Memory, download, int, poisoned, run, start, upload};
+use super::host::{download, int, poisoned, run, start, upload};
 use crate::{
     Error, Result,
     cuda::gpu::{
+        device::{Device, Memory},
+        kernels::conformance,
         kernels::conformance_wgmma::{
             B_AT, ProductBf16Nn, ProductBf16Nt, ProductBf16Rn, ProductBf16Rt, ProductBf16Tn,
             ProductBf16Tt, ProductE4m3Nn, ProductE4m3Rn, SMEM_BYTES, STEPS,
@@ -22,7 +24,7 @@ const STEP_BYTES: usize = 32;
 const ROWS: usize = 64;
 
 // One size for all launches here.
-const _: () = assert!(super::SMEM_BYTES == SMEM_BYTES);
+const _: () = assert!(conformance::SMEM_BYTES == SMEM_BYTES);
 
 /// Which product, by its operands: A, then B.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,7 +19,7 @@ use gallop::{
     golden::Suite,
     media::to_u8,
     model::video_vae::{
-        Call, Chunks, Precision, TurboConfig, WanConfig, statistics,
+        Chunks, DecoderCall, Precision, TurboConfig, WanConfig, statistics,
         turbo::{self, CallShape},
         wan_decoder, wan_encoder,
     },
@@ -195,7 +195,7 @@ fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
         step: 2,
         ..TurboConfig::published()
     };
-    let shape_of = |call: &Call| CallShape {
+    let shape_of = |call: &DecoderCall| CallShape {
         frames: call.latents.len(),
         height: 2,
         width: 1,

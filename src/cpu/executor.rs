@@ -74,21 +74,7 @@ struct CpuProgram {
 
 impl Program for CpuProgram {
     fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()> {
-        let spec = self.plan.spec(buf);
-        let writable = matches!(spec.role, Role::Input | Role::State);
-        assert!(
-            writable && spec.part.is_none(),
-            "{} is not for the host to write",
-            spec.label
-        );
-        assert_eq!(
-            value.count(),
-            spec.shape.count(),
-            "{}: {} given for {}",
-            spec.label,
-            value.shape(),
-            spec.shape
-        );
+        let spec = self.plan.written_by_host(buf, value.shape());
         let dtype = spec.dtype;
         let values = value.to_f32().iter().map(|&v| dtype.round(v)).collect();
         self.values[buf.index()] = Some(values);
@@ -219,9 +205,9 @@ fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
         Op::RmsNorm {
             eps,
             width,
-            gain,
+            weight,
             ends,
-        } => norm::rms_norm(args, *eps, *width, *gain, ends),
+        } => norm::rms_norm(args, *eps, *width, *weight, ends),
         Op::L2Norm { eps } => norm::l2_norm(args, *eps),
         Op::Rope { heads } => rope::rope(args, *heads),
         &Op::Attention {

@@ -10,11 +10,11 @@ pub(super) fn rms_norm(
     args: &[Arg<'_>],
     eps: f32,
     width: usize,
-    gain: NormWeight,
+    weight: NormWeight,
     ends: &[usize],
 ) -> Vec<f32> {
     let x = args[0].view();
-    let factors: Option<Vec<f64>> = match gain {
+    let factors: Option<Vec<f64>> = match weight {
         NormWeight::None => None,
         NormWeight::UnitOffset => Some(
             args[1]

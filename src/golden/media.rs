@@ -1,12 +1,12 @@
 //! Cases of pictures, frames and sound: what happens outside of the networks, on the host.
 
-use super::{GoldenCase, Tensors};
+use super::{
+    GoldenCase, Tensors,
+    rescale::{Interpolation, rescale},
+};
 use crate::{
     DType, Result, Tensor,
-    media::{
-        Image, Interpolation, crop_box, merge_windows, pcm16, preprocess, resample_441_512,
-        rescale, to_u8,
-    },
+    media::{Image, crop_box, merge_windows, pcm16, preprocess, resample_441_512, to_u8},
     qualify::Check,
 };
 

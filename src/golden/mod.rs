@@ -12,6 +12,7 @@ mod end_to_end;
 mod media;
 mod miniature;
 mod ops;
+mod rescale;
 mod sampler;
 mod text_encoder;
 mod tokenizer;

@@ -146,7 +146,7 @@ impl Builder {
         if let Some(dtype) = norm.weight {
             reads.push(self.weight(&dotted(name, "weight"), [ends.len() * norm.width], dtype));
         }
-        let gain = if norm.weight.is_some() {
+        let weight = if norm.weight.is_some() {
             NormWeight::UnitOffset
         } else {
             NormWeight::None
@@ -154,7 +154,7 @@ impl Builder {
         let op = Op::RmsNorm {
             eps: norm.eps,
             width: norm.width,
-            gain,
+            weight,
             ends: ends.to_vec(),
         };
         self.emit(name, op, reads, shape, norm.out)

@@ -158,14 +158,14 @@ pub enum Op {
         /// The factor f; none where every row has its scale.
         factor: Option<f32>,
     },
-    /// `y = x / sqrt(mean(x^2) + eps) * gain(w)` over each run of `width` columns; reads x and, with a gain, w.
+    /// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over each run of `width` columns; reads x and, with a weight, w.
     RmsNorm {
         /// Added to the mean square.
         eps: f32,
         /// Columns normalised together: the row, or one head.
         width: usize,
         /// How w enters.
-        gain: NormWeight,
+        weight: NormWeight,
         /// Row groups, `width` weights each.
         ends: Vec<usize>,
     },

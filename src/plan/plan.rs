@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::{Buf, Role, Spec, buffer::dotted};
-use crate::{plan::Op, tensor::DType};
+use crate::{
+    plan::Op,
+    tensor::{DType, Shape},
+};
 
 /// One op with what it reads, in the order of [`Op`]'s description, and what it writes.
 #[derive(Clone, Debug)]
@@ -52,6 +55,22 @@ impl Plan {
     /// What lives in `buf`.
     pub fn spec(&self, buf: Buf) -> &Spec {
         &self.buffers[buf.index()]
+    }
+
+    /// What lives in `buf`, where the host is about to write a tensor of `shape`.
+    ///
+    /// # Panics
+    /// If the host does not write `buf`, or it has another number of elements.
+    pub fn written_by_host(&self, buf: Buf, shape: &Shape) -> &Spec {
+        let spec = self.spec(buf);
+        let label = &spec.label;
+        assert!(
+            matches!(spec.role, Role::Input | Role::State) && spec.part.is_none(),
+            "{label} is not for the host to write"
+        );
+        let is_full = shape.count() == spec.shape.count();
+        assert!(is_full, "{label}: {shape} given for {}", spec.shape);
+        spec
     }
 
     /// The buffer whose storage `buf` uses: itself, or the whole it is a part of.

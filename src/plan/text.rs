@@ -41,12 +41,12 @@ impl fmt::Display for Op {
             Self::RmsNorm {
                 eps,
                 width,
-                gain,
+                weight,
                 ends,
             } => {
                 write!(
                     f,
-                    "{name}{{eps: {eps:e}, width: {width}, gain: {gain:?}, groups: {}}}",
+                    "{name}{{eps: {eps:e}, width: {width}, weight: {weight:?}, groups: {}}}",
                     ends.len()
                 )
             }

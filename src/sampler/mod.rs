@@ -5,7 +5,7 @@
 //! [`StepCoefficients`] per step ([`rows`]) and a device only combines buffers. Factors are computed in f64 from the f32 sigmas
 //! and rounded once. Knows neither models nor devices.
 
-mod ddim;
+mod consistency;
 pub mod guidance;
 pub mod noise;
 mod schedule;
@@ -44,7 +44,7 @@ impl Method {
 /// One row of factors for each step of `schedule`.
 pub fn rows(method: Method, schedule: &Schedule) -> Vec<StepCoefficients> {
     match method {
-        Method::Consistency => ddim::rows(schedule),
+        Method::Consistency => consistency::rows(schedule),
         Method::Sde => sde::rows(schedule),
         Method::UniPc => unipc::rows(schedule),
     }

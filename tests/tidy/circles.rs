@@ -145,7 +145,7 @@ fn imports<'a>(sources: &'a [Source]) -> Imports<'a> {
     let mut imports = Imports::new();
     for (module, file) in &files {
         let mut add = |path: Option<Module<'a>>, line: usize| {
-            let target = path.and_then(|path| owner(&files, path, 0));
+            let target = path.and_then(|path| owner(&files, &path, 0));
             if let Some(target) = target.filter(|&target| target != file.name) {
                 imports
                     .entry(file.name)
@@ -199,7 +199,7 @@ fn absolute<'a>(module: &[&'a str], file: &File<'a>, path: &[&'a str]) -> Option
 }
 
 /// The file that defines what `path` names; `None` if that is a whole module.
-fn owner<'a>(files: &Files<'a>, path: Module<'a>, hops: usize) -> Option<&'a str> {
+fn owner<'a>(files: &Files<'a>, path: &[&'a str], hops: usize) -> Option<&'a str> {
     let length = (0..=path.len())
         .rev()
         .find(|&length| files.contains_key(&path[..length]))?;
@@ -217,7 +217,7 @@ fn owner<'a>(files: &Files<'a>, path: Module<'a>, hops: usize) -> Option<&'a str
         .map(|start| [&start[..], &rest[1..]].concat())
         .filter(|through| *through != path);
     match through {
-        Some(through) => owner(files, through, hops + 1),
+        Some(through) => owner(files, &through, hops + 1),
         None => (length < path.len()).then_some(file.name),
     }
 }

@@ -12,6 +12,7 @@ mod documents;
 mod imports;
 mod rules;
 mod source;
+mod type_names;
 
 use std::{fs, path::Path, process::Command};
 
@@ -99,6 +100,11 @@ fn rust_files_keep_the_rules() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     report(&circles::check(&rust_sources(), circles::KNOWN));
+}
+
+#[test]
+fn no_two_public_types_share_a_name() {
+    report(&type_names::check(&rust_sources(), type_names::KNOWN));
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub const MAX_FEATURES: usize = 640;
 
 /// What the host writes and reads.
 #[derive(Clone, Copy, Debug)]
-pub struct Ports {
+pub struct TextEncoderPorts {
     /// Input `[T]` i32: token ids, each less than `vocab_size`.
     pub ids: Buf,
     /// Input `[T, head_dim]`: [`rope_table`]. It is as wide as the activations, so that the executor rounds it where
@@ -34,7 +34,7 @@ pub struct Ports {
 ///
 /// # Panics
 /// If `tokens` is zero.
-pub fn encode(config: &Config, tokens: usize, softcap: bool) -> (Plan, Ports) {
+pub fn encode(config: &Config, tokens: usize, softcap: bool) -> (Plan, TextEncoderPorts) {
     assert!(tokens > 0, "nothing to encode");
     let mut builder = Builder::new();
     let p = &mut builder;
@@ -57,7 +57,7 @@ pub fn encode(config: &Config, tokens: usize, softcap: bool) -> (Plan, Ports) {
         layer::norm(p, "norm", h, config)
     });
     p.output(output);
-    (builder.finish(), Ports { ids, rope, output })
+    (builder.finish(), TextEncoderPorts { ids, rope, output })
 }
 
 /// Factor on the embedding: the root of its width, which the reference holds in bf16 (59.75 for 3584).

@@ -14,12 +14,12 @@ pub struct Chunks {
     /// Latent frames there are; those beyond are copies of the last.
     pub latents: usize,
     /// The calls in the order of their frames; independent of one another.
-    pub calls: Vec<Call>,
+    pub calls: Vec<DecoderCall>,
 }
 
 /// One call of the decoder.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Call {
+pub struct DecoderCall {
     /// Latent frames it decodes; those beyond the last repeat it.
     pub latents: Range<usize>,
     /// Whether it starts the video: its first latent frame makes one frame instead of four.
@@ -38,12 +38,12 @@ impl Chunks {
         let (first, step, ratio) = (config.first_chunk, config.step, config.temporal_ratio());
         let steps = latents.saturating_sub(first).div_ceil(step);
         let padded = first + steps * step;
-        let mut calls = vec![Call {
+        let mut calls = vec![DecoderCall {
             latents: 0..padded.min(first + 1),
             first: true,
             keep: 0..ratio * (first - 1) + 1,
         }];
-        calls.extend((first..padded).step_by(step).map(|start| Call {
+        calls.extend((first..padded).step_by(step).map(|start| DecoderCall {
             latents: start - 1..padded.min(start + step + 1),
             first: false,
             keep: ratio..ratio * (step + 1),
@@ -55,7 +55,7 @@ impl Chunks {
     }
 
     /// Latent frames of `call`, those beyond the last replaced by it.
-    pub fn latents_of(&self, call: &Call) -> impl ExactSizeIterator<Item = usize> + use<> {
+    pub fn latents_of(&self, call: &DecoderCall) -> impl ExactSizeIterator<Item = usize> + use<> {
         let last = self.latents - 1;
         call.latents.clone().map(move |frame| frame.min(last))
     }
@@ -66,7 +66,7 @@ impl Chunks {
     }
 }
 
-impl Call {
+impl DecoderCall {
     /// The frames to keep of all that a call made, frames outermost.
     ///
     /// # Panics

@@ -16,7 +16,7 @@ mod wan_block;
 pub mod wan_decoder;
 pub mod wan_encoder;
 
-pub use chunks::{Call, Chunks};
+pub use chunks::{Chunks, DecoderCall};
 pub use config::{TurboConfig, Upsample, WanConfig};
 pub use statistics::LATENT_CHANNELS;
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 /// How a pixel between four others is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Interpolation {
+pub(super) enum Interpolation {
     /// The pixel it falls into.
     Nearest,
     /// Linear between 2x2 pixels.
@@ -18,7 +18,12 @@ pub enum Interpolation {
 ///
 /// # Panics
 /// If `frames` is not a whole number of frames or a size is zero.
-pub fn rescale(frames: &[u8], from: [usize; 2], to: [usize; 2], mode: Interpolation) -> Vec<u8> {
+pub(super) fn rescale(
+    frames: &[u8],
+    from: [usize; 2],
+    to: [usize; 2],
+    mode: Interpolation,
+) -> Vec<u8> {
     let [height, width] = from;
     let in_frame = 3 * height * width;
     let out_frame = 3 * to[0] * to[1];

@@ -13,6 +13,7 @@ use crate::{
         cublaslt::CublasLt,
         gemm_backend::{GemmBackend, GemmPolicy},
     },
+    error::{Field, Hint, quoted},
     executor::Executor,
 };
 
@@ -50,22 +51,18 @@ pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
 /// As for [`open`]; [`Error::Device`] for the CPU.
 pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
     if matches!(name, "auto" | "cpu") {
-        return Err(Error::device("this needs a GPU; give --device cuda:N"));
+        return Err(Error::device("this needs a GPU").with_hint(Hint::Give(Field::Device)));
     }
     let ordinal: Option<usize> = name
         .strip_prefix("cuda:")
         .and_then(|number| number.parse().ok());
     let ordinal = ordinal.ok_or_else(|| {
-        Error::request(
-            "--device",
-            format!("must be auto, cpu or cuda:N; given `{name}`"),
-        )
+        Error::request(Field::Device, "must be auto, cpu or cuda:N").found(format!("`{name}`"))
     })?;
     let driver = Driver::open(ordinal, kernels).map(Arc::new);
     driver.map_err(|error| match error {
-        Error::Device { problem } => {
-            let problem = without_way_out(&problem);
-            Error::device(format!("{name} cannot be used: {problem}{WAY_OUT}"))
+        Error::Device { problem, .. } => {
+            Error::device(format!("{name} cannot be used: {problem}")).with_hint(Hint::USE_CPU)
         }
         error => error,
     })
@@ -84,8 +81,7 @@ fn choice(gpu: Result<Box<dyn Executor>>) -> (Box<dyn Executor>, String) {
             (executor, which)
         }
         Err(error) => {
-            let why = error.to_string();
-            let which = format!("running on the CPU: {}", without_way_out(&why));
+            let which = format!("running on the CPU: {}", error.facts(quoted));
             (Box::new(Cpu), which)
         }
     }
@@ -112,19 +108,10 @@ pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn 
     Ok(Arc::new(CublasLt::open(driver, files)?))
 }
 
-/// How errors of a GPU end.
-const WAY_OUT: &str = "; use --device cpu";
-
-fn without_way_out(problem: &str) -> &str {
-    let ends = [WAY_OUT, ", or use --device cpu"];
-    let found = ends.into_iter().find_map(|end| problem.strip_suffix(end));
-    found.unwrap_or(problem)
-}
-
 /// The first GPU, or why there is none.
 ///
 /// # Errors
-/// A sentence for the user.
+/// Why there is none, as a sentence for the user.
 pub fn gpu() -> std::result::Result<GpuInfo, String> {
     let first = cuda::gpus()?.into_iter().next();
     first.ok_or_else(|| "the NVIDIA driver offers no GPU".into())
@@ -143,15 +130,14 @@ mod tests {
         }
         let error = open("cuda:4096", &Options::default()).err().unwrap();
         assert_eq!(error.exit_code(), 5);
-        assert!(error.to_string().ends_with("use --device cpu"), "{error}");
+        assert_eq!(error.hint(), Some(Hint::USE_CPU), "{error}");
         assert!(!build_note().is_empty());
     }
 
     #[test]
     fn auto_says_what_it_took_and_why() {
-        let (executor, which) = choice(Err(Error::device(
-            "built without GPU kernels, or use --device cpu",
-        )));
+        let error = Error::device("built without GPU kernels").with_hint(Hint::USE_CPU);
+        let (executor, which) = choice(Err(error));
         assert_eq!(executor.name(), "cpu");
         assert_eq!(which, "running on the CPU: built without GPU kernels");
         let (executor, which) = choice(Ok(Box::new(Cpu)));

@@ -2,8 +2,16 @@
 //!
 //! Every message names the thing, what was expected, what was found and, where there is one, the way out.
 //! The variant decides the exit code ([`Error::exit_code`]), so a script can tell a typo from a full disk.
+//!
+//! Parameters are a [`Field`] and ways out a [`Hint`]: data, which each door puts into its own words. `Display` uses
+//! the names that requests have in JSON.
+
+mod field;
 
 use std::{fmt, io, path::PathBuf};
+
+pub use field::{Field, Hint};
+pub(crate) use field::{neutral, quoted};
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,10 +21,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// An option or value that cannot be meant (exit code 2).
     Request {
-        /// Name of the option or field, as the user types it.
-        field: &'static str,
-        /// What was expected, what was found, what to do.
-        problem: String,
+        /// The parameter.
+        field: Field,
+        /// What was expected, as what follows its name: `must be 1 to 10`.
+        expected: String,
+        /// What was found instead.
+        found: Option<String>,
+        /// What to do.
+        hint: Option<Hint>,
     },
     /// A prompt, image, sound or features file that cannot be used (exit code 3).
     Input {
@@ -44,13 +56,17 @@ pub enum Error {
         need_bytes: u64,
         /// Bytes there are.
         have_bytes: u64,
-        /// What they are needed for, and how to need less.
+        /// What they are needed for.
         for_what: String,
+        /// How to need less.
+        hint: Option<Hint>,
     },
     /// No device, no driver, or a device that failed (exit code 5).
     Device {
         /// What was expected, what was found, what to do.
         problem: String,
+        /// How to do without.
+        hint: Option<Hint>,
     },
     /// A result that cannot be written (exit code 6).
     Output {
@@ -58,6 +74,8 @@ pub enum Error {
         path: PathBuf,
         /// What was expected, what was found, what to do.
         problem: String,
+        /// What else to do.
+        hint: Option<Hint>,
         /// The system's reason, if it was one.
         source: Option<io::Error>,
     },
@@ -71,12 +89,36 @@ pub enum Error {
 }
 
 impl Error {
-    /// An impossible option or value.
-    pub fn request(field: &'static str, problem: impl Into<String>) -> Self {
+    /// An impossible option or value: `expected` follows the parameter's name.
+    pub fn request(field: Field, expected: impl Into<String>) -> Self {
         Self::Request {
             field,
-            problem: problem.into(),
+            expected: expected.into(),
+            found: None,
+            hint: None,
         }
+    }
+
+    /// A request's error with what was found.
+    #[must_use]
+    pub fn found(mut self, value: impl fmt::Display) -> Self {
+        if let Self::Request { found, .. } = &mut self {
+            *found = Some(value.to_string());
+        }
+        self
+    }
+
+    /// The error with a way out, if it is of a kind that has one.
+    #[must_use]
+    pub fn with_hint(mut self, way_out: Hint) -> Self {
+        if let Self::Request { hint, .. }
+        | Self::Memory { hint, .. }
+        | Self::Device { hint, .. }
+        | Self::Output { hint, .. } = &mut self
+        {
+            *hint = Some(way_out);
+        }
+        self
     }
 
     /// An unusable input.
@@ -135,6 +177,7 @@ impl Error {
     pub fn device(problem: impl Into<String>) -> Self {
         Self::Device {
             problem: problem.into(),
+            hint: None,
         }
     }
 
@@ -143,6 +186,7 @@ impl Error {
         Self::Output {
             path: path.into(),
             problem: problem.into(),
+            hint: None,
             source: None,
         }
     }
@@ -152,6 +196,7 @@ impl Error {
         Self::Output {
             path: path.into(),
             problem: "cannot be written".into(),
+            hint: None,
             source: Some(source),
         }
     }
@@ -168,45 +213,81 @@ impl Error {
             Self::Interrupted => 130,
         }
     }
-}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// A word for this kind of error that programs can rely on.
+    pub fn code(&self) -> &'static str {
         match self {
-            Self::Request { field, problem } => write!(f, "`{field}` {problem}"),
-            Self::Input { what, problem, .. } => write!(f, "{what}: {problem}"),
+            Self::Failed { .. } => "check_failed",
+            Self::Request { .. } => "invalid_value",
+            Self::Input { .. } => "invalid_input",
+            Self::Weights { .. } => "invalid_weights",
+            Self::Memory { .. } => "out_of_memory",
+            Self::Device { .. } => "device_failed",
+            Self::Output {
+                source: Some(e), ..
+            } if e.kind() == io::ErrorKind::StorageFull => "storage_full",
+            Self::Output { .. } => "output_failed",
+            Self::Interrupted => "cancelled",
+        }
+    }
+
+    /// The way out, if there is one besides what the facts say.
+    pub fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Request { hint, .. }
+            | Self::Memory { hint, .. }
+            | Self::Device { hint, .. }
+            | Self::Output { hint, .. } => *hint,
+            Self::Input { .. } | Self::Weights { .. } | Self::Failed { .. } | Self::Interrupted => {
+                None
+            }
+        }
+    }
+
+    /// What is wrong, where `name` is what the reader's door calls a parameter.
+    pub fn facts(&self, name: fn(Field) -> String) -> String {
+        match self {
+            Self::Request {
+                field,
+                expected,
+                found,
+                ..
+            } => match found {
+                Some(found) => format!("{} {expected}; given {found}", name(*field)),
+                None => format!("{} {expected}", name(*field)),
+            },
+            Self::Input { what, problem, .. } => format!("{what}: {problem}"),
             Self::Weights {
                 path,
                 tensor: None,
                 problem,
                 ..
             }
-            | Self::Output { path, problem, .. } => {
-                write!(f, "{}: {problem}", path.display())
-            }
+            | Self::Output { path, problem, .. } => format!("{}: {problem}", path.display()),
             Self::Weights {
                 path,
                 tensor: Some(tensor),
                 problem,
                 ..
-            } => {
-                write!(f, "{}: `{tensor}` {problem}", path.display())
-            }
+            } => format!("{}: `{tensor}` {problem}", path.display()),
             Self::Memory {
                 need_bytes,
                 have_bytes,
                 for_what,
+                ..
             } => {
-                write!(
-                    f,
-                    "need {} for {for_what}; {} free",
-                    human_bytes(*need_bytes),
-                    human_bytes(*have_bytes)
-                )
+                let [need, have] = [*need_bytes, *have_bytes].map(human_bytes);
+                format!("need {need} for {for_what}; {have} free")
             }
-            Self::Device { problem } | Self::Failed { problem } => f.write_str(problem),
-            Self::Interrupted => f.write_str("interrupted; nothing was written"),
+            Self::Device { problem, .. } | Self::Failed { problem } => problem.clone(),
+            Self::Interrupted => "interrupted; nothing was written".into(),
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&neutral(self.facts(quoted), self.hint()))
     }
 }
 
@@ -252,10 +333,19 @@ mod tests {
             "m.safetensors: `block.0.w` must be bf16 [2, 3]; found f16 [2, 3]"
         );
         assert_eq!(e.exit_code(), 4);
+        let e = Error::request(Field::HoldAudio, "needs a voice track");
+        assert_eq!(e.to_string(), "`hold_audio` needs a voice track");
         assert_eq!(
-            Error::request("--seconds", "must be 1 to 10; given 30").exit_code(),
-            2
+            e.with_hint(Hint::Give(Field::Audio)).to_string(),
+            "`hold_audio` needs a voice track; give `audio_reference`"
         );
+        let e = Error::request(Field::Seconds, "must be 1 to 10").found(30);
+        assert_eq!(e.to_string(), "`seconds` must be 1 to 10; given 30");
+        assert_eq!((e.exit_code(), e.code()), (2, "invalid_value"));
+        let full = Error::output_io("a", io::ErrorKind::StorageFull.into());
+        assert_eq!((full.exit_code(), full.code()), (6, "storage_full"));
+        let e = Error::device("no GPU").with_hint(Hint::Set(Field::Device, "cpu"));
+        assert_eq!(e.to_string(), "no GPU; set `device` to cpu");
         assert_eq!(Error::Interrupted.exit_code(), 130);
         assert_eq!(human_bytes(3 << 29), "1.5 GiB");
     }

@@ -33,7 +33,8 @@ pub trait Executor: Send + Sync {
     /// Checks every weight the plan names, then makes the plan ready to run.
     ///
     /// # Errors
-    /// Weights that are missing, of another shape or type, or not finite; too little memory; the device.
+    /// [`Error::Weights`] for a weight that is missing, of another shape or type, or not finite; [`Error::Memory`] if
+    /// there is too little; [`Error::Device`] if the device fails or an op has no kernel there.
     fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>>;
 
     /// Whether it also runs plans whose activations are not rounded ([`Plan::in_f32`]). Where matrix products take
@@ -59,7 +60,7 @@ pub trait Program: Send {
     /// Fills an input or a state buffer.
     ///
     /// # Errors
-    /// The device's.
+    /// [`Error::Device`] if the device fails.
     ///
     /// # Panics
     /// If `value` has another number of elements than `buf`.
@@ -68,13 +69,13 @@ pub trait Program: Send {
     /// Runs all steps once.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] between two steps after a cancel; the device's.
+    /// [`Error::Interrupted`] between two steps after a cancel; [`Error::Device`] if the device fails.
     fn run(&mut self) -> Result<()>;
 
     /// An output, a state or a tapped buffer after a run, in the buffer's shape; floats as f32.
     ///
     /// # Errors
-    /// The device's.
+    /// [`Error::Device`] if the device fails.
     ///
     /// # Panics
     /// If `buf` was neither an output nor tapped.
@@ -170,7 +171,7 @@ impl Cancel {
     /// [`Error::Interrupted`] if somebody asked.
     ///
     /// # Errors
-    /// That one.
+    /// [`Error::Interrupted`] if it was.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::Interrupted)

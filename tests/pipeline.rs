@@ -5,21 +5,29 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    process::Command,
+    sync::{LazyLock, Mutex},
 };
 
 use gallop::{
     DType, Error, Tensor,
     cpu::Cpu,
+    error::{Field, Hint},
     executor::{Cancel, Executor, Prepare},
     media::{self, EncodeOptions, Encoder},
     pipeline::{
-        Context, Model, Output, Progress, Report, Stage, generate,
+        Context, Model, Notice, Output, Progress, Report, Stage, generate,
         image::encode_image,
+        miniature::words,
         request::{BaseVariant, Request, Size, VideoDecoder},
     },
     plan::{Builder, Dense},
     weights::{Info, Safetensors, Source, Weights, Writer},
+};
+use world::{
+    prompt::{Language, prompt},
+    random::Random,
+    scene::Attributes,
 };
 
 /// A folder of its own for each test, removed at the end.
@@ -53,7 +61,7 @@ impl Drop for Folder {
 /// Keeps what it is told; cancels when a stage reaches a step.
 #[derive(Default)]
 struct Listener {
-    notices: Mutex<Vec<String>>,
+    notices: Mutex<Vec<Notice>>,
     cancel: Option<(Stage, usize, Cancel)>,
 }
 
@@ -68,8 +76,8 @@ impl Progress for Listener {
         }
     }
 
-    fn notice(&self, text: &str) {
-        self.notices.lock().unwrap().push(text.into());
+    fn notice(&self, notice: &Notice) {
+        self.notices.lock().unwrap().push(notice.clone());
     }
 }
 
@@ -91,11 +99,26 @@ fn output(path: PathBuf) -> Output {
     }
 }
 
+/// The miniature as a folder, which the program writes: of pictures and voices it makes what its untrained encoders
+/// make, where the built-in one refuses them.
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline-miniature");
+    drop(fs::remove_dir_all(&path));
+    let mut synth = Command::new(env!("CARGO_BIN_EXE_gallop"));
+    let written = synth.arg("synth").arg("-o").arg(&path).output().unwrap();
+    assert!(written.status.success(), "{written:?}");
+    path
+});
+
 fn try_make(request: &Request, path: PathBuf) -> gallop::Result<Report> {
     let listener = Listener::default();
+    let model = match request.image.is_some() || request.audio.is_some() {
+        true => Model::open(&FOLDER)?,
+        false => Model::miniature(),
+    };
     generate(
         &Context::new(&Cpu),
-        &Model::miniature(),
+        &model,
         request,
         &output(path),
         &listener,
@@ -477,10 +500,111 @@ fn numbers_used_instead_are_told() {
         &listener,
     );
     assert_eq!(report.unwrap().job.pixels(), (64, 96));
-    let notices = listener.notices.lock().unwrap().join("\n");
-    assert!(
-        notices.contains("70x100") && notices.contains("64x96"),
-        "{notices}"
+    let notices = listener.notices.lock().unwrap();
+    let rounded = Notice::SizeRounded {
+        asked: (70, 100),
+        made: (64, 96),
+    };
+    assert!(notices.contains(&rounded), "{notices:?}");
+    let texts: Vec<String> = notices.iter().map(ToString::to_string).collect();
+    assert!(texts.join("\n").contains("640"), "{notices:?}");
+}
+
+#[test]
+fn the_built_in_miniature_tells_its_limits() {
+    let dir = Folder::new("limits");
+    let notices = |request: &Request| {
+        let report = make(request, dir.path("clip.mp4"));
+        fs::remove_file(dir.path("clip.mp4")).unwrap();
+        let codes: Vec<&str> = report.job.notices.iter().map(Notice::code).collect();
+        (codes, report.is_trained())
+    };
+    let small = ["miniature", "beyond_training"];
+    assert_eq!(notices(&request()), (small.to_vec(), true));
+    let trained_for = Request {
+        size: None,
+        seconds: None,
+        prompt: "A red cat on a skateboard bounces, a cat".into(),
+        scale: Some(1),
+        ..request()
+    };
+    let unknown = ["miniature", "unknown_words"];
+    assert_eq!(notices(&trained_for), (unknown.to_vec(), true));
+    let noise = Request {
+        variant: BaseVariant::Base,
+        steps: Some(1),
+        decoder: VideoDecoder::Wan,
+        ..request()
+    };
+    let untrained = [&small[..], &["untrained_part"; 2]].concat();
+    assert_eq!(notices(&noise), (untrained, false));
+    for (field, with) in [
+        (
+            Field::Image,
+            Request {
+                image: Some("none.png".into()),
+                ..request()
+            },
+        ),
+        (
+            Field::Audio,
+            Request {
+                audio: Some("none.wav".into()),
+                ..request()
+            },
+        ),
+    ] {
+        let output = output(dir.path("clip.mp4"));
+        let (context, model) = (Context::new(&Cpu), Model::miniature());
+        match generate(&context, &model, &with, &output, &Listener::default()) {
+            Err(Error::Request {
+                field: found, hint, ..
+            }) => {
+                assert_eq!((found, hint), (field, Some(Hint::Give(Field::Model))));
+            }
+            other => panic!("{field:?}: {other:?}"),
+        }
+    }
+    assert_eq!(dir.names(), [""; 0]);
+}
+
+/// The list in the program is what the world says, and finds the same words.
+#[test]
+fn the_words_of_the_miniature_are_those_it_was_trained_on() {
+    let list = include_str!("../src/pipeline/miniature/words.txt");
+    let known: Vec<&str> = list.lines().collect();
+    assert_eq!(
+        known,
+        world::prompt::known_words(),
+        "write them anew: world vocabulary > src/pipeline/miniature/words.txt"
     );
-    assert!(notices.contains("640"), "{notices}");
+    let mut random = Random::new(5, 0);
+    let strange =
+        "Cat; un chat, eine Straße? 一只猫在滑板上 고양이가 ネコちゃん 3 球's ÉTOILE x球y Ǆ";
+    let (mut asked, mut named) = (0, 0);
+    for _ in 0..60 {
+        let attributes = Attributes::random(&mut random);
+        for language in Language::ALL {
+            let prompt = prompt(&attributes, language, &mut random);
+            let letters: Vec<char> = prompt.chars().collect();
+            let cut = &letters[..letters.len() * 2 / 3];
+            // Whole, mixed with what nobody taught, and cut and turned around within words.
+            for text in [
+                prompt.clone(),
+                format!("{prompt}{strange}"),
+                cut.iter().collect(),
+                cut.iter().rev().collect(),
+            ] {
+                let found = words::unknown(&text);
+                assert_eq!(found, world::prompt::unknown_words(&text), "{text}");
+                asked += 1;
+                named += usize::from(!found.is_empty());
+            }
+            assert_eq!(words::unknown(&prompt), [""; 0], "{prompt}");
+        }
+    }
+    assert!(
+        asked == 60 * 7 * 4 && named > asked / 2,
+        "{named} of {asked}"
+    );
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    error::Field,
     executor::Executor,
     inspect::{bench, estimate::Work},
     pipeline::QuantizationPolicy,
@@ -104,11 +105,11 @@ fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()>
     let mut layers = Vec::new();
     for (call, other) in work.calls.iter().zip(&other_work.calls) {
         if call.plan.to_string() == other.plan.to_string() {
-            let problem = format!(
-                "must give another plan than --precision {formats} for the stage {}; found {against}",
+            let expected = format!(
+                "must give another plan than --precision {formats} for the stage {}",
                 work.stage.name()
             );
-            return Err(Error::request("--against", problem));
+            return Err(Error::request(Field::Against, expected).found(against));
         }
         let plans = [&call.plan, &other.plan];
         let of = |work, plan, formats| arguments.stage.weights(work, plan, formats);

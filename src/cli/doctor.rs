@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{device::open_device, gemm, terminal};
+use super::{device::open_device, gemm, terminal, words};
 use crate::{Result, device, error::human_bytes};
 
 const AFTER_HELP: &str = "\
@@ -147,7 +147,7 @@ fn library() -> Finding {
         }
         Err(why) => Finding::new(
             "cublaslt",
-            why.to_string(),
+            words::error(&why),
             Some("only --gemm cublaslt and auto of `bench` and `compare` use it"),
         ),
     }
@@ -159,7 +159,7 @@ fn chosen() -> Finding {
         Ok((executor, which)) => {
             Finding::new("device", which.unwrap_or_else(|| executor.name()), None)
         }
-        Err(error) => Finding::new("device", error.to_string(), None),
+        Err(error) => Finding::new("device", words::error(&error), None),
     }
 }
 

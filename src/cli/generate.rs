@@ -18,12 +18,11 @@ use crate::{
     Error, Result,
     executor::Cancel,
     pipeline::{
-        self, Color, Context, EncodeOptions, Encoder, Model, Output, Precision, Progress,
+        self, Color, Context, EncodeOptions, Encoder, Model, Notice, Output, Precision, Progress,
         miniature,
         profile::ProfiledProgress,
-        request::{self, BaseVariant, Request, Size, VideoDecoder},
+        request::{BaseVariant, Request, Size, VideoDecoder},
     },
-    weights::Component,
 };
 
 /// What is made when nothing is asked, in the form that the model was trained on.
@@ -216,15 +215,7 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     let silent = Silent::new();
     let progress: &dyn Progress = if is_quiet || json { &silent } else { &bars };
     if is_default_prompt && request.text_features.is_none() {
-        progress.notice("no prompt was given; the built-in one is used");
-    }
-    let mut is_trained = true;
-    if model.is_miniature() {
-        progress.notice(&format!(
-            "this is the built-in miniature: {}; give --model DIR for a full model",
-            miniature::ABOUT
-        ));
-        is_trained = limits_of_the_miniature(&request, progress)?;
+        progress.notice(&Notice::DefaultPrompt);
     }
     let heard = executor
         .profile()
@@ -236,7 +227,6 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     device.finish(&executor)?;
     let outcome = report::Outcome {
         report: &made,
-        is_trained,
         notices: if is_quiet || json {
             silent.notices()
         } else {
@@ -251,54 +241,6 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         terminal::say(&report::table(&outcome));
     }
     terminal::print(&report::line(&outcome))
-}
-
-/// Refuses inputs that the miniature has no trained part for, and tells of what it will not show. False if what is asked
-/// takes a part that is untrained.
-fn limits_of_the_miniature(request: &Request, progress: &dyn Progress) -> Result<bool> {
-    for (option, input, part) in [
-        ("--image", &request.image, "image"),
-        ("--audio", &request.audio, "audio"),
-    ] {
-        if let Some(path) = input {
-            let problem = format!(
-                "needs the weights of a full model, since the miniature has no trained {part} encoder; given {}, give \
-                 --model DIR with it",
-                path.display()
-            );
-            return Err(Error::request(option, problem));
-        }
-    }
-    let unknown = world::prompt::unknown_words(&request.prompt);
-    if !unknown.is_empty() && request.text_features.is_none() {
-        let words = unknown.join(", ");
-        progress.notice(&format!("words that the miniature does not know: {words}"));
-    }
-    let resolve = |request| request::resolve(request, miniature::DEFAULTS, None);
-    let (job, usual) = (resolve(request)?, resolve(&Request::default())?);
-    let seconds = request.seconds.unwrap_or(miniature::DEFAULTS.seconds);
-    if job.grid() != usual.grid() {
-        let ((width, height), (w, h)) = (job.pixels(), usual.pixels());
-        progress.notice(&format!(
-            "the miniature was trained at {w}x{h} and {} seconds; {width}x{height} and {seconds} seconds are beyond that",
-            miniature::DEFAULTS.seconds
-        ));
-    }
-    let parts = [
-        Some((Component::Dit(request.variant.network()), "--variant")),
-        job.sr
-            .map(|(sr, _)| (Component::Dit(sr.network()), "--size")),
-        (request.decoder == VideoDecoder::Wan).then_some((Component::WanVae, "--decoder")),
-    ];
-    let untrained = parts.into_iter().flatten();
-    let untrained = untrained.filter(|(part, _)| !miniature::is_trained(*part));
-    let told = untrained.map(|(part, option)| {
-        progress.notice(&format!(
-            "the miniature's {} is untrained: with this {option} the clip is noise",
-            part.key()
-        ));
-    });
-    Ok(told.count() == 0)
 }
 
 impl Arguments {

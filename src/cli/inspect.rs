@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::terminal;
+use super::{terminal, words};
 use crate::{
     Error, Result,
     error::human_bytes,
@@ -82,9 +82,15 @@ fn text(entries: &[InventoryEntry], uses: &[Use]) -> String {
             (true, _) => "yes".into(),
             (false, _) => format!("no, lacks {}", lacking.join(", ")),
         };
-        text.push_str(&format!("{:16} {answer}\n", one.name));
+        text.push_str(&format!("{:16} {answer}\n", name(one)));
     }
     text
+}
+
+/// A use, an addition as the option that asks for it.
+fn name(one: &Use) -> String {
+    let dashes = if one.is_addition { "--" } else { "" };
+    format!("{dashes}{}", one.name)
 }
 
 fn part_text(entry: &InventoryEntry) -> String {
@@ -100,7 +106,7 @@ fn part_text(entry: &InventoryEntry) -> String {
                 path.display()
             )
         }
-        (State::Found { .. }, Some(problem)) => format!("damaged  {problem}"),
+        (State::Found { .. }, Some(problem)) => format!("damaged  {}", words::error(problem)),
         (
             State::Missing {
                 expected,
@@ -137,7 +143,7 @@ fn part_json(entry: &InventoryEntry) -> Value {
             value["config"] = json!(config);
             value["bytes"] = json!(entry.bytes);
             value["eight_bit_layers"] = json!(entry.formats.len());
-            value["problem"] = json!(entry.problem.as_ref().map(ToString::to_string));
+            value["problem"] = json!(entry.problem.as_ref().map(words::error));
         }
         State::Missing {
             expected,
@@ -159,7 +165,7 @@ fn use_json(one: &Use, entries: &[InventoryEntry]) -> Value {
     let keys = |parts: &[Component]| parts.iter().map(|part| part.key()).collect::<Vec<_>>();
     let lacking = lacking(one, entries);
     json!({
-        "name": one.name,
+        "name": name(one),
         "suffices": lacking.is_empty(),
         "takes": keys(&one.parts),
         "lacks": keys(&lacking),

@@ -6,6 +6,7 @@ use super::{device::open_gpu, terminal};
 use crate::{
     Error, Result,
     device::Device as _,
+    error::Field,
     executor::Cancel,
     qualify::instructions::{self, InstructionCase, Kept},
 };
@@ -22,8 +23,8 @@ pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) ->
     let mut cases = instructions::cases();
     cases.retain(|case| case.name.contains(filter));
     if cases.is_empty() {
-        let problem = format!("must be part of a case's name; none contains `{filter}`");
-        return Err(Error::request("--filter", problem));
+        let error = Error::request(Field::Filter, "must be part of a case's name");
+        return Err(error.found(format!("`{filter}`")));
     }
     let mut rows = Vec::new();
     for InstructionCase { name, .. } in &cases {

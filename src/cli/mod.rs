@@ -24,6 +24,7 @@ mod staging;
 mod synth;
 mod terminal;
 mod verify;
+mod words;
 
 use std::{ffi::OsString, process::ExitCode};
 

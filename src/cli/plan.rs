@@ -9,15 +9,16 @@ use super::{
     generate::{Decoder, Variant},
     precision::PrecisionArgument,
     terminal::{self, human_seconds},
+    words,
 };
 use crate::{
     Error, Result, device,
-    error::human_bytes,
+    error::{Field, Hint, human_bytes},
     inspect::estimate::{
         Estimate, GpuSpec, ResidencyPlan, Scenario, StageEstimate, Work, estimate, stages,
     },
     pipeline::{
-        QuantizationPolicy, Stage, miniature,
+        Notice, QuantizationPolicy, Stage, miniature,
         networks::ModelConfigs,
         request::{Job, Request, Size, resolve},
     },
@@ -148,7 +149,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     };
     job.notices
         .iter()
-        .for_each(|notice| terminal::say(&format!("note: {notice}")));
+        .for_each(|notice| terminal::say(&format!("note: {}", words::notice(notice))));
     let work = stages(&networks, &job, &scenario)?;
     if let Some(choice) = arguments.text {
         return print_plan(&work, choice);
@@ -165,16 +166,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 /// The named GPU with the numbers given in its place.
 fn gpu(arguments: &Arguments) -> Result<GpuSpec> {
     let mut gpu = GpuSpec::named(&arguments.gpu).expect("clap accepts no other name");
-    let positive = |field: &'static str, value: Option<f64>| match value {
-        Some(value) if !(value > 0.0 && value < 1e6) => Err(Error::request(
-            field,
-            format!("must be above 0 and below a million; given {value}"),
-        )),
+    let positive = |field, value: Option<f64>| match value {
+        Some(value) if !(value > 0.0 && value < 1e6) => {
+            Err(Error::request(field, "must be above 0 and below a million").found(value))
+        }
         value => Ok(value),
     };
-    let memory = positive("--gpu-memory", arguments.gpu_memory)?;
-    let tflops = positive("--gpu-tflops", arguments.gpu_tflops)?;
-    let bandwidth = positive("--gpu-bandwidth", arguments.gpu_bandwidth)?;
+    let memory = positive(Field::GpuMemory, arguments.gpu_memory)?;
+    let tflops = positive(Field::GpuTflops, arguments.gpu_tflops)?;
+    let bandwidth = positive(Field::GpuBandwidth, arguments.gpu_bandwidth)?;
     if [memory, tflops, bandwidth].iter().any(Option::is_some) {
         gpu.name = format!("{} with other numbers", gpu.name);
     }
@@ -199,8 +199,8 @@ impl StageChoice {
             Self::Audio => Stage::DecodeAudio,
         };
         work.iter().find(|work| work.stage == stage).ok_or_else(|| {
-            let problem = "needs a size with super-resolution; use --size 540p or 1080p";
-            Error::request("stage sr", problem)
+            let error = Error::request(Field::Size, "must have the stage sr, super-resolution");
+            error.with_hint(Hint::Set(Field::Size, "540p or 1080p"))
         })
     }
 }
@@ -315,7 +315,8 @@ fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
         "height": height,
         "frames": job.frames(),
         "audio_tokens": job.audio_tokens,
-        "warnings": job.notices,
+        "warnings": job.notices.iter().map(words::notice).collect::<Vec<_>>(),
+        "warning_codes": job.notices.iter().map(Notice::code).collect::<Vec<_>>(),
         "gpu": {
             "name": estimate.gpu.name,
             "memory_bytes": estimate.gpu.memory_bytes,

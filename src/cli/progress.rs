@@ -8,8 +8,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::terminal;
-use crate::pipeline::{Progress, Stage};
+use super::{terminal, words};
+use crate::pipeline::{Notice, Progress, Stage};
 
 /// A bar of bytes or steps; hidden where standard error is no terminal.
 pub(super) fn bar(name: &str, total: u64, template: &str) -> ProgressBar {
@@ -26,7 +26,7 @@ pub(super) struct Bars {
 #[derive(Default)]
 struct State {
     current: Option<Current>,
-    notices: Vec<String>,
+    notices: Vec<Notice>,
 }
 
 struct Current {
@@ -49,7 +49,7 @@ impl Bars {
         }
     }
 
-    pub(super) fn notices(&self) -> Vec<String> {
+    pub(super) fn notices(&self) -> Vec<Notice> {
         self.state().notices.clone()
     }
 
@@ -93,20 +93,20 @@ impl Progress for Bars {
         terminal::say(&format!("{:16} {took}", stage.name()));
     }
 
-    fn notice(&self, text: &str) {
+    fn notice(&self, notice: &Notice) {
         let mut state = self.state();
-        let line = || terminal::say(&format!("note: {text}"));
+        let line = || terminal::say(&format!("note: {}", words::notice(notice)));
         match &state.current {
             Some(Current { bar: Some(bar), .. }) => bar.suspend(line),
             _ => line(),
         }
-        state.notices.push(text.into());
+        state.notices.push(notice.clone());
     }
 }
 
 /// Says nothing; keeps the notices for the report.
 pub(super) struct Silent {
-    notices: Mutex<Vec<String>>,
+    notices: Mutex<Vec<Notice>>,
 }
 
 impl Silent {
@@ -116,7 +116,7 @@ impl Silent {
         }
     }
 
-    pub(super) fn notices(&self) -> Vec<String> {
+    pub(super) fn notices(&self) -> Vec<Notice> {
         self.notices
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -127,8 +127,8 @@ impl Silent {
 impl Progress for Silent {
     fn report(&self, _stage: Stage, _done: usize, _total: usize) {}
 
-    fn notice(&self, text: &str) {
+    fn notice(&self, notice: &Notice) {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        notices.push(text.into());
+        notices.push(notice.clone());
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{device::open_gpu, gemm, terminal};
+use super::{device::open_gpu, gemm, terminal, words};
 use crate::{
     Error, Result,
     device::{self, Device as _},
+    error::Field,
     executor::Cancel,
     inspect::rates::{self, PUBLISHED, Rate, RateTarget},
 };
@@ -33,14 +34,14 @@ pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) ->
         }
         terminal::print(&match rate {
             Ok(rate) => text(&rate),
-            Err(error) => format!("{name:64} {error}\n"),
+            Err(error) => format!("{name:64} {}\n", words::error(&error)),
         })
     })?;
     match (measured, failed) {
-        (0, _) => Err(Error::request(
-            "--filter",
-            format!("must be part of a case's name; none contains `{filter}`"),
-        )),
+        (0, _) => {
+            let error = Error::request(Field::Filter, "must be part of a case's name");
+            Err(error.found(format!("`{filter}`")))
+        }
         (_, 0) => Ok(()),
         _ => Err(Error::Failed {
             problem: format!("{failed} of {measured} cases failed"),
@@ -81,6 +82,6 @@ fn document(name: &str, rate: Result<Rate>) -> serde_json::Value {
             "flops": rate.flops,
             "bytes": rate.bytes,
         }),
-        Err(error) => json!({ "case": name, "problem": error.to_string() }),
+        Err(error) => json!({ "case": name, "problem": words::error(&error) }),
     }
 }

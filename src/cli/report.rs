@@ -2,18 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::terminal::human_seconds;
+use super::{terminal::human_seconds, words};
 use crate::{
     device,
     error::human_bytes,
-    pipeline::{Report, request::FPS},
+    pipeline::{Notice, Report, request::FPS},
 };
 
 /// A report and what else belongs to it.
 pub(super) struct Outcome<'a> {
     pub(super) report: &'a Report,
-    pub(super) is_trained: bool,
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
     /// From the start of the program.
     pub(super) seconds: f64,
 }
@@ -96,7 +95,7 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
     json!({
         "status": "completed",
         "model": report.model,
-        "trained": outcome.is_trained,
+        "trained": report.is_trained(),
         "device": report.device,
         "precision": report.formats.to_string(),
         "size": format!("{width}x{height}"),
@@ -111,7 +110,8 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         "latents_sha256": report.latents_sha256,
         "files": files,
         "timings": timings,
-        "warnings": outcome.notices,
+        "warnings": outcome.notices.iter().map(words::notice).collect::<Vec<_>>(),
+        "warning_codes": outcome.notices.iter().map(Notice::code).collect::<Vec<_>>(),
         "environment": { "version": env!("CARGO_PKG_VERSION"), "kernels": device::build_note() },
     })
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    error::Field,
     error::human_bytes,
     executor::Cancel,
     pipeline::{
@@ -209,9 +210,8 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
         "miniature" => true,
         "released" => false,
         file => {
-            let problem =
-                format!("must be released or miniature with --network all; given `{file}`");
-            return Err(Error::request("--config", problem));
+            let expected = "must be released or miniature with --network all";
+            return Err(Error::request(Field::Config, expected).found(format!("`{file}`")));
         }
     };
     let mut items = Vec::new();

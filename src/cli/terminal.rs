@@ -1,12 +1,10 @@
 //! Lines to the user: results, remarks, errors.
 
-use std::{
-    error::Error as _,
-    io::{self, ErrorKind, Write},
-};
+use std::io::{self, ErrorKind, Write};
 
 use serde_json::Value;
 
+use super::words;
 use crate::{Error, Result};
 
 /// Writes `text` to standard output. A reader that has seen enough (`| head`) is no error.
@@ -29,15 +27,9 @@ pub(super) fn say(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
-/// Writes an error and its causes as one line to standard error.
+/// Writes an error as one line to standard error.
 pub(super) fn complain(error: &Error) {
-    let mut line = format!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    say(&line);
+    say(&format!("error: {}", words::error(error)));
 }
 
 /// A time as people read it: `0.42 s`, `1 min 40 s`.

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::{
     device::{open_device, waits_for_every_step},
     gemm::Gemm,
-    instructions, terminal,
+    instructions, terminal, words,
 };
 use crate::{
     Error, Result,
+    error::Field,
     executor::{Cancel, Executor, Prepare},
     golden::{self, GoldenCase, Suite},
     pipeline::profile::ConfiguredExecutor,
@@ -136,9 +137,8 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     }
     if rows.is_empty() {
         let wanted = arguments.filter.as_deref().unwrap_or_default();
-        let problem =
-            format!("must be part of a case's suite, name or kind; none contains `{wanted}`");
-        return Err(Error::request("--filter", problem));
+        let expected = "must be part of a case's suite, name or kind";
+        return Err(Error::request(Field::Filter, expected).found(format!("`{wanted}`")));
     }
     summarise(arguments, &executor.name(), &rows)
 }
@@ -227,7 +227,7 @@ fn replay(case: &GoldenCase<'_>, executor: &dyn Executor, tokenizer: Option<&[u8
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(checks)) if checks.is_empty() => Outcome::Broken("holds nothing to compare".into()),
         Ok(Ok(checks)) => Outcome::Ran(checks),
-        Ok(Err(error)) => Outcome::Broken(error.to_string()),
+        Ok(Err(error)) => Outcome::Broken(words::error(&error)),
         Err(_) => {
             Outcome::Broken("the case does not fit the program; see the message above".into())
         }

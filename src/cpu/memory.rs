@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    error::Hint,
     executor::Needs,
     plan::{Plan, Role},
 };
@@ -14,8 +15,8 @@ pub(super) fn check(plan: &Plan) -> Result<Needs> {
         Some(have) if need > have => Err(Error::Memory {
             need_bytes: need,
             have_bytes: have,
-            for_what: "activations on the CPU (a smaller --size or fewer --seconds needs less)"
-                .into(),
+            for_what: "activations on the CPU".into(),
+            hint: Some(Hint::SMALLER_CLIP),
         }),
         _ => Ok(Needs {
             values: need,

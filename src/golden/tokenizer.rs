@@ -21,7 +21,7 @@ pub(super) fn own_vocabulary(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
 
 /// `tokenizer_real_vocabulary`: the published file, which the suite does not hold.
 pub(super) fn published_vocabulary(case: &GoldenCase<'_>, json: &[u8]) -> Result<Vec<Check>> {
-    check(case, &Tokenizer::parse(json, "--tokenizer")?)
+    check(case, &Tokenizer::parse(json, "tokenizer.json")?)
 }
 
 /// The size of the vocabulary, and every string's ids, equal.

@@ -38,7 +38,7 @@ impl InventoryEntry {
 /// Something the program can do with the parts it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// `1080p, base`; `--image`.
+    /// `1080p, base`; of an addition the parameter, with its value: `decoder wan`.
     pub name: String,
     /// Whether it is an addition to a size, not a clip of its own.
     pub is_addition: bool,
@@ -97,9 +97,9 @@ pub fn uses() -> Vec<Use> {
         }
     }
     for (name, part) in [
-        ("--image", Component::WanVae),
-        ("--decoder wan", Component::WanVae),
-        ("--audio", Component::AudioVae),
+        ("image", Component::WanVae),
+        ("decoder wan", Component::WanVae),
+        ("audio", Component::AudioVae),
     ] {
         uses.push(Use {
             name: name.into(),

@@ -150,6 +150,7 @@ fn explain(path: &Path, source: io::Error, written_bytes: u64) -> Error {
     Error::Output {
         path: path.into(),
         problem,
+        hint: None,
         source: Some(source),
     }
 }

@@ -4,10 +4,12 @@
 use std::path::Path;
 
 use super::{
-    Context, Model, Progress, Stage, request::BaseVariant, request::Request, text::encode_prompt,
+    Context, Model, Notice, Progress, Stage, request::BaseVariant, request::Request,
+    text::encode_prompt,
 };
 use crate::{
     DType, Error, Result, Tensor,
+    error::Field,
     media::VOICE_RATE,
     text::prompt,
     weights::{Info, Safetensors, Source, Writer},
@@ -36,15 +38,15 @@ impl Conditioning {
     /// The features a pass is given.
     ///
     /// # Errors
-    /// If it is guided and there are no negative features.
+    /// [`Error::Request`] if it is guided and there are no negative features.
     pub fn features(&self, is_guided: bool) -> Result<Vec<Tensor>> {
         let positive = self.positive.clone();
         match (&self.negative, is_guided) {
             (_, false) => Ok(vec![positive]),
             (Some(negative), true) => Ok(vec![positive, negative.clone()]),
             (None, true) => Err(Error::request(
-                "--variant base",
-                "needs features of a negative prompt",
+                Field::Variant,
+                "base needs features of a negative prompt",
             )),
         }
     }
@@ -53,7 +55,8 @@ impl Conditioning {
 /// The features `request` asks for.
 ///
 /// # Errors
-/// An empty prompt, a bad features file, the encoder's.
+/// [`Error::Input`] for an empty or endless prompt and for a features file that cannot be used; what opening and running
+/// the text encoder brings.
 pub fn text(
     context: &Context<'_>,
     model: &Model,
@@ -65,9 +68,10 @@ pub fn text(
         return read_features(path, is_guided);
     }
     prompt::check(&request.prompt)?;
+    let advice = prompt::advice(&request.prompt);
     // What the advice asks for, the miniature does not understand.
-    if let Some(advice) = prompt::advice(&request.prompt).filter(|_| !model.is_miniature()) {
-        progress.notice(&advice);
+    if !advice.is_empty() && !model.is_miniature() {
+        progress.notice(&Notice::PromptAdvice(advice));
     }
     let tokenizer = model.tokenizer()?;
     let encoder = model.text_encoder()?;
@@ -76,8 +80,8 @@ pub fn text(
         .as_deref()
         .unwrap_or(prompt::NEGATIVE_PROMPT);
     let prompts = [
-        Some(("prompt", request.prompt.as_str())),
-        is_guided.then_some(("negative prompt", negative)),
+        Some((Field::Prompt, request.prompt.as_str())),
+        is_guided.then_some((Field::NegativePrompt, negative)),
     ];
     let total = prompts.iter().flatten().count();
     progress.report(Stage::Text, 0, total);
@@ -85,8 +89,9 @@ pub fn text(
     for (done, (field, text)) in prompts.into_iter().flatten().enumerate() {
         let ids = tokenizer.encode(text);
         prompt::check_length(field, ids.len())?;
-        if let Some(notice) = prompt::cut_notice(field, ids.len()) {
-            progress.notice(&notice);
+        if ids.len() > prompt::MAX_TOKENS {
+            let tokens = ids.len();
+            progress.notice(&Notice::PromptCut { field, tokens });
         }
         features.push(encode_prompt(
             context,
@@ -108,7 +113,7 @@ pub fn text(
 /// Audio tokens of a voice track of `samples` samples.
 ///
 /// # Errors
-/// If it is too short for one.
+/// [`Error::Input`] if it is too short for one.
 pub fn voice_tokens(samples: usize) -> Result<usize> {
     if samples < HOP {
         let has = samples as f64 / f64::from(VOICE_RATE);
@@ -177,7 +182,7 @@ fn as_input(path: &Path, error: &Error) -> Error {
 /// Writes the latents as safetensors: `video` `[48, T, H, W]` and `audio` `[A, 64]`, f32.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// [`Error::Output`] if the file cannot be written.
 pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
     let tensors = [("audio", &latents.audio), ("video", &latents.video)];
     let infos = tensors.map(|(name, t)| {

@@ -8,6 +8,7 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use crate::{
     Error, Result,
+    error::Field,
     model::dit,
     plan::Plan,
     tensor::{Format, LayerFormats},
@@ -160,7 +161,7 @@ impl QuantizationPolicy {
                     variant.key(),
                     config.num_layers - 1
                 );
-                return Err(Error::request("--precision", problem));
+                return Err(Error::request(Field::Precision, problem));
             }
         }
         let mut formats = LayerFormats::new();
@@ -178,7 +179,7 @@ impl QuantizationPolicy {
                         rule.text,
                         variant.key()
                     );
-                    return Err(Error::request("--precision", problem));
+                    return Err(Error::request(Field::Precision, problem));
                 }
                 (Some(format), _) => drop(formats.insert(name, *format)),
                 (None, Some((_, Format::Bf16)) | None) => {}

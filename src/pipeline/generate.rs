@@ -8,18 +8,19 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, Model, Progress, QuantizationPolicy, Stage, conditions,
+    Context, Model, Notice, Progress, QuantizationPolicy, Stage, conditions,
     conditions::Conditioning,
     decode::{decode_video, decode_wan},
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
-    preflight,
+    miniature, preflight,
     request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
     upscale::{Upscaling, upscale},
 };
 use crate::{
     Error, Result, Tensor,
+    error::Hint,
     media::{self, Clip, EncodeOptions},
     model::dit::latent_shape,
     plan::Grid,
@@ -56,11 +57,19 @@ pub struct Report {
     pub formats: QuantizationPolicy,
 }
 
+impl Report {
+    /// Whether all parts that ran were trained; else the clip is noise.
+    pub fn is_trained(&self) -> bool {
+        let is_untrained = |notice: &Notice| matches!(notice, Notice::UntrainedPart { .. });
+        !self.job.notices.iter().any(is_untrained)
+    }
+}
+
 /// Makes the clip that `request` asks for: text, picture and voice become conditions, noise becomes latents,
 /// latents become frames and sound, and those a file.
 ///
 /// # Errors
-/// Of every kind; whatever happens, no half-written file is left.
+/// Every kind of [`Error`]; whatever happens, no half-written file is left.
 pub fn generate(
     context: &Context<'_>,
     model: &Model,
@@ -147,6 +156,9 @@ impl<'a> Run<'a> {
             ..
         } = *self;
         let run = self;
+        if model.is_miniature() {
+            miniature::check(request)?;
+        }
         let voice = request
             .audio
             .as_deref()
@@ -156,7 +168,10 @@ impl<'a> Run<'a> {
             .as_deref()
             .map(|samples| conditions::voice_tokens(samples.len()))
             .transpose()?;
-        let job = request::resolve(request, model.defaults(), voice_tokens)?;
+        let mut job = request::resolve(request, model.defaults(), voice_tokens)?;
+        if model.is_miniature() {
+            job.notices.splice(0..0, miniature::limits(request, &job));
+        }
         job.notices
             .iter()
             .for_each(|notice| progress.notice(notice));
@@ -378,7 +393,7 @@ fn check_output(output: &Output, others: [&Option<PathBuf>; 2]) -> Result<()> {
     paths.extend(others.into_iter().flatten().cloned());
     for path in paths {
         if path.exists() && !output.force {
-            return Err(Error::output(path, "exists; use --force to replace it"));
+            return Err(Error::output(path, "exists").with_hint(Hint::Replace));
         }
         media::AtomicFile::create(&path)?;
     }

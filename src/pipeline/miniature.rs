@@ -6,20 +6,27 @@
 //! takes. Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights
 //! made at start, and what they give is noise. `tools/miniature` is how they were trained and on what.
 
+pub mod words;
+
 use std::path::Path;
 
 use super::{
     networks::{ModelConfigs, NetworkConfig, network_of},
-    request::{Defaults, Size},
+    notice::Notice,
+    request::{Defaults, FPS, Job, Request, Size, VideoDecoder},
 };
 use crate::{
-    Result,
+    Error, Result,
+    error::{Field, Hint},
     weights::{Component, Properties, Safetensors, Synthetic, Variant},
 };
 
+/// Width and height that it was trained at, pixels.
+pub const TRAINED_SIZE: (usize, usize) = (96, 96);
+
 /// What it makes when nothing is asked, and was trained on: a clip of seconds on two cores.
 pub const DEFAULTS: Defaults = Defaults {
-    size: Size::Exact(96, 96),
+    size: Size::Exact(TRAINED_SIZE.0, TRAINED_SIZE.1),
     scale: 4,
     seconds: 2,
 };
@@ -174,10 +181,57 @@ pub fn is_trained(part: Component) -> bool {
     part == Component::Tokenizer || file(part).is_some()
 }
 
+/// Refuses inputs that it has no trained encoder for.
+///
+/// # Errors
+/// [`Error::Request`] for a picture or a voice track.
+pub fn check(request: &Request) -> Result<()> {
+    let inputs = [
+        (Field::Image, &request.image, "image"),
+        (Field::Audio, &request.audio, "audio"),
+    ];
+    for (field, input, part) in inputs {
+        if let Some(path) = input {
+            let expected = format!(
+                "needs the weights of a full model, since the miniature has no trained {part} encoder"
+            );
+            let error = Error::request(field, expected).found(path.display());
+            return Err(error.with_hint(Hint::Give(Field::Model)));
+        }
+    }
+    Ok(())
+}
+
+/// What it will not show of `request`, which became `job`.
+pub fn limits(request: &Request, job: &Job) -> Vec<Notice> {
+    let mut notices = vec![Notice::Miniature];
+    let unknown = words::unknown(&request.prompt);
+    if !unknown.is_empty() && request.text_features.is_none() {
+        notices.push(Notice::UnknownWords(unknown));
+    }
+    let (size, audio_tokens) = (job.pixels(), job.audio_tokens);
+    if (size, audio_tokens) != (TRAINED_SIZE, DEFAULTS.seconds as usize * FPS + 1) {
+        notices.push(Notice::BeyondTraining { size, audio_tokens });
+    }
+    let base = Component::Dit(request.variant.network());
+    let sr = job.sr.map(|(sr, _)| Component::Dit(sr.network()));
+    let wan = (request.decoder == VideoDecoder::Wan).then_some(Component::WanVae);
+    let parts = [
+        (Some(base), Field::Variant),
+        (sr, Field::Size),
+        (wan, Field::Decoder),
+    ];
+    for (part, field) in parts {
+        let untrained = part.filter(|part| !is_trained(*part));
+        notices.extend(untrained.map(|part| Notice::UntrainedPart { part, field }));
+    }
+    notices
+}
+
 /// Its weights: trained where they are, made by rule where not.
 ///
 /// # Errors
-/// None that the tests would let pass.
+/// [`Error::Weights`] if the files in the program are damaged, which the tests would not let pass.
 pub fn weights(part: Component) -> Result<Synthetic> {
     let made = Synthetic::new(
         network_of(part),

@@ -11,6 +11,7 @@ pub mod image;
 pub mod miniature;
 pub mod model;
 pub mod networks;
+pub mod notice;
 pub mod preflight;
 pub mod profile;
 pub mod request;
@@ -22,6 +23,7 @@ pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder};
 pub use formats::QuantizationPolicy;
 pub use generate::{Output, Report, generate, hash, latents};
 pub use model::Model;
+pub use notice::Notice;
 
 use crate::{
     Result,
@@ -71,7 +73,7 @@ impl<'a> Context<'a> {
     /// `plan` in this precision, made ready.
     ///
     /// # Errors
-    /// The executor's.
+    /// As [`Executor::prepare`].
     pub fn prepare(&self, plan: Plan, weights: &Weights) -> Result<Box<dyn Program>> {
         self.executor
             .prepare(&self.precise(plan), weights, &self.how())
@@ -137,5 +139,5 @@ pub trait Progress: Sync {
     fn report(&self, stage: Stage, done: usize, total: usize);
 
     /// Something the user should know: a number that differs from what was asked, a word of advice.
-    fn notice(&self, text: &str);
+    fn notice(&self, notice: &Notice);
 }

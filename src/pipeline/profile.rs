@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Progress, Stage};
+use super::{Notice, Progress, Stage};
 use crate::{
     Result, Tensor,
     executor::{Executor, Needs, Prepare, Program, ProgramReport},
@@ -179,7 +179,7 @@ impl Progress for ProfiledProgress<'_> {
         self.progress.report(stage, done, total);
     }
 
-    fn notice(&self, text: &str) {
-        self.progress.notice(text);
+    fn notice(&self, notice: &Notice) {
+        self.progress.notice(notice);
     }
 }

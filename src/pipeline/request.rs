@@ -5,8 +5,12 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::formats::QuantizationPolicy;
-use crate::{Error, Result, plan::Grid};
+use super::{formats::QuantizationPolicy, notice::Notice};
+use crate::{
+    Error, Result,
+    error::{Field, Hint},
+    plan::Grid,
+};
 
 /// Frames and audio tokens per second.
 pub const FPS: usize = 25;
@@ -158,8 +162,8 @@ pub struct Job {
     pub audio_tokens: usize,
     /// Seed of all noise.
     pub seed: u64,
-    /// What differs from what was asked, one sentence each.
-    pub notices: Vec<String>,
+    /// What differs from what was asked.
+    pub notices: Vec<Notice>,
 }
 
 impl Job {
@@ -212,31 +216,23 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
         height: height / 16,
         width: width / 16,
     };
-    if request
-        .steps
-        .is_some_and(|steps| !(1..=1000).contains(&steps))
-    {
-        return Err(Error::request(
-            "--steps",
-            format!("must be 1 to 1000; given {}", request.steps.unwrap_or(0)),
-        ));
+    if let Some(steps) = request.steps.filter(|steps| !(1..=1000).contains(steps)) {
+        return Err(Error::request(Field::Steps, "must be 1 to 1000").found(steps));
     }
     if request.negative_prompt.is_some() && request.variant == BaseVariant::Distill {
-        notices.push("the distilled variant has no guidance and ignores the negative prompt; use --variant base".into());
+        notices.push(Notice::NegativePromptIgnored);
     }
     if request.hold_audio && request.audio.is_none() {
-        return Err(Error::request(
-            "--hold-audio",
-            "needs a voice track; give --audio FILE",
-        ));
+        let error = Error::request(Field::HoldAudio, "needs a voice track");
+        return Err(error.with_hint(Hint::Give(Field::Audio)));
     }
     let (width, height) = sr.map_or(base, |(_, size)| size);
     let usual = request.size.map_or(defaults.scale, |_| 1);
     let scale = request.scale.unwrap_or(usual);
     let most = (WIDTH_MAX / width).min(HEIGHT_MAX / height);
     if !(1..=most).contains(&scale) {
-        let problem = format!("must be 1 to {most} for a clip of {width}x{height}; given {scale}");
-        return Err(Error::request("--scale", problem));
+        let expected = format!("must be 1 to {most} for a clip of {width}x{height}");
+        return Err(Error::request(Field::Scale, expected).found(scale));
     }
     let seed = request.seed.unwrap_or_else(random_seed);
     Ok(Job {
@@ -249,33 +245,24 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
     })
 }
 
-fn resolve_seconds(asked: u32, notices: &mut Vec<String>) -> Result<u32> {
+fn resolve_seconds(asked: u32, notices: &mut Vec<Notice>) -> Result<u32> {
     if asked == 0 {
-        return Err(Error::request(
-            "--seconds",
-            format!("must be 1 to {SECONDS_MAX}; given 0"),
-        ));
+        return Err(Error::request(Field::Seconds, format!("must be 1 to {SECONDS_MAX}")).found(0));
     }
     if asked > SECONDS_MAX {
-        notices.push(format!(
-            "{asked} seconds are too long; the clip is {SECONDS_MAX} seconds"
-        ));
+        notices.push(Notice::SecondsClamped { asked });
     }
     Ok(asked.min(SECONDS_MAX))
 }
 
-fn voice_length(tokens: usize, seconds: Option<u32>, notices: &mut Vec<String>) -> usize {
+fn voice_length(tokens: usize, seconds: Option<u32>, notices: &mut Vec<Notice>) -> usize {
     let limit = seconds.unwrap_or(SECONDS_MAX) as usize * FPS;
+    let has = tokens as f64 / FPS as f64;
     if tokens > limit {
-        let (has, used) = (tokens as f64 / FPS as f64, limit / FPS);
-        notices.push(format!(
-            "the voice track has {has:.2} seconds; the first {used} are used"
-        ));
-    } else if let Some(seconds) = seconds.filter(|_| tokens < limit) {
-        let has = tokens as f64 / FPS as f64;
-        notices.push(format!(
-            "the voice track decides the length: {has:.2} seconds instead of {seconds}"
-        ));
+        let used = limit / FPS;
+        notices.push(Notice::VoiceCut { has, used });
+    } else if let Some(asked) = seconds.filter(|_| tokens < limit) {
+        notices.push(Notice::VoiceDecides { has, asked });
     }
     tokens.min(limit)
 }
@@ -283,7 +270,7 @@ fn voice_length(tokens: usize, seconds: Option<u32>, notices: &mut Vec<String>) 
 /// Base size and super-resolution, both on the grid of 32 pixels.
 type Sizes = ((usize, usize), Option<(SrVariant, (usize, usize))>);
 
-fn resolve_size(size: Size, notices: &mut Vec<String>) -> Result<Sizes> {
+fn resolve_size(size: Size, notices: &mut Vec<Notice>) -> Result<Sizes> {
     let (width, height) = match size {
         Size::P256 => return Ok(((448, 256), None)),
         Size::P540 => return Ok(((448, 256), Some((SrVariant::Sr540p, (896, 512))))),
@@ -291,15 +278,15 @@ fn resolve_size(size: Size, notices: &mut Vec<String>) -> Result<Sizes> {
         Size::Exact(width, height) => (width, height),
     };
     if !(32..=WIDTH_MAX).contains(&width) || !(32..=HEIGHT_MAX).contains(&height) {
-        let problem = format!("must be 32x32 to {WIDTH_MAX}x{HEIGHT_MAX}; given {width}x{height}");
-        return Err(Error::request("--size", problem));
+        let expected = format!("must be 32x32 to {WIDTH_MAX}x{HEIGHT_MAX}");
+        return Err(Error::request(Field::Size, expected).found(format!("{width}x{height}")));
     }
     let on_grid = (width / 32 * 32, height / 32 * 32);
     if on_grid != (width, height) {
-        let (w, h) = on_grid;
-        notices.push(format!(
-            "{width}x{height} is not a multiple of 32; the clip is {w}x{h}"
-        ));
+        notices.push(Notice::SizeRounded {
+            asked: (width, height),
+            made: on_grid,
+        });
     }
     let area = on_grid.0 * on_grid.1;
     if area <= BASE_AREA_MAX {
@@ -375,8 +362,19 @@ mod tests {
             ..Request::default()
         });
         assert_eq!((job.pixels(), job.audio_tokens), ((480, 256), 251));
-        assert_eq!(job.notices.len(), 2);
-        assert!(job.notices[1].contains("480x272") && job.notices[1].contains("480x256"));
+        let rounded = Notice::SizeRounded {
+            asked: (480, 272),
+            made: (480, 256),
+        };
+        assert_eq!(
+            job.notices,
+            [Notice::SecondsClamped { asked: 30 }, rounded.clone()]
+        );
+        let text = rounded.to_string();
+        assert!(
+            text.contains("480x272") && text.contains("480x256"),
+            "{text}"
+        );
     }
 
     #[test]

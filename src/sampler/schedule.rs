@@ -1,6 +1,6 @@
 //! Noise levels of a pass.
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::Field};
 
 /// Noise levels and the integer times that belong to them.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +36,10 @@ const SIGMA_MAX: f32 = 0.999;
 /// [`Error::Request`] if `steps` is not 1 to 1000 or `shift` not 0.01 to 100, within which all levels differ.
 pub fn schedule(steps: usize, shift: f64) -> Result<Schedule> {
     if !(1..=1000).contains(&steps) {
-        let problem = format!("must be 1 to 1000; given {steps}");
-        return Err(Error::request("steps", problem));
+        return Err(Error::request(Field::Steps, "must be 1 to 1000").found(steps));
     }
     if !(0.01..=100.0).contains(&shift) {
-        let problem = format!("must be 0.01 to 100; given {shift}");
-        return Err(Error::request("shift", problem));
+        return Err(Error::request(Field::Shift, "must be 0.01 to 100").found(shift));
     }
     let exact: Vec<f64> = (0..steps)
         .map(|i| {
@@ -75,7 +73,7 @@ mod tests {
     fn impossible_schedules_are_refused() {
         assert_eq!(
             schedule(0, 5.0).unwrap_err().to_string(),
-            "`steps` must be 1 to 1000; given 0"
+            "`num_inference_steps` must be 1 to 1000; given 0"
         );
         for (steps, shift) in [
             (1001, 5.0),

@@ -3,7 +3,7 @@
 //! `a` comes from a table of 1000 signal levels of another, older schedule (stretched so that the last level is
 //! 0); it belongs to none of the sigmas. The network was trained on such inputs, so this is not to be corrected.
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::Field};
 
 /// Number of levels.
 pub const LEVELS: usize = 1000;
@@ -23,8 +23,8 @@ pub fn factors(noise_value: usize) -> Result<[f32; 2]> {
         return Ok([1.0, 0.0]);
     }
     let Some(&signal) = signal_table().get(noise_value) else {
-        let problem = format!("must be 0 to {}; given {noise_value}", LEVELS - 1);
-        return Err(Error::request("noise_value", problem));
+        let expected = format!("must be 0 to {}", LEVELS - 1);
+        return Err(Error::request(Field::NoiseValue, expected).found(noise_value));
     };
     let a = f64::from(signal);
     Ok([signal, (1.0 - a * a).sqrt() as f32])

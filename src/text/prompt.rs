@@ -6,7 +6,9 @@
 //! per utterance, `<who, language>: "the words"`; a line `Background Sound:` and one line in angle brackets.
 //! Spoken Chinese, Japanese and Korean has one space between all characters.
 
-use crate::{Error, Result};
+use std::fmt;
+
+use crate::{Error, Result, error::Field};
 
 /// Rows of text features that the video model takes at most.
 ///
@@ -55,57 +57,74 @@ pub fn check(prompt: &str) -> Result<()> {
     ))
 }
 
-/// One line about how this prompt could suit the model better, or `None` if nothing stands out.
-pub fn advice(prompt: &str) -> Option<String> {
+/// How a prompt could suit the model better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// The scene is described in so few words.
+    Short {
+        /// How many.
+        words: usize,
+    },
+    /// There is speech, but no `Dialogue:` part.
+    NoDialogue,
+    /// There is no `Background Sound:` part.
+    NoBackgroundSound,
+    /// Spoken Chinese, Japanese or Korean lacks spaces.
+    UnspacedSpeech,
+}
+
+impl fmt::Display for Advice {
+    /// What a prompt does that gets this advice.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { words } => {
+                let s = if *words == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "describes the scene in {words} word{s} where this model wants one English paragraph of 150-200"
+                )
+            }
+            Self::NoDialogue => {
+                f.write_str("has speech but no `Dialogue:` part that repeats it line by line")
+            }
+            Self::NoBackgroundSound => f.write_str("has no `Background Sound:` part"),
+            Self::UnspacedSpeech => f.write_str(
+                "has spoken Chinese, Japanese or Korean without a space between all its characters",
+            ),
+        }
+    }
+}
+
+/// How this prompt could suit the model better; empty if nothing stands out.
+pub fn advice(prompt: &str) -> Vec<Advice> {
     let has_line = |start: &str| prompt.lines().any(|l| l.trim_start().starts_with(start));
     let words = prompt
         .lines()
         .take_while(|l| !is_heading(l))
         .flat_map(str::split_whitespace)
         .count();
-    let mut hints = Vec::new();
-    if words < FEW_WORDS {
-        let s = if words == 1 { "" } else { "s" };
-        hints.push(format!(
-            "describes the scene in {words} word{s} where this model wants one English paragraph of 150-200"
-        ));
-    }
-    if prompt.contains(is_quote) && !has_line(DIALOGUE) {
-        hints.push("has speech but no `Dialogue:` part that repeats it line by line".into());
-    }
-    if !has_line(BACKGROUND_SOUND) {
-        hints.push("has no `Background Sound:` part".into());
-    }
-    if has_unspaced_cjk_speech(prompt) {
-        hints.push(
-            "has spoken Chinese, Japanese or Korean without a space between all its characters"
-                .into(),
-        );
-    }
-    (!hints.is_empty()).then(|| format!("the prompt {}", hints.join("; it ")))
+    let has_speech = prompt.contains(is_quote);
+    let all = [
+        (words < FEW_WORDS).then_some(Advice::Short { words }),
+        (has_speech && !has_line(DIALOGUE)).then_some(Advice::NoDialogue),
+        (!has_line(BACKGROUND_SOUND)).then_some(Advice::NoBackgroundSound),
+        has_unspaced_cjk_speech(prompt).then_some(Advice::UnspacedSpeech),
+    ];
+    all.into_iter().flatten().collect()
 }
 
-/// Refuses a prompt of `tokens` ids that is too long to encode; `field` is what the message calls it.
+/// Refuses a prompt of `tokens` ids, that of `field`, that is too long to encode.
 ///
 /// # Errors
 /// [`Error::Input`] with both numbers.
-pub fn check_length(field: &str, tokens: usize) -> Result<()> {
+pub fn check_length(field: Field, tokens: usize) -> Result<()> {
     if tokens <= MAX_ENCODED_TOKENS {
         return Ok(());
     }
     let problem = format!(
         "must have at most {MAX_ENCODED_TOKENS} tokens, of which the first {MAX_TOKENS} count; found {tokens}"
     );
-    Err(Error::input(field, problem))
-}
-
-/// What is said about a prompt of `tokens` ids, called `field`, if the model cannot use them all.
-pub fn cut_notice(field: &str, tokens: usize) -> Option<String> {
-    (tokens > MAX_TOKENS).then(|| {
-        format!(
-            "the {field} has {tokens} tokens; the model uses the features of the first {MAX_TOKENS}"
-        )
-    })
+    Err(Error::input(field.name().replace('_', " "), problem))
 }
 
 const DIALOGUE: &str = "Dialogue:";
@@ -177,42 +196,25 @@ mod tests {
 
     #[test]
     fn advice_names_what_is_missing_and_nothing_else() {
-        assert_eq!(advice(&complete("Good morning.")), None);
-        assert_eq!(advice(&complete("你 好 ， 世 界 。")), None);
-        let short = advice("a cat").unwrap();
-        assert!(
-            short.contains("2 words") && short.contains("Background Sound"),
-            "{short}"
-        );
-        assert!(
-            !short.contains("Dialogue") && !short.contains('\n'),
-            "{short}"
-        );
-        assert!(advice("she says \"hello\"").unwrap().contains("Dialogue"));
+        assert_eq!(advice(&complete("Good morning.")), []);
+        assert_eq!(advice(&complete("你 好 ， 世 界 。")), []);
+        let short = Advice::Short { words: 2 };
+        assert_eq!(advice("a cat"), [short, Advice::NoBackgroundSound]);
+        assert!(short.to_string().contains("2 words"), "{short}");
+        assert!(advice("she says \"hello\"").contains(&Advice::NoDialogue));
         for speech in ["你好", "こんにちは", "안녕 하세요"] {
-            let line = advice(&complete(speech)).unwrap();
-            assert!(
-                line.contains("space between") && !line.contains("words"),
-                "{line}"
-            );
+            assert_eq!(advice(&complete(speech)), [Advice::UnspacedSpeech]);
         }
         // Characters outside quotes are not speech.
-        assert_eq!(advice(&format!("北京 {}", complete("Hello."))), None);
+        assert_eq!(advice(&format!("北京 {}", complete("Hello."))), []);
     }
 
     #[test]
     fn endless_prompts_are_refused_with_both_numbers() {
-        assert!(check_length("prompt", MAX_ENCODED_TOKENS).is_ok());
-        let error = check_length("prompt", 300_000).unwrap_err();
+        assert!(check_length(Field::Prompt, MAX_ENCODED_TOKENS).is_ok());
+        let error = check_length(Field::Prompt, 300_000).unwrap_err();
         assert_eq!(error.exit_code(), 3);
         assert!(error.to_string().contains("300000") && error.to_string().contains("8192"));
-    }
-
-    #[test]
-    fn long_prompts_are_announced() {
-        assert_eq!(cut_notice("prompt", MAX_TOKENS), None);
-        let line = cut_notice("prompt", 700).unwrap();
-        assert!(line.contains("700") && line.contains("640"), "{line}");
     }
 
     #[test]

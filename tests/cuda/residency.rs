@@ -6,6 +6,7 @@ use gallop::{
     DType::{Bf16, F32},
     Error, Tensor,
     cuda::{Cuda, Device, device::Stream},
+    error::{Field, Hint},
     executor::{self, Cancel, Executor, Prepare, Program, Residency},
     plan::{Buf, Builder, Dense, Grid, Norm, Plan, Role},
     tensor::Format,
@@ -216,16 +217,16 @@ fn what_fits_is_resident_then_streamed_then_refused() {
         (
             resident - 1,
             Residency::Resident,
-            "--residency streamed needs less",
+            Hint::Set(Field::Residency, "streamed"),
         ),
-        (streamed - 1, Residency::Auto, "a smaller --size"),
-        (streamed - 1, Residency::Streamed, "a smaller --size"),
+        (streamed - 1, Residency::Auto, Hint::SMALLER_CLIP),
+        (streamed - 1, Residency::Streamed, Hint::SMALLER_CLIP),
     ];
     for (capacity, weights, way_out) in refused {
         let (error, allocations) = prepare(capacity, weights);
         let error = error.unwrap_err();
         assert!(matches!(error, Error::Memory { have_bytes, .. } if have_bytes == capacity as u64));
-        assert!(error.to_string().contains(way_out), "{error}");
+        assert_eq!(error.hint(), Some(way_out), "{error}");
         assert_eq!((error.exit_code(), allocations), (5, 0));
     }
 }

@@ -354,6 +354,7 @@ impl Device for Emulated {
                 need_bytes: bytes as u64,
                 have_bytes: have,
                 for_what: for_what.into(),
+                hint: None,
             });
         }
         self.allocations.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use std::{
 
 use gallop::{
     Error,
+    error::Field,
     media::{
         AudioTrack, Clip, Color, EncodeOptions, EncodeReport, Encoder, VideoTrack, encode_aac,
         open_voice, rgb_to_yuv420, write_clip, write_mp4,
@@ -353,15 +354,15 @@ fn sizes_and_qualities_that_cannot_be_encoded_are_refused() {
         ..EncodeOptions::default()
     };
     let cases = [
-        (clip(0, 32, &rgb), &options, "--size"),
-        (clip(48, 32, &rgb), &options, "--size"),
-        (clip(3840, 3840, &rgb), &options, "--size"),
-        (clip(32, 32, &rgb), &too_fine, "--quality"),
+        (clip(0, 32, &rgb), &options, Field::Size),
+        (clip(48, 32, &rgb), &options, Field::Size),
+        (clip(3840, 3840, &rgb), &options, Field::Size),
+        (clip(32, 32, &rgb), &too_fine, Field::Quality),
     ];
     for (clip, options, field) in cases {
         match write(&path, &clip, options) {
             Err(Error::Request { field: found, .. }) => assert_eq!(found, field),
-            other => panic!("{field}: {other:?}"),
+            other => panic!("{field:?}: {other:?}"),
         }
     }
     assert!(folder.names().is_empty());

@@ -5,8 +5,8 @@ use std::path::Path;
 use gallop::{
     cpu::Cpu,
     pipeline::{
-        Context, EncodeOptions, Model, Output, Progress, QuantizationPolicy, Stage, generate,
-        request::Request,
+        Context, EncodeOptions, Model, Notice, Output, Progress, QuantizationPolicy, Stage,
+        generate, request::Request,
     },
 };
 use world::{
@@ -27,7 +27,7 @@ struct Silent;
 impl Progress for Silent {
     fn report(&self, _: Stage, _: usize, _: usize) {}
 
-    fn notice(&self, _: &str) {}
+    fn notice(&self, _: &Notice) {}
 }
 
 /// Makes a clip and reads it.

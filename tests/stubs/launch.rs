@@ -57,6 +57,7 @@ impl Device for Notebook {
                 need_bytes: bytes as u64,
                 have_bytes: 1 << 20,
                 for_what: for_what.into(),
+                hint: None,
             });
         }
         let owner = Bytes(vec![0; bytes + 256]);

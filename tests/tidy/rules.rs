@@ -1,6 +1,6 @@
 //! Rules that look at one file.
 
-use crate::source::{Finding, Source, tokens};
+use crate::source::{Finding, Source, strings, tokens};
 
 const MAX_LINES: usize = 500;
 /// Folders and files that may contain `unsafe`.
@@ -58,6 +58,7 @@ pub(crate) fn check_rust(source: &Source) -> Vec<Finding> {
         ));
     }
     found.extend(check_unsafe(source));
+    found.extend(check_options(source));
     // Tests are named by whole sentences.
     if !source.file.starts_with("tests/") {
         found.extend(check_names(source));
@@ -139,6 +140,23 @@ fn check_unsafe(source: &Source) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Texts name no option of the command line, except where the command line is.
+fn check_options(source: &Source) -> Vec<Finding> {
+    let is_library = source.file.starts_with("src/")
+        && !source.file.starts_with("src/cli/")
+        && source.file != "src/main.rs";
+    let names_option = |text: &str| {
+        let mut after = text.split("--").skip(1);
+        after.any(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    };
+    let texts = strings(&source.text).into_iter();
+    let found = texts.filter(|(_, text)| is_library && names_option(text));
+    let rule = "options: other doors have no `--option`; name a Field or give a Hint of src/error";
+    found
+        .map(|(line, _)| Finding::new(&source.file, line, rule))
+        .collect()
 }
 
 /// Whether the comment above the statement around line `line` (from 1) holds `SAFETY:`.
@@ -297,6 +315,23 @@ mod tests {
                 [""; 0],
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn options_are_named_where_the_command_line_is() {
+        for (text, broken) in [
+            (r#"f("use --size 256p");"#, 1),
+            ("f(r#\"a\n  --size\"#);", 1),
+            ("#[cfg(test)]\nmod tests { const A: &str = \"--size\"; }", 1),
+            (r#"f("a -- b --- -s");"#, 0),
+            ("// see \"--size\"\nlet a = b --c;", 0),
+        ] {
+            let text = format!("//! x\n{text}");
+            assert_eq!(rules("src/a.rs", &text), vec!["options"; broken], "{text}");
+            for door in ["src/cli/a.rs", "src/main.rs", "tests/a.rs"] {
+                assert_eq!(rules(door, &text), [""; 0], "{door}: {text}");
+            }
         }
     }
 

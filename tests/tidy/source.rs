@@ -86,8 +86,34 @@ pub(crate) fn files(root: &Path, folder: &str, endings: &[&str]) -> Vec<(String,
 
 /// Replaces comments and the insides of strings and character literals by spaces.
 pub(crate) fn blank_comments_and_strings(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
+    for (part, is_code) in parts(text) {
+        let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
+        match is_code {
+            true => out.push_str(&part),
+            false => out.extend(part.chars().map(blank)),
+        }
+    }
+    out
+}
+
+/// The string literals of `text` with their quotes, each with the line that it begins in.
+pub(crate) fn strings(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut line) = (Vec::new(), 1);
+    for (part, is_code) in parts(text) {
+        let lines = part.matches('\n').count();
+        if !is_code && part.starts_with(['"', 'r']) {
+            found.push((line, part));
+        }
+        line += lines;
+    }
+    found
+}
+
+/// `text` in pieces: code, and whole comments, strings and character literals.
+fn parts(text: &str) -> Vec<(String, bool)> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut parts: Vec<(String, bool)> = Vec::new();
     let mut at = 0;
     while at < chars.len() {
         let end = match chars[at] {
@@ -98,16 +124,18 @@ pub(crate) fn blank_comments_and_strings(text: &str) -> String {
             'r' if !follows_word(&chars, at) => raw_string_end(&chars, at),
             _ => at,
         };
-        if end == at {
-            out.push(chars[at]);
-            at += 1;
-        } else {
-            let blank = |&c: &char| if c == '\n' { '\n' } else { ' ' };
-            out.extend(chars[at..end].iter().map(blank));
+        if end > at {
+            parts.push((chars[at..end].iter().collect(), false));
             at = end;
+            continue;
         }
+        match parts.last_mut() {
+            Some((code, true)) => code.push(chars[at]),
+            _ => parts.push((chars[at].into(), true)),
+        }
+        at += 1;
     }
-    out
+    parts
 }
 
 fn follows_word(chars: &[char], at: usize) -> bool {
@@ -274,4 +302,8 @@ fn after() {}"##;
     assert_eq!(Source::new("src/a.rs", sparse).code_lines, 3);
     let words: Vec<&str> = tokens("a::b<'c> {").iter().map(|t| t.text).collect();
     assert_eq!(words, ["a", "::", "b", "<", "'", "c", ">", "{"]);
+    let strings = strings(text);
+    let strings: Vec<(usize, &str)> = strings.iter().map(|(n, s)| (*n, s.as_str())).collect();
+    let expected = [(2, r#""unsafe () \" // no""#), (2, r##"r#"un"safe"#"##)];
+    assert_eq!(strings, expected);
 }

@@ -30,7 +30,10 @@ for step in ${STEPS:-world video audio dit refine export}; do
             ;;
         video | audio | dit) python3 "tools/miniature/train_$step.py" "${options[@]}" ;;
         refine) python3 tools/miniature/train_video.py --own 4 --steps 7900 "${options[@]}" ;;
-        export) python3 tools/miniature/export.py ;;
+        export)
+            python3 tools/miniature/export.py
+            target/world/release/world vocabulary >src/pipeline/miniature/words.txt
+            ;;
         *)
             echo "unknown step: $step" >&2
             exit 2

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fs, path::Path};
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::Hint};
 
 mod table {
     include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
@@ -37,10 +37,11 @@ pub(in crate::cuda) fn cubin(module: &str, folder: Option<&Path>) -> Result<Cow<
     }
     let compiled_in = cubins().iter().find(|(name, _)| *name == module);
     compiled_in.map(|&(_, bytes)| bytes.into()).ok_or_else(|| {
-        Error::device(format!(
-            "built without GPU kernels ({}); run tools/setup.sh cuda and build again, or use --device cpu",
+        let problem = format!(
+            "built without GPU kernels ({}); tools/setup.sh cuda and another build bring them",
             build_note()
-        ))
+        );
+        Error::device(problem).with_hint(Hint::USE_CPU)
     })
 }
 

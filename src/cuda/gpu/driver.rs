@@ -26,7 +26,7 @@ use super::{
     probe::{GpuInfo, gpus},
     tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, error::Hint};
 
 /// What the kernels are compiled for.
 const COMPUTE_CAPABILITY: (u32, u32) = (9, 0);
@@ -114,10 +114,11 @@ impl Driver {
 fn check_requirements(gpu: &GpuInfo) -> Result<()> {
     let (need, have) = (COMPUTE_CAPABILITY, gpu.compute_capability);
     if have != need {
-        return Err(Error::device(format!(
-            "{} has compute capability {}.{}; the kernels need {}.{} (H100, H200); use --device cpu",
+        let problem = format!(
+            "{} has compute capability {}.{}; the kernels need {}.{} (H100, H200)",
             gpu.name, have.0, have.1, need.0, need.1
-        )));
+        );
+        return Err(Error::device(problem).with_hint(Hint::USE_CPU));
     }
     let (need, have) = (OLDEST_DRIVER, gpu.driver_version);
     if have < need {
@@ -436,7 +437,7 @@ mod tests {
         };
         assert_eq!(
             why((8, 9), (13, 0)),
-            "NVIDIA L4 has compute capability 8.9; the kernels need 9.0 (H100, H200); use --device cpu"
+            "NVIDIA L4 has compute capability 8.9; the kernels need 9.0 (H100, H200); set `device` to cpu"
         );
         assert!(why((10, 0), (13, 0)).contains("10.0; the kernels need 9.0"));
         assert_eq!(

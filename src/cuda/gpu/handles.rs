@@ -216,6 +216,7 @@ fn no_memory(error: DriverError, call: &str, bytes: usize, for_what: &str) -> Er
         need_bytes: bytes as u64,
         have_bytes: free,
         for_what: for_what.into(),
+        hint: None,
     }
 }
 

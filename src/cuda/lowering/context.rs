@@ -21,6 +21,7 @@ use crate::{
         params::{AttentionTile, GemmTile},
         tensor_map::{TensorMap, TensorMapSpec},
     },
+    error::Hint,
     plan::{Buf, Plan, Step},
 };
 
@@ -210,15 +211,16 @@ impl LowerCx<'_> {
         });
         let types: Vec<String> = types.collect();
         let result = plan.spec(step.writes);
-        Error::device(format!(
-            "`{}` cannot run {} at {} ({} to {} {}): {why}; use --device cpu",
+        let problem = format!(
+            "`{}` cannot run {} at {} ({} to {} {}): {why}",
             self.context.arch.name,
             step.op.name(),
             result.label,
             types.join(", "),
             result.dtype,
             result.shape
-        ))
+        );
+        Error::device(problem).with_hint(Hint::USE_CPU)
     }
 }
 
@@ -360,9 +362,8 @@ impl LowerCx<'_> {
 /// [`Error::Device`] beyond 2147483647.
 pub(in crate::cuda) fn int(size: usize) -> Result<i32> {
     i32::try_from(size).map_err(|_| {
-        Error::device(format!(
-            "a size of {size} is more than kernels count to; take a smaller --size"
-        ))
+        let problem = format!("a size of {size} is more than kernels count to");
+        Error::device(problem).with_hint(Hint::SMALLER_CLIP)
     })
 }
 

@@ -57,7 +57,7 @@ impl BoundLaunch {
     /// Queues it on the compute queue.
     ///
     /// # Errors
-    /// The device's, or the library's.
+    /// [`Error::Device`](crate::Error::Device) if the device or the library refuses.
     ///
     /// # Safety
     /// The memory it was lowered for is there, tables included, until it is done.

@@ -23,7 +23,7 @@ use crate::{
             context::{Arch, Lowering},
         },
     },
-    error::human_bytes,
+    error::{Field, Hint, human_bytes},
     executor::{self, Executor, Needs, Prepare, Program, Residency},
     plan::{Buf, Plan},
     weights::Weights,
@@ -210,15 +210,15 @@ impl Placement {
         }
         let way_out = match residency {
             Residency::Resident if needs.with(needs.streamed_weights) <= have => {
-                "--residency streamed needs less"
+                Hint::Set(Field::Residency, "streamed")
             }
-            _ => "a smaller --size or fewer --seconds needs less",
+            _ => Hint::SMALLER_CLIP,
         };
         Err(Error::Memory {
             need_bytes: need,
             have_bytes: have,
             for_what: format!(
-                "{} of weights{} and {} of values on {} ({way_out})",
+                "{} of weights{} and {} of values on {}",
                 human_bytes(weights),
                 if layout.streamed().is_empty() {
                     ""
@@ -228,6 +228,7 @@ impl Placement {
                 human_bytes(needs.with(0)),
                 device.name()
             ),
+            hint: Some(way_out),
         })
     }
 }

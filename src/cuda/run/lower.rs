@@ -41,9 +41,10 @@ fn located(plan: &Plan, at: usize, error: Error) -> Error {
     let step = &plan.steps()[at];
     let (op, label) = (step.op.name(), &plan.spec(step.writes).label);
     match error {
-        Error::Device { problem } if !problem.contains(label.as_str()) => {
-            Error::device(format!("{op} at {label}: {problem}"))
-        }
+        Error::Device { problem, hint } if !problem.contains(label.as_str()) => Error::Device {
+            problem: format!("{op} at {label}: {problem}"),
+            hint,
+        },
         error => error,
     }
 }

@@ -169,12 +169,15 @@ impl CudaProgram {
 
     /// The device's error with the op it happened at.
     fn at(&self, unit: &Unit, error: Error) -> Error {
-        let Error::Device { problem } = error else {
+        let Error::Device { problem, hint } = error else {
             return error;
         };
         let step = &self.placed.plan.steps()[unit.steps.end - 1];
         let label = &self.placed.plan.spec(step.writes).label;
-        Error::device(format!("{} at {label}: {problem}", step.op.name()))
+        Error::Device {
+            problem: format!("{} at {label}: {problem}", step.op.name()),
+            hint,
+        }
     }
 
     fn add_times(&mut self) -> Result<()> {

@@ -9,7 +9,9 @@ mod stages;
 pub use gpu::GpuSpec;
 pub use stages::{NEGATIVE_TOKENS, PlannedCall, Scenario, Tokens, Work, stages};
 
-use crate::{DType, Result, executor::Needs, pipeline::Stage, plan::Plan, weights::Component};
+use crate::{
+    DType, Result, error::quoted, executor::Needs, pipeline::Stage, plan::Plan, weights::Component,
+};
 
 /// Kept free on the GPU for the driver's context and what others use, bytes.
 const RESERVED_BYTES: u64 = 1 << 30;
@@ -86,7 +88,7 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
     let mut refusals = Vec::new();
     let mut needs = |plan: &Plan| {
         needs(plan).unwrap_or_else(|refusal| {
-            refusals.push(refusal.to_string());
+            refusals.push(refusal.facts(quoted));
             Needs {
                 weights: plan.weight_bytes(),
                 streamed_weights: plan.weight_bytes(),

@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     Error, Result,
+    error::{Field, Hint},
     media::{
         clip::{Color, EncodeReport, FPS},
         output::AtomicFile,
@@ -131,13 +132,13 @@ fn arguments(job: &Job<'_>, crf: u8, sound: Option<&Path>, target: &Path) -> Vec
 }
 
 fn not_started(ffmpeg: &Path, error: &io::Error) -> Error {
-    Error::request(
-        "--encoder",
-        format!(
-            "x264 needs the ffmpeg program; `{}` could not be started ({error}); install it or use the embedded encoder",
-            ffmpeg.display()
-        ),
-    )
+    let found = format!(
+        "`{}`, which could not be started ({error})",
+        ffmpeg.display()
+    );
+    let error =
+        Error::request(Field::Encoder, "x264 needs an installed ffmpeg program").found(found);
+    error.with_hint(Hint::Set(Field::Encoder, "openh264"))
 }
 
 /// A child that does not outlive the work, whatever ends it.

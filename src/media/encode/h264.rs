@@ -26,6 +26,7 @@ use openh264_sys2::{
 
 use crate::{
     Error, Result,
+    error::{Field, Hint},
     media::clip::{Color, FPS},
 };
 
@@ -283,7 +284,7 @@ fn without_start_code(nal: &[u8]) -> &[u8] {
 }
 
 fn failed(call: &str, code: c_int) -> Error {
-    Error::device(format!(
-        "OpenH264's {call} failed with code {code}; a smaller size needs less memory, `--encoder none` does without"
-    ))
+    let problem =
+        format!("OpenH264's {call} failed with code {code}; a smaller size needs less memory");
+    Error::device(problem).with_hint(Hint::Set(Field::Encoder, "none"))
 }

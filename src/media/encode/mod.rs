@@ -16,7 +16,10 @@ mod yuv;
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    error::{Field, Hint},
+};
 
 use super::clip::{Clip, EncodeOptions, EncodeReport, Encoder, SAMPLES_PER_FRAME};
 use job::Job;
@@ -78,10 +81,7 @@ pub fn write_clip(
     assert!(values.is_multiple_of(2), "{values} values of stereo sound");
     let frames = clip.frames.len() / frame_bytes;
     if options.quality > 10 {
-        return Err(Error::request(
-            "--quality",
-            format!("must be 0 to 10; given {}", options.quality),
-        ));
+        return Err(Error::request(Field::Quality, "must be 0 to 10").found(options.quality));
     }
     let audio = sound_of(clip, frames, options.full_audio);
     let job = Job {
@@ -102,23 +102,18 @@ pub fn write_clip(
 
 fn check_size(clip: &Clip<'_>, encoder: &Encoder) -> Result<()> {
     let (width, height) = (clip.width, clip.height);
-    let given = format!("given {width}x{height}");
+    let given = format!("{width}x{height}");
     let is_on_grid = |side: usize| side > 0 && side.is_multiple_of(32);
     if !is_on_grid(width) || !is_on_grid(height) {
-        return Err(Error::request(
-            "--size",
-            format!("must be multiples of 32 to be encoded; {given}"),
-        ));
+        let expected = "must be multiples of 32 to be encoded";
+        return Err(Error::request(Field::Size, expected).found(given));
     }
     let [long, short] = MAX_SIDES;
     let is_too_large = width.max(height) > long || width.min(height) > short;
     if *encoder == Encoder::Embedded && is_too_large {
-        return Err(Error::request(
-            "--size",
-            format!(
-                "must be at most {long}x{short} for the embedded encoder; {given}, use --encoder x264 or none"
-            ),
-        ));
+        let expected = format!("must be at most {long}x{short} for the embedded encoder");
+        let error = Error::request(Field::Size, expected).found(given);
+        return Err(error.with_hint(Hint::Set(Field::Encoder, "x264 or none")));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //!   world stream PARTS SEED FIRST COUNT SIDE FRAMES   clips to standard output, see [`stream`]
 //!   world words                                       every word and phrase of the prompts, one a line
+//!   world vocabulary                                  every word of them in lower case, the longest first
 //!   world score SEED COUNT SIDE FRAMES                how often the reader is right about clips as drawn
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 
 use world::{
     latents, picture,
-    prompt::{Language, prompt},
+    prompt::{Language, known_words, prompt},
     random::Random,
     reader::{CHECKS, read},
     scene::{Attributes, FPS, Scene},
@@ -19,7 +20,7 @@ use world::{
 };
 
 const USAGE: &str = "usage: world stream PARTS SEED FIRST COUNT SIDE FRAMES | world words | \
-     world score SEED COUNT SIDE FRAMES";
+     world vocabulary | world score SEED COUNT SIDE FRAMES";
 
 /// Samples of a latent.
 const HOP: usize = (sound::RATE / FPS) as usize;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         words.iter().map(|word| word.parse().ok()).collect()
     };
     let done = match words[..] {
-        ["words"] => phrases(),
+        ["words"] => lines(Language::ALL.into_iter().flat_map(Language::phrases)),
+        ["vocabulary"] => lines(known_words().into_iter()),
         ["stream", parts, ref rest @ ..] => match numbers(rest).as_deref() {
             Some(&[seed, first, count, side, frames]) => stream(
                 parts,
@@ -132,12 +134,10 @@ fn floats(out: &mut impl Write, values: Vec<f32>) -> std::io::Result<()> {
     out.write_all(&bytes)
 }
 
-fn phrases() -> std::io::Result<()> {
+fn lines(words: impl Iterator<Item = String>) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for language in Language::ALL {
-        for phrase in language.phrases() {
-            writeln!(out, "{phrase}")?;
-        }
+    for word in words {
+        writeln!(out, "{word}")?;
     }
     out.flush()
 }

@@ -503,10 +503,21 @@ fn tidy(text: &str) -> String {
     })
 }
 
+/// Every word of every language, in lower case, each once, the longest first.
+pub fn known_words() -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for word in Language::ALL.into_iter().flat_map(vocabulary) {
+        if !known.contains(&word) {
+            known.push(word);
+        }
+    }
+    known.sort_by_key(|word| std::cmp::Reverse(word.chars().count()));
+    known
+}
+
 /// The words of `text` that no prompt of the world has, in lower case, each once.
 pub fn unknown_words(text: &str) -> Vec<String> {
-    let mut known: Vec<String> = Language::ALL.into_iter().flat_map(vocabulary).collect();
-    known.sort_by_key(|word| std::cmp::Reverse(word.chars().count()));
+    let known = known_words();
     let mut unknown: Vec<String> = Vec::new();
     let lower = text.to_lowercase();
     let pieces = lower.split(|c: char| !c.is_alphanumeric() && c != '\'');

@@ -1,0 +1,189 @@
+//! What a user should know of a clip besides the clip: numbers that differ from what was asked, parts that are
+//! ignored, words of advice. Data, which each door puts into its own words.
+
+use std::fmt;
+
+use super::{
+    miniature,
+    request::{FPS, SECONDS_MAX},
+};
+use crate::{
+    error::{Field, Hint, neutral, quoted},
+    text::prompt::{Advice, MAX_TOKENS},
+    weights::Component,
+};
+
+/// Something the user should know.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Notice {
+    /// There was no prompt, so a door's own one is used.
+    DefaultPrompt,
+    /// The built-in miniature runs.
+    Miniature,
+    /// Words of the prompt that the miniature was not trained on.
+    UnknownWords(Vec<String>),
+    /// The clip is not of the size and length that the miniature was trained at.
+    BeyondTraining {
+        /// Width and height, pixels.
+        size: (usize, usize),
+        /// Its length.
+        audio_tokens: usize,
+    },
+    /// A part of the miniature that runs is untrained.
+    UntrainedPart {
+        /// Which.
+        part: Component,
+        /// The parameter that asked for it.
+        field: Field,
+    },
+    /// The size is another than asked.
+    SizeRounded {
+        /// Width and height that were asked for, pixels.
+        asked: (usize, usize),
+        /// Width and height that are made.
+        made: (usize, usize),
+    },
+    /// The clip is shorter than asked: [`SECONDS_MAX`].
+    SecondsClamped {
+        /// Seconds that were asked for.
+        asked: u32,
+    },
+    /// The voice track is longer than the clip.
+    VoiceCut {
+        /// Its seconds.
+        has: f64,
+        /// Seconds of it that are used.
+        used: usize,
+    },
+    /// The voice track is shorter than the clip that was asked for, and so is the clip.
+    VoiceDecides {
+        /// Its seconds.
+        has: f64,
+        /// Seconds that were asked for.
+        asked: u32,
+    },
+    /// The network has no use for a negative prompt.
+    NegativePromptIgnored,
+    /// How the prompt could suit the model better.
+    PromptAdvice(Vec<Advice>),
+    /// A prompt of more tokens than the model takes.
+    PromptCut {
+        /// Which prompt.
+        field: Field,
+        /// Its tokens.
+        tokens: usize,
+    },
+}
+
+impl Notice {
+    /// A word for this kind of notice that programs can rely on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::DefaultPrompt => "default_prompt",
+            Self::Miniature => "miniature",
+            Self::UnknownWords(_) => "unknown_words",
+            Self::BeyondTraining { .. } => "beyond_training",
+            Self::UntrainedPart { .. } => "untrained_part",
+            Self::SizeRounded { .. } => "size_rounded",
+            Self::SecondsClamped { .. } => "seconds_clamped",
+            Self::VoiceCut { .. } => "voice_cut",
+            Self::VoiceDecides { .. } => "voice_decides",
+            Self::NegativePromptIgnored => "negative_prompt_ignored",
+            Self::PromptAdvice(_) => "prompt_advice",
+            Self::PromptCut { .. } => "prompt_cut",
+        }
+    }
+
+    /// What to do about it, if something can be done besides what the facts say.
+    pub fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::NegativePromptIgnored => Some(Hint::Set(Field::Variant, "base")),
+            Self::Miniature => Some(Hint::Give(Field::Model)),
+            _ => None,
+        }
+    }
+
+    /// What there is to know, where `name` is what the reader's door calls a parameter.
+    pub fn facts(&self, name: fn(Field) -> String) -> String {
+        match self {
+            Self::DefaultPrompt => "no prompt was given; the built-in one is used".into(),
+            Self::Miniature => format!("this is the built-in miniature: {}", miniature::ABOUT),
+            Self::UnknownWords(words) => {
+                let words = words.join(", ");
+                format!("words that the miniature does not know: {words}")
+            }
+            Self::BeyondTraining {
+                size: (width, height),
+                audio_tokens,
+            } => {
+                let (w, h) = miniature::TRAINED_SIZE;
+                let trained = miniature::DEFAULTS.seconds;
+                let seconds = (audio_tokens - 1) / FPS;
+                format!(
+                    "the miniature was trained at {w}x{h} and {trained} seconds; {width}x{height} and {seconds} \
+                     seconds are beyond that"
+                )
+            }
+            Self::UntrainedPart { part, field } => format!(
+                "the miniature's {} is untrained: with this {} the clip is noise",
+                part.key(),
+                name(*field)
+            ),
+            Self::SizeRounded {
+                asked: (width, height),
+                made: (w, h),
+            } => format!("{width}x{height} is not a multiple of 32; the clip is {w}x{h}"),
+            Self::SecondsClamped { asked } => {
+                format!("{asked} seconds are too long; the clip is {SECONDS_MAX} seconds")
+            }
+            Self::VoiceCut { has, used } => {
+                format!("the voice track has {has:.2} seconds; the first {used} are used")
+            }
+            Self::VoiceDecides { has, asked } => {
+                format!("the voice track decides the length: {has:.2} seconds instead of {asked}")
+            }
+            Self::NegativePromptIgnored => {
+                "the distilled variant has no guidance and ignores the negative prompt".into()
+            }
+            Self::PromptAdvice(advice) => {
+                let advice: Vec<String> = advice.iter().map(ToString::to_string).collect();
+                format!("the prompt {}", advice.join("; it "))
+            }
+            Self::PromptCut { field, tokens } => format!(
+                "the {} has {tokens} tokens; the model uses the features of the first {MAX_TOKENS}",
+                field.name().replace('_', " ")
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&neutral(self.facts(quoted), self.hint()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_have_the_numbers_and_the_way_out() {
+        let cut = Notice::PromptCut {
+            field: Field::NegativePrompt,
+            tokens: 700,
+        };
+        let text = cut.to_string();
+        assert!(text.starts_with("the negative prompt has 700"), "{text}");
+        assert!(text.contains("640"), "{text}");
+        let ignored = Notice::NegativePromptIgnored.to_string();
+        assert!(ignored.ends_with("; set `variant` to base"), "{ignored}");
+        let short =
+            Notice::PromptAdvice(vec![Advice::Short { words: 2 }, Advice::NoBackgroundSound]);
+        assert_eq!(
+            short.to_string(),
+            "the prompt describes the scene in 2 words where this model wants one English paragraph of 150-200; it \
+             has no `Background Sound:` part"
+        );
+    }
+}

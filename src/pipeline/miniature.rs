@@ -204,14 +204,19 @@ pub fn check(request: &Request) -> Result<()> {
 
 /// What it will not show of `request`, which became `job`.
 pub fn limits(request: &Request, job: &Job) -> Vec<Notice> {
-    let mut notices = vec![Notice::Miniature];
+    let mut notices = vec![Notice::Miniature { about: ABOUT }];
     let unknown = words::unknown(&request.prompt);
     if !unknown.is_empty() && request.text_features.is_none() {
         notices.push(Notice::UnknownWords(unknown));
     }
     let (size, audio_tokens) = (job.pixels(), job.audio_tokens);
     if (size, audio_tokens) != (TRAINED_SIZE, DEFAULTS.seconds as usize * FPS + 1) {
-        notices.push(Notice::BeyondTraining { size, audio_tokens });
+        notices.push(Notice::BeyondTraining {
+            size,
+            seconds: (audio_tokens - 1) / FPS,
+            trained_size: TRAINED_SIZE,
+            trained_seconds: DEFAULTS.seconds,
+        });
     }
     let base = Component::Dit(request.variant.network());
     let sr = job.sr.map(|(sr, _)| Component::Dit(sr.network()));

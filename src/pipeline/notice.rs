@@ -3,10 +3,6 @@
 
 use std::fmt;
 
-use super::{
-    miniature,
-    request::{FPS, SECONDS_MAX},
-};
 use crate::{
     error::{Field, Hint, neutral, quoted},
     text::prompt::{Advice, MAX_TOKENS},
@@ -19,15 +15,22 @@ pub enum Notice {
     /// There was no prompt, so a door's own one is used.
     DefaultPrompt,
     /// The built-in miniature runs.
-    Miniature,
+    Miniature {
+        /// What it is and can.
+        about: &'static str,
+    },
     /// Words of the prompt that the miniature was not trained on.
     UnknownWords(Vec<String>),
     /// The clip is not of the size and length that the miniature was trained at.
     BeyondTraining {
-        /// Width and height, pixels.
+        /// Width and height of the clip, pixels.
         size: (usize, usize),
         /// Its length.
-        audio_tokens: usize,
+        seconds: usize,
+        /// Width and height that it was trained at, pixels.
+        trained_size: (usize, usize),
+        /// Length that it was trained at.
+        trained_seconds: u32,
     },
     /// A part of the miniature that runs is untrained.
     UntrainedPart {
@@ -43,10 +46,12 @@ pub enum Notice {
         /// Width and height that are made.
         made: (usize, usize),
     },
-    /// The clip is shorter than asked: [`SECONDS_MAX`].
+    /// The clip is shorter than asked: the longest there is.
     SecondsClamped {
         /// Seconds that were asked for.
         asked: u32,
+        /// Seconds that are made.
+        made: u32,
     },
     /// The voice track is longer than the clip.
     VoiceCut {
@@ -80,7 +85,7 @@ impl Notice {
     pub fn code(&self) -> &'static str {
         match self {
             Self::DefaultPrompt => "default_prompt",
-            Self::Miniature => "miniature",
+            Self::Miniature { .. } => "miniature",
             Self::UnknownWords(_) => "unknown_words",
             Self::BeyondTraining { .. } => "beyond_training",
             Self::UntrainedPart { .. } => "untrained_part",
@@ -98,7 +103,7 @@ impl Notice {
     pub fn hint(&self) -> Option<Hint> {
         match self {
             Self::NegativePromptIgnored => Some(Hint::Set(Field::Variant, "base")),
-            Self::Miniature => Some(Hint::Give(Field::Model)),
+            Self::Miniature { .. } => Some(Hint::Give(Field::Model)),
             _ => None,
         }
     }
@@ -107,23 +112,20 @@ impl Notice {
     pub fn facts(&self, name: fn(Field) -> String) -> String {
         match self {
             Self::DefaultPrompt => "no prompt was given; the built-in one is used".into(),
-            Self::Miniature => format!("this is the built-in miniature: {}", miniature::ABOUT),
+            Self::Miniature { about } => format!("this is the built-in miniature: {about}"),
             Self::UnknownWords(words) => {
                 let words = words.join(", ");
                 format!("words that the miniature does not know: {words}")
             }
             Self::BeyondTraining {
                 size: (width, height),
-                audio_tokens,
-            } => {
-                let (w, h) = miniature::TRAINED_SIZE;
-                let trained = miniature::DEFAULTS.seconds;
-                let seconds = (audio_tokens - 1) / FPS;
-                format!(
-                    "the miniature was trained at {w}x{h} and {trained} seconds; {width}x{height} and {seconds} \
-                     seconds are beyond that"
-                )
-            }
+                seconds,
+                trained_size: (w, h),
+                trained_seconds,
+            } => format!(
+                "the miniature was trained at {w}x{h} and {trained_seconds} seconds; {width}x{height} and {seconds} \
+                 seconds are beyond that"
+            ),
             Self::UntrainedPart { part, field } => format!(
                 "the miniature's {} is untrained: with this {} the clip is noise",
                 part.key(),
@@ -133,8 +135,8 @@ impl Notice {
                 asked: (width, height),
                 made: (w, h),
             } => format!("{width}x{height} is not a multiple of 32; the clip is {w}x{h}"),
-            Self::SecondsClamped { asked } => {
-                format!("{asked} seconds are too long; the clip is {SECONDS_MAX} seconds")
+            Self::SecondsClamped { asked, made } => {
+                format!("{asked} seconds are too long; the clip is {made} seconds")
             }
             Self::VoiceCut { has, used } => {
                 format!("the voice track has {has:.2} seconds; the first {used} are used")

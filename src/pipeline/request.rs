@@ -250,7 +250,10 @@ fn resolve_seconds(asked: u32, notices: &mut Vec<Notice>) -> Result<u32> {
         return Err(Error::request(Field::Seconds, format!("must be 1 to {SECONDS_MAX}")).found(0));
     }
     if asked > SECONDS_MAX {
-        notices.push(Notice::SecondsClamped { asked });
+        notices.push(Notice::SecondsClamped {
+            asked,
+            made: SECONDS_MAX,
+        });
     }
     Ok(asked.min(SECONDS_MAX))
 }
@@ -368,7 +371,13 @@ mod tests {
         };
         assert_eq!(
             job.notices,
-            [Notice::SecondsClamped { asked: 30 }, rounded.clone()]
+            [
+                Notice::SecondsClamped {
+                    asked: 30,
+                    made: 10
+                },
+                rounded.clone()
+            ]
         );
         let text = rounded.to_string();
         assert!(

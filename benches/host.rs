@@ -6,8 +6,8 @@
     reason = "criterion's macros make public functions without documentation"
 )]
 
-#[path = "../tests/common/named.rs"]
-mod named;
+#[path = "../tests/common/in_memory.rs"]
+mod in_memory;
 
 use std::{env, fs, hint::black_box, process, time::Duration};
 
@@ -22,7 +22,7 @@ use gallop::{
     plan::{Builder, Conv3d, Dense, Kernel3d, MaskBlock, Norm, Op, PaddingMode, Plan},
     weights::Weights,
 };
-use named::Named;
+use in_memory::InMemory;
 use sha2::{Digest, Sha256};
 
 /// Values that differ, cost nothing and are the same in every run.
@@ -157,7 +157,7 @@ fn plans(c: &mut Criterion) {
         };
         let named = plan.weights().map(|buf| plan.spec(buf));
         let named = named.map(|spec| (spec.label.clone(), tensor(spec)));
-        let weights = Weights::new(Box::new(Named(named.collect())));
+        let weights = Weights::new(Box::new(InMemory(named.collect())));
         let mut program = Cpu
             .prepare(&plan, &weights, &Prepare::default())
             .expect("weights made for the plan");

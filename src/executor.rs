@@ -45,14 +45,14 @@ pub trait Executor: Send + Sync {
 }
 
 /// The tensor that `buf`, a weight of `plan`, asks for.
-pub fn want(plan: &Plan, buf: Buf) -> TensorSpec {
+pub fn tensor_spec(plan: &Plan, buf: Buf) -> TensorSpec {
     let spec = plan.spec(buf);
     TensorSpec::new(&spec.label, spec.shape.clone(), spec.dtype)
 }
 
 /// The tensors that all weights of `plan` ask for.
 pub fn required_tensors(plan: &Plan) -> Vec<TensorSpec> {
-    plan.weights().map(|buf| want(plan, buf)).collect()
+    plan.weights().map(|buf| tensor_spec(plan, buf)).collect()
 }
 
 /// A plan made ready on a device.

@@ -12,10 +12,10 @@
 
 mod common;
 mod emulate;
+#[path = "common/in_memory.rs"]
+mod in_memory;
 #[path = "cuda/library.rs"]
 mod library;
-#[path = "common/named.rs"]
-mod named;
 #[path = "cuda/networks.rs"]
 mod networks;
 #[path = "cuda/products.rs"]
@@ -46,7 +46,7 @@ use gallop::{
 };
 
 use emulate::{Policy, device::Emulated};
-use named::Named;
+use in_memory::InMemory;
 use random::Random;
 
 fn emulated(policy: Policy, seed: u64) -> Cuda {
@@ -195,13 +195,13 @@ fn given(plan: &Plan, seed: u64) -> (Weights, Vec<(Buf, Tensor)>) {
     let inputs = plan.handles().filter(is_input);
     let inputs = inputs.map(|buf| (buf, tensor(buf, 1.0))).collect();
     (
-        Weights::new(Box::new(Named(weights.into_iter().collect()))),
+        Weights::new(Box::new(InMemory(weights.into_iter().collect()))),
         inputs,
     )
 }
 
 fn no_weights() -> Weights {
-    Weights::new(Box::new(Named([].into())))
+    Weights::new(Box::new(InMemory([].into())))
 }
 
 /// `plan` run `times` times on `device`.
@@ -582,7 +582,7 @@ fn values_cross_at_any_width_and_type() {
         "table.weight".into(),
         Tensor::from_f32([6, 12], &table).cast(Bf16),
     )];
-    let weights = Weights::new(Box::new(Named(weights.into())));
+    let weights = Weights::new(Box::new(InMemory(weights.into())));
     let values: Vec<f32> = (0..15).map(|i| 1.0 + i as f32 / 512.0).collect();
     let inputs = vec![
         (x, Tensor::from_f32([3, 5], &values)),

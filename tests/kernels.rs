@@ -17,12 +17,12 @@ mod find;
 mod gemm;
 #[path = "kernels/gemm_mistakes.rs"]
 mod gemm_mistakes;
+#[path = "common/in_memory.rs"]
+mod in_memory;
 #[path = "kernels/judge.rs"]
 mod judge;
 #[path = "kernels/mistakes.rs"]
 mod mistakes;
-#[path = "common/named.rs"]
-mod named;
 #[path = "kernels/plain/mod.rs"]
 mod plain;
 #[path = "kernels/planted.rs"]

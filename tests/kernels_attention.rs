@@ -15,12 +15,12 @@ mod attention;
 mod emulate;
 #[path = "kernels/find.rs"]
 mod find;
+#[path = "common/in_memory.rs"]
+mod in_memory;
 #[path = "kernels/judge.rs"]
 mod judge;
 #[path = "kernels/attention_mistakes.rs"]
 mod mistakes;
-#[path = "common/named.rs"]
-mod named;
 #[path = "common/random.rs"]
 mod random;
 #[path = "common/run.rs"]

@@ -11,10 +11,10 @@
 )]
 
 mod emulate;
+#[path = "common/in_memory.rs"]
+mod in_memory;
 #[path = "kernels/judge.rs"]
 mod judge;
-#[path = "common/named.rs"]
-mod named;
 #[path = "common/random.rs"]
 mod random;
 #[path = "kernels/rows/mod.rs"]

@@ -20,12 +20,12 @@ mod emulate;
 mod execute;
 #[path = "kernels/find.rs"]
 mod find;
+#[path = "common/in_memory.rs"]
+mod in_memory;
 #[path = "kernels/judge.rs"]
 mod judge;
 #[path = "kernels/conv3d_mistakes.rs"]
 mod mistakes;
-#[path = "common/named.rs"]
-mod named;
 #[path = "kernels/norm_silu.rs"]
 mod norm_silu;
 #[path = "common/random.rs"]

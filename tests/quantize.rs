@@ -6,8 +6,8 @@
     reason = "a test stops at the first surprise and prints the seed it came from"
 )]
 
-#[path = "common/named.rs"]
-mod named;
+#[path = "common/in_memory.rs"]
+mod in_memory;
 #[path = "common/random.rs"]
 mod random;
 #[path = "common/run.rs"]

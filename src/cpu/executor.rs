@@ -35,7 +35,7 @@ impl Executor for Cpu {
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             how.cancel.check()?;
-            let want = executor::want(plan, buf);
+            let want = executor::tensor_spec(plan, buf);
             let tensor = weights.load(&want)?;
             check_finite(&weights.path(&want.name), &want.name, &tensor)?;
             tensors[buf.index()] = Some(tensor);

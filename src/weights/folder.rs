@@ -11,9 +11,9 @@ use std::{
 
 use super::{
     manifest::{FILE_NAME, Manifest, ManifestEntry, PositionScheme, Properties},
+    open::open_any,
     shards::{Safetensors, is_checkpoint},
-    source::{Selected, Source, Weights},
-    torch_zip::TorchFile,
+    source::{Selected, Weights},
 };
 use crate::{Error, Result, error::human_bytes};
 
@@ -401,15 +401,6 @@ fn config_beside(path: &Path, published: &Published) -> Option<PathBuf> {
     let name = published.files.iter().find_map(|(_, config)| *config)?;
     let config = folder.join(Path::new(name).file_name()?);
     config.is_file().then_some(config)
-}
-
-fn open_any(path: &Path, key: Option<&str>) -> Result<Box<dyn Source>> {
-    let is_torch = path.is_file() && path.extension().is_none_or(|end| end != "safetensors");
-    if is_torch {
-        Ok(Box::new(TorchFile::open(path, key)?))
-    } else {
-        Ok(Box::new(Safetensors::open(path)?))
-    }
 }
 
 fn read_manifest(dir: &Path) -> Result<Manifest> {

@@ -12,8 +12,11 @@
 
 pub mod folder;
 pub mod manifest;
+mod open;
+mod origin;
 pub mod pickle;
 pub mod quantized;
+mod random;
 mod rules;
 pub mod safetensors;
 pub mod shards;
@@ -25,6 +28,7 @@ mod zip;
 
 pub use folder::{Component, Folder, State, Variant};
 pub use manifest::{Manifest, PositionScheme, Properties};
+pub use origin::Origin;
 pub use quantized::Quantized;
 pub use shards::Safetensors;
 pub use source::{Info, Selected, Source, TensorSpec, Weights, check_finite, is_finite};

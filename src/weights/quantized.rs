@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use rayon::prelude::*;
 
 use super::{
-    rules::Rule,
-    source::{Info, Source, TensorSpec, check_finite},
+    origin::Origin,
+    source::{Info, Source, TensorSpec, Weights, check_finite},
 };
 use crate::{
     DType, Error, Result, Tensor,
@@ -186,18 +186,23 @@ impl Source for Quantized {
         }
     }
 
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        match self.made(name) {
-            Some(_) => None,
-            None => self.source.rule(name),
+    fn origin(&self, name: &str) -> Result<Origin> {
+        match self.part(name) {
+            Some(part) if !part.is_stored => {
+                let full = self.source.origin(&part.weight)?;
+                Ok(Origin::Quantized(Box::new(full)))
+            }
+            Some(_) => self.load(name).map(Origin::Stored),
+            None => self.source.origin(name),
         }
     }
+}
 
-    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
-        match self.made(name) {
-            Some(part) => Some((&*self.source, part.weight)),
-            None => self.source.unquantized(name),
-        }
+impl Weights {
+    /// The same with layers in `formats`, see [`Quantized`].
+    #[must_use]
+    pub fn quantized(self, formats: LayerFormats) -> Self {
+        self.over(|source| Box::new(Quantized::new(source, formats)))
     }
 }
 

@@ -3,7 +3,7 @@
 //! The scales keep activations near one from end to end, with clamps and soft masks really in use, so that a
 //! mistake shows. `K` below is the number of values that one output sums over.
 
-use super::synthetic::unit;
+use super::random::unit;
 use crate::{DType, Shape};
 
 /// A network whose tensors have rules.

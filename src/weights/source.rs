@@ -1,4 +1,4 @@
-//! Tensors by name, and the check that all of them are what the model required_tensors.
+//! Tensors by name, and the check that all of them are what the model asks for.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,8 +9,8 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{quantized::Quantized, rules::Rule};
-use crate::{DType, Error, Result, Shape, Tensor, tensor::LayerFormats};
+use super::origin::Origin;
+use crate::{DType, Error, Result, Shape, Tensor};
 
 /// Shape and stored element type of a tensor, known without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +45,12 @@ pub trait Source: Send + Sync {
     /// The file that holds `name`, or that should hold it; for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Where what `name` is rounded from as it is loaded comes from, and its name there, for devices that would rather
-    /// round themselves: of `X.weight` and of `X.weight_scale` in FP8 the weight as stored, bf16, or f32 to be
-    /// rounded to bf16 first. Nobody has looked for NaN and infinity in it. `None` where `name` is stored as it is.
-    fn unquantized(&self, _name: &str) -> Option<(&dyn Source, String)> {
-        None
-    }
-
-    /// Key and rule of a tensor whose values follow from them, so that a device can make them itself.
-    fn rule(&self, _name: &str) -> Option<(u64, Rule)> {
-        None
+    /// Where the values that [`Source::load`] gives come from.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    fn origin(&self, name: &str) -> Result<Origin> {
+        self.load(name).map(Origin::Stored)
     }
 }
 
@@ -88,7 +84,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// All tensors of `source`, stored as the required_tensors say: f32 where f32 is used, bf16 or f32 where bf16 is.
+    /// All tensors of `source`, stored as the specs say: f32 where f32 is used, bf16 or f32 where bf16 is.
     pub fn new(source: Box<dyn Source>) -> Self {
         Self {
             source,
@@ -111,10 +107,10 @@ impl Weights {
         self
     }
 
-    /// The same with layers in `formats`, see [`Quantized`].
+    /// The same over another source, made of this one's.
     #[must_use]
-    pub fn quantized(mut self, formats: LayerFormats) -> Self {
-        self.source = Box::new(Quantized::new(self.source, formats));
+    pub(super) fn over(mut self, source: impl FnOnce(Box<dyn Source>) -> Box<dyn Source>) -> Self {
+        self.source = source(self.source);
         self
     }
 
@@ -123,31 +119,26 @@ impl Weights {
     ///
     /// # Errors
     /// All missing names at once, or the first tensor that is of another kind.
-    pub fn check(&self, required_tensors: &[TensorSpec]) -> Result<()> {
+    pub fn check(&self, required: &[TensorSpec]) -> Result<()> {
         let present: HashSet<String> = self.source.names().into_iter().collect();
-        let missing: Vec<&str> = required_tensors
+        let missing: Vec<&str> = required
             .iter()
-            .map(|want| want.name.as_str())
+            .map(|spec| spec.name.as_str())
             .filter(|name| !present.contains(*name))
             .collect();
         if let Some(first) = missing.first() {
             let problem = format!("lacks {} that the model needs", list(&missing));
             return Err(Error::weights(self.source.path(first), problem));
         }
-        required_tensors
-            .iter()
-            .try_for_each(|want| self.check_one(want))
+        required.iter().try_for_each(|spec| self.check_one(spec))
     }
 
-    /// Checks that the source holds nothing but what is wanted; `required_tensors` is the union over all its users.
+    /// Checks that the source holds nothing but what is wanted; `required` is the union over all its users.
     ///
     /// # Errors
     /// The names that nothing asks for.
-    pub fn check_nothing_left(&self, required_tensors: &[TensorSpec]) -> Result<()> {
-        let wanted: HashSet<&str> = required_tensors
-            .iter()
-            .map(|want| want.name.as_str())
-            .collect();
+    pub fn check_nothing_left(&self, required: &[TensorSpec]) -> Result<()> {
+        let wanted: HashSet<&str> = required.iter().map(|spec| spec.name.as_str()).collect();
         let names = self.source.names();
         let left: Vec<&str> = names
             .iter()
@@ -168,47 +159,30 @@ impl Weights {
     ///
     /// # Errors
     /// If it is missing or not as wanted.
-    pub fn load(&self, want: &TensorSpec) -> Result<Tensor> {
-        self.check_one(want)?;
-        let tensor = self.source.load(&want.name)?;
-        if tensor.shape() == &want.shape {
-            return Ok(tensor);
-        }
-        let bytes = want.shape.count() * tensor.dtype().size();
-        let dtype = tensor.dtype();
-        Ok(Tensor::shared(
-            want.shape.clone(),
-            dtype,
-            Arc::new(Whole(tensor)),
-            0..bytes,
-        ))
+    pub fn load(&self, spec: &TensorSpec) -> Result<Tensor> {
+        self.check_one(spec)?;
+        let tensor = self.source.load(&spec.name)?;
+        Ok(first_rows(tensor, &spec.shape))
     }
 
-    /// What the wanted tensor is rounded from as it is loaded, if it is: [`Source::unquantized`].
+    /// Where the values of what [`Weights::load`] gives come from.
     ///
     /// # Errors
     /// If it is missing or not as wanted.
-    pub fn unquantized(&self, want: &TensorSpec) -> Result<Option<(&dyn Source, String)>> {
-        self.check_one(want)?;
-        Ok(self.source.unquantized(&want.name))
-    }
-
-    /// Key and rule of what [`Weights::load`] gives, if it follows from them: element `i` is [`Rule::value`] rounded
-    /// to the rule's type.
-    ///
-    /// # Errors
-    /// If it is missing or not as wanted.
-    pub fn rule(&self, want: &TensorSpec) -> Result<Option<(u64, Rule)>> {
-        self.check_one(want)?;
-        Ok(self.source.rule(&want.name))
+    pub fn origin(&self, spec: &TensorSpec) -> Result<Origin> {
+        self.check_one(spec)?;
+        Ok(match self.source.origin(&spec.name)? {
+            Origin::Stored(tensor) => Origin::Stored(first_rows(tensor, &spec.shape)),
+            other => other,
+        })
     }
 
     /// Row-major index of the tensor's first NaN or infinity.
     ///
     /// # Errors
     /// As [`Weights::load`].
-    pub fn first_not_finite(&self, want: &TensorSpec) -> Result<Option<usize>> {
-        let tensor = self.load(want)?;
+    pub fn first_not_finite(&self, spec: &TensorSpec) -> Result<Option<usize>> {
+        let tensor = self.load(spec)?;
         Ok(first_not_finite(&tensor, 0..tensor.count()))
     }
 
@@ -222,33 +196,33 @@ impl Weights {
         &*self.source
     }
 
-    fn check_one(&self, want: &TensorSpec) -> Result<()> {
-        let Some(found) = self.source.info(&want.name) else {
+    fn check_one(&self, spec: &TensorSpec) -> Result<()> {
+        let Some(found) = self.source.info(&spec.name) else {
             // Why it cannot be loaded is the source's to say.
-            self.source.load(&want.name)?;
+            self.source.load(&spec.name)?;
             return Err(Error::tensor(
-                self.source.path(&want.name),
-                &want.name,
+                self.source.path(&spec.name),
+                &spec.name,
                 "cannot be used",
             ));
         };
-        let more_rows = self.may_have_more_rows.contains(&want.name);
-        let shape_fits = found.shape == want.shape
-            || (more_rows && has_more_rows(found.shape.extents(), want.shape.extents()));
-        if shape_fits && self.accepts(want.dtype, found.dtype) {
+        let more_rows = self.may_have_more_rows.contains(&spec.name);
+        let shape_fits = found.shape == spec.shape
+            || (more_rows && has_more_rows(found.shape.extents(), spec.shape.extents()));
+        if shape_fits && self.accepts(spec.dtype, found.dtype) {
             return Ok(());
         }
         let problem = format!(
             "must be {}{} {}; found {} {}",
-            want.dtype,
+            spec.dtype,
             if more_rows { " of at least" } else { "" },
-            want.shape,
+            spec.shape,
             found.dtype,
             found.shape
         );
         Err(Error::tensor(
-            self.source.path(&want.name),
-            &want.name,
+            self.source.path(&spec.name),
+            &spec.name,
             problem,
         ))
     }
@@ -268,6 +242,15 @@ impl AsRef<[u8]> for Whole {
     fn as_ref(&self) -> &[u8] {
         self.0.bytes()
     }
+}
+
+/// As many rows of `tensor` as `shape` has.
+fn first_rows(tensor: Tensor, shape: &Shape) -> Tensor {
+    if tensor.shape() == shape {
+        return tensor;
+    }
+    let (dtype, bytes) = (tensor.dtype(), shape.count() * tensor.dtype().size());
+    Tensor::shared(shape.clone(), dtype, Arc::new(Whole(tensor)), 0..bytes)
 }
 
 fn has_more_rows(found: &[usize], wanted: &[usize]) -> bool {
@@ -341,12 +324,11 @@ impl Source for Selected {
             .path(self.names.get(name).map_or(name, String::as_str))
     }
 
-    fn unquantized(&self, name: &str) -> Option<(&dyn Source, String)> {
-        self.source.unquantized(self.names.get(name)?)
-    }
-
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
-        self.source.rule(self.names.get(name)?)
+    fn origin(&self, name: &str) -> Result<Origin> {
+        match self.names.get(name) {
+            Some(theirs) => self.source.origin(theirs),
+            None => self.load(name).map(Origin::Stored),
+        }
     }
 }
 

@@ -16,17 +16,19 @@ use std::{
 use half::bf16;
 use rayon::prelude::*;
 
-pub use super::rules::{Architecture, Rule, rule};
 use super::{
+    origin::Origin,
     source::{Info, Source, TensorSpec},
     write::{Writer, write_checkpoint},
+};
+pub use super::{
+    random::{fnv1a64, key, key_from, mix},
+    rules::{Architecture, Rule, rule},
 };
 use crate::{DType, Error, Result, Tensor};
 
 /// Elements made at a time by one thread.
 const BLOCK: usize = 1 << 16;
-/// From the seed of one element to that of the next.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A made-up checkpoint of one network.
 pub struct Synthetic {
@@ -38,16 +40,16 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// The tensors `required_tensors`, by the network's rule, which also decides how they are stored.
+    /// The tensors `required`, by the network's rule, which also decides how they are stored.
     ///
     /// # Errors
     /// If a name is none of the network's.
-    pub fn new(network: Architecture, required_tensors: &[TensorSpec], seed: u64) -> Result<Self> {
-        let shapes: BTreeMap<&str, &TensorSpec> = required_tensors
+    pub fn new(network: Architecture, required: &[TensorSpec], seed: u64) -> Result<Self> {
+        let shapes: BTreeMap<&str, &TensorSpec> = required
             .iter()
             .map(|want| (want.name.as_str(), want))
             .collect();
-        let tensors = required_tensors.iter().map(|want| {
+        let tensors = required.iter().map(|want| {
             let sibling = |name: &str| shapes.get(name).map(|want| want.shape.clone());
             let rule = rule(network, &want.name, &want.shape, sibling)
                 .map_err(|problem| Error::tensor("synthetic weights", &want.name, problem))?;
@@ -215,42 +217,12 @@ impl Source for Synthetic {
         PathBuf::from(format!("synthetic weights, seed {}", self.seed))
     }
 
-    fn rule(&self, name: &str) -> Option<(u64, Rule)> {
+    fn origin(&self, name: &str) -> Result<Origin> {
         match self.given(name) {
-            Some(_) => None,
-            None => Some((self.key(name), self.tensors.get(name)?.1)),
+            Some((given, published)) => given.origin(&published),
+            None => Ok(Origin::Rule(self.key(name), self.tensor(name)?.1)),
         }
     }
-}
-
-/// Seed of a tensor's numbers.
-pub fn key(published_name: &str, seed: u64) -> u64 {
-    fnv1a64(published_name.as_bytes()) ^ mix(seed)
-}
-
-/// The key whose numbers are those of `key` from element `index` on.
-pub fn key_from(key: u64, index: u64) -> u64 {
-    key.wrapping_add(index.wrapping_mul(STEP))
-}
-
-/// The FNV-1a hash.
-pub fn fnv1a64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// The finalizer of SplitMix64.
-pub fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// Element `index` of the numbers of `key`: an odd multiple of 2^-24 in (-1, 1).
-pub(super) fn unit(key: u64, index: u64) -> f64 {
-    let upper = mix(key_from(key, index + 1)) >> 40;
-    (2.0 * upper as f64 + 1.0 - 16_777_216.0) / 16_777_216.0
 }
 
 /// Words, so that every element type is aligned.

@@ -10,7 +10,7 @@ use gallop::{
     weights::Weights,
 };
 
-use crate::{named::Named, random::Random};
+use crate::{in_memory::InMemory, random::Random};
 
 /// Tensors by label.
 pub(crate) type Tensors = BTreeMap<String, Tensor>;
@@ -41,7 +41,7 @@ pub(crate) fn run(plan: &Plan, tensors: &Tensors, taps: bool) -> Box<dyn Program
         let tensor = tensors[&label].clone();
         (label, tensor)
     });
-    let weights = Weights::new(Box::new(Named(weights.collect())));
+    let weights = Weights::new(Box::new(InMemory(weights.collect())));
     let how = Prepare {
         taps,
         ..Prepare::default()

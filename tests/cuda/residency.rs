@@ -19,7 +19,7 @@ use crate::{
         device::{Emulated, Kind},
     },
     given,
-    named::Named,
+    in_memory::InMemory,
     step_of,
 };
 
@@ -141,7 +141,7 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
                 let tensor = source.load(&want.name).unwrap();
                 (want.name.clone(), tensor)
             });
-            Named(tensors.collect())
+            InMemory(tensors.collect())
         };
         let by_rule = || Synthetic::new(Architecture::Dit, &full, 9).unwrap();
         let results = [
@@ -294,7 +294,7 @@ fn a_weight_that_is_not_finite_is_named_with_its_first_element() {
             let tensor = Tensor::from_f32(spec.shape.clone(), &values);
             (spec.label.clone(), tensor.cast(spec.dtype))
         });
-        let bad = Weights::new(Box::new(Named(tensors.collect())));
+        let bad = Weights::new(Box::new(InMemory(tensors.collect())));
         let device = Arc::new(late(Stream::Copy));
         let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
         let outcome = cuda.prepare(&plan, &bad, &how(Residency::Streamed));

@@ -12,7 +12,7 @@ use gallop::{
 
 use crate::{
     emulate::{Emulator, Run, device::Emulated},
-    named::Named,
+    in_memory::InMemory,
     run::Tensors,
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn execute(
     run: Run,
 ) -> Result<(Tensor, Vec<&'static str>), String> {
     let device = Emulated::new(run.policy, run.seed).with_kernels(emulator.clone());
-    let weights = Weights::new(Box::new(Named(tensors.clone())));
+    let weights = Weights::new(Box::new(InMemory(tensors.clone())));
     let program = Cuda::new(Arc::new(device)).prepare(plan, &weights, &Prepare::default());
     let mut program = program.map_err(|e| e.to_string())?;
     for label in ["x", "r"] {

@@ -337,6 +337,32 @@ fn synthetic_parts_are_found_where_they_are_written() {
 }
 
 #[test]
+fn a_file_is_read_by_what_it_holds_not_by_its_name() {
+    let scratch = Scratch::new("sniffed");
+    let pickle = Pickle::new()
+        .state_dict(&[("conv2.w", vector("0", &[2]))])
+        .stop();
+    for bytes in [torch_file(&pickle, &[ONE]), vectors(&[("conv2.w", ONE)])] {
+        for name in ["w.safetensors", "w.pth", "w"] {
+            let manifest = format!(r#"{{"wan_vae": {{"path": "{name}"}}}}"#);
+            scratch.file("gallop.json", manifest.as_bytes());
+            scratch.file(name, &bytes);
+            let weights = find(scratch.path()).unwrap().open_wan().unwrap();
+            let spec = TensorSpec::new("conv2.w", [2], DType::F32);
+            assert_eq!(weights.load(&spec).unwrap().to_f32().as_ref(), ONE);
+        }
+    }
+    // What no reader knows is refused by the one that its name promises.
+    for (name, word) in [("w.safetensors", "safetensors"), ("w.pth", "torch")] {
+        let manifest = format!(r#"{{"wan_vae": {{"path": "{name}"}}}}"#);
+        scratch.file("gallop.json", manifest.as_bytes());
+        scratch.file(name, b"nothing that anyone wrote");
+        let message = refusal(find(scratch.path()).unwrap().open_wan());
+        assert_says(&message, &[name, word]);
+    }
+}
+
+#[test]
 fn two_names_of_one_tensor_are_refused() {
     let scratch = Scratch::new("two-names");
     let both = [

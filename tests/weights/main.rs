@@ -8,9 +8,9 @@
 mod folders;
 mod fuzz;
 mod large;
-mod made;
 mod mapped;
 mod quantized;
 mod scratch;
+mod synthetic;
 mod torch;
 mod torch_writer;

@@ -30,9 +30,9 @@ use crate::{
             work::BoundLaunch,
         },
     },
-    executor::want,
+    executor::tensor_spec,
     plan::{Buf, Plan, Spec},
-    weights::{Rule, Weights, check_finite, is_finite},
+    weights::{self, Rule, Weights, check_finite, is_finite},
 };
 
 /// Slots: while one is copied, the next are filled.
@@ -63,10 +63,10 @@ pub(in crate::cuda) struct Stored {
 impl Stored {
     /// What the weight `buf` is copied from.
     pub(in crate::cuda) fn of(plan: &Plan, buf: Buf, weights: &Weights) -> Result<Self> {
-        let want = want(plan, buf);
+        let spec = tensor_spec(plan, buf);
         Ok(Self {
-            tensor: weights.load(&want)?,
-            path: weights.path(&want.name),
+            tensor: weights.load(&spec)?,
+            path: weights.path(&spec.name),
         })
     }
 }
@@ -94,33 +94,35 @@ impl WeightOrigin {
     fn of(to: &DeviceBuffers, buf: Buf, weights: &Weights, staging: &Staging) -> Result<Self> {
         let plan = &to.plan;
         let stored = || Stored::of(plan, buf, weights).map(Self::Stored);
-        let Some((weight, scales)) = quantized_pair(plan, buf) else {
-            let rule = weights.rule(&want(plan, buf))?;
-            let sound = rule.map(|rule| launch::synthetic::fill(to.view(buf), 0, rule));
-            return sound
-                .transpose()?
-                .flatten()
-                .map_or_else(stored, |sound| Ok(Self::Generated(sound)));
-        };
-        if !staging.holds(plan.spec(weight)) {
+        let pair = quantized_pair(plan, buf);
+        if pair.is_some_and(|(weight, _)| !staging.holds(plan.spec(weight))) {
             return stored();
         }
-        let want = want(plan, weight);
-        let Some((source, name)) = weights.unquantized(&want)? else {
-            return stored();
+        let spec = tensor_spec(plan, buf);
+        let of_file = |tensor| Stored {
+            tensor,
+            path: weights.path(&spec.name),
         };
-        let full = match source.rule(&name) {
-            Some(rule @ (_, Rule::Uniform { .. })) => Unquantized::Rule(rule),
-            _ => Unquantized::Stored(Stored {
-                tensor: source.load(&name)?,
-                path: source.path(&name),
-            }),
-        };
-        Ok(if buf == weight {
-            Self::Quantized(full, scales)
-        } else {
-            Self::Scales
-        })
+        match (weights.origin(&spec)?, pair) {
+            (weights::Origin::Stored(tensor), _) => Ok(Self::Stored(of_file(tensor))),
+            (weights::Origin::Rule(key, rule), None) => {
+                let sound = launch::synthetic::fill(to.view(buf), 0, (key, rule))?;
+                sound.map_or_else(stored, |sound| Ok(Self::Generated(sound)))
+            }
+            (weights::Origin::Quantized(_), Some((weight, _))) if buf != weight => Ok(Self::Scales),
+            (weights::Origin::Quantized(full), Some((_, scales))) => match *full {
+                weights::Origin::Stored(full) => {
+                    Ok(Self::Quantized(Unquantized::Stored(of_file(full)), scales))
+                }
+                weights::Origin::Rule(key, rule @ Rule::Uniform { .. }) => {
+                    Ok(Self::Quantized(Unquantized::Rule((key, rule)), scales))
+                }
+                weights::Origin::Rule(_, Rule::Bands) | weights::Origin::Quantized(_) => stored(),
+            },
+            (weights::Origin::Rule(..), Some(_)) | (weights::Origin::Quantized(_), None) => {
+                stored()
+            }
+        }
     }
 }
 

@@ -8,9 +8,9 @@ use gallop::{
 };
 
 /// Tensors by name.
-pub(crate) struct Named(pub(crate) BTreeMap<String, Tensor>);
+pub(crate) struct InMemory(pub(crate) BTreeMap<String, Tensor>);
 
-impl Source for Named {
+impl Source for InMemory {
     fn names(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }

@@ -92,7 +92,7 @@ mod tests {
     use crate::{
         cpu::Cpu,
         golden,
-        pipeline::conditions::save_latents,
+        pipeline::latents_file::save_latents,
         qualify::{Verdict, relative_l2},
     };
 

@@ -1,5 +1,4 @@
-//! What steers a clip: features of the prompt and of the negative prompt, from the encoder or from a file; and
-//! the files that latents are saved to.
+//! What steers a clip: features of the prompt and of the negative prompt, from the encoder or from a file.
 
 use std::path::Path;
 
@@ -12,10 +11,8 @@ use crate::{
     error::Field,
     media::VOICE_RATE,
     text::prompt,
-    weights::{Info, Safetensors, Source, Writer},
+    weights::{Safetensors, Source},
 };
-
-use super::denoise::Latents;
 
 /// Samples of a voice track per audio token.
 const HOP: usize = VOICE_RATE as usize / super::request::FPS;
@@ -177,26 +174,4 @@ fn as_input(path: &Path, error: &Error) -> Error {
         Error::Weights { problem, .. } => Error::input(path.display().to_string(), problem.clone()),
         other => Error::input(path.display().to_string(), other.to_string()),
     }
-}
-
-/// Writes the latents as safetensors: `video` `[48, T, H, W]` and `audio` `[A, 64]`, f32.
-///
-/// # Errors
-/// [`Error::Output`] if the file cannot be written.
-pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
-    let tensors = [("audio", &latents.audio), ("video", &latents.video)];
-    let infos = tensors.map(|(name, t)| {
-        (
-            name,
-            Info {
-                shape: t.shape().clone(),
-                dtype: t.dtype(),
-            },
-        )
-    });
-    let mut writer = Writer::create(path, infos.iter().map(|(name, info)| (*name, info)))?;
-    for (_, tensor) in tensors {
-        writer.write(tensor.bytes())?;
-    }
-    writer.finish()
 }

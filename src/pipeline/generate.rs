@@ -13,7 +13,7 @@ use super::{
     decode::{decode_video, decode_wan},
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
-    miniature, preflight,
+    latents_file, miniature, preflight,
     request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
     upscale::{Upscaling, upscale},
@@ -81,7 +81,7 @@ pub fn generate(
     let mut run = Run::new(context, model, request, progress);
     let (job, latents) = run.latents()?;
     if let Some(path) = &request.save_latents {
-        conditions::save_latents(path, &latents)?;
+        latents_file::save_latents(path, &latents)?;
     }
     let frames = run.timed(Stage::DecodeVideo, |run| run.frames(&job, &latents))?;
     let audio = run.timed(Stage::DecodeAudio, |run| run.sound(&latents))?;

@@ -8,6 +8,7 @@ pub mod denoise;
 pub mod formats;
 mod generate;
 pub mod image;
+pub mod latents_file;
 pub mod miniature;
 pub mod model;
 pub mod networks;

@@ -1,0 +1,31 @@
+//! The file that latents are saved to.
+
+use std::path::Path;
+
+use super::denoise::Latents;
+use crate::{
+    Result,
+    weights::{Info, Writer},
+};
+
+/// Writes the latents as safetensors: `video` `[48, T, H, W]` and `audio` `[A, 64]`, f32.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
+    let tensors = [("audio", &latents.audio), ("video", &latents.video)];
+    let infos = tensors.map(|(name, t)| {
+        (
+            name,
+            Info {
+                shape: t.shape().clone(),
+                dtype: t.dtype(),
+            },
+        )
+    });
+    let mut writer = Writer::create(path, infos.iter().map(|(name, info)| (*name, info)))?;
+    for (_, tensor) in tensors {
+        writer.write(tensor.bytes())?;
+    }
+    writer.finish()
+}

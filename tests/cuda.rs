@@ -39,7 +39,7 @@ use gallop::{
     cuda::Cuda,
     executor::{Cancel, Executor, Needs, Prepare, Program, Residency},
     golden,
-    model::dit::{self, Config, History, Pass},
+    model::dit::{self, DitConfig, History, Pass},
     plan::{Buf, Builder, Cost, Dense, Grid, MaskBlock, Norm, Op, Plan, Role, Scale, Spec},
     qualify::{Verdict, cases::TESTS, compare, relative_l2},
     weights::Weights,
@@ -142,7 +142,7 @@ fn step() -> Plan {
 
 /// The same with these layers and heads over this clip.
 fn step_of([layers, heads]: [usize; 2], grid: Grid, audio: usize) -> Plan {
-    let config = Config {
+    let config = DitConfig {
         num_layers: layers,
         hidden_size: 128 * heads,
         num_heads_q: heads,
@@ -152,7 +152,7 @@ fn step_of([layers, heads]: [usize; 2], grid: Grid, audio: usize) -> Plan {
         gelu7_layers: vec![0],
         local_attn_layers: vec![1],
         post_norm_layers: vec![1],
-        ..Config::released(vec![])
+        ..DitConfig::released(vec![])
     };
     let pass = Pass {
         config,

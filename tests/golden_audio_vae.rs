@@ -8,7 +8,7 @@ use gallop::{
     DType,
     cpu::Cpu,
     executor::required_tensors,
-    model::audio_vae::{self, Config},
+    model::audio_vae::{self, AudioVaeConfig},
     pipeline::{Context, sound},
     qualify::relative_l2,
     weights::{Architecture, Synthetic, Weights, synthetic},
@@ -29,9 +29,9 @@ fn config(channels: usize) -> Value {
     })
 }
 
-fn parse(value: &Value) -> gallop::Result<Config> {
+fn parse(value: &Value) -> gallop::Result<AudioVaeConfig> {
     let whole = json!({"sample_rate": 44100, "model": {"pretransform": {"config": value}}});
-    Config::parse(&whole.to_string(), Path::new("model_config.json"))
+    AudioVaeConfig::parse(&whole.to_string(), Path::new("model_config.json"))
 }
 
 #[test]
@@ -55,7 +55,8 @@ fn a_long_voice_track_is_encoded_in_windows() {
         return;
     };
     let config =
-        Config::from_value(&case.field("config").unwrap(), Path::new("oob_windowed")).unwrap();
+        AudioVaeConfig::from_value(&case.field("config").unwrap(), Path::new("oob_windowed"))
+            .unwrap();
     let seed = case.field("weights_seed").unwrap();
     let key = synthetic::key("input.oob_windowed", seed);
     let rule = synthetic::Rule::Uniform {
@@ -131,8 +132,8 @@ fn other_networks_are_refused_by_the_field_that_differs() {
             "{text}"
         );
     }
-    assert!(Config::parse("{}", Path::new("x")).is_err());
-    assert!(Config::parse("", Path::new("x")).is_err());
+    assert!(AudioVaeConfig::parse("{}", Path::new("x")).is_err());
+    assert!(AudioVaeConfig::parse("", Path::new("x")).is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use gallop::{
     cpu::Cpu,
     golden::Suite,
-    model::dit::{self, Config, Coordinates, History, Pass, Sequence},
+    model::dit::{self, Coordinates, DitConfig, History, Pass, Sequence},
     pipeline::{
         Context, QuantizationPolicy,
         denoise::{InitialLatents, Network, Sampling, denoise},
@@ -25,8 +25,8 @@ const GRID: Grid = Grid {
     width: 6,
 };
 
-fn config() -> Config {
-    Config {
+fn config() -> DitConfig {
+    DitConfig {
         num_layers: 2,
         hidden_size: 256,
         num_heads_q: 2,
@@ -36,7 +36,7 @@ fn config() -> Config {
         gelu7_layers: vec![0],
         local_attn_layers: vec![1],
         post_norm_layers: vec![1],
-        ..Config::released(vec![])
+        ..DitConfig::released(vec![])
     }
 }
 
@@ -117,7 +117,7 @@ fn the_plans_are_as_recorded() {
 
 #[test]
 fn the_published_network_is_the_one_of_the_specification() {
-    let config = Config::released(Config::released_local_layers());
+    let config = DitConfig::released(DitConfig::released_local_layers());
     let grid = Grid {
         frames: 32,
         height: 68,
@@ -168,7 +168,7 @@ fn fp8_costs_what_their_rounding_says() {
         guidance: None,
         updates_audio: true,
     };
-    let config: Config = case.field("config").unwrap();
+    let config: DitConfig = case.field("config").unwrap();
     let required_tensors = NetworkConfig::Dit(config.clone()).required_tensors();
     let latents = |rules: &str, context: &Context<'_>| {
         let policy: QuantizationPolicy = rules.parse().unwrap();

@@ -7,19 +7,19 @@ use std::path::Path;
 use gallop::{
     cpu::Cpu,
     executor::required_tensors,
-    model::text_encoder::{self, Config},
+    model::text_encoder::{self, TextEncoderConfig},
     pipeline::{Context, text::encode_prompt},
     weights::{Architecture, Synthetic, Weights},
 };
 use serde_json::json;
 
-fn config() -> Config {
+fn config() -> TextEncoderConfig {
     let value = json!({
         "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
         "head_dim": 32, "intermediate_size": 96, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 50.0,
         "sliding_window": 4, "rope_theta": 10000.0, "rms_norm_eps": 1e-6, "vocab_size": 97
     });
-    Config::from_value(&value, Path::new("config.json")).expect("a valid configuration")
+    TextEncoderConfig::from_value(&value, Path::new("config.json")).expect("a valid configuration")
 }
 
 #[test]

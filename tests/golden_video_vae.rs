@@ -19,7 +19,7 @@ use gallop::{
     golden::Suite,
     media::to_u8,
     model::video_vae::{
-        Chunks, DecoderCall, Precision, TurboConfig, WanConfig, statistics,
+        Chunks, DecoderCall, TurboConfig, VaePrecision, WanConfig, statistics,
         turbo::{self, CallShape},
         wan_decoder, wan_encoder,
     },
@@ -116,7 +116,7 @@ fn latents_become_the_frames_of_the_reference() {
         width: 1,
         first: true,
     };
-    let plan = turbo::decoder_call(&config, Precision::BF16, shape).0;
+    let plan = turbo::decoder_call(&config, VaePrecision::BF16, shape).0;
     let mut frames = Vec::new();
     decode_video(
         &context,
@@ -140,7 +140,7 @@ fn a_picture_becomes_the_latent_of_the_reference() {
     let case = small("wan_enc_small_1f", "video");
     let config: WanConfig = serde_json::from_value(case.config).unwrap();
     let weights = synthetic(
-        &wan_encoder::encode(&config, Precision::BF16, 1, 16, 16).0,
+        &wan_encoder::encode(&config, VaePrecision::BF16, 1, 16, 16).0,
         case.seed,
     );
     let [_, _, height, width] = case.input.shape().extents() else {
@@ -161,7 +161,7 @@ fn latents_become_the_frames_of_the_reference_by_the_large_decoder() {
     let case = small("wan_dec_small_t1", "z");
     let config: WanConfig = serde_json::from_value(case.config).unwrap();
     let weights = synthetic(
-        &wan_decoder::decode(&config, Precision::BF16, 1, 1, 1).0,
+        &wan_decoder::decode(&config, VaePrecision::BF16, 1, 1, 1).0,
         case.seed,
     );
     let frames = decode_wan(&context, &weights, &config, &case.input).unwrap();
@@ -201,7 +201,7 @@ fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
         width: 1,
         first: call.first,
     };
-    let plan_of = |call| turbo::decoder_call(&config, Precision::BF16, shape_of(call));
+    let plan_of = |call| turbo::decoder_call(&config, VaePrecision::BF16, shape_of(call));
     let chunks = Chunks::new(&config, 9);
     let weights = synthetic(&plan_of(&chunks.calls[0]).0, 5);
     let values: Vec<f32> = (0..48 * 9 * 2)

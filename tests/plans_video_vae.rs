@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, path::Path};
 use gallop::{
     executor::required_tensors,
     model::video_vae::{
-        Chunks, Precision, TurboConfig, WanConfig,
+        Chunks, TurboConfig, VaePrecision, WanConfig,
         turbo::{self, CallShape},
         wan_decoder, wan_encoder,
     },
@@ -69,7 +69,7 @@ fn turbo_plan_is_as_recorded() {
         widths: vec![32, 16, 8, 8],
         ..TurboConfig::published()
     };
-    let (plan, _) = turbo::decoder_call(&config, Precision::BF16, call(3, 2, 2, true));
+    let (plan, _) = turbo::decoder_call(&config, VaePrecision::BF16, call(3, 2, 2, true));
     snapshot("turbo_small.txt", &plan);
 }
 
@@ -79,21 +79,21 @@ fn wan_encoder_plan_is_as_recorded() {
         dim: 8,
         ..WanConfig::published()
     };
-    let (plan, _) = wan_encoder::encode(&config, Precision::BF16, 5, 32, 32);
+    let (plan, _) = wan_encoder::encode(&config, VaePrecision::BF16, 5, 32, 32);
     snapshot("wan_encoder_small.txt", &plan);
 }
 
 #[test]
 fn published_networks_have_their_tensors() {
     let config = TurboConfig::published();
-    let (turbo, _) = turbo::decoder_call(&config, Precision::BF16, call(8, 2, 2, true));
+    let (turbo, _) = turbo::decoder_call(&config, VaePrecision::BF16, call(8, 2, 2, true));
     assert_eq!(tensors(&[&turbo]), (80, 107_122_892));
     let config = WanConfig::published();
-    let (encoder, _) = wan_encoder::encode(&config, Precision::BF16, 5, 32, 32);
-    let (decoder, _) = wan_decoder::decode(&config, Precision::BF16, 2, 2, 2);
+    let (encoder, _) = wan_encoder::encode(&config, VaePrecision::BF16, 5, 32, 32);
+    let (decoder, _) = wan_decoder::decode(&config, VaePrecision::BF16, 2, 2, 2);
     assert_eq!(tensors(&[&encoder, &decoder]), (196, 704_688_668));
     // A single picture needs no tensor in time.
-    let (picture, _) = wan_encoder::encode(&config, Precision::BF16, 1, 32, 32);
+    let (picture, _) = wan_encoder::encode(&config, VaePrecision::BF16, 1, 32, 32);
     assert_eq!(tensors(&[&encoder]).0 - tensors(&[&picture]).0, 4);
 }
 
@@ -111,13 +111,13 @@ fn published_networks_cost_what_is_published() {
     let calls = Chunks::new(&config, 32).calls;
     let all = calls.iter().map(|c| {
         let shape = call(c.latents.len(), 16, 28, c.first);
-        let (plan, _) = turbo::decoder_call(&config, Precision::BF16, shape);
+        let (plan, _) = turbo::decoder_call(&config, VaePrecision::BF16, shape);
         plan.total_cost().flops
     });
     near(all.sum(), 65.4, 0.1);
     let config = WanConfig::published();
-    let (encoder, _) = wan_encoder::encode(&config, Precision::BF16, 1, 256, 448);
+    let (encoder, _) = wan_encoder::encode(&config, VaePrecision::BF16, 1, 256, 448);
     near(encoder.total_cost().flops, 0.53, 0.01);
-    let (decoder, _) = wan_decoder::decode(&config, Precision::BF16, 32, 16, 28);
+    let (decoder, _) = wan_decoder::decode(&config, VaePrecision::BF16, 32, 16, 28);
     near(decoder.total_cost().flops, 264.0, 1.0);
 }

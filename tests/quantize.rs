@@ -18,7 +18,7 @@ mod snapshot;
 use gallop::{
     DType::{Bf16, E4m3, F32},
     Tensor,
-    model::dit::{self, Config, History, Pass},
+    model::dit::{self, DitConfig, History, Pass},
     plan::{Buf, Builder, Dense, Grid, Op, Plan, Role, Scale, Scaling},
     tensor::Format,
 };
@@ -145,7 +145,7 @@ fn sums_of_fp8_products_are_scaled_by_row_and_column() {
 
 /// Two layers, one for each modality with `gelu7`, one with `swiglu7`, and two text conditions.
 fn network() -> Plan {
-    let config = Config {
+    let config = DitConfig {
         num_layers: 2,
         hidden_size: 256,
         num_heads_q: 2,
@@ -155,7 +155,7 @@ fn network() -> Plan {
         gelu7_layers: vec![0],
         local_attn_layers: vec![1],
         post_norm_layers: vec![1],
-        ..Config::released(vec![])
+        ..DitConfig::released(vec![])
     };
     let pass = Pass {
         config,

@@ -7,7 +7,7 @@ use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, required_tensors},
     media::merge_windows,
-    model::audio_vae::{self, Config},
+    model::audio_vae::{self, AudioVaeConfig},
     plan::{Buf, Plan},
     qualify::Check,
     weights::{
@@ -135,9 +135,9 @@ fn made_up_track(case: &GoldenCase<'_>) -> Result<Vec<f32>> {
     Ok((0..samples as u64).map(|i| rule.value(key, i)).collect())
 }
 
-fn config(case: &GoldenCase<'_>) -> Result<Config> {
+fn config(case: &GoldenCase<'_>) -> Result<AudioVaeConfig> {
     let value: serde_json::Value = case.field("config")?;
-    Config::from_value(&value, Path::new(case.name()))
+    AudioVaeConfig::from_value(&value, Path::new(case.name()))
 }
 
 /// Three times the error of the reference in f32, but not below 1e-5.

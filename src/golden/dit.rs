@@ -4,7 +4,7 @@ use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, required_tensors},
-    model::dit::{self, Config, Coordinates, ForwardPorts, Sequence},
+    model::dit::{self, Coordinates, DitConfig, ForwardPorts, Sequence},
     plan::{Grid, Plan},
     qualify::Check,
     weights::{Architecture, Synthetic, TensorSpec, Weights},
@@ -31,8 +31,8 @@ pub(super) fn network(
     case: &GoldenCase<'_>,
     config: &str,
     seed: &str,
-) -> Result<(Config, Weights)> {
-    let config: Config = case.field(config)?;
+) -> Result<(DitConfig, Weights)> {
+    let config: DitConfig = case.field(config)?;
     config.validate().map_err(|problem| case.bad(problem))?;
     let sequence = Sequence {
         grid: Grid {
@@ -203,7 +203,7 @@ impl Run<'_, '_> {
     }
 
     /// The values inside traced layers; the index gives no limit for them, so the f32 limit of the outputs holds.
-    fn traces(&mut self, config: &Config) -> Result<()> {
+    fn traces(&mut self, config: &DitConfig) -> Result<()> {
         let limit = self
             .case
             .number(&["measured", "out.video", "accept_f32_rel_l2"])?;
@@ -226,7 +226,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn values_of_v(&mut self, config: &Config, layer: usize) -> Result<Tensor> {
+    fn values_of_v(&mut self, config: &DitConfig, layer: usize) -> Result<Tensor> {
         let joint = self.tap(&format!("block.layers.{layer}.attention.linear_qkv"))?;
         let start = (config.num_heads_q + config.num_heads_kv) * dit::HEAD;
         let width = config.num_heads_kv * dit::HEAD;

@@ -8,7 +8,7 @@ use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program, required_tensors},
-    model::text_encoder::{self, Config},
+    model::text_encoder::{self, TextEncoderConfig},
     plan::Plan,
     qualify::{Check, relative_l2},
     weights::{Architecture, Info, Source, Synthetic, Weights},
@@ -54,7 +54,7 @@ impl Mode {
 /// A case with its inputs checked.
 struct Encoding<'a> {
     case: &'a GoldenCase<'a>,
-    config: Config,
+    config: TextEncoderConfig,
     tensors: Tensors,
     /// Ids of each prompt without its padding.
     prompts: Vec<Vec<i32>>,
@@ -292,13 +292,13 @@ impl<'a> Encoding<'a> {
     }
 }
 
-fn config(case: &GoldenCase<'_>) -> Result<Config> {
+fn config(case: &GoldenCase<'_>) -> Result<TextEncoderConfig> {
     let mut value: Value = case.field("config")?;
     // Long lists are given as a phrase that means the default.
     if value["layer_types"] == "alternating, sliding first" {
         value["layer_types"] = Value::Null;
     }
-    Config::from_value(&value, Path::new(case.name()))
+    TextEncoderConfig::from_value(&value, Path::new(case.name()))
 }
 
 /// Whether a stored tensor belongs to the mode; the embedding belongs to both.

@@ -9,7 +9,7 @@ use crate::{
     executor::{Executor, Prepare, Program, required_tensors},
     media::to_u8,
     model::video_vae::{
-        Chunks, Precision, TurboConfig, WanConfig, statistics,
+        Chunks, TurboConfig, VaePrecision, WanConfig, statistics,
         turbo::{self, CallShape},
         wan_decoder, wan_encoder,
     },
@@ -25,20 +25,22 @@ const BF16_FACTOR: f64 = 1.5;
 /// The same for the largest difference.
 const BF16_MAX_FACTOR: f64 = 2.0;
 
-const BF16_WEIGHTS: Precision = Precision {
+const BF16_WEIGHTS: VaePrecision = VaePrecision {
     weights: DType::Bf16,
     activations: DType::F32,
 };
 
 /// A precision, its name, and the tensor it is compared with.
-const PATHS: [(Precision, &str, &str); 3] = [
-    (Precision::F32, "f32", "ref64"),
+const PATHS: [(VaePrecision, &str, &str); 3] = [
+    (VaePrecision::F32, "f32", "ref64"),
     (BF16_WEIGHTS, "bf16 weights", "ref64_wbf16"),
-    (Precision::BF16, "bf16", "ref64"),
+    (VaePrecision::BF16, "bf16", "ref64"),
 ];
 
 /// Those that the executor runs.
-fn paths(executor: &dyn Executor) -> impl Iterator<Item = (Precision, &'static str, &'static str)> {
+fn paths(
+    executor: &dyn Executor,
+) -> impl Iterator<Item = (VaePrecision, &'static str, &'static str)> {
     let all = executor.runs_unrounded();
     PATHS
         .into_iter()
@@ -84,7 +86,7 @@ pub(super) fn turbo_call(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
             let want = tensors.get(&format!("{reference}.{name}"))?;
             let got = channels_first(&made.to_f32(), 3);
             checks.extend(compared(case, path, name, &got, want)?);
-            if precision == Precision::F32 {
+            if precision == VaePrecision::F32 {
                 let prefix = format!("tap.{name}.");
                 checks.extend(taps(&plan, &mut *program, &tensors, [&prefix, "decoder."])?);
             }
@@ -122,7 +124,7 @@ pub(super) fn wan_encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
             &got.to_f32(),
             tensors.get(reference)?,
         )?);
-        if precision == Precision::F32 {
+        if precision == VaePrecision::F32 {
             checks.extend(taps(&plan, &mut *program, &tensors, ["tap.", ""])?);
         }
     }
@@ -142,7 +144,7 @@ pub(super) fn wan_decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
         let made = replayed(&mut *program, ports.input, &u, ports.output)?;
         let got = channels_first(&made.to_f32(), 3);
         checks.extend(compared(case, path, "", &got, tensors.get(reference)?)?);
-        if precision == Precision::F32 {
+        if precision == VaePrecision::F32 {
             checks.extend(taps(&plan, &mut *program, &tensors, ["tap.", ""])?);
         }
     }

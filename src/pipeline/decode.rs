@@ -48,7 +48,7 @@ pub fn decode_video(
             other => {
                 // The old program's memory goes before the next one's comes.
                 *other = None;
-                let made = turbo::decoder_call(config, video_vae::Precision::BF16, shape);
+                let made = turbo::decoder_call(config, video_vae::VaePrecision::BF16, shape);
                 let (plan, ports) = in_bytes(made);
                 let program = context.prepare(plan, weights)?;
                 let (_, _, program) = other.insert((shape, ports, program));
@@ -82,7 +82,7 @@ pub fn decode_wan(
 ) -> Result<Tensor> {
     let z = as_the_reference_holds(context, z);
     let [frames, height, width] = [1, 2, 3].map(|axis| z.shape()[axis]);
-    let precision = video_vae::Precision::BF16;
+    let precision = video_vae::VaePrecision::BF16;
     let (plan, ports) = in_bytes(wan_decoder::decode(
         config, precision, frames, height, width,
     ));

@@ -4,7 +4,7 @@ use super::{Context, formats::quantized};
 use crate::{
     DType, Error, Result, Tensor,
     executor::Program,
-    model::dit::{self, Config, Coordinates, DenoisePorts, History, Pass, Sequence, Update},
+    model::dit::{self, Coordinates, DenoisePorts, DitConfig, History, Pass, Sequence, Update},
     plan::{Buf, Grid},
     sampler::{self, Method, StepCoefficients, guidance, noise},
     tensor::LayerFormats,
@@ -14,7 +14,7 @@ use crate::{
 /// A denoising network and how it is run.
 pub struct Network {
     /// Its shape.
-    pub config: Config,
+    pub config: DitConfig,
     /// Its tensors.
     pub weights: Weights,
     /// How audio and text are placed in time.

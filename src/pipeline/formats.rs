@@ -147,7 +147,7 @@ impl QuantizationPolicy {
     pub fn resolve(
         &self,
         variant: Variant,
-        config: &dit::Config,
+        config: &dit::DitConfig,
         stored: &LayerFormats,
     ) -> Result<LayerFormats> {
         let is_sr = matches!(variant, Variant::Sr540p | Variant::Sr1080p);
@@ -205,7 +205,7 @@ mod tests {
 
     fn layers(text: &str, variant: Variant) -> Vec<String> {
         let formats: QuantizationPolicy = text.parse().unwrap();
-        let config = dit::Config::released(vec![]);
+        let config = dit::DitConfig::released(vec![]);
         let all = formats
             .resolve(variant, &config, &LayerFormats::new())
             .unwrap();
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_is_stored_decides_where_no_rule_does_and_cannot_be_widened() {
         let stored = LayerFormats::from([("block.layers.1.mlp.down_proj".into(), Format::FP8)]);
-        let config = dit::Config::released(vec![]);
+        let config = dit::DitConfig::released(vec![]);
         let of = |text: &str| {
             let formats: QuantizationPolicy = text.parse().unwrap();
             formats.resolve(Variant::Base, &config, &stored)

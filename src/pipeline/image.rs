@@ -27,7 +27,8 @@ pub fn encode_image(
         let problem = format!("must have multiples of {ratio} as size; found {width}x{height}");
         return Err(Error::input("picture", problem));
     }
-    let (plan, ports) = wan_encoder::encode(config, video_vae::Precision::BF16, 1, height, width);
+    let (plan, ports) =
+        wan_encoder::encode(config, video_vae::VaePrecision::BF16, 1, height, width);
     let mut program = context.prepare(plan, weights)?;
     let colours = picture.to_f32();
     let area = height * width;

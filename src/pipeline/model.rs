@@ -142,7 +142,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn text_encoder(&self) -> Result<ModelPart<text_encoder::Config>> {
+    pub fn text_encoder(&self) -> Result<ModelPart<text_encoder::TextEncoderConfig>> {
         self.part(
             Component::TextEncoder,
             Folder::open_text,
@@ -183,7 +183,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn audio(&self) -> Result<ModelPart<audio_vae::Config>> {
+    pub fn audio(&self) -> Result<ModelPart<audio_vae::AudioVaeConfig>> {
         self.part(
             Component::AudioVae,
             Folder::open_audio,

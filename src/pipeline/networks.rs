@@ -29,15 +29,15 @@ const AUDIO_VAE: &str = include_str!("published/audio_vae.json");
 #[derive(Clone, Debug)]
 pub enum NetworkConfig {
     /// Of a denoising network.
-    Dit(dit::Config),
+    Dit(dit::DitConfig),
     /// Of the text encoder.
-    Text(text_encoder::Config),
+    Text(text_encoder::TextEncoderConfig),
     /// Of the fast video decoder.
     Turbo(TurboConfig),
     /// Of the full video autoencoder.
     Wan(WanConfig),
     /// Of the audio autoencoder.
-    Audio(audio_vae::Config),
+    Audio(audio_vae::AudioVaeConfig),
 }
 
 impl NetworkConfig {
@@ -53,15 +53,17 @@ impl NetworkConfig {
             Component::Tokenizer => panic!("a tokenizer has no sizes"),
             Component::Dit(_) => {
                 let bad = |problem: String| Error::weights(path, problem);
-                let config: dit::Config =
+                let config: dit::DitConfig =
                     serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
                 config.validate().map_err(bad)?;
                 Self::Dit(config)
             }
-            Component::TextEncoder => Self::Text(text_encoder::Config::parse(text, path)?),
+            Component::TextEncoder => {
+                Self::Text(text_encoder::TextEncoderConfig::parse(text, path)?)
+            }
             Component::TurboVae => Self::Turbo(TurboConfig::parse(text.as_bytes(), path)?),
             Component::WanVae => Self::Wan(WanConfig::parse(text.as_bytes(), path)?),
-            Component::AudioVae => Self::Audio(audio_vae::Config::parse(text, path)?),
+            Component::AudioVae => Self::Audio(audio_vae::AudioVaeConfig::parse(text, path)?),
         })
     }
 
@@ -71,7 +73,7 @@ impl NetworkConfig {
     /// For the tokenizer, which has no sizes.
     pub fn published(part: Component) -> Self {
         match part {
-            Component::Dit(_) => Self::Dit(dit::Config::released(vec![])),
+            Component::Dit(_) => Self::Dit(dit::DitConfig::released(vec![])),
             Component::WanVae => Self::Wan(WanConfig::published()),
             _ => {
                 let text = published_json(part).expect("these parts are published with a JSON");
@@ -108,7 +110,7 @@ impl NetworkConfig {
 
     /// Every tensor of the part, as the model defines it.
     pub fn required_tensors(&self) -> Vec<TensorSpec> {
-        let precision = video_vae::Precision::BF16;
+        let precision = video_vae::VaePrecision::BF16;
         match self {
             Self::Dit(config) => {
                 let grid = Grid {
@@ -185,7 +187,7 @@ fn config_path(folder: &Folder, part: Component) -> PathBuf {
 pub struct Dit {
     variant: Variant,
     /// Its sizes.
-    pub config: dit::Config,
+    pub config: dit::DitConfig,
     /// How it is sampled.
     pub properties: Properties,
     /// Formats of the layers that its checkpoint has quantised.
@@ -200,13 +202,13 @@ pub struct ModelConfigs {
     /// What it makes when nothing is asked.
     pub defaults: Defaults,
     /// Text encoder.
-    pub text: text_encoder::Config,
+    pub text: text_encoder::TextEncoderConfig,
     /// Fast video decoder.
     pub turbo: TurboConfig,
     /// Full video autoencoder.
     pub wan: WanConfig,
     /// Audio autoencoder.
-    pub audio: audio_vae::Config,
+    pub audio: audio_vae::AudioVaeConfig,
     dits: Vec<Dit>,
 }
 

@@ -83,7 +83,7 @@ fn check_decoder(
     decoder: VideoDecoder,
     grid: Grid,
 ) -> Result<()> {
-    let precision = video_vae::Precision::BF16;
+    let precision = video_vae::VaePrecision::BF16;
     let Grid {
         frames,
         height,

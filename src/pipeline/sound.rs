@@ -7,7 +7,7 @@ use crate::{
     Error, Result, Tensor,
     executor::Program,
     media::merge_windows,
-    model::audio_vae::{self, Config},
+    model::audio_vae::{self, AudioVaeConfig},
     weights::Weights,
 };
 
@@ -25,7 +25,7 @@ const TILE: usize = 128;
 pub fn decode_sound(
     context: &Context<'_>,
     weights: &Weights,
-    config: &Config,
+    config: &AudioVaeConfig,
     latent: &Tensor,
 ) -> Result<Tensor> {
     decode_tiled(context, weights, config, latent, TILE)
@@ -45,7 +45,7 @@ pub fn decode_sound(
 pub fn encode_voice(
     context: &Context<'_>,
     weights: &Weights,
-    config: &Config,
+    config: &AudioVaeConfig,
     mono: &[f32],
     mut noise: Option<&[f32]>,
 ) -> Result<Tensor> {
@@ -81,7 +81,7 @@ pub fn encode_voice(
 }
 
 /// Values of noise that [`encode_voice`] takes for a track of `samples` samples.
-pub fn noise_len(config: &Config, samples: usize) -> usize {
+pub fn noise_len(config: &AudioVaeConfig, samples: usize) -> usize {
     let windows = audio_vae::windows(samples);
     let latents = windows.iter().map(|window| window.len() / config.hop);
     latents.sum::<usize>() * config.latent_channels
@@ -98,7 +98,7 @@ fn stereo(mono: &[f32], window: Range<usize>, channels: usize) -> Vec<f32> {
 fn decode_tiled(
     context: &Context<'_>,
     weights: &Weights,
-    config: &Config,
+    config: &AudioVaeConfig,
     latent: &Tensor,
     most: usize,
 ) -> Result<Tensor> {
@@ -132,7 +132,7 @@ fn decode_tiled(
 
 /// An encoder for waves of one length.
 struct Encoder<'a> {
-    config: &'a Config,
+    config: &'a AudioVaeConfig,
     program: Box<dyn Program>,
     ports: audio_vae::EncoderPorts,
     /// Samples of one run.
@@ -144,7 +144,7 @@ impl<'a> Encoder<'a> {
     fn new(
         context: &Context<'_>,
         weights: &Weights,
-        config: &'a Config,
+        config: &'a AudioVaeConfig,
         samples: usize,
         most: usize,
     ) -> Result<Self> {
@@ -168,7 +168,7 @@ impl<'a> Encoder<'a> {
 
     /// Mean and scale of the latents of `wave`, all channels of a sample together.
     fn encode(&mut self, wave: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let Config {
+        let AudioVaeConfig {
             hop,
             wave_channels,
             latent_channels,
@@ -238,12 +238,12 @@ mod tests {
     };
 
     /// The published depth at tiny widths and with small strides, so that tiles can be few latents.
-    fn config() -> Config {
+    fn config() -> AudioVaeConfig {
         let stages = Stages {
             widths: vec![4, 4, 8, 8],
             strides: vec![2, 4, 8],
         };
-        Config {
+        AudioVaeConfig {
             latent_channels: 6,
             wave_channels: 2,
             hop: 64,

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::{
     Error, Result, Tensor,
-    model::text_encoder::{self, Config},
+    model::text_encoder::{self, TextEncoderConfig},
     weights::Weights,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 pub fn encode_prompt(
     context: &Context<'_>,
     weights: &Weights,
-    config: &Config,
+    config: &TextEncoderConfig,
     ids: &[u32],
     softcap: bool,
 ) -> Result<Tensor> {

@@ -8,7 +8,7 @@ use gallop::{
     executor::{Executor, Prepare},
     golden,
     model::video_vae::{
-        Ports, Precision, TurboConfig, WanConfig,
+        Ports, TurboConfig, VaePrecision, WanConfig,
         turbo::{self, CallShape},
         wan_decoder,
     },
@@ -95,7 +95,7 @@ fn the_fast_video_decoder_is_products_and_little_else() {
         width: 1,
         first: true,
     };
-    let made = turbo::decoder_call(&config, Precision::BF16, shape);
+    let made = turbo::decoder_call(&config, VaePrecision::BF16, shape);
     let ops = |name: &str| {
         let steps = made.0.steps().iter();
         steps.filter(|step| step.op.name() == name).count()
@@ -133,7 +133,7 @@ fn the_video_decoder_is_products_too() {
     let mut cases = case.iter().flat_map(golden::Suite::cases);
     let case = cases.find(|case| case.name() == "wan_dec_small_t1");
     let config: WanConfig = case.unwrap().field("config").unwrap();
-    let made = wan_decoder::decode(&config, Precision::BF16, 2, 1, 1);
+    let made = wan_decoder::decode(&config, VaePrecision::BF16, 2, 1, 1);
     let [fused, apart] = as_near_as_on_the_cpu(made);
     assert!(fused.contains(&"l2_silu_bf16") && fused.contains(&"conv3d_doubled_bf16"));
     assert!(fused.len() < apart.len() && !apart.contains(&"conv3d_bf16"));

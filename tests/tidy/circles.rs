@@ -10,15 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Finding, Source, Token, tokens};
 
-/// The circles there are today, each sorted. An entry goes, or gets shorter, when its circle is opened; none comes.
-pub(crate) const KNOWN: &[&[&str]] = &[&[
-    "src/weights/quantized.rs",
-    "src/weights/rules.rs",
-    "src/weights/source.rs",
-    "src/weights/synthetic.rs",
-    "src/weights/write.rs",
-]];
-
 /// Floors of the GPU's rooms: a file imports from its own floor and from those before it.
 const CUDA_FLOORS: [&str; 4] = [
     "src/cuda/gpu/",
@@ -52,15 +43,12 @@ type Files<'a> = BTreeMap<Module<'a>, File<'a>>;
 /// For each file, the files it imports and the first line that does.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
-/// Circles that are not in `known`, and those of `known` that are none.
-pub(crate) fn check(sources: &[Source], known: &[&[&str]]) -> Vec<Finding> {
+/// The circles, and the imports from a floor above.
+pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     let imports = imports(sources);
     let circles = circles(&imports);
     let mut found = Vec::new();
-    for circle in circles
-        .iter()
-        .filter(|circle| !known.contains(&&circle[..]))
-    {
+    for circle in &circles {
         let inside = |&(file, _, other): &(&str, usize, &str)| {
             circle.contains(&file) && circle.contains(&other)
         };
@@ -81,14 +69,6 @@ pub(crate) fn check(sources: &[Source], known: &[&[&str]]) -> Vec<Finding> {
         found.push(Finding::new(circle[0], 1, rule));
     }
     found.extend(upward(&imports));
-    for gone in known
-        .iter()
-        .filter(|known| !circles.iter().any(|c| c == *known))
-    {
-        let rule =
-            format!("circle: {gone:?} is none any more; take it from the list, or shorten it");
-        found.push(Finding::new("tests/tidy/circles.rs", 1, rule));
-    }
     found
 }
 
@@ -357,10 +337,10 @@ mod tests {
             ),
         ];
         assert_eq!(arrows(&tree), "a>b a>c b>c");
-        assert_eq!(check(&sources(&tree), &[]), []);
+        assert_eq!(check(&sources(&tree)), []);
         let mut circle = tree;
         circle[3].1 = "fn c() {\n crate::a::a(); }";
-        let found = check(&sources(&circle), &[]);
+        let found = check(&sources(&circle));
         assert_eq!(found.len(), 1);
         for part in [
             "3 files",
@@ -369,10 +349,6 @@ mod tests {
         ] {
             assert!(found[0].rule.contains(part), "{found:?}");
         }
-        let known = ["src/a.rs", "src/b.rs", "src/c.rs"];
-        assert_eq!(check(&sources(&circle), &[&known]), []);
-        assert_eq!(check(&sources(&circle), &[&known[..2]]).len(), 2);
-        assert_eq!(check(&sources(&tree), &[&known]).len(), 1);
     }
 
     #[test]
@@ -386,8 +362,8 @@ mod tests {
                 Source::new("src/cuda/run/b.rs", "//! x\nuse crate::cuda::gpu::a::A;"),
             ]
         };
-        assert_eq!(check(&files("//! x\npub struct A;"), &[]), []);
-        let found = check(&files("//! x\nuse crate::cuda::run::b::B;"), &[]);
+        assert_eq!(check(&files("//! x\npub struct A;")), []);
+        let found = check(&files("//! x\nuse crate::cuda::run::b::B;"));
         assert!(
             found
                 .iter()

@@ -4,12 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Finding, Source, tokens};
 
-/// Names that more than one public type has today. An entry goes when all but one of its types are renamed; none comes.
-/// `Config` stays: a model's is always named with its module.
-pub(crate) const KNOWN: &[&str] = &["Config", "Precision"];
-
-/// Names of public types in more than one place that are not in `known`, and those of `known` that are in one.
-pub(crate) fn check(sources: &[Source], known: &[&str]) -> Vec<Finding> {
+/// Names of public types in more than one place.
+pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     let mut places: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
     for source in sources.iter().filter(|s| s.file.starts_with("src/")) {
         for (name, line) in public_types(source) {
@@ -17,20 +13,15 @@ pub(crate) fn check(sources: &[Source], known: &[&str]) -> Vec<Finding> {
         }
     }
     places.retain(|_, places| places.len() > 1);
-    let unknown = places.iter().filter(|(name, _)| !known.contains(name));
-    let mut found: Vec<Finding> = unknown
+    places
+        .iter()
         .map(|(name, places)| {
             let files: BTreeSet<&str> = places.iter().map(|&(file, _)| file).collect();
             let rule =
                 format!("types: `{name}` is the name of types in {files:?}; rename all but one");
             Finding::new(places[1].0, places[1].1, rule)
         })
-        .collect();
-    for gone in known.iter().filter(|&name| !places.contains_key(name)) {
-        let rule = format!("types: only one type is called `{gone}`; take it from the list");
-        found.push(Finding::new("tests/tidy/type_names.rs", 1, rule));
-    }
-    found
+        .collect()
 }
 
 /// Names and lines of the types that are `pub` or `pub(crate)`.
@@ -53,12 +44,12 @@ fn public_types(source: &Source) -> Vec<(&str, usize)> {
 
 #[test]
 fn a_second_type_of_one_name_is_found() {
-    let check = |files: &[(&str, &str)], known: &[&str]| {
+    let check = |files: &[(&str, &str)]| {
         let sources: Vec<Source> = files
             .iter()
             .map(|&(f, text)| Source::new(f, text))
             .collect();
-        let found = check(&sources, known);
+        let found = check(&sources);
         found.into_iter().map(|f| f.place).collect::<Vec<String>>()
     };
     let first = ("src/a.rs", "pub struct Row<T>(T);");
@@ -69,8 +60,7 @@ fn a_second_type_of_one_name_is_found() {
         "\npub type Row = u8;",
     ] {
         let files = [first, ("src/b.rs", second)];
-        assert_eq!(check(&files, &[]), ["src/b.rs:2"], "{second}");
-        assert_eq!(check(&files, &["Row"]), [""; 0], "{second}");
+        assert_eq!(check(&files), ["src/b.rs:2"], "{second}");
     }
     for second in [
         "struct Row;",
@@ -78,12 +68,7 @@ fn a_second_type_of_one_name_is_found() {
         "pub struct Rows; pub fn f(row: Row) {}",
         "// pub struct Row;\n#[cfg(test)]\nmod tests { pub struct Row; }",
     ] {
-        assert_eq!(
-            check(&[first, ("src/b.rs", second)], &[]),
-            [""; 0],
-            "{second}"
-        );
+        assert_eq!(check(&[first, ("src/b.rs", second)]), [""; 0], "{second}");
     }
-    assert_eq!(check(&[first, ("tests/b.rs", first.1)], &[]), [""; 0]);
-    assert_eq!(check(&[first], &["Row"]), ["tests/tidy/type_names.rs:1"]);
+    assert_eq!(check(&[first, ("tests/b.rs", first.1)]), [""; 0]);
 }

@@ -189,7 +189,7 @@ fn turbo(networks: &ModelConfigs, grid: Grid) -> Work {
             None => sizes.push((shape, 1)),
         }
     }
-    let precision = video_vae::Precision::BF16;
+    let precision = video_vae::VaePrecision::BF16;
     let plan = |shape| {
         in_bytes(video_vae::turbo::decoder_call(
             &networks.turbo,
@@ -212,7 +212,7 @@ fn turbo(networks: &ModelConfigs, grid: Grid) -> Work {
 }
 
 fn wan(networks: &ModelConfigs, grid: Grid) -> Work {
-    let precision = video_vae::Precision::BF16;
+    let precision = video_vae::VaePrecision::BF16;
     let Grid {
         frames,
         height,

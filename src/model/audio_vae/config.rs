@@ -14,7 +14,7 @@ const MAX_HOP: usize = 1 << 20;
 
 /// Sizes of encoder and decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct AudioVaeConfig {
     /// Latent channels.
     pub latent_channels: usize,
     /// Channels of the wave: 2.
@@ -36,7 +36,7 @@ pub struct Stages {
     pub strides: Vec<usize>,
 }
 
-impl Config {
+impl AudioVaeConfig {
     /// Reads the text of a `model_config.json`; `path` is for messages.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Config {
     /// The same from the object `model.pretransform.config` alone.
     ///
     /// # Errors
-    /// As [`Config::parse`].
+    /// As [`AudioVaeConfig::parse`].
     pub fn from_value(value: &Value, path: &Path) -> Result<Self> {
         let file = File::deserialize(value)
             .map_err(|e| Error::weights(path, format!("`model.pretransform.config`: {e}")))?;
@@ -107,7 +107,7 @@ struct Bottleneck {
 }
 
 impl File {
-    fn check(self) -> Result<Config, String> {
+    fn check(self) -> Result<AudioVaeConfig, String> {
         let Self {
             encoder,
             decoder,
@@ -132,7 +132,7 @@ impl File {
         )?;
         let nearest = decoder.config.use_nearest_upsample;
         expect("decoder.config.use_nearest_upsample", &nearest, &false)?;
-        Ok(Config {
+        Ok(AudioVaeConfig {
             latent_channels: *latent_dim,
             wave_channels: *io_channels,
             hop: self.downsampling_ratio,

@@ -1,7 +1,7 @@
 //! Latents to a wave.
 
 use super::{
-    config::{Config, Stages},
+    config::{AudioVaeConfig, Stages},
     layers::{Kernel, UNITS_REACH, conv, conv_up, residual_units},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub struct DecoderPorts {
 ///
 /// # Panics
 /// If `latents` is zero.
-pub fn decode(config: &Config, latents: usize) -> (Plan, DecoderPorts) {
+pub fn decode(config: &AudioVaeConfig, latents: usize) -> (Plan, DecoderPorts) {
     assert!(latents > 0, "nothing to decode");
     let mut builder = Builder::new();
     let p = &mut builder;
@@ -65,7 +65,7 @@ pub fn decode(config: &Config, latents: usize) -> (Plan, DecoderPorts) {
 
 /// Latents on either side that a decoded sample depends on, rounded up: a latent's samples are exact when so many
 /// neighbours, or an end of the clip, were decoded with it.
-pub fn decode_context(config: &Config) -> usize {
+pub fn decode_context(config: &AudioVaeConfig) -> usize {
     let samples = config
         .decoder
         .strides

@@ -1,7 +1,7 @@
 //! A wave to the mean and scale of its latents, and those to a latent.
 
 use super::{
-    config::{Config, Stages},
+    config::{AudioVaeConfig, Stages},
     layers::{Kernel, UNITS_REACH, conv, conv_down, residual_units},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub struct EncoderPorts {
 ///
 /// # Panics
 /// If `samples` is less than the hop.
-pub fn encode(config: &Config, samples: usize) -> (Plan, EncoderPorts) {
+pub fn encode(config: &AudioVaeConfig, samples: usize) -> (Plan, EncoderPorts) {
     assert!(samples >= config.hop, "{samples} samples make no latent");
     let mut builder = Builder::new();
     let p = &mut builder;
@@ -70,7 +70,7 @@ pub fn encode(config: &Config, samples: usize) -> (Plan, EncoderPorts) {
 }
 
 /// Latents on either side whose samples a latent depends on, rounded up; compare [`super::decode_context`].
-pub fn encode_context(config: &Config) -> usize {
+pub fn encode_context(config: &AudioVaeConfig) -> usize {
     let strides = config.encoder.strides.iter().rev();
     let samples = strides.fold(LAST_TAPS / 2, |reach, stride| {
         reach * stride + 3 * stride / 2 + UNITS_REACH

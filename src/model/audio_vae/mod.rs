@@ -12,7 +12,7 @@ mod encoder;
 mod layers;
 mod windows;
 
-pub use config::{Config, Stages};
+pub use config::{AudioVaeConfig, Stages};
 pub use decoder::{DecoderPorts, decode, decode_context};
 pub use encoder::{EncoderPorts, encode, encode_context, latent, stdev};
 pub use windows::{WINDOW, latents, windows};

@@ -20,7 +20,7 @@ pub enum Coordinates {
 
 /// Shape of a DiT, as the published configuration names its fields.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-pub struct Config {
+pub struct DitConfig {
     /// Layers.
     pub num_layers: usize,
     /// Width of the residual stream.
@@ -49,7 +49,7 @@ pub struct Config {
     pub enable_attn_gating: bool,
 }
 
-impl Config {
+impl DitConfig {
     /// The published 15B model: 40 layers of 5120, `local_attn_layers` as given.
     pub fn released(local_attn_layers: Vec<usize>) -> Self {
         Self {

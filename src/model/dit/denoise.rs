@@ -9,7 +9,7 @@
 //! x' = [c', m, m1, v, e] . coefficients.x      next latent; without history [m, v, e]
 //! ```
 
-use super::{Condition, Config, LATENT_CHANNELS, Sequence, condition, network};
+use super::{Condition, DitConfig, LATENT_CHANNELS, Sequence, condition, network};
 use crate::{
     DType::F32,
     plan::{Buf, Builder, Grid, Op, Plan},
@@ -28,7 +28,7 @@ pub enum History {
 #[derive(Clone, Debug)]
 pub struct Pass {
     /// The network.
-    pub config: Config,
+    pub config: DitConfig,
     /// Latent frames, rows, columns.
     pub grid: Grid,
     /// Audio tokens.

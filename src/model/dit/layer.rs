@@ -1,7 +1,7 @@
 //! One layer: gated grouped-query attention and an MLP around an f32 residual stream. The types of the results
 //! are the reference's rounding points (model.md, section 4).
 
-use super::{Config, EPS, HEAD};
+use super::{DitConfig, EPS, HEAD};
 use crate::{
     DType::{Bf16, F32},
     plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
@@ -22,7 +22,7 @@ pub(super) struct Tokens<'a> {
 /// Layer `index` on the residual stream `x`.
 pub(super) fn layer(
     p: &mut Builder,
-    config: &Config,
+    config: &DitConfig,
     index: usize,
     x: Buf,
     tokens: &Tokens<'_>,
@@ -63,7 +63,7 @@ pub(super) fn layer(
 
 fn attention(
     p: &mut Builder,
-    config: &Config,
+    config: &DitConfig,
     x: Buf,
     ends: &[usize],
     (rope, windows): (Buf, &[MaskBlock]),
@@ -110,7 +110,7 @@ fn attention(
     p.linear("linear_proj", gated, ends, dense(config.hidden_size))
 }
 
-fn mlp(p: &mut Builder, config: &Config, index: usize, x: Buf, ends: &[usize]) -> Buf {
+fn mlp(p: &mut Builder, config: &DitConfig, index: usize, x: Buf, ends: &[usize]) -> Buf {
     let dense = |rows| Dense {
         rows,
         bias: false,

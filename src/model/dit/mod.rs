@@ -9,7 +9,7 @@ mod denoise;
 mod layer;
 mod sequence;
 
-pub use config::{Config, Coordinates, EPS, HEAD};
+pub use config::{Coordinates, DitConfig, EPS, HEAD};
 pub use denoise::{DenoisePorts, History, Pass, Update, denoise};
 pub use sequence::{BANDS, Sequence};
 
@@ -53,7 +53,11 @@ pub struct ForwardPorts {
 ///
 /// # Panics
 /// If `config` is not valid.
-pub fn forward(config: &Config, sequence: Sequence, window_radius: usize) -> (Plan, ForwardPorts) {
+pub fn forward(
+    config: &DitConfig,
+    sequence: Sequence,
+    window_radius: usize,
+) -> (Plan, ForwardPorts) {
     let mut p = Builder::new();
     let video = p.input(
         "in.video",
@@ -82,7 +86,7 @@ pub fn forward(config: &Config, sequence: Sequence, window_radius: usize) -> (Pl
 }
 
 /// The inputs of one text condition.
-fn condition(p: &mut Builder, config: &Config, sequence: Sequence) -> Condition {
+fn condition(p: &mut Builder, config: &DitConfig, sequence: Sequence) -> Condition {
     let text = p.input("in.text", [sequence.text, config.text_in_channels], F32);
     let rope = p.input("in.rope", [sequence.len(), 96], F32);
     Condition {
@@ -96,7 +100,7 @@ fn condition(p: &mut Builder, config: &Config, sequence: Sequence) -> Condition 
 /// read once for all conditions.
 fn network(
     p: &mut Builder,
-    config: &Config,
+    config: &DitConfig,
     [video, audio]: [Buf; 2],
     conditions: &[Condition],
     window_radius: usize,
@@ -145,7 +149,7 @@ fn branch<T>(p: &mut Builder, index: usize, body: impl FnOnce(&mut Builder) -> T
 
 fn embed(
     p: &mut Builder,
-    config: &Config,
+    config: &DitConfig,
     condition: &Condition,
     [patches, audio]: [Buf; 2],
 ) -> Buf {
@@ -174,7 +178,7 @@ fn embed(
     hidden
 }
 
-fn head(p: &mut Builder, config: &Config, x: Buf, sequence: Sequence) -> (Buf, Buf) {
+fn head(p: &mut Builder, config: &DitConfig, x: Buf, sequence: Sequence) -> (Buf, Buf) {
     let norm = Norm {
         width: config.hidden_size,
         eps: EPS,

@@ -14,7 +14,7 @@ const MAX_VOCAB: usize = 1 << 24;
 
 /// Sizes of the encoder; fields are called as in `config.json`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Config {
+pub struct TextEncoderConfig {
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Query heads.
@@ -52,7 +52,7 @@ pub enum AttentionKind {
     Full,
 }
 
-impl Config {
+impl TextEncoderConfig {
     /// Reads the text of a `config.json`; `path` is for messages.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Config {
     /// The same from the object `encoder` alone.
     ///
     /// # Errors
-    /// As [`Config::parse`].
+    /// As [`TextEncoderConfig::parse`].
     pub fn from_value(encoder: &Value, path: &Path) -> Result<Self> {
         let bad = |problem: String| Error::weights(path, format!("`encoder`: {problem}"));
         let file = File::deserialize(encoder).map_err(|e| bad(e.to_string()))?;
@@ -105,7 +105,7 @@ struct File {
 }
 
 impl File {
-    fn check(self) -> Result<Config, String> {
+    fn check(self) -> Result<TextEncoderConfig, String> {
         for (what, found, most) in [
             ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
             ("hidden_size", self.hidden_size, MAX_WIDTH),
@@ -141,7 +141,7 @@ impl File {
         let layers = self
             .layer_types
             .unwrap_or_else(|| (0..self.num_hidden_layers).map(alternating).collect());
-        Ok(Config {
+        Ok(TextEncoderConfig {
             hidden_size: self.hidden_size,
             num_attention_heads: self.num_attention_heads,
             num_key_value_heads: self.num_key_value_heads,
@@ -218,8 +218,8 @@ mod tests {
         })
     }
 
-    fn parse(value: &Value) -> Result<Config> {
-        Config::parse(&value.to_string(), Path::new("config.json"))
+    fn parse(value: &Value) -> Result<TextEncoderConfig> {
+        TextEncoderConfig::parse(&value.to_string(), Path::new("config.json"))
     }
 
     #[test]
@@ -268,6 +268,6 @@ mod tests {
             text,
             "config.json: must have the `model_type` `t5gemma`; found t5"
         );
-        assert!(Config::parse("{", Path::new("config.json")).is_err());
+        assert!(TextEncoderConfig::parse("{", Path::new("config.json")).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! One layer: attention and MLP, each between two norms.
 
-use super::config::{AttentionKind, Config};
+use super::config::{AttentionKind, TextEncoderConfig};
 use crate::{
     DType::Bf16,
     plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
@@ -9,7 +9,7 @@ use crate::{
 /// What the layers of one plan share.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'a> {
-    pub(super) config: &'a Config,
+    pub(super) config: &'a TextEncoderConfig,
     /// Input `[T, head_dim]`: see [`super::rope_table`].
     pub(super) rope: Buf,
     /// Whether logits are capped.
@@ -31,7 +31,7 @@ pub(super) fn layer(p: &mut Builder, h: Buf, kind: AttentionKind, shared: Shared
 }
 
 /// Root-mean-square norm over rows; the stored weight is an offset from one.
-pub(super) fn norm(p: &mut Builder, name: &str, x: Buf, config: &Config) -> Buf {
+pub(super) fn norm(p: &mut Builder, name: &str, x: Buf, config: &TextEncoderConfig) -> Buf {
     let rows = p.shape(x).rows();
     let norm = Norm {
         width: config.hidden_size,
@@ -64,7 +64,7 @@ fn attention(p: &mut Builder, x: Buf, kind: AttentionKind, shared: Shared<'_>) -
     linear(p, "o_proj", x, config.hidden_size)
 }
 
-fn mlp(p: &mut Builder, x: Buf, config: &Config) -> Buf {
+fn mlp(p: &mut Builder, x: Buf, config: &TextEncoderConfig) -> Buf {
     let gate = linear(p, "gate_proj", x, config.intermediate_size);
     let up = linear(p, "up_proj", x, config.intermediate_size);
     let gate = p.map("act", Op::GeluTanh, gate, Bf16);

@@ -7,7 +7,7 @@
 mod config;
 mod layer;
 
-pub use config::{AttentionKind, Config};
+pub use config::{AttentionKind, TextEncoderConfig};
 
 use crate::{
     DType, Tensor,
@@ -34,7 +34,11 @@ pub struct TextEncoderPorts {
 ///
 /// # Panics
 /// If `tokens` is zero.
-pub fn encode(config: &Config, tokens: usize, softcap: bool) -> (Plan, TextEncoderPorts) {
+pub fn encode(
+    config: &TextEncoderConfig,
+    tokens: usize,
+    softcap: bool,
+) -> (Plan, TextEncoderPorts) {
     assert!(tokens > 0, "nothing to encode");
     let mut builder = Builder::new();
     let p = &mut builder;
@@ -67,7 +71,7 @@ pub fn embed_scale(hidden_size: usize) -> f32 {
 
 /// Sines, then cosines of each position's angles `pos theta^(-2 i / head_dim)`: `[tokens, head_dim]`. Frequencies
 /// and angles are f32, as in the reference.
-pub fn rope_table(config: &Config, tokens: usize) -> Tensor {
+pub fn rope_table(config: &TextEncoderConfig, tokens: usize) -> Tensor {
     let half = config.head_dim / 2;
     let frequency = |i: usize| -> f32 {
         let exponent = -2.0 * i as f64 / config.head_dim as f64;

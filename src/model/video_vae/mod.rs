@@ -27,14 +27,14 @@ use crate::{
 
 /// Element types a network is built with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Precision {
+pub struct VaePrecision {
     /// Of weights and biases as used.
     pub weights: DType,
     /// Of everything between two ops.
     pub activations: DType,
 }
 
-impl Precision {
+impl VaePrecision {
     /// As published: everything rounded to bf16.
     pub const BF16: Self = Self {
         weights: DType::Bf16,

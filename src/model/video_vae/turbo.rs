@@ -4,7 +4,7 @@
 //! frames of the call, space with zeros.
 
 use super::{
-    LATENT_CHANNELS, Ports, Precision, TurboConfig, Upsample,
+    LATENT_CHANNELS, Ports, TurboConfig, Upsample, VaePrecision,
     turbo_block::{First, Style, conv2d, conv3d, norm_silu, residual, upsample},
 };
 use crate::plan::{Buf, Builder, Op, PixelOrder, Plan};
@@ -24,7 +24,11 @@ pub struct CallShape {
 
 /// One call: de-normalised latents `[frames, height, width, 48]` to frames
 /// `[4 frames (- 3 if first), 16 height, 16 width, 3]`, nominally within -1 to 1 and not clamped.
-pub fn decoder_call(config: &TurboConfig, precision: Precision, shape: CallShape) -> (Plan, Ports) {
+pub fn decoder_call(
+    config: &TurboConfig,
+    precision: VaePrecision,
+    shape: CallShape,
+) -> (Plan, Ports) {
     let mut b = Builder::new();
     let extents = [shape.frames, shape.height, shape.width, LATENT_CHANNELS];
     let input = b.input("z", extents, precision.activations);
@@ -56,7 +60,7 @@ pub fn decoder_call(config: &TurboConfig, precision: Precision, shape: CallShape
 
 struct Decoder<'a> {
     config: &'a TurboConfig,
-    precision: Precision,
+    precision: VaePrecision,
     first: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Blocks of the TurboVAED decoder: convolutions that repeat the first and last frame, weightless norms, residual
 //! blocks and upsamplers.
 
-use super::{Precision, extents};
+use super::{VaePrecision, extents};
 use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode};
 
 /// Added to the mean square in every norm but a shortcut's.
@@ -10,7 +10,7 @@ const EPS: f32 = 1e-8;
 /// What the residual blocks of one stage have in common.
 #[derive(Clone)]
 pub(super) struct Style {
-    pub(super) precision: Precision,
+    pub(super) precision: VaePrecision,
     /// Extent of the depthwise kernels; `None` where convolutions are dense.
     pub(super) depthwise: Option<usize>,
     /// The first of the two activations.
@@ -74,7 +74,7 @@ impl Style {
 
 /// The upsampler of the present scope: frames doubled if `time` is set, the first of them dropped if the video
 /// starts here, then height and width doubled.
-pub(super) fn upsample(b: &mut Builder, x: Buf, time: Option<First>, p: Precision) -> Buf {
+pub(super) fn upsample(b: &mut Builder, x: Buf, time: Option<First>, p: VaePrecision) -> Buf {
     let channels = extents(b, x)[3];
     let x = match time {
         None => x,
@@ -102,12 +102,12 @@ pub(super) enum First {
 }
 
 /// Norm and silu.
-pub(super) fn norm_silu(b: &mut Builder, names: [&str; 2], x: Buf, p: Precision) -> Buf {
+pub(super) fn norm_silu(b: &mut Builder, names: [&str; 2], x: Buf, p: VaePrecision) -> Buf {
     let x = norm(b, names[0], x, EPS, p);
     b.map(names[1], Op::Silu, x, p.activations)
 }
 
-fn norm(b: &mut Builder, name: &str, x: Buf, eps: f32, p: Precision) -> Buf {
+fn norm(b: &mut Builder, name: &str, x: Buf, eps: f32, p: VaePrecision) -> Buf {
     let (rows, width) = (b.shape(x).rows(), b.shape(x).cols());
     let norm = Norm {
         width,
@@ -125,7 +125,7 @@ pub(super) fn conv3d(
     x: Buf,
     out: usize,
     kernel: [usize; 3],
-    p: Precision,
+    p: VaePrecision,
 ) -> Buf {
     let [frames, rows, cols] = kernel;
     let kernel = Kernel3d {
@@ -138,7 +138,7 @@ pub(super) fn conv3d(
 }
 
 /// A 3x3 convolution of every frame alone.
-pub(super) fn conv2d(b: &mut Builder, name: &str, x: Buf, out: usize, p: Precision) -> Buf {
+pub(super) fn conv2d(b: &mut Builder, name: &str, x: Buf, out: usize, p: VaePrecision) -> Buf {
     let kernel = Kernel3d {
         shape: &[out, extents(b, x)[3], 3, 3],
         conv: replicating([1, 3, 3]),

@@ -1,6 +1,6 @@
 //! Blocks of the Wan2.2 autoencoder: causal convolutions, residual blocks, attention within a frame.
 
-use super::{Precision, extents};
+use super::{VaePrecision, extents};
 use crate::plan::{Buf, Builder, Conv3d, Kernel3d, MaskBlock, Op, PaddingMode};
 
 /// Floor of a norm.
@@ -13,7 +13,7 @@ pub(super) fn causal(
     x: Buf,
     out: usize,
     kernel: [usize; 3],
-    p: Precision,
+    p: VaePrecision,
 ) -> Buf {
     let [frames, rows, cols] = kernel;
     let kernel = Kernel3d {
@@ -32,7 +32,7 @@ pub(super) fn conv2d(
     x: Buf,
     out: usize,
     size: usize,
-    p: Precision,
+    p: VaePrecision,
 ) -> Buf {
     let kernel = Kernel3d {
         shape: &[out, extents(b, x)[3], size, size],
@@ -44,7 +44,7 @@ pub(super) fn conv2d(
 }
 
 /// The residual block `name`, to `out` channels; only a shortcut that changes the width has weights.
-pub(super) fn residual(b: &mut Builder, name: &str, x: Buf, out: usize, p: Precision) -> Buf {
+pub(super) fn residual(b: &mut Builder, name: &str, x: Buf, out: usize, p: VaePrecision) -> Buf {
     b.scope(name, |b| {
         let h = norm_silu(b, ["residual.0", "residual.1"], x, p);
         let h = causal(b, "residual.2", h, out, [3; 3], p);
@@ -60,7 +60,7 @@ pub(super) fn residual(b: &mut Builder, name: &str, x: Buf, out: usize, p: Preci
 }
 
 /// The middle of both halves: residual block, attention, residual block.
-pub(super) fn middle(b: &mut Builder, x: Buf, p: Precision) -> Buf {
+pub(super) fn middle(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
     let width = extents(b, x)[3];
     b.segment("middle", |b| {
         let x = residual(b, "0", x, width, p);
@@ -70,13 +70,13 @@ pub(super) fn middle(b: &mut Builder, x: Buf, p: Precision) -> Buf {
 }
 
 /// Norm, silu and the convolution that ends a half.
-pub(super) fn head(b: &mut Builder, x: Buf, out: usize, p: Precision) -> Buf {
+pub(super) fn head(b: &mut Builder, x: Buf, out: usize, p: VaePrecision) -> Buf {
     let h = norm_silu(b, ["head.0", "head.1"], x, p);
     causal(b, "head.2", h, out, [3; 3], p)
 }
 
 /// One head over all positions of a frame; frames do not see one another.
-fn attention(b: &mut Builder, x: Buf, p: Precision) -> Buf {
+fn attention(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
     let [frames, height, width, channels] = extents(b, x);
     let y = b.l2_norm("norm", x, &[channels, 1, 1], EPS, p.weights);
     let qkv = conv2d(b, "to_qkv", y, 3 * channels, 1, p);
@@ -106,7 +106,7 @@ fn attention(b: &mut Builder, x: Buf, p: Precision) -> Buf {
     b.add("", x, y, p.activations)
 }
 
-fn norm_silu(b: &mut Builder, names: [&str; 2], x: Buf, p: Precision) -> Buf {
+fn norm_silu(b: &mut Builder, names: [&str; 2], x: Buf, p: VaePrecision) -> Buf {
     let channels = extents(b, x)[3];
     let x = b.l2_norm(names[0], x, &[channels, 1, 1, 1], EPS, p.weights);
     b.map(names[1], Op::Silu, x, p.activations)

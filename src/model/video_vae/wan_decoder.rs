@@ -2,7 +2,7 @@
 //! this is exactly what decoding frame by frame through caches gives.
 
 use super::{
-    Ports, Precision, WanConfig, extents,
+    Ports, VaePrecision, WanConfig, extents,
     wan_block::{causal, conv2d, head, middle, residual},
 };
 use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, Plan};
@@ -11,7 +11,7 @@ use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, P
 /// `[4 (frames - 1) + 1, 16 height, 16 width, 3]`, clamped to -1 to 1.
 pub fn decode(
     config: &WanConfig,
-    precision: Precision,
+    precision: VaePrecision,
     frames: usize,
     height: usize,
     width: usize,
@@ -48,7 +48,7 @@ fn up_level(
     x: Buf,
     out: usize,
     (blocks, up): (usize, Option<bool>),
-    p: Precision,
+    p: VaePrecision,
 ) -> Buf {
     let mut h = x;
     for i in 0..blocks {
@@ -66,7 +66,7 @@ fn up_level(
 
 /// Doubles height and width; with `time` also the frames after the first. The first passes as it is and the
 /// convolution that makes the others does not see it.
-fn up_sample(b: &mut Builder, x: Buf, time: bool, p: Precision) -> Buf {
+fn up_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
     let [frames, height, width, channels] = extents(b, x);
     let mut x = x;
     if time && frames > 1 {

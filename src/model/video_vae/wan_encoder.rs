@@ -4,7 +4,7 @@
 //! whole-sequence form gives the same numbers. A frame sees zeros in front of the first.
 
 use super::{
-    Ports, Precision, WanConfig, extents,
+    Ports, VaePrecision, WanConfig, extents,
     wan_block::{causal, head, middle, residual},
 };
 use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, Plan};
@@ -17,7 +17,7 @@ use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, P
 /// If `frames` is not one more than a multiple of 4, or height or width is not a multiple of 16.
 pub fn encode(
     config: &WanConfig,
-    precision: Precision,
+    precision: VaePrecision,
     frames: usize,
     height: usize,
     width: usize,
@@ -56,7 +56,7 @@ fn down_level(
     x: Buf,
     out: usize,
     (blocks, down): (usize, Option<bool>),
-    p: Precision,
+    p: VaePrecision,
 ) -> Buf {
     let mut h = x;
     for i in 0..blocks {
@@ -81,7 +81,7 @@ fn down_level(
 
 /// Halves height and width, padding only right and below; with `time` also the frames after the first, which
 /// passes as it is.
-fn down_sample(b: &mut Builder, x: Buf, time: bool, p: Precision) -> Buf {
+fn down_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
     let channels = extents(b, x)[3];
     let halving = |stride, after| Conv3d {
         stride,

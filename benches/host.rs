@@ -159,7 +159,7 @@ fn plans(c: &mut Criterion) {
         let named = named.map(|spec| (spec.label.clone(), tensor(spec)));
         let weights = Weights::new(Box::new(InMemory(named.collect())));
         let mut program = Cpu
-            .prepare(&plan, &weights, &Prepare::default())
+            .load_and_prepare(&plan, &weights, &Prepare::default())
             .expect("weights made for the plan");
         let x = plan.find("x").expect("the plan's input");
         program

@@ -1,10 +1,12 @@
-//! Executor and Program: the only door between models and devices.
+//! Executor, Loaded and Program: the only door between models and devices.
 //!
-//! A model function makes a [`Plan`]; an [`Executor`] makes it a [`Program`], which the pipeline writes to, runs
-//! and reads from without ever asking where it runs. Validation is the caller's: a plan that was built is right.
-//! Errors are only what the caller cannot foresee: memory, files, the device, an interruption.
+//! A model function makes a [`Plan`]. An [`Executor`] loads the weights of a network once ([`Loaded`]) and makes any of
+//! its plans a [`Program`], which the pipeline writes to, runs and reads from without ever asking where it runs.
+//! Validation is the caller's: a plan that was built is right. Errors are only what the caller cannot foresee: memory,
+//! files, the device, an interruption.
 
 use std::{
+    any::Any,
     ops::Range,
     sync::{
         Arc,
@@ -15,7 +17,7 @@ use std::{
 
 use crate::{
     Error, Result, Tensor,
-    plan::{Buf, Cost, Plan},
+    plan::{Buf, Cost, Plan, Spec, TensorList},
     weights::{TensorSpec, Weights},
 };
 
@@ -30,12 +32,55 @@ pub trait Executor: Send + Sync {
     /// [`Error::Memory`]; [`Error::Device`] for an op that the device cannot run.
     fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs>;
 
-    /// Checks every weight the plan names, then makes the plan ready to run.
+    /// Bytes of memory that nobody uses.
+    ///
+    /// # Errors
+    /// The device's.
+    fn free_bytes(&self) -> Result<u64>;
+
+    /// Loads the tensors of a network, each checked. Besides them, `reserve` bytes of memory stay free for the values
+    /// and tables of the programs that will use them.
     ///
     /// # Errors
     /// [`Error::Weights`] for a weight that is missing, of another shape or type, or not finite; [`Error::Memory`] if
-    /// there is too little; [`Error::Device`] if the device fails or an op has no kernel there.
-    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>>;
+    /// there is too little; [`Error::Device`] if the device fails.
+    fn load(
+        &self,
+        weights: &Weights,
+        tensors: &TensorList,
+        reserve: u64,
+        how: &Prepare,
+    ) -> Result<Arc<dyn Loaded>>;
+
+    /// Makes a plan of a loaded network ready to run; reads no tensor.
+    ///
+    /// # Errors
+    /// Too little memory; the device.
+    ///
+    /// # Panics
+    /// If `loaded` is another executor's, or lacks a tensor of the plan.
+    fn prepare(
+        &self,
+        plan: &Plan,
+        loaded: &Arc<dyn Loaded>,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>>;
+
+    /// Loads the tensors of `plan` for it alone and makes it ready: they go when the program does.
+    ///
+    /// # Errors
+    /// As [`Executor::check`], [`Executor::load`] and [`Executor::prepare`].
+    fn load_and_prepare(
+        &self,
+        plan: &Plan,
+        weights: &Weights,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>> {
+        weights.check(&required_tensors(plan))?;
+        let reserve = self.check(plan, how)?.with(0);
+        let loaded = self.load(weights, &TensorList::of(plan), reserve, how)?;
+        self.prepare(plan, &loaded, how)
+    }
 
     /// Whether it also runs plans whose activations are not rounded ([`Plan::in_f32`]). Where matrix products take
     /// bf16 alone it does not, and is judged by the rounded plans.
@@ -44,15 +89,22 @@ pub trait Executor: Send + Sync {
     }
 }
 
-/// The tensor that `buf`, a weight of `plan`, asks for.
-pub fn tensor_spec(plan: &Plan, buf: Buf) -> TensorSpec {
-    let spec = plan.spec(buf);
+/// The tensors of a network on a device, which programs of any size share.
+pub trait Loaded: Any + Send + Sync {
+    /// Bytes of the device's memory that they take; on the CPU a mapped file takes none.
+    fn bytes(&self) -> u64;
+}
+
+/// The tensor that a weight asks for.
+pub fn tensor_spec(spec: &Spec) -> TensorSpec {
     TensorSpec::new(&spec.label, spec.shape.clone(), spec.dtype)
 }
 
 /// The tensors that all weights of `plan` ask for.
 pub fn required_tensors(plan: &Plan) -> Vec<TensorSpec> {
-    plan.weights().map(|buf| tensor_spec(plan, buf)).collect()
+    plan.weights()
+        .map(|buf| tensor_spec(plan.spec(buf)))
+        .collect()
 }
 
 /// A plan made ready on a device.
@@ -119,13 +171,13 @@ pub enum Residency {
     Streamed,
 }
 
-/// How to prepare a plan. The last five are for devices that launch kernels; the CPU does as `fuse: false`,
-/// `profile: true` ask, and is never ahead of itself.
+/// How to load weights and prepare a plan. The last five are for devices that launch kernels; the CPU does as
+/// `fuse: false`, `profile: true` ask, and is never ahead of itself.
 #[derive(Clone)]
 pub struct Prepare {
     /// Keep every buffer readable after a run, not only outputs.
     pub taps: bool,
-    /// Looked at between steps, or between segments.
+    /// Looked at between tensors while weights are loaded, between steps or segments while a program runs.
     pub cancel: Cancel,
     /// Run consecutive steps as one kernel where there is one for them.
     pub fuse: bool,
@@ -135,7 +187,7 @@ pub struct Prepare {
     pub profile: bool,
     /// Wait for every step, so that a failure names its op; launches one by one.
     pub sync: bool,
-    /// Where the weights are.
+    /// Where the weights are; decided when they are loaded.
     pub weights: Residency,
 }
 

@@ -26,6 +26,8 @@ mod random;
 mod rates;
 #[path = "cuda/residency.rs"]
 mod residency;
+#[path = "cuda/sharing.rs"]
+mod sharing;
 
 use std::{
     sync::Arc,
@@ -37,10 +39,12 @@ use gallop::{
     Error, Result, Tensor,
     cpu::Cpu,
     cuda::Cuda,
-    executor::{Cancel, Executor, Needs, Prepare, Program, Residency},
+    executor::{Cancel, Executor, Loaded, Needs, Prepare, Program, Residency},
     golden,
     model::dit::{self, DitConfig, History, Pass},
-    plan::{Buf, Builder, Cost, Dense, Grid, MaskBlock, Norm, Op, Plan, Role, Scale, Spec},
+    plan::{
+        Buf, Builder, Cost, Dense, Grid, MaskBlock, Norm, Op, Plan, Role, Scale, Spec, TensorList,
+    },
     qualify::{Verdict, cases::TESTS, compare, relative_l2},
     weights::Weights,
 };
@@ -65,12 +69,31 @@ impl Executor for Unfused {
         self.0.check(plan, how)
     }
 
-    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
+    fn free_bytes(&self) -> Result<u64> {
+        self.0.free_bytes()
+    }
+
+    fn load(
+        &self,
+        weights: &Weights,
+        tensors: &TensorList,
+        reserve: u64,
+        how: &Prepare,
+    ) -> Result<Arc<dyn Loaded>> {
+        self.0.load(weights, tensors, reserve, how)
+    }
+
+    fn prepare(
+        &self,
+        plan: &Plan,
+        loaded: &Arc<dyn Loaded>,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>> {
         let how = Prepare {
             fuse: false,
             ..how.clone()
         };
-        self.0.prepare(plan, weights, &how)
+        self.0.prepare(plan, loaded, &how)
     }
 
     fn runs_unrounded(&self) -> bool {
@@ -213,7 +236,7 @@ fn run_on(
     times: usize,
 ) -> Box<dyn Program> {
     let mut program = Cuda::new(device.clone())
-        .prepare(plan, weights, how)
+        .load_and_prepare(plan, weights, how)
         .unwrap();
     for (buf, value) in inputs {
         program.write(*buf, value).unwrap();
@@ -395,7 +418,7 @@ fn two_whole_steps_are_as_near_to_no_rounding_as_on_the_cpu() {
     let latents = |executor: &dyn Executor, plan: &Plan| {
         let (weights, inputs) = given(plan, 7);
         let mut program = executor
-            .prepare(plan, &weights, &Prepare::default())
+            .load_and_prepare(plan, &weights, &Prepare::default())
             .unwrap();
         for (buf, value) in &inputs {
             program.write(*buf, value).unwrap();
@@ -465,7 +488,8 @@ fn ops_without_kernel_are_named_before_anything_is_allocated() {
     p.output(y);
     let plan = p.finish();
     let device = Arc::new(Emulated::new(Policy::Lazy, 0));
-    let prepared = Cuda::new(device.clone()).prepare(&plan, &no_weights(), &Prepare::default());
+    let prepared =
+        Cuda::new(device.clone()).load_and_prepare(&plan, &no_weights(), &Prepare::default());
     let error = prepared.err().unwrap();
     assert_eq!(
         error.to_string(),
@@ -536,7 +560,7 @@ fn what_does_not_fit_is_refused_with_numbers_before_anything_is_allocated() {
     let plan = step();
     let (weights, _) = given(&plan, 4);
     let device = Arc::new(Emulated::new(Policy::Lazy, 0).with_capacity(3 << 20));
-    let prepared = Cuda::new(device.clone()).prepare(&plan, &weights, &Prepare::default());
+    let prepared = Cuda::new(device.clone()).load_and_prepare(&plan, &weights, &Prepare::default());
     let error = prepared.err().unwrap();
     assert!(matches!(error, Error::Memory { have_bytes, .. } if have_bytes == 3 << 20));
     let text = error.to_string();
@@ -628,7 +652,7 @@ fn a_failing_kernel_is_named_when_every_step_is_waited_for() {
             ..Prepare::default()
         };
         let cuda = Cuda::new(Arc::new(device));
-        let mut program = cuda.prepare(&plan, &no_weights(), &how).unwrap();
+        let mut program = cuda.load_and_prepare(&plan, &no_weights(), &how).unwrap();
         program.write(x, &Tensor::zeros([4, 16], F32)).unwrap();
         program.run().unwrap_err().to_string()
     };

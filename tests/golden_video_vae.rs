@@ -9,13 +9,16 @@ mod common;
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use gallop::{
     Error, Result, Tensor,
     cpu::Cpu,
-    executor::{Executor, Needs, Prepare, Program, required_tensors},
+    executor::{Executor, Loaded, Needs, Prepare, Program, required_tensors},
     golden::Suite,
     media::to_u8,
     model::video_vae::{
@@ -28,7 +31,7 @@ use gallop::{
         decode::{decode_video, decode_wan},
         image::encode_image,
     },
-    plan::Plan,
+    plan::{Plan, TensorList},
     qualify::relative_l2,
     weights::{Architecture, Synthetic, Weights},
 };
@@ -169,8 +172,12 @@ fn latents_become_the_frames_of_the_reference_by_the_large_decoder() {
     assert!(off <= allowed, "decode_wan: {off}, allowed {allowed}");
 }
 
-/// The CPU, counting the programs it prepares.
-struct Counting(AtomicUsize);
+/// The CPU, counting the networks it loads and the programs it prepares.
+#[derive(Default)]
+struct Counting {
+    loads: AtomicUsize,
+    programs: AtomicUsize,
+}
 
 impl Executor for Counting {
     fn name(&self) -> String {
@@ -181,9 +188,29 @@ impl Executor for Counting {
         Cpu.check(plan, how)
     }
 
-    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Cpu.prepare(plan, weights, how)
+    fn free_bytes(&self) -> Result<u64> {
+        Cpu.free_bytes()
+    }
+
+    fn load(
+        &self,
+        weights: &Weights,
+        tensors: &TensorList,
+        reserve: u64,
+        how: &Prepare,
+    ) -> Result<Arc<dyn Loaded>> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        Cpu.load(weights, tensors, reserve, how)
+    }
+
+    fn prepare(
+        &self,
+        plan: &Plan,
+        loaded: &Arc<dyn Loaded>,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>> {
+        self.programs.fetch_add(1, Ordering::Relaxed);
+        Cpu.prepare(plan, loaded, how)
     }
 }
 
@@ -212,7 +239,9 @@ fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
     let mut expected = Vec::new();
     for call in &chunks.calls {
         let (plan, ports) = plan_of(call);
-        let mut program = Cpu.prepare(&plan, &weights, &Prepare::default()).unwrap();
+        let mut program = Cpu
+            .load_and_prepare(&plan, &weights, &Prepare::default())
+            .unwrap();
         let u = statistics::denormalised(&z, chunks.latents_of(call));
         program.write(ports.input, &u).unwrap();
         program.run().unwrap();
@@ -223,7 +252,7 @@ fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
         expected.extend(to_u8(&colours_first(&kept.to_f32()), frames, height, width));
     }
 
-    let executor = Counting(AtomicUsize::new(0));
+    let executor = Counting::default();
     let context = Context::new(&executor);
     let (mut frames, mut seen) = (Vec::new(), Vec::new());
     decode_video(
@@ -245,7 +274,8 @@ fn calls_of_one_shape_share_a_program_and_give_the_video_in_order() {
     );
     assert_eq!(seen, [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]);
     // First, two in the middle, last.
-    assert_eq!(executor.0.load(Ordering::Relaxed), 3);
+    assert_eq!(executor.programs.load(Ordering::Relaxed), 3);
+    assert_eq!(executor.loads.load(Ordering::Relaxed), 1);
 
     context.cancel.cancel();
     let stopped = decode_video(&context, &weights, &config, &z, &mut |_, _| {}, &mut |_| {

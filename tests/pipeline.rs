@@ -473,7 +473,7 @@ fn a_weight_that_is_no_number_is_named_before_anything_runs() {
         let y = p.linear("layer", x, &[1], dense);
         p.output(y);
         let weights = Weights::new(Box::new(Safetensors::open(&path).unwrap()));
-        let prepared = Cpu.prepare(&p.finish(), &weights, &Prepare::default());
+        let prepared = Cpu.load_and_prepare(&p.finish(), &weights, &Prepare::default());
         assert_eq!(prepared.is_ok(), is_good);
         if let Err(error) = prepared {
             assert_eq!(error.exit_code(), 4);

@@ -18,7 +18,7 @@ use crate::{
         bench::{Timing, bench},
         estimate::Work,
     },
-    pipeline::{Context, Precision},
+    pipeline::Context,
 };
 
 const AFTER_HELP: &str = "\
@@ -66,11 +66,8 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     let gemm = arguments.gemm.gemm;
     let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
     let executor = arguments.device.open(!arguments.json, gemm)?;
-    let context = Context {
-        executor: &executor,
-        cancel,
-        precision: Precision::default(),
-    };
+    let mut context = Context::new(&executor);
+    context.cancel = cancel;
     if let Some(profile) = executor.profile() {
         profile.enter(work.stage);
     }

@@ -18,8 +18,7 @@ use crate::{
     Error, Result,
     executor::Cancel,
     pipeline::{
-        self, Color, Context, EncodeOptions, Encoder, Model, Notice, Output, Precision, Progress,
-        miniature,
+        self, Color, Context, EncodeOptions, Encoder, Model, Notice, Output, Progress, miniature,
         profile::ProfiledProgress,
         request::{BaseVariant, Request, Size, VideoDecoder},
     },
@@ -203,11 +202,8 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     };
     let (json, is_quiet) = (arguments.json, arguments.quiet);
     let executor = arguments.device.open(!(is_quiet || json), Gemm::Own)?;
-    let context = Context {
-        executor: &executor,
-        cancel,
-        precision: Precision::default(),
-    };
+    let mut context = Context::new(&executor);
+    context.cancel = cancel;
     let output = arguments.output();
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
     let (request, device) = arguments.request()?;

@@ -1,6 +1,6 @@
 //! Runs a plan step by step: gathers arguments, calls the op's function, rounds at the store.
 
-use std::time::Instant;
+use std::{any::Any, collections::HashMap, sync::Arc, time::Instant};
 
 use rayon::prelude::*;
 
@@ -12,9 +12,11 @@ use super::{
 };
 use crate::{
     DType, Result, Tensor,
-    executor::{self, Cancel, Executor, Needs, Prepare, Program, ProgramReport, UnitReport},
-    plan::{Buf, Op, Part, Plan, Role, Step},
-    weights::{Weights, check_finite},
+    executor::{
+        Cancel, Executor, Loaded, Needs, Prepare, Program, ProgramReport, UnitReport, tensor_spec,
+    },
+    plan::{Buf, Op, Part, Plan, Role, Spec, Step, TensorList},
+    weights::{TensorSpec, Weights, check_finite},
 };
 
 /// The CPU, all cores of it.
@@ -29,16 +31,48 @@ impl Executor for Cpu {
         memory::check(plan)
     }
 
-    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
-        weights.check(&executor::required_tensors(plan))?;
+    fn free_bytes(&self) -> Result<u64> {
+        Ok(memory::available_bytes().unwrap_or(u64::MAX))
+    }
+
+    fn load(
+        &self,
+        weights: &Weights,
+        tensors: &TensorList,
+        _: u64,
+        how: &Prepare,
+    ) -> Result<Arc<dyn Loaded>> {
+        let required_tensors: Vec<TensorSpec> = tensors
+            .tensors()
+            .iter()
+            .map(|t| tensor_spec(&t.spec))
+            .collect();
+        weights.check(&required_tensors)?;
+        let mut loaded = HashMap::new();
+        for spec in required_tensors {
+            how.cancel.check()?;
+            let tensor = weights.load(&spec)?;
+            check_finite(&weights.path(&spec.name), &spec.name, &tensor)?;
+            loaded.insert(spec.name, tensor);
+        }
+        Ok(Arc::new(CpuLoaded(loaded)))
+    }
+
+    fn prepare(
+        &self,
+        plan: &Plan,
+        loaded: &Arc<dyn Loaded>,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>> {
         self.check(plan, how)?;
+        let loaded: &dyn Any = &**loaded;
+        let loaded: &CpuLoaded = loaded.downcast_ref().expect("weights loaded by the CPU");
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
-            how.cancel.check()?;
-            let want = executor::tensor_spec(plan, buf);
-            let tensor = weights.load(&want)?;
-            check_finite(&weights.path(&want.name), &want.name, &tensor)?;
-            tensors[buf.index()] = Some(tensor);
+            let Spec { label, shape, .. } = plan.spec(buf);
+            let tensor = loaded.0.get(label).filter(|t| t.shape() == shape);
+            let tensor = tensor.unwrap_or_else(|| panic!("{label} {shape} is loaded"));
+            tensors[buf.index()] = Some(tensor.clone());
         }
         let count = plan.buffers().len();
         let last_uses = if how.taps {
@@ -57,6 +91,15 @@ impl Executor for Cpu {
             last_uses,
             cancel: how.cancel.clone(),
         }))
+    }
+}
+
+/// Tensors as the checkpoint stores them, by name.
+struct CpuLoaded(HashMap<String, Tensor>);
+
+impl Loaded for CpuLoaded {
+    fn bytes(&self) -> u64 {
+        self.0.values().map(Tensor::owned_bytes).sum()
     }
 }
 

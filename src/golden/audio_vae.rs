@@ -85,7 +85,7 @@ pub(super) fn encode_windowed(
     let samples = windows[0].len();
     let (plan, ports) = audio_vae::encode(&config, samples);
     let weights = weights(case, &plan)?;
-    let mut program = executor.prepare(&plan, &weights, &Prepare::default())?;
+    let mut program = executor.load_and_prepare(&plan, &weights, &Prepare::default())?;
     let mut latents = Vec::new();
     for window in windows {
         let padded = window.map(|i| mono.get(i).copied().unwrap_or(0.0));
@@ -163,7 +163,7 @@ fn prepare(
         taps: true,
         ..Prepare::default()
     };
-    executor.prepare(plan, &weights(case, plan)?, &how)
+    executor.load_and_prepare(plan, &weights(case, plan)?, &how)
 }
 
 fn read(program: &mut dyn Program, [a, b]: [Buf; 2]) -> Result<[Tensor; 2]> {

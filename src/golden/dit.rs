@@ -69,7 +69,7 @@ pub(super) fn forward(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<
             taps: path == "f32",
             ..Prepare::default()
         };
-        let mut program = executor.prepare(&plan, &weights, &prepare)?;
+        let mut program = executor.load_and_prepare(&plan, &weights, &prepare)?;
         program.write(ports.video, tensors.get("in.video_latent")?)?;
         program.write(ports.audio, tensors.get("in.audio_latent")?)?;
         program.write(ports.text, tensors.get("in.text")?)?;

@@ -433,9 +433,9 @@ impl Run<'_, '_> {
         let y = op(&mut p, &bufs);
         p.output(y);
         let weights = Weights::new(Box::new(Given(weights)));
-        let mut program = self
-            .executor
-            .prepare(&p.finish(), &weights, &Prepare::default())?;
+        let mut program =
+            self.executor
+                .load_and_prepare(&p.finish(), &weights, &Prepare::default())?;
         for (buf, (label, ..)) in bufs.iter().zip(inputs) {
             program.write(*buf, self.tensors.get(label)?)?;
         }

@@ -228,7 +228,7 @@ impl<'a> Encoding<'a> {
             taps: true,
             ..Prepare::default()
         };
-        let mut program = executor.prepare(&plan, &Weights::new(source), &how)?;
+        let mut program = executor.load_and_prepare(&plan, &Weights::new(source), &how)?;
         program.write(ports.ids, &Tensor::from_i32([ids.len()], &ids))?;
         program.write(ports.rope, &text_encoder::rope_table(&config, ids.len()))?;
         program.run()?;

@@ -197,7 +197,7 @@ fn prepared(
         taps,
         ..Prepare::default()
     };
-    executor.prepare(plan, &Weights::new(Box::new(weights)), &how)
+    executor.load_and_prepare(plan, &Weights::new(Box::new(weights)), &how)
 }
 
 fn replayed(program: &mut dyn Program, input: Buf, x: &Tensor, output: Buf) -> Result<Tensor> {

@@ -136,7 +136,9 @@ fn ready(
     weights: &Weights,
     how: &Prepare,
 ) -> Result<Box<dyn Program>> {
-    let mut program = context.executor.prepare(&call.plan, weights, how)?;
+    let mut program = context
+        .executor
+        .load_and_prepare(&call.plan, weights, how)?;
     for (buf, value) in inputs(&call.plan) {
         program.write(buf, &value)?;
     }

@@ -399,7 +399,7 @@ fn measure_plan(
         profile: true,
         ..Prepare::default()
     };
-    let mut program = Cuda::new(device.clone()).prepare(plan, &weights, &how)?;
+    let mut program = Cuda::new(device.clone()).load_and_prepare(plan, &weights, &how)?;
     for buf in plan.handles() {
         let spec = plan.spec(buf);
         if spec.role == Role::Input && spec.part.is_none() {

@@ -197,7 +197,9 @@ impl<'a> Run<'a> {
     fn timed<T>(&mut self, stage: Stage, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         self.context.cancel.check()?;
         let start = Instant::now();
-        let result = work(self)?;
+        let result = work(self);
+        self.context.release();
+        let result = result?;
         self.stages.push((stage, start.elapsed()));
         Ok(result)
     }

@@ -19,12 +19,16 @@ pub mod request;
 pub mod sound;
 pub mod text;
 pub mod upscale;
+mod weight_cache;
 
 pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder};
 pub use formats::QuantizationPolicy;
 pub use generate::{Output, Report, generate, hash, latents};
 pub use model::Model;
 pub use notice::Notice;
+pub use weight_cache::WeightCache;
+
+use std::sync::Arc;
 
 use crate::{
     Result,
@@ -52,6 +56,8 @@ pub struct Context<'a> {
     pub cancel: Cancel,
     /// Where activations are rounded.
     pub precision: Precision,
+    /// What is loaded.
+    loaded: Arc<WeightCache>,
 }
 
 impl<'a> Context<'a> {
@@ -61,6 +67,7 @@ impl<'a> Context<'a> {
             executor,
             cancel: Cancel::default(),
             precision: Precision::default(),
+            loaded: Arc::default(),
         }
     }
 
@@ -71,13 +78,27 @@ impl<'a> Context<'a> {
         self
     }
 
-    /// `plan` in this precision, made ready.
+    /// `plan` in this precision, made ready with weights that all plans share until [`Context::release`].
     ///
     /// # Errors
     /// As [`Executor::prepare`].
     pub fn prepare(&self, plan: Plan, weights: &Weights) -> Result<Box<dyn Program>> {
-        self.executor
-            .prepare(&self.precise(plan), weights, &self.how())
+        let (plan, how) = (self.precise(plan), self.how());
+        self.loaded.prepare(self.executor, &plan, weights, &how)
+    }
+
+    /// Whether `plan` in this precision will fit into memory.
+    ///
+    /// # Errors
+    /// The executor's.
+    pub fn check(&self, plan: Plan) -> Result<()> {
+        let plan = self.precise(plan);
+        self.loaded.check(self.executor, &plan, &self.how())
+    }
+
+    /// Lets go of weights that are not to be kept.
+    pub fn release(&self) {
+        self.loaded.release();
     }
 
     /// What every plan is prepared with.

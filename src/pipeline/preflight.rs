@@ -73,8 +73,7 @@ fn check_pass(
     }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
     let plan = quantized(dit::denoise(&pass).0, &network.formats);
-    let plan = context.precise(plan);
-    context.executor.check(&plan, &context.how()).map(drop)
+    context.check(plan)
 }
 
 fn check_decoder(
@@ -114,6 +113,5 @@ fn check_decoder(
             .0
         }
     };
-    let plan = context.precise(plan);
-    context.executor.check(&plan, &context.how()).map(drop)
+    context.check(plan)
 }

@@ -11,8 +11,8 @@ use std::{
 use super::{Notice, Progress, Stage};
 use crate::{
     Result, Tensor,
-    executor::{Executor, Needs, Prepare, Program, ProgramReport},
-    plan::{Buf, Plan},
+    executor::{Executor, Loaded, Needs, Prepare, Program, ProgramReport},
+    plan::{Buf, Plan, TensorList},
     weights::Weights,
 };
 
@@ -59,8 +59,28 @@ impl Executor for ConfiguredExecutor {
         self.executor.check(plan, &self.merged(how))
     }
 
-    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
-        let program = self.executor.prepare(plan, weights, &self.merged(how))?;
+    fn free_bytes(&self) -> Result<u64> {
+        self.executor.free_bytes()
+    }
+
+    fn load(
+        &self,
+        weights: &Weights,
+        tensors: &TensorList,
+        reserve: u64,
+        how: &Prepare,
+    ) -> Result<Arc<dyn Loaded>> {
+        let how = self.merged(how);
+        self.executor.load(weights, tensors, reserve, &how)
+    }
+
+    fn prepare(
+        &self,
+        plan: &Plan,
+        loaded: &Arc<dyn Loaded>,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>> {
+        let program = self.executor.prepare(plan, loaded, &self.merged(how))?;
         Ok(match &self.profile {
             Some(profile) => Box::new(ProfiledProgram {
                 program,

@@ -42,7 +42,7 @@ pub struct Part {
 }
 
 /// What lives in a buffer, and for how long.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spec {
     /// The checkpoint's own name where it has one: `block.layers.3.attention.q_norm`.
     pub label: String,

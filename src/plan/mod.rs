@@ -19,6 +19,7 @@ mod op;
 )]
 mod plan;
 mod quantize;
+mod tensors;
 mod text;
 
 pub use buffer::{Buf, Part, Role, Spec};
@@ -29,3 +30,4 @@ pub use cost::Cost;
 pub use lifetime::Arena;
 pub use op::{Conv1d, Conv3d, Grid, MaskBlock, NormWeight, Op, PaddingMode, PixelOrder, Scaling};
 pub use plan::{Plan, Segment, Step};
+pub use tensors::{ListedTensor, TensorList};

@@ -52,6 +52,13 @@ impl Plan {
         &self.segments
     }
 
+    /// Number of the segment that step `index` is in, if it is in one.
+    pub fn segment_of(&self, index: usize) -> Option<usize> {
+        self.segments
+            .iter()
+            .position(|segment| segment.steps.contains(&index))
+    }
+
     /// What lives in `buf`.
     pub fn spec(&self, buf: Buf) -> &Spec {
         &self.buffers[buf.index()]

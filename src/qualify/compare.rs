@@ -74,7 +74,7 @@ fn run_single(
     values: &[Option<Tensor>],
     executor: &dyn Executor,
 ) -> Result<Tensor> {
-    let mut program = executor.prepare(one, weights, &Prepare::default())?;
+    let mut program = executor.load_and_prepare(one, weights, &Prepare::default())?;
     for buf in one.handles() {
         let spec = one.spec(buf);
         if matches!(spec.role, Role::Input | Role::State) && spec.part.is_none() {

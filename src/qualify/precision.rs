@@ -34,7 +34,7 @@ pub fn between(
     let bufs = handed_on(plans[1]);
     let run = |plan: &Plan, weights: &Weights| -> Result<Vec<Tensor>> {
         let plan = plan.keeping(bufs.iter().copied());
-        let mut program = executor.prepare(&plan, weights, &Prepare::default())?;
+        let mut program = executor.load_and_prepare(&plan, weights, &Prepare::default())?;
         for (buf, value) in inputs {
             program.write(*buf, value)?;
         }

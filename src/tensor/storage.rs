@@ -64,6 +64,17 @@ impl Tensor {
         );
         let mut words = vec![0_u64; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self::from_words(shape, dtype, words)
+    }
+
+    /// A tensor that takes `words` over: little-endian elements of `dtype`, the last word filled up with anything.
+    ///
+    /// # Panics
+    /// If the elements do not fill as many words.
+    pub fn from_words(shape: impl Into<Shape>, dtype: DType, words: Vec<u64>) -> Self {
+        let shape = shape.into();
+        let want = (shape.count() * dtype.size()).div_ceil(8);
+        assert_eq!(words.len(), want, "words of a {dtype} tensor {shape}");
         Self {
             shape,
             dtype,
@@ -101,11 +112,7 @@ impl Tensor {
     pub fn zeros(shape: impl Into<Shape>, dtype: DType) -> Self {
         let shape = shape.into();
         let words = (shape.count() * dtype.size()).div_ceil(8);
-        Self {
-            shape,
-            dtype,
-            bytes: Bytes::Owned(Arc::new(vec![0; words])),
-        }
+        Self::from_words(shape, dtype, vec![0; words])
     }
 
     /// The extents, outermost first.
@@ -129,6 +136,14 @@ impl Tensor {
         match &self.bytes {
             Bytes::Owned(words) => &bytemuck::cast_slice(words)[..count],
             Bytes::Shared(owner, range) => &(**owner).as_ref()[range.clone()],
+        }
+    }
+
+    /// Bytes of memory that it, or what it shares them with, takes; what is mapped takes none.
+    pub fn owned_bytes(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Owned(words) => 8 * words.len() as u64,
+            Bytes::Shared(..) => 0,
         }
     }
 

@@ -80,7 +80,7 @@ pub fn unquantized_specs(specs: Vec<TensorSpec>) -> (Vec<TensorSpec>, LayerForma
 
 /// A source with some layers quantised: passed on if it stores them so, else rounded as they are loaded.
 pub struct Quantized {
-    source: Box<dyn Source>,
+    source: Arc<dyn Source>,
     formats: LayerFormats,
 }
 
@@ -95,7 +95,7 @@ struct LayerTensor {
 
 impl Quantized {
     /// The tensors of `source`, its layers in `formats`.
-    pub fn new(source: Box<dyn Source>, formats: LayerFormats) -> Self {
+    pub fn new(source: Arc<dyn Source>, formats: LayerFormats) -> Self {
         Self { source, formats }
     }
 
@@ -202,7 +202,7 @@ impl Weights {
     /// The same with layers in `formats`, see [`Quantized`].
     #[must_use]
     pub fn quantized(self, formats: LayerFormats) -> Self {
-        self.over(|source| Box::new(Quantized::new(source, formats)))
+        self.over(|source| Arc::new(Quantized::new(source, formats)))
     }
 }
 
@@ -222,8 +222,8 @@ fn check_scales(tensor: &Tensor) -> std::result::Result<(), String> {
 /// precisions start from the same numbers.
 pub fn values(full: &Tensor) -> Tensor {
     let cols = full.shape().cols();
-    let mut values = vec![0_u8; full.count()];
-    values
+    let mut words = vec![0_u64; full.count().div_ceil(8)];
+    bytemuck::cast_slice_mut::<_, u8>(&mut words)[..full.count()]
         .par_chunks_exact_mut(cols.max(1))
         .enumerate()
         .for_each_init(
@@ -236,9 +236,7 @@ pub fn values(full: &Tensor) -> Tensor {
                 }
             },
         );
-    let bytes = 0..values.len();
-    let shape = full.shape().clone();
-    Tensor::shared(shape, DType::E4m3, Arc::new(values), bytes)
+    Tensor::from_words(full.shape().clone(), DType::E4m3, words)
 }
 
 /// The scale of each row of [`values`].

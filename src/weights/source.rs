@@ -76,9 +76,10 @@ impl TensorSpec {
     }
 }
 
-/// A source whose tensors are checked against what is wanted before they are used.
+/// A source whose tensors are checked against what is wanted before they are used. Cloning shares the source.
+#[derive(Clone)]
 pub struct Weights {
-    source: Box<dyn Source>,
+    source: Arc<dyn Source>,
     accepts_any_float: bool,
     may_have_more_rows: Vec<String>,
 }
@@ -87,7 +88,7 @@ impl Weights {
     /// All tensors of `source`, stored as the specs say: f32 where f32 is used, bf16 or f32 where bf16 is.
     pub fn new(source: Box<dyn Source>) -> Self {
         Self {
-            source,
+            source: source.into(),
             accepts_any_float: false,
             may_have_more_rows: Vec::new(),
         }
@@ -109,9 +110,14 @@ impl Weights {
 
     /// The same over another source, made of this one's.
     #[must_use]
-    pub(super) fn over(mut self, source: impl FnOnce(Box<dyn Source>) -> Box<dyn Source>) -> Self {
+    pub(super) fn over(mut self, source: impl FnOnce(Arc<dyn Source>) -> Arc<dyn Source>) -> Self {
         self.source = source(self.source);
         self
+    }
+
+    /// Whether these are the tensors of `other`, opened once.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
     }
 
     /// Checks that every wanted tensor is there with its shape and an element type that will do. Reads no

@@ -10,7 +10,6 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use half::bf16;
@@ -204,13 +203,7 @@ impl Source for Synthetic {
         let (info, rule) = self.tensor(name)?;
         let count = info.shape.count();
         let words = generate(*rule, self.key(name), 0..count);
-        let bytes = 0..count * info.dtype.size();
-        Ok(Tensor::shared(
-            info.shape.clone(),
-            info.dtype,
-            Arc::new(Words(words)),
-            bytes,
-        ))
+        Ok(Tensor::from_words(info.shape.clone(), info.dtype, words))
     }
 
     fn path(&self, _name: &str) -> PathBuf {
@@ -222,15 +215,6 @@ impl Source for Synthetic {
             Some((given, published)) => given.origin(&published),
             None => Ok(Origin::Rule(self.key(name), self.tensor(name)?.1)),
         }
-    }
-}
-
-/// Words, so that every element type is aligned.
-struct Words(Vec<u64>);
-
-impl AsRef<[u8]> for Words {
-    fn as_ref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn run(plan: &Plan, tensors: &Tensors, taps: bool) -> Box<dyn Program
         taps,
         ..Prepare::default()
     };
-    let mut program = Cpu.prepare(plan, &weights, &how).unwrap();
+    let mut program = Cpu.load_and_prepare(plan, &weights, &how).unwrap();
     for buf in plan.handles() {
         let spec = plan.spec(buf);
         let writable = matches!(spec.role, Role::Input | Role::State);

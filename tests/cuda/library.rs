@@ -179,7 +179,7 @@ fn device() -> Arc<Emulated> {
 fn kernels(plan: &Plan, host: Host, choice: GemmChoice) -> Vec<Vec<&'static str>> {
     let executor = Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), choice));
     let (weights, _) = given(plan, 3);
-    let program = executor.prepare(plan, &weights, &Prepare::default());
+    let program = executor.load_and_prepare(plan, &weights, &Prepare::default());
     let report = program.unwrap().report();
     report.units.into_iter().map(|unit| unit.kernels).collect()
 }

@@ -62,7 +62,7 @@ fn the_fast_video_decoder_matches_the_reference() {
 fn as_near_as_on_the_cpu((plan, ports): (Plan, Ports)) -> [Vec<&'static str>; 2] {
     let (weights, inputs) = given(&plan, 8);
     let run = |executor: &dyn Executor, plan: &Plan| {
-        let program = executor.prepare(plan, &weights, &Prepare::default());
+        let program = executor.load_and_prepare(plan, &weights, &Prepare::default());
         let mut program = program.unwrap();
         program.write(ports.input, &inputs[0].1).unwrap();
         program.run().unwrap();

@@ -173,7 +173,7 @@ fn two_steps_in_8_bits_are_as_near_to_no_rounding_as_on_the_cpu() {
             fuse,
             ..Prepare::default()
         };
-        let mut program = executor.prepare(plan, &given.0, &how).unwrap();
+        let mut program = executor.load_and_prepare(plan, &given.0, &how).unwrap();
         for (buf, value) in &given.1 {
             program.write(*buf, value).unwrap();
         }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Bytes of a pinned slot: a layer takes more than there are slots, so that they are used again and again.
-const SLOT_BYTES: usize = 2 << 10;
+const SLOT_BYTES: usize = 7 << 8;
 
 fn how(weights: Residency) -> Prepare {
     Prepare {
@@ -85,7 +85,9 @@ fn run(device: Emulated, plan: &Plan, weights: Residency) -> (Arc<Emulated>, Vec
     let device = Arc::new(device);
     let given = given(plan, 21);
     let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
-    let mut program = cuda.prepare(plan, &given.0, &how(weights)).unwrap();
+    let mut program = cuda
+        .load_and_prepare(plan, &given.0, &how(weights))
+        .unwrap();
     let values = outputs(plan, &mut *program, &given.1);
     (device, values)
 }
@@ -154,7 +156,9 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
             let weights = Weights::new(source).quantized(formats.clone());
             let device = Arc::new(late(Stream::Copy));
             let cuda = Cuda::new(device.clone()).copying(8 * SLOT_BYTES);
-            let mut program = cuda.prepare(&plan, &weights, &how(residency)).unwrap();
+            let mut program = cuda
+                .load_and_prepare(&plan, &weights, &how(residency))
+                .unwrap();
             let launches = device.launches();
             (outputs(&plan, &mut *program, &inputs), launches)
         });
@@ -202,7 +206,7 @@ fn what_fits_is_resident_then_streamed_then_refused() {
     let prepare = |capacity: usize, weights| {
         let device = Arc::new(Emulated::new(Policy::Eager, 0).with_capacity(capacity));
         let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
-        let program = cuda.prepare(&plan, &given.0, &how(weights));
+        let program = cuda.load_and_prepare(&plan, &given.0, &how(weights));
         (program.map(drop), device.allocations())
     };
     let cuda = Cuda::new(Arc::new(Emulated::new(Policy::Eager, 0)));
@@ -245,7 +249,9 @@ fn what_a_plan_needs_is_what_it_takes() {
         assert_eq!((paper.weights, paper.values), (needs.weights, needs.values));
         assert_eq!(paper.streamed_weights, needs.streamed_weights);
         let before = free();
-        let program = cuda.prepare(&plan, &given.0, &how(weights)).unwrap();
+        let program = cuda
+            .load_and_prepare(&plan, &given.0, &how(weights))
+            .unwrap();
         let held = match weights {
             Residency::Streamed => needs.streamed_weights,
             Residency::Auto | Residency::Resident => needs.weights,
@@ -268,7 +274,7 @@ fn a_cancel_within_a_streamed_run_leaves_nothing_queued() {
             ..how(Residency::Streamed)
         };
         let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
-        let mut program = cuda.prepare(&plan, &weights, &how).unwrap();
+        let mut program = cuda.load_and_prepare(&plan, &weights, &how).unwrap();
         for (buf, value) in &inputs {
             program.write(*buf, value).unwrap();
         }
@@ -297,7 +303,7 @@ fn a_weight_that_is_not_finite_is_named_with_its_first_element() {
         let bad = Weights::new(Box::new(InMemory(tensors.collect())));
         let device = Arc::new(late(Stream::Copy));
         let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
-        let outcome = cuda.prepare(&plan, &bad, &how(Residency::Streamed));
+        let outcome = cuda.load_and_prepare(&plan, &bad, &how(Residency::Streamed));
         let error = outcome.and_then(|mut program| program.run()).unwrap_err();
         let text = error.to_string();
         assert!(

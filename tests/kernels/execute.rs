@@ -26,7 +26,7 @@ pub(crate) fn execute(
 ) -> Result<(Tensor, Vec<&'static str>), String> {
     let device = Emulated::new(run.policy, run.seed).with_kernels(emulator.clone());
     let weights = Weights::new(Box::new(InMemory(tensors.clone())));
-    let program = Cuda::new(Arc::new(device)).prepare(plan, &weights, &Prepare::default());
+    let program = Cuda::new(Arc::new(device)).load_and_prepare(plan, &weights, &Prepare::default());
     let mut program = program.map_err(|e| e.to_string())?;
     for label in ["x", "r"] {
         if let Some(buf) = plan.find(label) {

@@ -9,7 +9,8 @@
 use half::bf16;
 
 use super::{
-    arena::{BaseAddresses, DeviceView, Layout, Metadata},
+    arena::{self, BaseAddresses, DeviceView, Layout, Metadata},
+    weights::WeightLayout,
     work::BoundLaunch,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
         tensor_map::{TensorMap, TensorMapSpec},
     },
     error::Hint,
-    plan::{Buf, Plan, Step},
+    plan::{Buf, Plan, Role, Step},
 };
 
 // SAFETY: four ints and no padding, as its 16 bytes in `params.rs` say.
@@ -92,6 +93,7 @@ impl Arch {
 pub(in crate::cuda) struct Lowering<'a> {
     pub(in crate::cuda) plan: &'a Plan,
     pub(in crate::cuda) layout: &'a Layout,
+    pub(in crate::cuda) weights: &'a WeightLayout,
     /// Where its memory starts, and the device that it is of; none before there is any.
     pub(in crate::cuda) memory: Option<(BaseAddresses, &'a dyn Device)>,
     pub(in crate::cuda) arch: &'a Arch,
@@ -105,6 +107,18 @@ impl Lowering<'_> {
     pub(in crate::cuda) fn bases(&self) -> BaseAddresses {
         self.memory
             .map_or(BaseAddresses::UNPLACED, |(bases, _)| bases)
+    }
+
+    /// Where the whole buffer that `buf` is or is a part of starts; nowhere if its kernel does not write it.
+    fn address(&self, buf: Buf) -> Option<u64> {
+        let (plan, bases) = (self.plan, self.bases());
+        let root = plan.spec(plan.root(buf));
+        if root.role == Role::Weight {
+            let view = self.weights.view(&root.label, bases.weights)?;
+            return Some(view.address);
+        }
+        let is_there = self.layout.has_place(plan, buf);
+        is_there.then(|| bases.arena + self.layout.range(plan, buf).start as u64)
     }
 }
 
@@ -120,19 +134,22 @@ impl LowerCx<'_> {
     /// Whether everything but what is `unwritten` lies somewhere: not where another row, which was found to apply
     /// before there was memory, leaves out what this one asks for.
     pub(in crate::cuda) fn has_places(&self, unwritten: &[Buf]) -> bool {
-        let Lowering { plan, layout, .. } = *self.context;
         let touched = self
             .steps
             .iter()
             .flat_map(|step| step.reads.iter().chain([&step.writes]));
         let mut asked_for = touched.filter(|buf| !unwritten.contains(buf));
-        asked_for.all(|&buf| layout.has_place(plan, buf))
+        asked_for.all(|&buf| self.context.address(buf).is_some())
     }
 
     /// A buffer for kernels.
+    ///
+    /// # Panics
+    /// If it has no place.
     pub(in crate::cuda) fn view(&self, buf: Buf) -> DeviceView {
-        let context = self.context;
-        context.layout.view(context.plan, buf, context.bases())
+        let (plan, address) = (self.context.plan, self.context.address(buf));
+        let address = address.unwrap_or_else(|| panic!("{} has no place", plan.spec(buf).label));
+        arena::view(plan, buf, address)
     }
 
     /// Argument `index` of the first step.

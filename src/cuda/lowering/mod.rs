@@ -3,4 +3,5 @@
 pub(super) mod arena;
 pub mod attention_tiles;
 pub(super) mod context;
+pub(super) mod weights;
 pub(super) mod work;

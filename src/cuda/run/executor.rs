@@ -1,32 +1,40 @@
-//! Prepares plans to run on a [`Device`].
+//! Loads weights and prepares plans to run on a [`Device`].
 //!
-//! Lower steps to launches, place everything, decide where the weights are, see whether it fits, and only then allocate.
-//! All of it but the last is done without a GPU too, for who wants to know what a plan takes ([`needs`]).
+//! Where weights lie follows from the list of a network's tensors; whether all of them stay is decided when they are
+//! loaded, by what is free. A plan is lowered to launches and its values are placed before anything is allocated, which
+//! needs no GPU, for who wants to know what a plan takes ([`needs`]).
 
 #![allow(unsafe_code, reason = "products are timed in memory that is there")]
 
 use std::{
+    any::Any,
+    borrow::Cow,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
-    device_buffers::DeviceBuffers, gemm_select, lower::lower, program::CudaProgram,
+    gemm_select,
+    loaded::CudaLoaded,
+    lower::lower,
+    program::{CudaProgram, DeviceBuffers},
     upload::StagingRing,
+    weight_memory::WeightMemory,
 };
 use crate::{
     Error, Result,
     cuda::{
         gpu::{device::Device, gemm_backend::GemmPolicy},
         lowering::{
-            arena::{Allocations, Layout},
+            arena::Layout,
             context::{Arch, Lowering},
+            weights::WeightLayout,
         },
     },
     error::{Field, Hint, human_bytes},
-    executor::{self, Executor, Needs, Prepare, Program, Residency},
-    plan::{Buf, Plan},
-    weights::Weights,
+    executor::{Executor, Loaded, Needs, Prepare, Program, Residency, tensor_spec},
+    plan::{Buf, Plan, TensorList},
+    weights::{TensorSpec, Weights},
 };
 
 /// A slot of pinned memory: long enough that a copy's start costs nothing, short enough that a cancel takes effect.
@@ -86,55 +94,93 @@ impl Executor for Cuda {
     }
 
     fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs> {
-        let placement = place(
-            plan,
-            &Arch::of(&*self.device),
-            self.library.as_ref(),
-            how.fuse,
-        )?;
-        let needs = placement.needs();
-        placement.choose(how.weights, &*self.device)?;
+        let (plan, arch) = (kept(plan, how), Arch::of(&*self.device));
+        let tensors = TensorList::of(&plan);
+        let weights = WeightLayout::new(&tensors, false);
+        let placement = place(&plan, &weights, &arch, self.library.as_ref(), how.fuse)?;
+        let needs = placement.needs(&tensors);
+        choose(&tensors, needs.with(0), how.weights, &*self.device)?;
         Ok(needs)
     }
 
-    fn prepare(&self, plan: &Plan, weights: &Weights, how: &Prepare) -> Result<Box<dyn Program>> {
-        weights.check(&executor::required_tensors(plan))?;
-        let plan = if how.taps {
-            plan.keeping(plan.handles())
-        } else {
-            plan.clone()
+    fn free_bytes(&self) -> Result<u64> {
+        self.device.free_bytes()
+    }
+
+    fn load(
+        &self,
+        weights: &Weights,
+        tensors: &TensorList,
+        reserve: u64,
+        how: &Prepare,
+    ) -> Result<Arc<dyn Loaded>> {
+        let required_tensors: Vec<TensorSpec> = tensors
+            .tensors()
+            .iter()
+            .map(|t| tensor_spec(&t.spec))
+            .collect();
+        weights.check(&required_tensors)?;
+        let layout = choose(tensors, reserve, how.weights, &*self.device)?;
+        let to = WeightMemory {
+            memory: self.device.alloc(layout.bytes().max(1), "weights")?,
+            device: self.device.clone(),
+            layout,
         };
-        let arch = Arch::of(&*self.device);
-        let placement = place(&plan, &arch, self.library.as_ref(), how.fuse)?;
-        let table_bytes = placement.table_bytes;
-        let layout = placement.choose(how.weights, &*self.device)?;
-        let memories = allocate(&layout, table_bytes, &*self.device)?;
-        let context = Lowering {
-            plan: &plan,
-            layout: &layout,
-            memory: Some((memories.bases(), &*self.device)),
+        let staging = usize::try_from(reserve).unwrap_or(usize::MAX);
+        let loaded = CudaLoaded::new(to, weights, self.ring()?, staging, &how.cancel)?;
+        Ok(Arc::new(loaded))
+    }
+
+    fn prepare(
+        &self,
+        plan: &Plan,
+        loaded: &Arc<dyn Loaded>,
+        how: &Prepare,
+    ) -> Result<Box<dyn Program>> {
+        let loaded: Arc<dyn Any + Send + Sync> = loaded.clone();
+        let loaded = loaded.downcast::<CudaLoaded>().ok();
+        let loaded = loaded.filter(|loaded| Arc::ptr_eq(&loaded.weights.device, &self.device));
+        let loaded = loaded.expect("weights loaded by this executor");
+        let plan = kept(plan, how).into_owned();
+        // What the kernels read is as large as they were lowered for.
+        let has_all = loaded
+            .weights
+            .layout
+            .list()
+            .has_all_of(&TensorList::of(&plan));
+        assert!(has_all, "the plan and the weights are of one network");
+        let (arch, library) = (Arch::of(&*self.device), self.library.as_ref());
+        let weights = &loaded.weights.layout;
+        let Placement {
+            layout,
+            table_bytes,
+        } = place(&plan, weights, &arch, library, how.fuse)?;
+        let placed = DeviceBuffers {
+            arena: self.device.alloc(layout.bytes().max(1), "values")?,
+            tables: self.device.alloc(table_bytes.max(1), "lists of tiles")?,
+            device: self.device.clone(),
+            how: how.clone(),
+            layout,
+            loaded,
+            plan,
+        };
+        let (mut units, tables) = lower(&Lowering {
+            plan: &placed.plan,
+            layout: &placed.layout,
+            weights: &placed.loaded.weights.layout,
+            memory: Some((placed.bases(), &*self.device)),
             arch: &arch,
             fuse: how.fuse,
-            library: self.library.as_ref(),
-        };
-        let (mut units, tables) = lower(&context)?;
+            library,
+        })?;
         if table_bytes > 0 {
-            self.device.h2d(&memories.tables, 0, tables.bytes())?;
+            self.device.h2d(&placed.tables, 0, tables.bytes())?;
         }
-        if let Some(library) = &self.library {
-            let memories = [&memories.arena, &memories.weights];
-            // SAFETY: memory and tables are there, and nothing has been written to the memory yet.
-            unsafe { gemm_select::choose(&mut units, library, &*self.device, &memories) }?;
+        if let Some(library) = library {
+            // SAFETY: memory and tables are there, and nothing has been written to the arena yet.
+            unsafe { gemm_select::choose(&mut units, library, &*self.device, &placed.arena) }?;
         }
-        let placed = DeviceBuffers {
-            memories,
-            device: self.device.clone(),
-            plan,
-            layout,
-            how: how.clone(),
-        };
-        let program = CudaProgram::new(placed, units, self.ring()?, weights)?;
-        Ok(Box::new(program))
+        Ok(Box::new(CudaProgram::new(placed, units)?))
     }
 
     fn runs_unrounded(&self) -> bool {
@@ -147,96 +193,101 @@ impl Executor for Cuda {
 /// # Errors
 /// [`Error::Device`] for an op that no kernel runs.
 pub fn needs(plan: &Plan) -> Result<Needs> {
-    Ok(place(plan, &Arch::hopper(), None, true)?.needs())
+    let tensors = TensorList::of(plan);
+    let weights = WeightLayout::new(&tensors, false);
+    let placement = place(plan, &weights, &Arch::hopper(), None, true)?;
+    Ok(placement.needs(&tensors))
 }
 
-/// Where everything lies, in either way to hold the weights.
+/// The plan with everything readable that is to be.
+fn kept<'a>(plan: &'a Plan, how: &Prepare) -> Cow<'a, Plan> {
+    match how.taps {
+        true => Cow::Owned(plan.keeping(plan.handles())),
+        false => Cow::Borrowed(plan),
+    }
+}
+
+/// Where the values of a plan lie, and how long its tables are.
 struct Placement {
-    resident: Layout,
-    streamed: Layout,
+    layout: Layout,
     table_bytes: usize,
 }
 
 /// Finds a kernel for everything, then places all values; neither needs memory.
-fn place(plan: &Plan, arch: &Arch, library: Option<&GemmPolicy>, fuse: bool) -> Result<Placement> {
-    let steps: Vec<Range<usize>> = (0..plan.steps().len()).map(|step| step..step + 1).collect();
-    let context = Lowering {
+fn place(
+    plan: &Plan,
+    weights: &WeightLayout,
+    arch: &Arch,
+    library: Option<&GemmPolicy>,
+    fuse: bool,
+) -> Result<Placement> {
+    let (units, tables) = lower(&Lowering {
         plan,
-        layout: &Layout::new(plan, plan.arena(), &steps, false),
+        layout: &Layout::new(plan.arena(), 0),
+        weights,
         memory: None,
         arch,
         fuse,
         library,
-    };
-    let (units, tables) = lower(&context)?;
-    let groups: Vec<_> = units.iter().map(|unit| unit.steps.clone()).collect();
+    })?;
+    let groups: Vec<Range<usize>> = units.iter().map(|unit| unit.steps.clone()).collect();
     let unwritten: Vec<Buf> = units.into_iter().flat_map(|unit| unit.unwritten).collect();
     let arena = plan.arena_of_groups(&groups, &unwritten);
-    let layout = |streamed| {
-        let layout = Layout::new(plan, arena.clone(), &groups, streamed);
-        layout.with_workspace(tables.workspace())
-    };
     Ok(Placement {
-        resident: layout(false),
-        streamed: layout(true),
+        layout: Layout::new(arena, tables.workspace()),
         table_bytes: tables.bytes().len(),
     })
 }
 
 impl Placement {
-    fn needs(&self) -> Needs {
+    fn needs(&self, tensors: &TensorList) -> Needs {
+        let streamed = WeightLayout::new(tensors, true);
         Needs {
-            weights: self.resident.weight_bytes() as u64,
-            streamed_weights: self.streamed.weight_bytes() as u64,
-            copied: self.streamed.copied_bytes() as u64,
-            values: self.resident.arena_bytes() as u64,
+            weights: WeightLayout::new(tensors, false).bytes() as u64,
+            streamed_weights: streamed.bytes() as u64,
+            copied: streamed.copied_bytes() as u64,
+            values: self.layout.bytes() as u64,
             tables: self.table_bytes as u64,
         }
     }
-
-    /// The layout for `residency`; refuses what does not fit into the memory that is free.
-    fn choose(self, residency: Residency, device: &dyn Device) -> Result<Layout> {
-        let (needs, have) = (self.needs(), device.free_bytes()?);
-        let resident = (needs.weights, self.resident);
-        let streamed = (needs.streamed_weights, self.streamed);
-        let (weights, layout) = match residency {
-            Residency::Resident => resident,
-            Residency::Auto if needs.with(needs.weights) <= have => resident,
-            Residency::Auto | Residency::Streamed => streamed,
-        };
-        let need = needs.with(weights);
-        if need <= have {
-            return Ok(layout);
-        }
-        let way_out = match residency {
-            Residency::Resident if needs.with(needs.streamed_weights) <= have => {
-                Hint::Set(Field::Residency, "streamed")
-            }
-            _ => Hint::SMALLER_CLIP,
-        };
-        Err(Error::Memory {
-            need_bytes: need,
-            have_bytes: have,
-            for_what: format!(
-                "{} of weights{} and {} of values on {}",
-                human_bytes(weights),
-                if layout.streamed().is_empty() {
-                    ""
-                } else {
-                    " with layers streamed"
-                },
-                human_bytes(needs.with(0)),
-                device.name()
-            ),
-            hint: Some(way_out),
-        })
-    }
 }
 
-fn allocate(layout: &Layout, table_bytes: usize, device: &dyn Device) -> Result<Allocations> {
-    Ok(Allocations {
-        weights: device.alloc(layout.weight_bytes().max(1), "weights")?,
-        arena: device.alloc(layout.arena_bytes().max(1), "values")?,
-        tables: device.alloc(table_bytes.max(1), "lists of tiles")?,
+/// The layout for `residency` where `reserve` bytes must stay free; refuses what does not fit into what is free now.
+fn choose(
+    tensors: &TensorList,
+    reserve: u64,
+    residency: Residency,
+    device: &dyn Device,
+) -> Result<WeightLayout> {
+    let have = device.free_bytes()?;
+    let need = |layout: &WeightLayout| layout.bytes() as u64 + reserve;
+    let [resident, streamed] = [false, true].map(|streamed| WeightLayout::new(tensors, streamed));
+    let streamed_fits = need(&streamed) <= have;
+    let layout = match residency {
+        Residency::Resident => resident,
+        Residency::Auto if need(&resident) <= have => resident,
+        Residency::Auto | Residency::Streamed => streamed,
+    };
+    if need(&layout) <= have {
+        return Ok(layout);
+    }
+    let way_out = match residency {
+        Residency::Resident if streamed_fits => Hint::Set(Field::Residency, "streamed"),
+        _ => Hint::SMALLER_CLIP,
+    };
+    let how = match layout.streamed() {
+        [] => "",
+        _ => " with layers streamed",
+    };
+    Err(Error::Memory {
+        need_bytes: need(&layout),
+        have_bytes: have,
+        for_what: format!(
+            "{} of weights{how} and {} of values on {}",
+            human_bytes(layout.bytes() as u64),
+            human_bytes(reserve),
+            device.name()
+        ),
+        hint: Some(way_out),
     })
 }

@@ -14,12 +14,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use half::bf16;
 
+use super::weight_memory::start;
 use crate::{
     Result,
     cuda::{
         gpu::{
             cublaslt::{GemmDesc, Operands},
-            device::{ByteRange, Device, Memory, Stream},
+            device::{Device, Memory, Stream},
             gemm_backend::{GemmAlgorithm, GemmChoice, GemmPolicy},
         },
         lowering::work::{BoundLaunch, Unit},
@@ -34,18 +35,18 @@ const CANDIDATES: usize = 8;
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Gives units to the library where it is to compute them. Where the clock decides, both are run, on random numbers in
-/// the units' own memory, whose content is lost.
+/// the arena, whose content is lost, and on the weights as they are.
 ///
 /// # Errors
 /// The device's. A product that the library refuses is ours.
 ///
 /// # Safety
-/// The units were lowered for memory and tables that are there, `memories` among it, and nobody needs what it holds.
+/// The units were lowered for memory and tables that are there, `arena` among it, and nobody needs what that holds.
 pub(in crate::cuda) unsafe fn choose(
     units: &mut [Unit],
     library: &GemmPolicy,
     device: &dyn Device,
-    memories: &[&Memory],
+    arena: &Memory,
 ) -> Result<()> {
     // By shape: which of the library's ways, none for our own kernel.
     let mut made: HashMap<Vec<GemmDesc>, Option<usize>> = HashMap::new();
@@ -64,7 +65,7 @@ pub(in crate::cuda) unsafe fn choose(
             // SAFETY: the caller's promise.
             (None, GemmChoice::CublasLt) => unsafe { first_that_runs(&algorithms, device) },
             (None, GemmChoice::Auto) => {
-                fill(device, memories, &unit.gemms)?;
+                fill(device, arena, &unit.gemms)?;
                 // SAFETY: the caller's promise.
                 unsafe { fastest(unit, &algorithms, device) }?
             }
@@ -145,8 +146,8 @@ unsafe fn fastest(
     Ok(best)
 }
 
-/// Fills both factors of some products with random numbers.
-fn fill(device: &dyn Device, memories: &[&Memory], gemms: &[(GemmDesc, Operands)]) -> Result<()> {
+/// Fills those factors of some gemms that lie in the arena with random numbers.
+fn fill(device: &dyn Device, arena: &Memory, gemms: &[(GemmDesc, Operands)]) -> Result<()> {
     let noise = random_bf16(CHUNK_BYTES / 2, 1);
     for (gemm, at) in gemms {
         let factors = [
@@ -154,22 +155,16 @@ fn fill(device: &dyn Device, memories: &[&Memory], gemms: &[(GemmDesc, Operands)
             (at.w, gemm.n * gemm.w_pitch * 2),
         ];
         for (address, bytes) in factors {
-            let found = memories.iter().find_map(|memory| {
-                let start = memory.address(ByteRange {
-                    offset: 0,
-                    bytes: 0,
-                });
-                let offset = usize::try_from(address.checked_sub(start)?).ok()?;
-                (offset < memory.bytes()).then_some((memory, offset))
-            });
-            let Some((memory, offset)) = found else {
+            let offset = address.checked_sub(start(arena));
+            let offset = offset.and_then(|offset| usize::try_from(offset).ok());
+            let Some(offset) = offset.filter(|&offset| offset < arena.bytes()) else {
                 continue;
             };
             // The last row of a slice may end before its pitch does.
-            let end = (offset + bytes).min(memory.bytes());
+            let end = (offset + bytes).min(arena.bytes());
             for at in (offset..end).step_by(CHUNK_BYTES) {
                 let bytes = CHUNK_BYTES.min(end - at);
-                device.h2d(memory, at, &bytemuck::cast_slice(&noise)[..bytes])?;
+                device.h2d(arena, at, &bytemuck::cast_slice(&noise)[..bytes])?;
             }
         }
     }

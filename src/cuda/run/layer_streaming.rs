@@ -3,24 +3,24 @@
 //! Two slots of device memory take turns. The copy of a layer waits until the layer that had its slot was computed, and
 //! computing waits until the copy is done: two events for each slot, and nothing else orders the queues.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    device_buffers::DeviceBuffers,
     upload::{StagingRing, Stored},
+    weight_memory::WeightMemory,
 };
 use crate::{
     Result,
     cuda::gpu::device::{Device, Event, Stream},
-    plan::{Buf, Plan},
+    executor::Cancel,
     weights::Weights,
 };
 
-/// Where the layers of a program come from, and which are on the device.
+/// Where the layers of a network come from, and which are on the device.
 pub(in crate::cuda) struct LayerStreaming {
     ring: Arc<Mutex<StagingRing>>,
-    /// By [`Buf::index`]; of weights that are streamed.
-    stored: Vec<Option<Stored>>,
+    /// The weights of each layer that is streamed, in the order they lie.
+    stored: Vec<Vec<Stored>>,
     slots: [Slot; 2],
 }
 
@@ -36,11 +36,7 @@ struct Slot {
 
 impl LayerStreaming {
     /// Knows of no weights yet, and queues nothing.
-    pub(in crate::cuda) fn new(
-        device: &dyn Device,
-        plan: &Plan,
-        ring: Arc<Mutex<StagingRing>>,
-    ) -> Result<Self> {
+    pub(in crate::cuda) fn new(device: &dyn Device, ring: Arc<Mutex<StagingRing>>) -> Result<Self> {
         let slot = || {
             Ok(Slot {
                 holds: None,
@@ -50,40 +46,52 @@ impl LayerStreaming {
         };
         Ok(Self {
             ring,
-            stored: vec![None; plan.buffers().len()],
+            stored: Vec::new(),
             slots: [slot()?, slot()?],
         })
     }
 
-    /// Queues what brings the weights that stay, which the compute queue will wait for, and looks up the others. What the
-    /// arena held is lost.
-    pub(in crate::cuda) fn open(&mut self, to: &DeviceBuffers, weights: &Weights) -> Result<()> {
-        for &buf in to
-            .layout
-            .streamed()
-            .iter()
-            .flat_map(|(_, block)| &block.bufs)
-        {
-            self.stored[buf.index()] = Some(Stored::of(&to.plan, buf, weights)?);
+    /// Queues what brings the weights that stay, which the compute queue will wait for, and looks up the others.
+    pub(in crate::cuda) fn open(
+        &mut self,
+        to: &WeightMemory,
+        weights: &Weights,
+        staging: usize,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        for (_, block) in to.layout.streamed() {
+            let tensors = block.tensors.iter();
+            let stored = tensors.map(|&at| Stored::of(to.spec(at), weights));
+            self.stored.push(stored.collect::<Result<_>>()?);
         }
         let copied = &self.slots[0].copied;
-        lock(&self.ring).upload_fixed(to, weights)?;
+        lock(&self.ring).upload_fixed(to, weights, staging, cancel)?;
         to.device.record(copied, Stream::Copy)?;
         to.device.wait(Stream::Compute, copied)
     }
 
     /// Lets the compute queue wait for the weights of layer `number`.
-    pub(in crate::cuda) fn before(&mut self, to: &DeviceBuffers, number: usize) -> Result<()> {
-        self.copy(to, number)?;
+    pub(in crate::cuda) fn before(
+        &mut self,
+        to: &WeightMemory,
+        number: usize,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.copy(to, number, cancel)?;
         to.device
             .wait(Stream::Compute, &self.slots[number % 2].copied)
     }
 
     /// Behind the last work of layer `number`: starts to copy the next, after the last the first for the next run.
-    pub(in crate::cuda) fn after(&mut self, to: &DeviceBuffers, number: usize) -> Result<()> {
+    pub(in crate::cuda) fn after(
+        &mut self,
+        to: &WeightMemory,
+        number: usize,
+        cancel: &Cancel,
+    ) -> Result<()> {
         to.device
             .record(&self.slots[number % 2].computed, Stream::Compute)?;
-        self.copy(to, (number + 1) % to.layout.streamed().len())
+        self.copy(to, (number + 1) % self.stored.len(), cancel)
     }
 
     /// Forgets what the slots hold, after a copy that failed.
@@ -92,19 +100,15 @@ impl LayerStreaming {
     }
 
     /// Queues the copies of layer `number`, unless they are.
-    fn copy(&mut self, to: &DeviceBuffers, number: usize) -> Result<()> {
+    fn copy(&mut self, to: &WeightMemory, number: usize, cancel: &Cancel) -> Result<()> {
         let slot = &mut self.slots[number % 2];
         if slot.holds == Some(number) {
             return Ok(());
         }
         slot.holds = None;
         to.device.wait(Stream::Copy, &slot.computed)?;
-        let stored = |buf: Buf| {
-            let known = self.stored[buf.index()].clone();
-            known.expect("what is streamed was looked up before")
-        };
         let (_, block) = &to.layout.streamed()[number];
-        lock(&self.ring).upload(to, block, &stored)?;
+        lock(&self.ring).upload(to, block, &self.stored[number], cancel)?;
         to.device.record(&slot.copied, Stream::Copy)?;
         slot.holds = Some(number);
         Ok(())
@@ -112,6 +116,6 @@ impl LayerStreaming {
 }
 
 /// The ring, whatever became of its last user: a slot that was half filled is filled again.
-fn lock(ring: &Mutex<StagingRing>) -> std::sync::MutexGuard<'_, StagingRing> {
+fn lock(ring: &Mutex<StagingRing>) -> MutexGuard<'_, StagingRing> {
     ring.lock().unwrap_or_else(PoisonError::into_inner)
 }

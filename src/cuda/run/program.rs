@@ -10,29 +10,48 @@
 )]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
-use super::{
-    device_buffers::DeviceBuffers, layer_streaming::LayerStreaming, transfer, upload::StagingRing,
-};
+use super::{layer_streaming::LayerStreaming, loaded::CudaLoaded, transfer, weight_memory::start};
 use crate::{
     Error, Result, Tensor,
     cuda::{
-        gpu::device::{ByteRange, Device, Event, Graph, Stream},
+        gpu::device::{ByteRange, Device, Event, Graph, Memory, Stream},
         lowering::{
-            arena::{BaseAddresses, graph_segment_of, graph_segments},
+            arena::{BaseAddresses, Layout, view},
             work::Unit,
         },
     },
-    executor::{Program, ProgramReport, UnitReport},
-    plan::{Buf, Role},
-    weights::Weights,
+    executor::{Prepare, Program, ProgramReport, UnitReport},
+    plan::{Buf, Plan, Role},
 };
 
 /// The most arithmetic of a run that nobody would want to stop: a third of a second, at rates that are estimates.
 const SHORT_RUN_FLOPS: f64 = 2e14;
+
+/// A plan with its memory.
+pub(in crate::cuda) struct DeviceBuffers {
+    pub(in crate::cuda) arena: Memory,
+    pub(in crate::cuda) tables: Memory,
+    pub(in crate::cuda) layout: Layout,
+    pub(in crate::cuda) device: Arc<dyn Device>,
+    pub(in crate::cuda) loaded: Arc<CudaLoaded>,
+    pub(in crate::cuda) plan: Plan,
+    pub(in crate::cuda) how: Prepare,
+}
+
+impl DeviceBuffers {
+    /// Where its memory starts.
+    pub(in crate::cuda) fn bases(&self) -> BaseAddresses {
+        BaseAddresses {
+            arena: start(&self.arena),
+            weights: self.loaded.weights.base(),
+            tables: start(&self.tables),
+        }
+    }
+}
 
 /// Units that run without a look at the host.
 struct GraphSegment {
@@ -45,7 +64,6 @@ struct GraphSegment {
 pub(in crate::cuda) struct CudaProgram {
     // Before the memory that its work uses: fields are dropped in order, and the device waits for its queues.
     graph_segments: Vec<GraphSegment>,
-    stream: LayerStreaming,
     placed: DeviceBuffers,
     /// With `profile`: one event in front of each unit and one behind the last.
     marks: Option<Vec<Event>>,
@@ -57,27 +75,19 @@ pub(in crate::cuda) struct CudaProgram {
 }
 
 impl CudaProgram {
-    /// Copies weights, clears states, records graphs.
-    pub(in crate::cuda) fn new(
-        placed: DeviceBuffers,
-        units: Vec<Unit>,
-        ring: Arc<Mutex<StagingRing>>,
-        weights: &Weights,
-    ) -> Result<Self> {
+    /// Clears states, records graphs.
+    pub(in crate::cuda) fn new(placed: DeviceBuffers, units: Vec<Unit>) -> Result<Self> {
         let device = placed.device.clone();
         let marks = (0..=units.len()).map(|_| device.event());
         let how = placed.how.clone();
-        let stream = LayerStreaming::new(&*device, &placed.plan, ring)?;
         let mut program = Self {
             marks: how.profile.then(|| marks.collect()).transpose()?,
             times: vec![Vec::new(); units.len()],
             waited: [device.event()?, device.event()?],
             graph_segments: group(&placed, units),
-            stream,
             runs: 0,
             placed,
         };
-        program.stream.open(&program.placed, weights)?;
         program.clear_states()?;
         if how.graph && !how.sync && !how.profile {
             program.record()?;
@@ -90,14 +100,12 @@ impl CudaProgram {
         for buf in self.placed.plan.handles() {
             let spec = self.placed.plan.spec(buf);
             if spec.role == Role::State && spec.part.is_none() {
-                let range = self.placed.layout.arena_range(&self.placed.plan, buf);
+                let range = self.placed.layout.range(&self.placed.plan, buf);
                 let part = ByteRange {
                     offset: range.start,
                     bytes: range.len(),
                 };
-                self.placed
-                    .device
-                    .fill(&self.placed.memories.arena, part, 0)?;
+                self.placed.device.fill(&self.placed.arena, part, 0)?;
             }
         }
         Ok(())
@@ -114,20 +122,23 @@ impl CudaProgram {
         Ok(())
     }
 
-    fn run_all(&mut self) -> Result<()> {
+    /// Runs everything; `stream` is locked where layers are streamed.
+    fn run_all(&mut self, stream: &mut Option<MutexGuard<'_, LayerStreaming>>) -> Result<()> {
+        let (weights, cancel) = (&self.placed.loaded.weights, &self.placed.how.cancel);
         let mut unit = 0;
         for index in 0..self.graph_segments.len() {
-            self.placed.how.cancel.check()?;
-            let layer = self.graph_segments[index].layer;
-            if let Some(layer) = layer {
-                self.stream.before(&self.placed, layer)?;
+            cancel.check()?;
+            let layer = self.graph_segments[index].layer.zip(stream.as_mut());
+            if let Some((layer, stream)) = layer {
+                stream.before(weights, layer, cancel)?;
             }
             self.run_stretch(index, &mut unit)?;
             // The host is at most one stretch ahead, so that a cancel takes effect and the queue never runs dry.
             let device = &self.placed.device;
             device.record(&self.waited[index % 2], Stream::Compute)?;
-            if let Some(layer) = layer {
-                self.stream.after(&self.placed, layer)?;
+            let layer = self.graph_segments[index].layer.zip(stream.as_mut());
+            if let Some((layer, stream)) = layer {
+                stream.after(weights, layer, cancel)?;
             }
             if index > 0 {
                 device.finish(&self.waited[(index - 1) % 2])?;
@@ -197,10 +208,10 @@ impl CudaProgram {
 impl Program for CudaProgram {
     fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()> {
         let spec = self.placed.plan.written_by_host(buf, value.shape());
-        let offset = self.placed.layout.arena_range(&self.placed.plan, buf).start;
+        let offset = self.placed.layout.range(&self.placed.plan, buf).start;
         transfer::h2d(
             &*self.placed.device,
-            &self.placed.memories.arena,
+            &self.placed.arena,
             offset,
             spec,
             value,
@@ -208,11 +219,16 @@ impl Program for CudaProgram {
     }
 
     fn run(&mut self) -> Result<()> {
-        let outcome = self.run_all();
+        let loaded = self.placed.loaded.clone();
+        let is_streamed = !loaded.weights.layout.streamed().is_empty();
+        let mut stream = is_streamed.then(|| loaded.stream());
+        let outcome = self.run_all(&mut stream);
         if outcome.is_err() {
             // Nothing stays queued; that the device fails again here is no news.
             let _ = self.placed.device.synchronize();
-            self.stream.forget();
+            if let Some(stream) = &mut stream {
+                stream.forget();
+            }
         }
         outcome
     }
@@ -225,15 +241,12 @@ impl Program for CudaProgram {
             "{} was neither an output nor tapped",
             spec.label
         );
-        let view = self
-            .placed
-            .layout
-            .view(&self.placed.plan, buf, BaseAddresses::UNPLACED);
-        let offset = usize::try_from(view.address - BaseAddresses::UNPLACED.arena)
-            .expect("an offset in memory fits");
+        let whole = self.placed.layout.range(&self.placed.plan, buf);
+        let view = view(&self.placed.plan, buf, whole.start as u64);
+        let offset = usize::try_from(view.address).expect("an offset in memory fits");
         transfer::d2h(
             &*self.placed.device,
-            &self.placed.memories.arena,
+            &self.placed.arena,
             offset,
             spec,
             view.pitch,
@@ -272,32 +285,38 @@ impl Drop for CudaProgram {
 fn launch(device: &dyn Device, unit: &Unit) -> Result<()> {
     unit.launches.iter().try_for_each(|sound| {
         // SAFETY: a `BoundLaunch` launch vouches for its arguments if the memory it was lowered for is there; a program's units
-        // were lowered for its own memory, which lives until it is dropped and its queues are empty, and the compute
-        // queue runs one launch after the other.
+        // were lowered for its own memory and for that of its weights, which both live until it is dropped and the queues
+        // are empty, and the compute queue runs one launch after the other.
         unsafe { sound.queue(device) }
     })
 }
 
-/// Units in stretches of the plan, or all in one; a unit that reaches over an end belongs where it starts.
+/// Units in segments of the plan, or all in one; a unit that reaches over an end belongs where it starts.
+///
+/// # Panics
+/// If a unit reads weights that are streamed for another layer, a mistake of the table of fused steps.
 fn group(placed: &DeviceBuffers, units: Vec<Unit>) -> Vec<GraphSegment> {
-    let DeviceBuffers { plan, layout, .. } = placed;
-    let is_one = layout.streamed().is_empty() && plan.total_cost().flops < SHORT_RUN_FLOPS;
-    let ends = graph_segments(plan);
-    let mut found: Vec<(usize, GraphSegment)> = Vec::new();
+    let (plan, weights) = (&placed.plan, &placed.loaded.weights.layout);
+    let is_one = weights.streamed().is_empty() && plan.total_cost().flops < SHORT_RUN_FLOPS;
+    let mut found: Vec<(Option<usize>, GraphSegment)> = Vec::new();
     for unit in units {
-        let index = if is_one {
-            0
-        } else {
-            graph_segment_of(&ends, &unit.steps)
-        };
-        if found.last().is_none_or(|(last, _)| *last != index) {
-            let layer = layout.streamed().iter().position(|(at, _)| *at == index);
+        let at = plan.segment_of(unit.steps.start).filter(|_| !is_one);
+        let reads = plan.steps()[unit.steps.clone()]
+            .iter()
+            .flat_map(|s| &s.reads);
+        for root in reads.map(|&buf| plan.spec(plan.root(buf))) {
+            let is_there = weights.is_there(&root.label, at);
+            assert!(is_there, "{} is read in another layer", root.label);
+        }
+        if found.last().is_none_or(|(last, _)| *last != at) {
+            let mut layers = weights.streamed().iter();
+            let layer = layers.position(|(layer, _)| Some(*layer) == at);
             let segment = GraphSegment {
                 units: Vec::new(),
                 graph: None,
                 layer,
             };
-            found.push((index, segment));
+            found.push((at, segment));
         }
         if let Some((_, last)) = found.last_mut() {
             last.units.push(unit);

@@ -17,8 +17,8 @@ use std::{ops::Range, path::PathBuf};
 use rayon::prelude::*;
 
 use super::{
-    device_buffers::DeviceBuffers,
     transfer::{put_rows, row_bytes},
+    weight_memory::{WeightMemory, start},
 };
 use crate::{
     DType, Result, Tensor,
@@ -26,12 +26,13 @@ use crate::{
         gpu::device::{Device, Event, Memory, Pinned, Stream},
         launch,
         lowering::{
-            arena::{ALIGNMENT, Block, DeviceView},
+            arena::{ALIGNMENT, DeviceView},
+            weights::Block,
             work::BoundLaunch,
         },
     },
-    executor::tensor_spec,
-    plan::{Buf, Plan, Spec},
+    executor::{Cancel, tensor_spec},
+    plan::{Spec, TensorList},
     weights::{self, Rule, Weights, check_finite, is_finite},
 };
 
@@ -61,9 +62,9 @@ pub(in crate::cuda) struct Stored {
 }
 
 impl Stored {
-    /// What the weight `buf` is copied from.
-    pub(in crate::cuda) fn of(plan: &Plan, buf: Buf, weights: &Weights) -> Result<Self> {
-        let spec = tensor_spec(plan, buf);
+    /// What a weight is copied from.
+    pub(in crate::cuda) fn of(spec: &Spec, weights: &Weights) -> Result<Self> {
+        let spec = tensor_spec(spec);
         Ok(Self {
             tensor: weights.load(&spec)?,
             path: weights.path(&spec.name),
@@ -77,8 +78,8 @@ enum WeightOrigin {
     Stored(Stored),
     /// A kernel makes them.
     Generated(BoundLaunch),
-    /// A kernel rounds them to FP8, with scales in this other weight.
-    Quantized(Unquantized, Buf),
+    /// A kernel rounds them to FP8, with scales in this other weight, by its position in the list.
+    Quantized(Unquantized, usize),
     /// They are such scales.
     Scales,
 }
@@ -90,15 +91,14 @@ enum Unquantized {
 }
 
 impl WeightOrigin {
-    /// Of the weight `buf`.
-    fn of(to: &DeviceBuffers, buf: Buf, weights: &Weights, staging: &Staging) -> Result<Self> {
-        let plan = &to.plan;
-        let stored = || Stored::of(plan, buf, weights).map(Self::Stored);
-        let pair = quantized_pair(plan, buf);
-        if pair.is_some_and(|(weight, _)| !staging.holds(plan.spec(weight))) {
+    /// Of the weight at a position of the list.
+    fn of(to: &WeightMemory, at: usize, weights: &Weights, staging: &Staging<'_>) -> Result<Self> {
+        let stored = || Stored::of(to.spec(at), weights).map(Self::Stored);
+        let pair = quantized_pair(to.layout.list(), at);
+        if pair.is_some_and(|(weight, _)| !staging.holds(to.spec(weight))) {
             return stored();
         }
-        let spec = tensor_spec(plan, buf);
+        let spec = tensor_spec(to.spec(at));
         let of_file = |tensor| Stored {
             tensor,
             path: weights.path(&spec.name),
@@ -106,10 +106,10 @@ impl WeightOrigin {
         match (weights.origin(&spec)?, pair) {
             (weights::Origin::Stored(tensor), _) => Ok(Self::Stored(of_file(tensor))),
             (weights::Origin::Rule(key, rule), None) => {
-                let sound = launch::synthetic::fill(to.view(buf), 0, (key, rule))?;
-                sound.map_or_else(stored, |sound| Ok(Self::Generated(sound)))
+                let launch = launch::synthetic::fill(to.view(at), 0, (key, rule))?;
+                launch.map_or_else(stored, |launch| Ok(Self::Generated(launch)))
             }
-            (weights::Origin::Quantized(_), Some((weight, _))) if buf != weight => Ok(Self::Scales),
+            (weights::Origin::Quantized(_), Some((weight, _))) if at != weight => Ok(Self::Scales),
             (weights::Origin::Quantized(full), Some((_, scales))) => match *full {
                 weights::Origin::Stored(full) => {
                     Ok(Self::Quantized(Unquantized::Stored(of_file(full)), scales))
@@ -126,15 +126,15 @@ impl WeightOrigin {
     }
 }
 
-/// A weight in FP8 and its scales, of which `buf` is one.
-fn quantized_pair(plan: &Plan, buf: Buf) -> Option<(Buf, Buf)> {
+/// Positions of a weight in FP8 and of its scales, of which `at` is one.
+fn quantized_pair(list: &TensorList, at: usize) -> Option<(usize, usize)> {
     const SCALES: &str = "_scale";
-    let label = &plan.spec(buf).label;
+    let label = &list.tensors()[at].spec.label;
     let (weight, scales) = match label.strip_suffix(SCALES) {
-        Some(weight) => (plan.find(weight)?, buf),
-        None => (buf, plan.find(&format!("{label}{SCALES}"))?),
+        Some(weight) => (list.position(weight)?, at),
+        None => (at, list.position(&format!("{label}{SCALES}"))?),
     };
-    (plan.spec(weight).dtype == DType::E4m3).then_some((weight, scales))
+    (list.tensors()[weight].spec.dtype == DType::E4m3).then_some((weight, scales))
 }
 
 /// Rows of a weight and their place in a slot.
@@ -169,51 +169,54 @@ impl StagingRing {
     }
 
     /// Puts the weights that stay where they belong: copies on the copy queue, and kernels on the compute queue for
-    /// those that the device makes or rounds. What the arena held is lost.
+    /// those that the device makes or rounds, which takes `staging` bytes of memory until it is done.
     ///
     /// # Errors
     /// Those of the weights and the device; a tensor that is not finite; [`crate::Error::Interrupted`].
     pub(in crate::cuda) fn upload_fixed(
         &mut self,
-        to: &DeviceBuffers,
+        to: &WeightMemory,
         weights: &Weights,
+        staging: usize,
+        cancel: &Cancel,
     ) -> Result<()> {
-        let mut staging = Staging::of(to, self.slot_bytes())?;
-        let mut batch = Batch::default();
-        for &buf in &to.layout.fixed().bufs {
-            to.how.cancel.check()?;
-            match WeightOrigin::of(to, buf, weights, &staging)? {
-                WeightOrigin::Stored(stored) => self.add(to, &mut batch, buf, &stored)?,
+        let mut staging = Staging::new(&*to.device, (staging / 2).min(self.slot_bytes()))?;
+        let mut batch = Batch::new(to, cancel);
+        for &at in &to.layout.fixed().tensors {
+            cancel.check()?;
+            match WeightOrigin::of(to, at, weights, &staging)? {
+                WeightOrigin::Stored(stored) => self.add(&mut batch, at, &stored)?,
                 WeightOrigin::Quantized(full, scales) => {
-                    self.send(to, &mut batch)?;
-                    self.round(to, (buf, scales), &full, &mut staging)?;
+                    self.send(&mut batch)?;
+                    self.round(&batch, (at, scales), &full, &mut staging)?;
                 }
-                WeightOrigin::Scales => self.send(to, &mut batch)?,
+                WeightOrigin::Scales => self.send(&mut batch)?,
                 WeightOrigin::Generated(sound) => {
-                    self.send(to, &mut batch)?;
+                    self.send(&mut batch)?;
                     // SAFETY: made for a weight of this memory, which lives until the queues are empty.
                     unsafe { sound.queue(&*to.device) }?;
                 }
             }
         }
-        self.send(to, &mut batch)
+        self.send(&mut batch)
     }
 
-    /// Puts the weights of `block` on the copy queue, a slot at a time.
+    /// Puts the weights of `block`, copied from `stored` each, on the copy queue, a slot at a time.
     ///
     /// # Errors
     /// As [`StagingRing::upload_fixed`].
     pub(in crate::cuda) fn upload(
         &mut self,
-        to: &DeviceBuffers,
+        to: &WeightMemory,
         block: &Block,
-        stored: &dyn Fn(Buf) -> Stored,
+        stored: &[Stored],
+        cancel: &Cancel,
     ) -> Result<()> {
-        let mut batch = Batch::default();
-        for &buf in &block.bufs {
-            self.add(to, &mut batch, buf, &stored(buf))?;
+        let mut batch = Batch::new(to, cancel);
+        for (&at, stored) in block.tensors.iter().zip(stored) {
+            self.add(&mut batch, at, stored)?;
         }
-        self.send(to, &mut batch)
+        self.send(&mut batch)
     }
 
     fn slot_bytes(&self) -> usize {
@@ -221,15 +224,9 @@ impl StagingRing {
     }
 
     /// Adds a weight to what is sent together, as much of it as fits a slot at a time.
-    fn add<'a>(
-        &mut self,
-        to: &'a DeviceBuffers,
-        batch: &mut Batch<'a>,
-        buf: Buf,
-        stored: &Stored,
-    ) -> Result<()> {
-        let spec = to.plan.spec(buf);
-        let (offset, row_bytes) = (to.layout.weight_offset(buf), row_bytes(spec));
+    fn add(&mut self, batch: &mut Batch<'_>, at: usize, stored: &Stored) -> Result<()> {
+        let spec = batch.to.spec(at);
+        let (offset, row_bytes) = (batch.to.layout.offset(at), row_bytes(spec));
         let mut rows = 0..spec.shape.rows();
         while !rows.is_empty() {
             let start = offset + rows.start * row_bytes;
@@ -240,7 +237,7 @@ impl StagingRing {
             let count = (self.slot_bytes().saturating_sub(at) / row_bytes).min(rows.len());
             if count == 0 {
                 assert!(at > 0, "a row of {} fits a slot", spec.label);
-                self.send(to, batch)?;
+                self.send(batch)?;
                 continue;
             }
             let end = rows.start + count;
@@ -256,19 +253,19 @@ impl StagingRing {
     }
 
     /// Sends what was added, if anything.
-    fn send(&mut self, to: &DeviceBuffers, batch: &mut Batch<'_>) -> Result<()> {
+    fn send(&mut self, batch: &mut Batch<'_>) -> Result<()> {
         let pieces = std::mem::take(&mut batch.pieces);
-        self.copy(to, (&to.memories.weights, batch.start), &pieces)
+        self.copy(batch, (&batch.to.memory, batch.start), &pieces)
     }
 
     /// Fills a slot and queues its copy.
     fn copy(
         &mut self,
-        to: &DeviceBuffers,
+        Batch { to, cancel, .. }: &Batch<'_>,
         (memory, start): (&Memory, usize),
         pieces: &[Piece<'_>],
     ) -> Result<()> {
-        to.how.cancel.check()?;
+        cancel.check()?;
         let Some(last) = pieces.last() else {
             return Ok(());
         };
@@ -284,22 +281,23 @@ impl StagingRing {
         to.device.record(&slot.copied, Stream::Copy)
     }
 
-    /// Brings rows to the staging area in bf16, and lets a kernel round them.
+    /// Brings rows to the staging memory in bf16, and lets a kernel round them.
     fn round(
         &mut self,
-        to: &DeviceBuffers,
-        (buf, scales): (Buf, Buf),
+        batch: &Batch<'_>,
+        (at, scales): (usize, usize),
         full: &Unquantized,
-        staging: &mut Staging,
+        staging: &mut Staging<'_>,
     ) -> Result<()> {
-        let spec = &as_bf16(to.plan.spec(buf));
-        let (values, scales) = (to.view(buf), to.view(scales));
+        let to = batch.to;
+        let spec = &as_bf16(to.spec(at));
+        let (values, scales) = (to.view(at), to.view(scales));
         let step = staging.bytes / row_bytes(spec);
-        for start in (0..values.rows).step_by(step) {
-            let rows = start..(start + step).min(values.rows);
-            let (part, offset) = staging.next();
+        for first in (0..values.rows).step_by(step) {
+            let rows = first..(first + step).min(values.rows);
+            let (memory, part, offset) = staging.next()?;
             let from = DeviceView {
-                address: to.memories.bases().arena + offset as u64,
+                address: start(memory) + offset as u64,
                 rows: rows.len(),
                 cols: values.cols,
                 pitch: spec.pitch(),
@@ -314,20 +312,21 @@ impl StagingRing {
                         at: 0,
                     };
                     to.device.wait(Stream::Copy, &part.rounded)?;
-                    self.copy(to, (&to.memories.arena, offset), &[piece])?;
+                    self.copy(batch, (memory, offset), &[piece])?;
                     to.device.record(&part.copied, Stream::Copy)?;
                     to.device.wait(Stream::Compute, &part.copied)?;
                 }
                 Unquantized::Rule(rule) => {
-                    let sound = launch::synthetic::fill(from, start, *rule)?;
+                    let sound = launch::synthetic::fill(from, first, *rule)?;
                     let sound = sound.expect("bf16 is made of uniform rules");
-                    // SAFETY: made for rows of this program's arena, which is there.
+                    // SAFETY: made for rows of the staging memory, which lives until the queues are empty.
                     unsafe { sound.queue(&*to.device) }?;
                 }
             }
             let rounded = (values.rows(rows.clone()), scales.cols(rows));
             let sound = launch::quantize::weight(from, rounded.0, rounded.1)?;
-            // SAFETY: made for rows of this program's weights and arena; those of the arena stay until `rounded`.
+            // SAFETY: made for rows of the weights and of the staging memory, which both live until the queues are
+            // empty; those of the latter stay until `rounded`.
             unsafe { sound.queue(&*to.device) }?;
             to.device.record(&part.rounded, Stream::Compute)?;
         }
@@ -336,15 +335,29 @@ impl StagingRing {
 }
 
 /// Neighbours that are copied together.
-#[derive(Default)]
 struct Batch<'a> {
+    to: &'a WeightMemory,
+    cancel: &'a Cancel,
     /// Where they go, in bytes from the start of the weights.
     start: usize,
     pieces: Vec<Piece<'a>>,
 }
 
-/// Two parts of the arena, before values lie there: rows on their way to be rounded.
-struct Staging {
+impl<'a> Batch<'a> {
+    fn new(to: &'a WeightMemory, cancel: &'a Cancel) -> Self {
+        Self {
+            to,
+            cancel,
+            start: 0,
+            pieces: Vec::new(),
+        }
+    }
+}
+
+/// Memory of two parts for rows on their way to be rounded; there is none before the first.
+struct Staging<'a> {
+    device: &'a dyn Device,
+    memory: Option<Memory>,
     parts: [StagingPart; 2],
     /// Of a part.
     bytes: usize,
@@ -356,25 +369,33 @@ struct StagingPart {
     rounded: Event,
 }
 
-impl Staging {
-    fn of(to: &DeviceBuffers, most: usize) -> Result<Self> {
+impl<'a> Staging<'a> {
+    /// Of parts of at most `bytes`.
+    fn new(device: &'a dyn Device, bytes: usize) -> Result<Self> {
         let part = || {
             Ok(StagingPart {
-                copied: to.device.event()?,
-                rounded: to.device.event()?,
+                copied: device.event()?,
+                rounded: device.event()?,
             })
         };
         Ok(Self {
+            device,
+            memory: None,
             parts: [part()?, part()?],
-            bytes: (to.layout.arena_bytes() / 2).min(most) / ALIGNMENT * ALIGNMENT,
+            bytes: bytes / ALIGNMENT * ALIGNMENT,
             turn: 0,
         })
     }
 
-    /// The part whose turn it is, and where it lies in the arena.
-    fn next(&mut self) -> (&StagingPart, usize) {
+    /// The memory, the part whose turn it is, and where it lies.
+    fn next(&mut self) -> Result<(&Memory, &StagingPart, usize)> {
+        if self.memory.is_none() {
+            let memory = self.device.alloc(2 * self.bytes, "weights to be rounded")?;
+            self.memory = Some(memory);
+        }
+        let memory = self.memory.as_ref().expect("it was allocated");
         self.turn = 1 - self.turn;
-        (&self.parts[self.turn], self.turn * self.bytes)
+        Ok((memory, &self.parts[self.turn], self.turn * self.bytes))
     }
 
     /// Whether a part has room for rows of a weight.
@@ -387,6 +408,16 @@ fn as_bf16(spec: &Spec) -> Spec {
     Spec {
         dtype: DType::Bf16,
         ..spec.clone()
+    }
+}
+
+impl Drop for Staging<'_> {
+    /// Memory must not go while something works on it.
+    fn drop(&mut self) {
+        if self.memory.is_some() {
+            // A device that fails here failed before, or will say so when the weights are used.
+            let _ = self.device.synchronize();
+        }
     }
 }
 

@@ -1,20 +1,27 @@
-//! Reads the signatures of each `kernels/*.cu` and writes `stubs.rs`, which `src/cuda/gpu/kernels.rs` includes; compiles
+//! Reads the signatures of each `kernels/*/*.cu` and writes `stubs.rs`, which `src/cuda/gpu/kernels.rs` includes; compiles
 //! each to a cubin and writes `cubins.rs`, which `src/cuda/gpu/cubins.rs` includes. Without an nvcc there are stubs but no
 //! cubins: the build is CPU only and says so once, or fails with GALLOP_REQUIRE_CUDA=1. The GPU of this machine is never asked anything.
 
 use std::{
-    env, fs,
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Child, Command},
 };
 
+#[path = "tools/build/entry_point.rs"]
+mod entry_point;
 #[path = "tools/build/signature.rs"]
 mod signature;
 #[path = "tools/build/stubs.rs"]
 mod stubs;
+#[path = "tools/build/tokens.rs"]
+mod tokens;
 
-/// What the kernels are written for; the `a` is needed for wgmma and setmaxnreg.
-const ARCH: &str = "sm_90a";
+/// What the kernels of each folder are compiled for, shared with the scripts in `tools/`.
+const ARCHITECTURES: &str = "kernels/architectures";
 const OLDEST_NVCC: (u32, u32) = (12, 8);
 /// Variables that name a toolkit folder, in the order they are looked at.
 const TOOLKITS: [&str; 4] = [
@@ -39,8 +46,10 @@ fn main() {
     for path in [
         "build.rs",
         "kernels",
+        "tools/build/entry_point.rs",
         "tools/build/signature.rs",
         "tools/build/stubs.rs",
+        "tools/build/tokens.rs",
     ] {
         println!("cargo:rerun-if-changed={path}");
     }
@@ -80,26 +89,42 @@ fn read(sources: &[PathBuf]) -> String {
     let text = |path: &Path| {
         fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
-    // What the headers' modules show; of their structures' constants only other constants are made.
-    let constants = |path: &PathBuf| {
-        let all = signature::header_constants(&text(path));
-        (stem(path).to_string(), all)
-    };
-    let headers: Vec<_> = kernel_files("cuh").iter().map(constants).collect();
-    let known: Vec<_> = headers.iter().flat_map(|(_, all)| all.clone()).collect();
+    let headers = kernel_files("cuh");
+    let headers = headers
+        .iter()
+        .map(|path| (stem(path).to_string(), text(path)));
+    let headers: Vec<(String, String)> = headers.collect();
+    let structures = tokens::structures(&text(Path::new("kernels/params.h")));
     let read = |path: &PathBuf| {
-        let source = signature::parse(&text(path), &known);
+        let text = text(path);
+        let source = signature::parse(&text, &included(&text, &headers), &structures);
         (
             stem(path).to_string(),
             source.unwrap_or_else(|why| panic!("{}: {why}", path.display())),
         )
     };
-    let shown = headers.into_iter().filter_map(|(name, mut constants)| {
+    // What the headers' modules show; of their structures' constants only other constants are made.
+    let shown = headers.iter().filter_map(|(name, text)| {
+        let mut constants = signature::header_constants(text, &included(text, &headers));
         constants.retain(|(name, _)| !name.contains(':'));
         let kernels = Vec::new();
-        (!constants.is_empty()).then_some((name, signature::Source { constants, kernels }))
+        let source = entry_point::Source { constants, kernels };
+        (!source.constants.is_empty()).then_some((name.clone(), source))
     });
     stubs::stubs(&sources.iter().map(read).chain(shown).collect::<Vec<_>>())
+}
+
+/// The constants of the headers, texts by name, that `text` includes and of those that they include: two headers that
+/// never meet may give one name two values.
+fn included(text: &str, headers: &[(String, String)]) -> Vec<(String, i64)> {
+    let includes = |name: &str| text.contains(&format!("#include \"{name}.cuh\""));
+    let direct = headers.iter().filter(|(name, _)| includes(name));
+    let each = |(_, header): &(String, String)| {
+        let mut known = included(header, headers);
+        known.extend(signature::header_constants(header, &known));
+        known
+    };
+    direct.flat_map(each).collect()
 }
 
 /// Compiles everything and says what was built, or why nothing was; kernels that do not compile stop the build.
@@ -114,10 +139,13 @@ fn build(sources: &[PathBuf]) -> Result<String, String> {
         println!("cargo:warning=no GPU kernels: {why}; run tools/setup.sh cuda or set GALLOP_NVCC, and build again");
         format!(" ({why})")
     })?;
-    let arch = variable("GALLOP_CUDA_ARCH").unwrap_or_else(|| ARCH.into());
+    let table =
+        fs::read_to_string(ARCHITECTURES).map_err(|e| format!(" ({ARCHITECTURES}: {e})"))?;
+    let archs: Vec<String> = sources.iter().map(|source| arch(&table, source)).collect();
     let running: Vec<Child> = sources
         .iter()
-        .map(|source| compile(&nvcc, &arch, source))
+        .zip(&archs)
+        .map(|(source, arch)| compile(&nvcc, arch, source))
         .collect();
     let results = running.into_iter().zip(sources);
     let problems: Vec<String> = results
@@ -128,7 +156,21 @@ fn build(sources: &[PathBuf]) -> Result<String, String> {
         "kernels do not compile cleanly:\n{}",
         problems.join("\n")
     );
-    Ok(format!("{} kernels for {arch}, {note}", sources.len()))
+    let archs: BTreeSet<String> = archs.into_iter().collect();
+    let archs = archs.into_iter().collect::<Vec<_>>().join(" and ");
+    Ok(format!("{} kernels for {archs}, {note}", sources.len()))
+}
+
+/// What a source is compiled for: GALLOP_CUDA_ARCH, or what the table says of its folder.
+fn arch(table: &str, source: &Path) -> String {
+    let folder = source.parent().and_then(Path::file_name);
+    let row = table.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next().map(OsStr::new) == folder).then(|| words.next())?
+    });
+    variable("GALLOP_CUDA_ARCH")
+        .or(row.map(String::from))
+        .unwrap_or_else(|| panic!("{ARCHITECTURES} has no row for {}", source.display()))
 }
 
 /// The first nvcc of the search order and a note on it; one that is too old is refused, not passed over.
@@ -212,13 +254,23 @@ fn problem(mut child: Child, source: &Path) -> Option<String> {
     (!clean).then(|| format!("{} ({status}):\n{shown}", source.display()))
 }
 
+/// The files of `kernels/` and its folders that end in `extension`, by name.
 fn kernel_files(extension: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir("kernels").expect("the folder kernels/ is part of the source");
-    let paths = entries.map(|entry| entry.expect("an entry of kernels/").path());
-    let mut sources: Vec<PathBuf> = paths
-        .filter(|p| p.extension().is_some_and(|e| e == extension))
+    let listed = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("the folder kernels/ is part of the source");
+        let path =
+            |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry of kernels/").path();
+        entries.map(path).collect()
+    };
+    let mut sources = listed(Path::new("kernels"));
+    let folders: Vec<PathBuf> = sources
+        .iter()
+        .filter(|path| path.is_dir())
+        .cloned()
         .collect();
-    sources.sort();
+    sources.extend(folders.iter().flat_map(|folder| listed(folder)));
+    sources.retain(|path| path.extension().is_some_and(|e| e == extension));
+    sources.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
     sources
 }
 

@@ -2,7 +2,7 @@
 // into them, sums and largest values over a warp and a block, and the logistic function.
 #pragma once
 
-#include "hopper.cuh"
+#include "dialect.cuh"
 
 constexpr uint32_t ALL_LANES = 0xffffffff;
 

@@ -25,3 +25,81 @@ struct alignas(8) AttentionTile {
     int kv_head;       // of k and v
     KeyRange keys[3];  // the rows they see: the first range has some, and behind one without are only such
 };
+
+// One number for each axis of a video.
+struct Axes {
+    int t;  // frames
+    int h;  // lines of a frame
+    int w;  // positions of a line
+};
+
+// A convolution of a video x to a video y.
+struct ConvShape {
+    Axes size;      // of x
+    int inputs;     // channels of x
+    Axes out_size;  // of y
+    int outputs;    // channels of y
+    Axes kernel;    // taps
+    Axes stride;    // positions of x from one position of y to the next
+    Axes before;    // padding in front of the first position
+    int replicate;  // whether the first and the last frame go on for ever; else zeros do
+};
+
+// A convolution of samples x to samples y, or a transposed one.
+struct Conv1dShape {
+    int samples;      // of x
+    int inputs;       // channels of x
+    int out_samples;  // of y
+    int outputs;      // channels of y
+    int taps;         // of the kernel
+    int stride;       // samples of x from one of y to the next, transposed the other way round
+    int dilation;     // samples from tap to tap
+    int padding;      // in front of the first sample
+};
+
+// Attention of rows by heads; pitches are elements from one row to the next.
+struct AttentionShape {
+    int rows;       // of q
+    int head;       // columns of a head
+    int sharing;    // heads of q for one of k and v
+    int q_pitch;    // of q
+    int k_pitch;    // of k
+    int v_pitch;    // of v
+    int y_pitch;    // of the result
+    float scale;    // of the products of q and k
+    float softcap;  // 0 for none
+};
+
+// A product y [m, n] = x [m, k] w^T in tiles, and what becomes of it.
+struct GemmShape {
+    int num_tiles;  // of the list
+    int m;          // rows of x
+    int n;          // columns of the product
+    int k;          // columns of x and w
+    int y_pitch;    // elements from one row of y to the next
+    int z_pitch;    // of what is added, likewise
+    float factor;   // of what is stored in 8 bits
+};
+
+// Where the scales of rows lie.
+struct RowScales {
+    int step;   // elements from one to the next
+    float all;  // what stands for each where there are none
+};
+
+// A norm whose rows are stored in 8 bits.
+struct QuantizedNorm {
+    int cols;     // of a row
+    int x_pitch;  // elements from one row to the next
+    int q_pitch;  // of the result, likewise
+    int s_pitch;  // elements from one row's scale to the next
+    float eps;    // added to the mean square
+};
+
+// The pixels that are written.
+struct PixelShape {
+    int rows;    // of all frames
+    int cols;    // channels
+    int height;  // lines of a frame
+    int width;   // pixels of a line
+};

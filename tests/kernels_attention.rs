@@ -1,4 +1,4 @@
-//! `kernels/attention.cu`, run on the CPU by the emulator of `tests/emulate`, against the ops of the CPU executor: tails
+//! `kernels/sm90/attention.cu`, run on the CPU by the emulator of `tests/emulate`, against the ops of the CPU executor: tails
 //! of queries and keys, ranges that start and end anywhere, shared key heads, gates.
 
 #![allow(

@@ -63,7 +63,7 @@ function finish(    i, j, matrix, best, from, to, start, n, line) {
     n = split("gmma tma mufu float convert integer uniform shared global sync branch", kinds, " ")
     for (i = 1; i <= n; i++) total[kinds[i]] = 0
     for (i = from; i <= to; i++) total[kind(op[i])]++
-    line = sprintf("%-16s %-28s %4d %7d %6d %5s %6d", file, name, registers[name], shared[name], memory[name], best ? "loop" : "whole", to - from + 1)
+    line = sprintf("%-21s %-28s %4d %7d %6d %5s %6d", file, name, registers[name], shared[name], memory[name], best ? "loop" : "whole", to - from + 1)
     for (i = 1; i <= n; i++) line = line sprintf(" %7d", total[kinds[i]])
     print line
 }

@@ -16,14 +16,15 @@ fi
 PATH=$PWD/$bin:$PATH
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-GALLOP_NVCC=$PWD/$bin/nvcc GALLOP_CUDA_ARCH=sm_90a tools/cubins.sh "$work"
+export GALLOP_NVCC=$PWD/$bin/nvcc
+tools/cubins.sh "$work"
 
 # wants SOURCE CODE WORD INSTRUCTION: a source that calls WORD, itself or by the skeleton it includes, must have
 # INSTRUCTION in its machine code.
 wants() {
     local texts=("$1")
     if grep -q '^#include "gemm.cuh"' "$1"; then
-        texts+=(kernels/gemm.cuh)
+        texts+=(kernels/sm90/gemm.cuh)
     fi
     if grep -Eq "$3" "${texts[@]}" && ! grep -Eq "[[:space:]]$4" "$2"; then
         echo "$1 uses $3, but its machine code has no $4" >&2
@@ -34,13 +35,12 @@ wants() {
 {
     echo "# Made by tools/resources.sh. Registers of a thread, bytes of static shared and of local memory, then instructions of"
     echo "# the main loop (where there is wgmma) or of the whole function, in all and by kind."
-    printf '# %-14s %-28s %4s %7s %6s %5s %6s' file 'entry point' regs shared local part all
+    printf '# %-19s %-28s %4s %7s %6s %5s %6s' file 'entry point' regs shared local part all
     printf ' %7s' gmma tma mufu float convert integer uniform shared global sync branch
     echo
 } >"$work/table"
-for source in kernels/*.cu; do
-    [ -e "$source" ] || continue
-    name=$(basename "$source" .cu)
+for name in $(basename -s .cu kernels/*/*.cu | LC_ALL=C sort); do
+    source=$(echo kernels/*/"$name.cu")
     cuobjdump -res-usage "$work/$name.cubin" >"$work/usage" 2>&1
     cuobjdump -sass "$work/$name.cubin" >"$work/sass"
     if bad=$(grep -Em 1 '[[:space:]](LDL|STL|HMMA|IMMA|QMMA)[. ]' "$work/sass"); then
@@ -55,6 +55,14 @@ for source in kernels/*.cu; do
     wants "$source" "$work/sass" 'register_alloc' 'USETMAXREG'
     wants "$source" "$work/sass" 'stmatrix' 'STSM'
     awk -v file="$name" -f tools/resources.awk "$work/usage" "$work/sass" | sort >>"$work/table"
+done
+
+# Sources stay fit for the oldest GPU that kernels/architectures names; whether they are fast there is not asked.
+grep -v '^#' kernels/architectures | while read -r folder arch oldest; do
+    [ "$arch" = "$oldest" ] && continue
+    mkdir "$work/$oldest"
+    "$GALLOP_NVCC" -std=c++17 -cubin -I kernels -Werror all-warnings -arch="$oldest" --threads 0 \
+        --output-directory "$work/$oldest" kernels/"$folder"/*.cu
 done
 
 if [ "${1:-}" != --check ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes kernels/wgmma_gen.cuh: one function per wgmma shape and source of A. They cannot be a template, because the
+# Writes kernels/sm90/wgmma_gen.cuh: one function per wgmma shape and source of A. They cannot be a template, because the
 # operand list of inline PTX has a fixed length. tests/kernels.rs compares the file with what this prints.
 awk 'BEGIN {
     print "// Warpgroup products D (+)= A B of 64 rows, N columns and 32 bytes along K, f32 accumulators: one function per shape,"
@@ -10,7 +10,7 @@ awk 'BEGIN {
     print "// With `accumulate` 0 the old values of d do not count. TRANS_*: 0 K-major, 1 MN-major."
     print "#pragma once"
     print ""
-    print "#include \"hopper.cuh\""
+    print "#include \"instructions.cuh\""
     print ""
     print "// clang-format off"
     split("8 16 32 64 96 112 128 192 256", shapes, " ")

@@ -38,27 +38,33 @@ pub(crate) struct Edit {
 /// One library per kernel file.
 pub(crate) fn all() -> Vec<PathBuf> {
     let objects = objects();
-    each(&listed(KERNELS, "cu"), |source| {
-        library(source, &[], &objects)
-    })
+    each(&sources(), |source| library(source, &[], &objects))
 }
 
 /// A library of `source` (`gemm_bf16.cu`) whose text, and that of the headers of `kernels/`, was edited.
 pub(crate) fn edited(source: &str, edits: &[Edit]) -> PathBuf {
-    let path = root().join(KERNELS).join(source);
-    library(&path, edits, &objects())
+    let all = sources();
+    let path = all.iter().find(|path| path.ends_with(source));
+    library(path.expect("a kernel file"), edits, &objects())
 }
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Files of a folder with an ending, sorted.
-fn listed(folder: &str, ending: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root().join(folder)).unwrap();
+/// All kernel files.
+fn sources() -> Vec<PathBuf> {
+    let folders = listed(&root().join(KERNELS), "");
+    let folders = folders.iter().filter(|path| path.is_dir());
+    folders.flat_map(|folder| listed(folder, "cu")).collect()
+}
+
+/// What has an ending, or none, in a folder, sorted.
+fn listed(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> = paths
-        .filter(|path| path.extension().is_some_and(|e| e == ending))
+        .filter(|path| path.extension().unwrap_or_default() == ending)
         .collect();
     found.sort();
     found
@@ -66,9 +72,10 @@ fn listed(folder: &str, ending: &str) -> Vec<PathBuf> {
 
 /// The emulator's object files.
 fn objects() -> Vec<PathBuf> {
-    let mut inputs: Vec<String> = listed(EMULATOR, "h").iter().map(|p| read(p)).collect();
+    let emulator = root().join(EMULATOR);
+    let mut inputs: Vec<String> = listed(&emulator, "h").iter().map(|p| read(p)).collect();
     inputs.extend(flags(&EMULATOR_FLAGS));
-    each(&listed(EMULATOR, "cc"), |source| {
+    each(&listed(&emulator, "cc"), |source| {
         let text = read(source);
         let target = target(source, "o", inputs.iter().chain([&text]));
         make(&target, |output| {
@@ -100,7 +107,10 @@ fn each(sources: &[PathBuf], make: impl Fn(&Path) -> PathBuf + Sync) -> Vec<Path
 
 /// The library of one kernel file. Edited texts lie in a folder of their own, which is searched first.
 fn library(source: &Path, edits: &[Edit], objects: &[PathBuf]) -> PathBuf {
-    let headers = ["cuh", "h"].map(|ending| listed(KERNELS, ending)).concat();
+    let top = root().join(KERNELS);
+    let folders = [&top, source.parent().unwrap()];
+    let headers = |ending| folders.map(|folder| listed(folder, ending)).concat();
+    let headers = ["cuh", "h"].map(headers).concat();
     let texts = [source.to_path_buf()].into_iter().chain(headers);
     let texts: Vec<(PathBuf, String)> = texts.map(|path| edit(path, edits)).collect();
     for edit in edits {

@@ -539,6 +539,7 @@ fn arg(arg: &CrateArg) -> Arg {
         CrateArg::Int(value) => Arg::Int(*value),
         CrateArg::Long(value) => Arg::Long(*value),
         CrateArg::Float(value) => Arg::Float(*value),
+        CrateArg::Structure(words) => Arg::structure(words),
         CrateArg::Map(map) => {
             let mut words = [0; 16];
             for (word, &bytes) in words.iter_mut().zip(map.0.as_chunks().0) {

@@ -1,4 +1,4 @@
-// CUDA's words for a host compiler, and what the emulator offers to kernels/hopper.cuh. Kernels see
+// CUDA's words for a host compiler, and what the emulator offers to kernels/dialect.cuh and the instructions. Kernels see
 // no more of the emulator than this; its own parts are in machine.h.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <type_traits>
 #include <utility>
 
 #define __device__
@@ -51,7 +52,7 @@ const Place& place();
 // Unpacks an argument array as the driver's launch takes it: one pointer per parameter.
 template <class... P, size_t... I>
 void call_with(void (*kernel)(P...), void** args, std::index_sequence<I...>) {
-    kernel(*static_cast<P*>(args[I])...);
+    kernel(*static_cast<std::remove_reference_t<P>*>(args[I])...);
 }
 template <class... P>
 void call(void (*kernel)(P...), void** args) {

@@ -1,4 +1,4 @@
-//! Kernels on the CPU: compiles `kernels/*.cu` with a C++ compiler against the emulator beside this file, and
+//! Kernels on the CPU: compiles `kernels/*/*.cu` with a C++ compiler against the emulator beside this file, and
 //! launches them. It knows nothing about plans and ops.
 //!
 //! Start with [`Emulator::load`]. `KERNEL_SEED=n` repeats one seed; `KERNEL_SANITIZE=1` builds with the address and
@@ -83,12 +83,27 @@ pub(crate) enum Arg {
     Long(i64),
     Float(f32),
     Map(TensorMap),
+    /// A structure of ints and floats; what is behind its end is not read.
+    Structure([u32; 24]),
 }
 
 impl Arg {
     /// A size or a pitch.
     pub(crate) fn int(value: usize) -> Self {
         Self::Int(i32::try_from(value).unwrap())
+    }
+
+    /// A structure, by the words of its fields.
+    pub(crate) fn structure(fields: &[u32]) -> Self {
+        let mut words = [0; 24];
+        words[..fields.len()].copy_from_slice(fields);
+        Self::Structure(words)
+    }
+
+    /// A structure of sizes and pitches.
+    pub(crate) fn ints(fields: &[usize]) -> Self {
+        let words: Vec<u32> = fields.iter().map(|&n| n.try_into().unwrap()).collect();
+        Self::structure(&words)
     }
 }
 
@@ -287,6 +302,7 @@ fn value_pointer(arg: &mut Arg) -> *mut c_void {
         Arg::Long(value) => (&raw mut *value).cast(),
         Arg::Float(value) => (&raw mut *value).cast(),
         Arg::Map(value) => (&raw mut *value).cast(),
+        Arg::Structure(value) => (&raw mut *value).cast(),
     }
 }
 

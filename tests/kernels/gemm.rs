@@ -329,17 +329,25 @@ impl Product<'_> {
                 Scaling::Fixed(factor) => (0, 1.0 / factor),
                 _ => (self.scales.address(), f32::NAN),
             };
-            args.extend([Arg::Pointer(s), Arg::int(SCALE_STEP), Arg::Float(scale)]);
+            let scales = Arg::structure(&[SCALE_STEP as u32, scale.to_bits()]);
+            args.extend([Arg::Pointer(s), scales]);
             args.push(Arg::Pointer(self.weight_scales.address()));
         }
-        args.extend([Arg::Pointer(self.tiles.address()), Arg::int(self.num_tiles)]);
-        args.extend((dtype != F32).then(|| Arg::int(m)));
-        args.extend([n, k, y_pitch].map(Arg::int));
-        args.extend(z.map(|(_, pitch)| Arg::int(pitch)));
+        args.push(Arg::Pointer(self.tiles.address()));
+        let sizes = [
+            self.num_tiles,
+            m,
+            n,
+            k,
+            y_pitch,
+            z.map_or(0, |(_, pitch)| pitch),
+        ];
+        let mut shape = sizes.map(|n| n as u32).to_vec();
         if dtype == E4m3 {
             kernel.push_str("_e4m3");
-            args.push(Arg::Float(case.factor()));
+            shape.push(case.factor().to_bits());
         }
+        args.push(Arg::structure(&shape));
         Ok((kernel, args))
     }
 

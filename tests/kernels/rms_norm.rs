@@ -1,4 +1,4 @@
-//! `kernels/rms_norm.cu`: both types of x, rows and heads, groups of rows, widths on both sides of every edge.
+//! `kernels/common/rms_norm.cu`: both types of x, rows and heads, groups of rows, widths on both sides of every edge.
 
 use gallop::{
     DType,

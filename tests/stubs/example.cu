@@ -3,7 +3,7 @@
 //   bound   HBM
 //   math    f32
 //   error   1 ulp
-#include "hopper.cuh"
+#include "dialect.cuh"
 
 constexpr int THREADS = 256;
 
@@ -15,3 +15,10 @@ K_EXPORT(scale_bf16)
 K_KERNEL_CLUSTER(2 * THREADS, 1, 2) scale_e4m3(e4m3* y, const float* x) {
 }
 K_EXPORT(scale_e4m3)
+
+template <int N, class Out>
+DEVICE void fill(Out* y, const float* x, RowScales scales, int rows, int pitch) {
+}
+K_INSTANTIATE(THREADS, 1, 5, fill_bf16, fill<1, bf16>)
+K_INSTANTIATE(THREADS, 1, 5, fill_e4m3, fill<1, e4m3>)
+K_INSTANTIATE(2 * THREADS, 1, 5, fill_wide_f32, fill<2, float>)

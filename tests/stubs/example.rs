@@ -1,10 +1,17 @@
 //! What `build.rs` writes for `example.cu`, compiled as it would be: the text below must be what the generator gives.
 
-use gallop::cuda::{arguments::{Arg, Dev, DevMut, E4m3, Entry, Kernel, bf16}, params::GemmTile, tensor_map::TensorMap};
+use gallop::{
+    DType,
+    cuda::{
+        arguments::{AnyDev, Arg, Arguments, Dev, DevMut, E4m3, Entry, Instance, Kernel, bf16},
+        params::{GemmTile, RowScales},
+        tensor_map::TensorMap,
+    },
+};
 
 // Generated from here on.
 
-/// `kernels/example.cu`.
+/// `example.cu`.
 pub mod example {
     use super::*;
 
@@ -72,10 +79,70 @@ pub mod example {
             ]
         }
     }
+
+    /// Arguments of what is made from `fill`, in the kernel's order.
+    #[derive(Clone, Debug)]
+    pub struct FillArgs {
+        /// `Out* y`
+        pub y: AnyDev,
+        /// `const float* x`
+        pub x: Dev<f32>,
+        /// `RowScales scales`
+        pub scales: RowScales,
+        /// `int rows`
+        pub rows: i32,
+        /// `int pitch`
+        pub pitch: i32,
+    }
+
+    impl Arguments for FillArgs {
+        fn args(&self) -> Vec<Arg> {
+            vec![
+                self.y.into(),
+                self.x.into(),
+                Arg::structure(&self.scales),
+                self.rows.into(),
+                self.pitch.into(),
+            ]
+        }
+
+        fn types(&self) -> Vec<DType> {
+            vec![self.y.dtype()]
+        }
+    }
+
+    /// What is made from `fill` with `1`.
+    pub const FILL: &[Instance<FillArgs>] = &[
+        Instance::new(Kernel {
+            module: "example",
+            name: "fill_bf16",
+            threads: 256,
+            cluster: 1,
+        }, &[DType::Bf16]),
+        Instance::new(Kernel {
+            module: "example",
+            name: "fill_e4m3",
+            threads: 256,
+            cluster: 1,
+        }, &[DType::E4m3]),
+    ];
+
+    /// What is made from `fill` with `2`.
+    pub const FILL_WIDE_F32: &[Instance<FillArgs>] = &[
+        Instance::new(Kernel {
+            module: "example",
+            name: "fill_wide_f32",
+            threads: 512,
+            cluster: 1,
+        }, &[DType::F32]),
+    ];
 }
 
 /// All entry points.
 pub const KERNELS: &[Kernel] = &[
     example::ScaleBf16::KERNEL,
     example::ScaleE4m3::KERNEL,
+    example::FILL[0].kernel,
+    example::FILL[1].kernel,
+    example::FILL_WIDE_F32[0].kernel,
 ];

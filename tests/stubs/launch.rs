@@ -8,17 +8,17 @@
 use std::sync::Mutex;
 
 use gallop::{
-    Error, Result,
+    DType, Error, Result,
     cuda::{
         Device, E4m3, Launch, Memory, TensorMap, TensorMapSpec,
-        arguments::{Arg, Dev, DevMut, Entry, pointers},
+        arguments::{AnyDev, Arg, Arguments, Dev, DevMut, Entry, pointers},
         device::{ByteRange, Event, Graph, Pinned, SHARED_BYTES_MAX, Stream},
-        params::GemmTile,
+        params::{GemmTile, RowScales},
         tensor_map::Element,
     },
 };
 
-use super::generated::example::{ScaleBf16, ScaleE4m3, THREADS};
+use super::generated::example::{FILL, FILL_WIDE_F32, FillArgs, ScaleBf16, ScaleE4m3, THREADS};
 
 /// Keeps launches as text; its memory is host memory.
 #[derive(Default)]
@@ -182,6 +182,31 @@ fn arguments_arrive_in_the_kernels_order_type_and_alignment() {
     assert_eq!(unsafe { pointers[4].cast::<i32>().read() }, -3);
     // SAFETY: as above.
     assert_eq!(unsafe { pointers[5].cast::<f32>().read() }, 0.5);
+}
+
+#[test]
+fn an_entry_point_is_found_by_the_types_of_its_arguments() {
+    let scales = RowScales { step: 3, all: 0.5 };
+    let args = |dtype| FillArgs {
+        y: AnyDev::new(0x1000, dtype),
+        x: Dev::new(0x2000),
+        scales,
+        rows: 4,
+        pitch: 5,
+    };
+    let name = |all, dtype| {
+        let launch = Launch::one_of(all, &args(dtype), [1, 1, 1], 0).unwrap();
+        launch.map(|launch| launch.kernel().name)
+    };
+    assert_eq!(name(FILL, DType::Bf16), Some("fill_bf16"));
+    assert_eq!(name(FILL, DType::E4m3), Some("fill_e4m3"));
+    assert_eq!(name(FILL, DType::F32), None);
+    assert_eq!(name(FILL_WIDE_F32, DType::F32), Some("fill_wide_f32"));
+    let args = args(DType::Bf16).args();
+    assert_eq!(args[0], Arg::Address(0x1000));
+    // SAFETY: it points to the structure in `args`, which lives on.
+    let read = unsafe { pointers(&args)[2].cast::<RowScales>().read() };
+    assert_eq!(read, scales);
 }
 
 #[test]

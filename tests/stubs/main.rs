@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../../tools/build/entry_point.rs"]
+mod entry_point;
 #[path = "../../tools/build/signature.rs"]
 mod signature;
 #[path = "../../tools/build/stubs.rs"]
 mod stubs;
+#[path = "../../tools/build/tokens.rs"]
+mod tokens;
 
 mod launch;
 

@@ -182,7 +182,7 @@ fn the_crate_stays_small_enough_to_read() {
         .collect();
     let mut kernels = files(root(), "kernels", &[".cu", ".cuh"]);
     // Nobody reads what tools/wgmma_gen.sh writes.
-    kernels.retain(|(file, _)| file != "kernels/wgmma_gen.cuh");
+    kernels.retain(|(file, _)| file != "kernels/sm90/wgmma_gen.cuh");
     counts.extend(kernels.into_iter().map(|(file, text)| {
         let has_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
         (file, text.lines().filter(has_code).count())

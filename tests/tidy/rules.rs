@@ -338,12 +338,15 @@ mod tests {
     #[test]
     fn kernels_say_what_they_compute_and_how_far_off_they_are() {
         let good = "// rope: y = x\n//   launch  grid\n//   bound   HBM\n//   math    f32\n//   error   1 ulp\n";
-        assert!(check_kernel("kernels/rope.cu", good).is_empty());
+        assert!(check_kernel("kernels/common/rope.cu", good).is_empty());
         assert_eq!(
-            check_kernel("kernels/rope.cu", &good.replace("bound", "limit")).len(),
+            check_kernel("kernels/common/rope.cu", &good.replace("bound", "limit")).len(),
             1
         );
-        assert_eq!(check_kernel("kernels/rope.cu", "#include <x>").len(), 1);
+        assert_eq!(
+            check_kernel("kernels/common/rope.cu", "#include <x>").len(),
+            1
+        );
         assert!(check_kernel("kernels/common.cuh", "// What kernels share.").is_empty());
     }
 }

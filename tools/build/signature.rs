@@ -5,90 +5,27 @@
 
 use std::fmt;
 
-/// A kernel file, as far as Rust must know it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Source {
-    /// Whole-number constants of the file's top level, in order.
-    pub(crate) constants: Vec<(String, i64)>,
-    /// Entry points, in order.
-    pub(crate) kernels: Vec<Signature>,
-}
+use super::{
+    entry_point::{ELEMENTS, Kind, Parameter, Signature, Source},
+    tokens::{Token, tokenise},
+};
 
-/// One entry point.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Signature {
-    pub(crate) name: String,
-    /// Threads of a block.
-    pub(crate) threads: i64,
-    /// Blocks of a cluster; 1 without clusters.
-    pub(crate) cluster: i64,
-    pub(crate) parameters: Vec<Parameter>,
-}
+/// An entry point with more parameters takes its sizes in a structure.
+const MAX_PARAMETERS: usize = 10;
 
-/// One parameter of an entry point.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Parameter {
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-}
-
-/// The types that a parameter may have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `int`.
-    Int,
-    /// `long long`.
-    Long,
-    /// `float`.
-    Float,
-    /// `const __grid_constant__ CUtensorMap`.
-    TensorMap,
-    /// `T*`, or `const T*` if it is only read.
-    Pointer { element: &'static str, read: bool },
-}
-
-/// What a pointer may point to.
-const ELEMENTS: [&str; 8] = [
-    "bf16",
-    "e4m3",
-    "float",
-    "int",
-    "long long",
-    "unsigned char",
-    "GemmTile",
-    "AttentionTile",
-];
-
-impl fmt::Display for Kind {
-    /// As C++ writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Int => f.write_str("int"),
-            Self::Long => f.write_str("long long"),
-            Self::Float => f.write_str("float"),
-            Self::TensorMap => f.write_str("const __grid_constant__ CUtensorMap"),
-            Self::Pointer {
-                element,
-                read: true,
-            } => write!(f, "const {element}*"),
-            Self::Pointer {
-                element,
-                read: false,
-            } => write!(f, "{element}*"),
-        }
-    }
-}
-
-/// Reads a kernel source; `known` are the constants of the headers.
+/// Reads a kernel source; `known` are the constants of the headers, `structures` what may be passed by value.
 ///
 /// # Errors
 /// A sentence with the line of what is not of the grammar.
-pub(crate) fn parse(text: &str, known: &[(String, i64)]) -> Result<Source, String> {
+pub(crate) fn parse(
+    text: &str,
+    known: &[(String, i64)],
+    structures: &[String],
+) -> Result<Source, String> {
     let tokens = tokenise(text)?;
     let mut reader = Reader {
-        tokens: &tokens,
-        at: 0,
-        known: known.to_vec(),
+        structures,
+        ..Reader::new(&tokens, known)
     };
     let (mut source, mut exports) = (
         Source {
@@ -117,27 +54,32 @@ pub(crate) fn parse(text: &str, known: &[(String, i64)]) -> Result<Source, Strin
                 source.kernels.push(reader.kernel()?);
                 continue;
             }
+            "K_INSTANTIATE" | "K_INSTANTIATE_MAPS" | "K_INSTANTIATE_CLUSTER" => {
+                source.kernels.push(reader.instance()?);
+                continue;
+            }
+            "template" => reader.template(),
             "K_EXPORT" => exports.push(reader.nth(2)),
             _ => {}
         }
         reader.at += 1;
     }
-    for Signature { name, .. } in &source.kernels {
-        if !exports.contains(&name.as_str()) {
+    for Signature {
+        name, made_from, ..
+    } in &source.kernels
+    {
+        if made_from.is_none() && !exports.contains(&name.as_str()) {
             return Err(format!("`{name}` lacks its K_EXPORT({name})"));
         }
     }
     Ok(source)
 }
 
-/// The constants of a header, those of its structures as `Structure::NAME`; what cannot be read is left out.
-pub(crate) fn header_constants(text: &str) -> Vec<(String, i64)> {
+/// The constants of a header, those of its structures as `Structure::NAME`; what cannot be read is left out. `known` are
+/// those of the headers that it includes.
+pub(crate) fn header_constants(text: &str, known: &[(String, i64)]) -> Vec<(String, i64)> {
     let tokens = tokenise(text).unwrap_or_default();
-    let mut reader = Reader {
-        tokens: &tokens,
-        at: 0,
-        known: Vec::new(),
-    };
+    let mut reader = Reader::new(&tokens, known);
     let mut scopes: Vec<Option<&str>> = Vec::new();
     while let Some(token) = reader.peek() {
         match (token, &scopes[..]) {
@@ -149,74 +91,7 @@ pub(crate) fn header_constants(text: &str) -> Vec<(String, i64)> {
         }
         reader.at += 1;
     }
-    reader.known
-}
-
-/// A word, a number or a mark, and its line.
-type Token<'a> = (&'a str, usize);
-
-/// Splits the text, leaving out comments and preprocessor lines.
-fn tokenise(text: &str) -> Result<Vec<Token<'_>>, String> {
-    let mut tokens = Vec::new();
-    let (mut rest, mut line, mut line_start) = (text, 1, true);
-    while let Some(first) = rest.chars().next() {
-        let length = if first == '\n' {
-            (line, line_start) = (line + 1, true);
-            rest = &rest[1..];
-            continue;
-        } else if first.is_whitespace() {
-            rest = &rest[first.len_utf8()..];
-            continue;
-        } else if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/")
-                .ok_or(format!("line {line}: a comment that does not end"))?
-                + 2
-        } else if first == '#' && line_start {
-            directive(rest)
-        } else if first == '"' {
-            string(rest).ok_or(format!("line {line}: a string that does not end"))?
-        } else {
-            let word = |c: char| c.is_alphanumeric() || c == '_';
-            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
-            let length = if end == 0 { first.len_utf8() } else { end };
-            tokens.push((&rest[..length], line));
-            length
-        };
-        if first == '#' && rest[..length].contains("K_KERNEL") {
-            return Err(format!(
-                "line {line}: kernels made by a macro cannot be read; write each one out"
-            ));
-        }
-        line += rest[..length].matches('\n').count();
-        line_start = false;
-        rest = &rest[length..];
-    }
-    Ok(tokens)
-}
-
-/// Length of a preprocessor line with its continuations.
-fn directive(text: &str) -> usize {
-    let mut from = 0;
-    while let Some(end) = text[from..].find('\n').map(|n| from + n) {
-        if !text[..end].trim_end_matches('\r').ends_with('\\') {
-            return end;
-        }
-        from = end + 1;
-    }
-    text.len()
-}
-
-/// Length of the string literal at the start of `text`.
-fn string(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    let end = text.char_indices().skip(1).find(|&(_, c)| {
-        let closes = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        closes
-    });
-    end.map(|(at, _)| at + 1)
+    reader.known.split_off(known.len())
 }
 
 struct Reader<'a> {
@@ -224,9 +99,32 @@ struct Reader<'a> {
     at: usize,
     /// Constants that expressions may name.
     known: Vec<(String, i64)>,
+    /// What may be passed by value.
+    structures: &'a [String],
+    templates: Vec<Template<'a>>,
+}
+
+/// A function template.
+#[derive(Clone)]
+struct Template<'a> {
+    name: &'a str,
+    /// Its own parameters: the name of a class, or none for a value.
+    classes: Vec<Option<&'a str>>,
+    /// Where those of the function begin.
+    at: usize,
 }
 
 impl<'a> Reader<'a> {
+    fn new(tokens: &'a [Token<'a>], known: &[(String, i64)]) -> Self {
+        Self {
+            tokens,
+            at: 0,
+            known: known.to_vec(),
+            structures: &[],
+            templates: Vec::new(),
+        }
+    }
+
     fn peek(&self) -> Option<&'a str> {
         self.tokens.get(self.at).map(|&(text, _)| text)
     }
@@ -378,9 +276,121 @@ impl<'a> Reader<'a> {
         value.ok_or_else(|| self.problem("the value does not fit an int"))
     }
 
+    /// Notes `template <…> DEVICE void name(`; stays where it is.
+    fn template(&mut self) {
+        let start = self.at;
+        self.at += 2;
+        let classes = self.list().into_iter().map(|words| match words[..] {
+            ["class", name] => Some(name),
+            _ => None,
+        });
+        let classes = classes.collect();
+        if (self.nth(0), self.nth(1), self.nth(3)) == ("DEVICE", "void", "(") {
+            self.templates.push(Template {
+                name: self.nth(2),
+                classes,
+                at: self.at + 4,
+            });
+        }
+        self.at = start;
+    }
+
+    /// What stands between commas up to the mark that closes this list, which is passed.
+    fn list(&mut self) -> Vec<Vec<&'a str>> {
+        let (mut items, mut depth) = (vec![Vec::new()], 0);
+        while let Some(word) = self.peek() {
+            self.at += 1;
+            match word {
+                "(" | "<" => depth += 1,
+                ")" | ">" if depth == 0 => break,
+                ")" | ">" => depth -= 1,
+                "," if depth == 0 => {
+                    items.push(Vec::new());
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(last) = items.last_mut() {
+                last.push(word);
+            }
+        }
+        items
+    }
+
+    /// `K_INSTANTIATE(threads, min_blocks, count, name, template<arguments>)`, the same with `_MAPS`, or with `_CLUSTER` and
+    /// the blocks of a cluster behind `min_blocks`.
+    fn instance(&mut self) -> Result<Signature, String> {
+        let plain = self.nth(0) == "K_INSTANTIATE";
+        let (threads, cluster) = self.bounds()?;
+        self.expect(",")?;
+        let count = self.sum()?;
+        self.expect(",")?;
+        let name = self.name()?;
+        self.expect(",")?;
+        let of = self.name()?;
+        self.expect("<")?;
+        let arguments = self.list();
+        self.expect(")")?;
+        let fits = |t: &&Template<'_>| t.name == of && t.classes.len() == arguments.len();
+        let found = self.templates.iter().rfind(fits).cloned();
+        let template = found.ok_or_else(|| {
+            self.problem(format_args!(
+                "there is no template `{of}` of {} arguments above",
+                arguments.len()
+            ))
+        })?;
+        let pairs = || template.classes.iter().zip(&arguments);
+        let types: Vec<(&str, &[&str])> = pairs()
+            .filter_map(|(class, words)| Some(((*class)?, &words[..])))
+            .collect();
+        let values: Vec<String> = pairs()
+            .filter(|(class, _)| class.is_none())
+            .map(|(_, words)| words.concat())
+            .collect();
+        let end = std::mem::replace(&mut self.at, template.at);
+        let parameters = self.parameters(&name, &types)?;
+        self.at = end;
+        if plain && parameters.iter().any(|p| p.kind == Kind::TensorMap) {
+            return Err(self.problem(format_args!(
+                "`{of}` takes tensor maps, which need K_INSTANTIATE_MAPS"
+            )));
+        }
+        if count != parameters.len() as i64 {
+            return Err(self.problem(format_args!(
+                "`{of}` has {} parameters, not {count}",
+                parameters.len()
+            )));
+        }
+        Ok(Signature {
+            name,
+            threads,
+            cluster,
+            parameters,
+            made_from: Some((of, values.join(", "))),
+        })
+    }
+
     /// `K_KERNEL(threads, min_blocks) name(parameters) {` or `K_KERNEL_CLUSTER(threads, min_blocks, blocks) …`.
     fn kernel(&mut self) -> Result<Signature, String> {
-        let in_cluster = self.next() == "K_KERNEL_CLUSTER";
+        let (threads, cluster) = self.bounds()?;
+        self.expect(")")?;
+        let name = self.name()?;
+        self.expect("(")?;
+        let parameters = self.parameters(&name, &[])?;
+        self.expect("{")?;
+        self.at -= 1;
+        Ok(Signature {
+            name,
+            threads,
+            cluster,
+            parameters,
+            made_from: None,
+        })
+    }
+
+    /// `…(threads, min_blocks`, or `…_CLUSTER(threads, min_blocks, blocks`: threads of a block and blocks of a cluster.
+    fn bounds(&mut self) -> Result<(i64, i64), String> {
+        let in_cluster = self.next().ends_with("_CLUSTER");
         self.expect("(")?;
         let threads = self.sum()?;
         self.expect(",")?;
@@ -390,33 +400,38 @@ impl<'a> Reader<'a> {
             self.expect(",")?;
             cluster = self.sum()?;
         }
-        self.expect(")")?;
         if !(32..=1024).contains(&threads) || !(1..=8).contains(&cluster) {
             return Err(self.problem(format_args!(
                 "{threads} threads in clusters of {cluster} cannot be launched"
             )));
         }
-        let name = self.name()?;
-        self.expect("(")?;
+        Ok((threads, cluster))
+    }
+
+    /// Those of an entry point up to the closing mark, which is passed; `types` are those of a template's classes.
+    fn parameters(
+        &mut self,
+        kernel: &str,
+        types: &[(&str, &[&str])],
+    ) -> Result<Vec<Parameter>, String> {
         let mut parameters: Vec<Parameter> = Vec::new();
         while self.nth(0) != ")" {
             if !parameters.is_empty() {
                 self.expect(",")?;
             }
-            parameters.push(self.parameter(&name)?);
+            parameters.push(self.parameter(kernel, types)?);
         }
         self.at += 1;
-        self.expect("{")?;
-        self.at -= 1;
-        Ok(Signature {
-            name,
-            threads,
-            cluster,
-            parameters,
-        })
+        if parameters.len() > MAX_PARAMETERS {
+            return Err(self.problem(format_args!(
+                "`{kernel}` has {} parameters, more than {MAX_PARAMETERS}; pass sizes in a structure of params.h",
+                parameters.len()
+            )));
+        }
+        Ok(parameters)
     }
 
-    fn parameter(&mut self, kernel: &str) -> Result<Parameter, String> {
+    fn parameter(&mut self, kernel: &str, types: &[(&str, &[&str])]) -> Result<Parameter, String> {
         let start = self.at;
         while !matches!(self.nth(0), "," | ")" | "") {
             self.at += 1;
@@ -427,9 +442,21 @@ impl<'a> Reader<'a> {
             .collect();
         let (&name, kind) = words.split_last().unwrap_or((&"", &[]));
         let named = is_name(name).then_some(kind);
-        let kind = named.and_then(Kind::read).ok_or_else(|| {
+        let class = kind
+            .iter()
+            .find_map(|word| types.iter().find(|(class, _)| class == word));
+        let closed = |word: &&'a str| match class {
+            Some((name, of)) if name == word => of.to_vec(),
+            _ => vec![*word],
+        };
+        let read = |kind: &[&'a str]| {
+            let words: Vec<&str> = kind.iter().flat_map(closed).collect();
+            Kind::read(&words, self.structures)
+        };
+        let kind = named.and_then(read).ok_or_else(|| {
             self.problem(format_args!(
-                "`{}` of `{kernel}` is not int, long long, float, const __grid_constant__ CUtensorMap, or a pointer to {}",
+                "`{}` of `{kernel}` is not int, long long, float, const __grid_constant__ CUtensorMap, a structure of \
+                 params.h, or a pointer to {}",
                 words.join(" "),
                 ELEMENTS.join(", "),
             ))
@@ -437,6 +464,7 @@ impl<'a> Reader<'a> {
         Ok(Parameter {
             name: name.into(),
             kind,
+            open: class.map(|&(name, _)| name.into()),
         })
     }
 }
@@ -445,31 +473,13 @@ fn is_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
-impl Kind {
-    fn read(words: &[&str]) -> Option<Self> {
-        match words {
-            ["int"] => return Some(Self::Int),
-            ["float"] => return Some(Self::Float),
-            ["long", "long"] => return Some(Self::Long),
-            ["const", "__grid_constant__", "CUtensorMap"] => return Some(Self::TensorMap),
-            _ => {}
-        }
-        let words = words.strip_suffix(&["__restrict__"]).unwrap_or(words);
-        let words = words.strip_suffix(&["*"])?;
-        let read = words.first() == Some(&"const");
-        let element = words[usize::from(read)..].join(" ");
-        let element = *ELEMENTS.iter().find(|&&known| known == element)?;
-        Some(Self::Pointer { element, read })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tokens::structures, *};
 
     fn kernel(parameters: &str) -> Result<Source, String> {
         let text = format!("K_KERNEL(256, 1) k({parameters}) {{}}\nK_EXPORT(k)");
-        parse(&text, &[])
+        parse(&text, &[], &["Sizes".into()])
     }
 
     #[test]
@@ -486,7 +496,7 @@ mod tests {
             K_KERNEL_CLUSTER(THREADS, 1, 2) gemm(bf16* __restrict__ d, const float* scale,
                 const __grid_constant__ CUtensorMap map_a, long long n, unsigned char* bytes) { body<4>(n); }
             K_EXPORT(gemm)"#;
-        let source = parse(text, &[]).unwrap();
+        let source = parse(text, &[], &[]).unwrap();
         let constants: Vec<_> = source
             .constants
             .iter()
@@ -525,16 +535,22 @@ mod tests {
         let header = "#pragma once\nconstexpr int LANES = 32; constexpr int ODD = sizeof(int);
             struct alignas(16) Vec8 { static constexpr int SIZE = 8; float v[SIZE]; void f() { constexpr int IN = 1; } };
             template <int N> struct Wide { static constexpr int SIZE = N; };";
-        let known = header_constants(header);
+        let known = header_constants(header, &[]);
         assert_eq!(
             known,
             [("LANES".to_string(), 32), ("Vec8::SIZE".to_string(), 8)]
         );
+        let more = header_constants("constexpr int COLS = 2 * LANES;", &known);
+        assert_eq!(more, [("COLS".to_string(), 64)]);
         let text = "struct S { static constexpr int HALF = 4; int x; };
             constexpr int COLS = LANES * Vec8::SIZE / S::HALF; namespace { constexpr int HIDDEN = 1; }";
-        let source = parse(text, &known).unwrap();
+        let source = parse(text, &known, &[]).unwrap();
         assert_eq!(source.constants, [("COLS".to_string(), 64)]);
-        assert!(parse(text, &[]).unwrap_err().contains("`LANES` is neither"));
+        assert!(
+            parse(text, &[], &[])
+                .unwrap_err()
+                .contains("`LANES` is neither")
+        );
     }
 
     #[test]
@@ -563,6 +579,69 @@ mod tests {
     }
 
     #[test]
+    fn ten_parameters_are_enough_and_structures_keep_it_so() {
+        let header = "struct Pair { int a; int b; };
+            struct alignas(16) Tile { int row; Pair keys[3]; }; struct Sizes { Pair p; float f; };
+            struct Pointer { int n; float* p; }; struct Wide { int n; double d; };";
+        assert_eq!(structures(header), ["Pair", "Tile", "Sizes"]);
+        let sizes = kernel("Sizes s").unwrap();
+        let [only] = &sizes.kernels[0].parameters[..] else {
+            panic!("{sizes:?}")
+        };
+        assert_eq!(only.kind, Kind::Structure("Sizes".into()));
+        let ints = |count: usize| vec!["int n"; count].join(", ");
+        assert_eq!(kernel(&ints(10)).unwrap().kernels[0].parameters.len(), 10);
+        let why = kernel(&ints(11)).unwrap_err();
+        assert!(why.contains("`k` has 11 parameters, more than 10"), "{why}");
+    }
+
+    #[test]
+    fn entry_points_are_made_of_templates() {
+        let text = "template <int N, class Out, float (*F)(float)>
+            DEVICE void map(Out* y, const CUtensorMap& x_map, const Out* z, const bf16* w, int n) {}
+            template <class T> DEVICE T unread(T (&x)[3]) {}
+            K_INSTANTIATE_MAPS(64, 1, 5, map_f32, map<32, float, gelu<3>>)
+            K_INSTANTIATE_CLUSTER(64, 1, 2, 5, map_e4m3, map<32, e4m3, gelu<3>>)";
+        let source = parse(text, &[], &[]).unwrap();
+        let [first, second] = &source.kernels[..] else {
+            panic!("{source:?}")
+        };
+        let template = Some(("map".to_string(), "32, gelu<3>".to_string()));
+        assert_eq!(
+            (&first.made_from, &second.made_from),
+            (&template, &template)
+        );
+        assert_eq!((first.cluster, second.cluster), (1, 2));
+        let shown = |p: &Parameter| format!("{} {} {:?}", p.kind, p.name, p.open);
+        let shown: Vec<String> = second.parameters.iter().map(shown).collect();
+        assert_eq!(
+            shown,
+            [
+                r#"e4m3* y Some("Out")"#,
+                "const __grid_constant__ CUtensorMap x_map None",
+                r#"const e4m3* z Some("Out")"#,
+                "const bf16* w None",
+                "int n None",
+            ]
+        );
+        for (instead, words) in [
+            ("map<32, half, gelu>", "`Out * y` of `k` is not int"),
+            ("map<32, float>", "no template `map` of 2 arguments"),
+            ("other<int>", "no template `other`"),
+            ("unread<float>", "no template `unread`"),
+        ] {
+            let text = format!("{text} K_INSTANTIATE_MAPS(64, 1, 5, k, {instead})");
+            let why = parse(&text, &[], &[]).unwrap_err();
+            assert!(why.contains(words), "{instead}: {why}");
+        }
+        let why = parse(&text.replace("_MAPS", ""), &[], &[]).unwrap_err();
+        assert!(why.contains("need K_INSTANTIATE_MAPS"), "{why}");
+        let text = text.replace("1, 5, map_f32", "1, 4, map_f32");
+        let why = parse(&text, &[], &[]).unwrap_err();
+        assert!(why.contains("`map` has 5 parameters, not 4"), "{why}");
+    }
+
+    #[test]
     fn whatever_cannot_be_read_says_where_and_why() {
         for (text, words) in [
             (
@@ -588,7 +667,7 @@ mod tests {
             ("/* no end", "does not end"),
             ("\"no end", "does not end"),
         ] {
-            let why = parse(text, &[]).unwrap_err();
+            let why = parse(text, &[], &[]).unwrap_err();
             assert!(why.contains(words), "{text}: {why}");
         }
     }
@@ -597,9 +676,9 @@ mod tests {
     fn no_text_makes_the_reader_panic() {
         let text = "constexpr int A = (1 + 2);K_KERNEL_CLUSTER(64, 1, 2) k(const bf16* x, int n) {}\nK_EXPORT(k) \"é\" #";
         for end in (0..text.len()).filter(|&end| text.is_char_boundary(end)) {
-            let _ = parse(&text[..end], &[]);
-            header_constants(&text[..end]);
-            let _ = parse(&text[end..], &[]);
+            let _ = parse(&text[..end], &[], &[]);
+            header_constants(&text[..end], &[]);
+            let _ = parse(&text[end..], &[], &[]);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `build.rs` includes this file, beside `signature.rs`, and so does its test, `tests/stubs/`. What it writes becomes
 //! `gallop::cuda::kernels`.
 
-use super::signature::{Kind, Signature, Source};
+use super::entry_point::{Kind, Parameter, Signature, Source};
 
 /// The Rust text for kernel files by name.
 pub(crate) fn stubs(sources: &[(String, Source)]) -> String {
@@ -14,10 +14,21 @@ pub(crate) fn stubs(sources: &[(String, Source)]) -> String {
     let all: Vec<String> = sources
         .iter()
         .flat_map(|(file, source)| {
-            source
-                .kernels
-                .iter()
-                .map(move |k| format!("{file}::{}::KERNEL", camel(&k.name)))
+            let groups = groups(&source.kernels);
+            let names = groups
+                .into_iter()
+                .flat_map(|group| match &group[0].made_from {
+                    None => vec![format!("{}::KERNEL", camel(&group[0].name))],
+                    Some(_) => {
+                        let list = list_name(&group);
+                        (0..group.len())
+                            .map(|i| format!("{list}[{i}].kernel"))
+                            .collect()
+                    }
+                });
+            names
+                .map(move |name| format!("{file}::{name}"))
+                .collect::<Vec<_>>()
         })
         .collect();
     let list = match &all[..] {
@@ -28,17 +39,51 @@ pub(crate) fn stubs(sources: &[(String, Source)]) -> String {
     format!("{modules}/// All entry points.\npub const KERNELS: &[Kernel] = &{list};\n")
 }
 
+/// Entry points that differ in the types of what they point to alone, each group where its first stands.
+fn groups(kernels: &[Signature]) -> Vec<Vec<&Signature>> {
+    let mut groups: Vec<Vec<&Signature>> = Vec::new();
+    for kernel in kernels {
+        let alike = |group: &&mut Vec<&Signature>| {
+            kernel.made_from.is_some() && group[0].made_from == kernel.made_from
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(kernel),
+            None => groups.push(vec![kernel]),
+        }
+    }
+    groups
+}
+
+/// What the names of a group have in common: `rope_f32` and `rope_bf16` to `ROPE`.
+fn list_name(group: &[&Signature]) -> String {
+    let mut common: Vec<&str> = group[0].name.split('_').collect();
+    for kernel in group {
+        let pairs = common.iter().zip(kernel.name.split('_'));
+        let length = pairs.take_while(|(a, b)| *a == b).count();
+        common.truncate(length);
+    }
+    common.join("_").to_uppercase()
+}
+
 fn module(file: &str, source: &Source) -> String {
     let constants: String = source
         .constants
         .iter()
         .map(|(name, value)| constant(name, *value))
         .collect();
-    let kernels: Vec<String> = source
-        .kernels
-        .iter()
-        .map(|kernel| entry(file, kernel))
-        .collect();
+    let mut written: Vec<&str> = Vec::new();
+    let mut kernels: Vec<String> = Vec::new();
+    for group in groups(&source.kernels) {
+        let Some((template, _)) = &group[0].made_from else {
+            kernels.push(entry(file, group[0]));
+            continue;
+        };
+        if !written.contains(&template.as_str()) {
+            written.push(template);
+            kernels.push(arguments(template, &group[0].parameters));
+        }
+        kernels.push(instances(file, template, &group));
+    }
     // A file without kernels is a header.
     let (ending, imports) = if kernels.is_empty() {
         ("cuh", "")
@@ -46,7 +91,7 @@ fn module(file: &str, source: &Source) -> String {
         ("cu", "    use super::*;\n\n")
     };
     format!(
-        "/// `kernels/{file}.{ending}`.\npub mod {file} {{\n{imports}{constants}{}}}\n\n",
+        "/// `{file}.{ending}`.\npub mod {file} {{\n{imports}{constants}{}}}\n\n",
         kernels.join("\n")
     )
 }
@@ -55,51 +100,158 @@ fn constant(name: &str, value: i64) -> String {
     format!("    /// `{name}` of the kernel file.\n    pub const {name}: usize = {value};\n\n")
 }
 
+/// The structure of an entry point's arguments and what it is launched by.
 fn entry(file: &str, kernel: &Signature) -> String {
+    let Signature {
+        name, parameters, ..
+    } = kernel;
+    let camel = camel(name);
+    format!(
+        "{}
+    impl Entry for {camel} {{
+        const KERNEL: Kernel = {};
+
+{}    }}
+",
+        structure(&camel, &format!("`{name}`"), parameters),
+        literal(file, kernel, 8),
+        args(parameters)
+    )
+}
+
+/// The structure of the arguments of all entry points that are made from a template.
+fn arguments(template: &str, parameters: &[Parameter]) -> String {
+    let camel = format!("{}Args", camel(template));
+    let types: Vec<String> = parameters
+        .iter()
+        .filter(|p| p.open.is_some())
+        .map(|p| format!("self.{}.dtype()", p.name))
+        .collect();
+    format!(
+        "{}
+    impl Arguments for {camel} {{
+{}
+        fn types(&self) -> Vec<DType> {{
+            vec![{}]
+        }}
+    }}
+",
+        structure(
+            &camel,
+            &format!("what is made from `{template}`"),
+            parameters
+        ),
+        args(parameters),
+        types.join(", ")
+    )
+}
+
+/// The list of a group's entry points.
+fn instances(file: &str, template: &str, group: &[&Signature]) -> String {
+    let rows: String = group.iter().map(|kernel| instance(file, kernel)).collect();
+    let values = match &group[0].made_from {
+        Some((_, values)) if !values.is_empty() => format!(" with `{values}`"),
+        _ => String::new(),
+    };
+    format!(
+        "    /// What is made from `{template}`{values}.
+    pub const {}: &[Instance<{}Args>] = &[
+{rows}    ];
+",
+        list_name(group),
+        camel(template)
+    )
+}
+
+/// One of them: the entry point, and the types that it is for.
+fn instance(file: &str, kernel: &Signature) -> String {
+    let open = kernel.parameters.iter().filter(|p| p.open.is_some());
+    let types: Vec<String> = open.map(|p| format!("DType::{}", dtype(&p.kind))).collect();
+    format!(
+        "        Instance::new({}, &[{}]),\n",
+        literal(file, kernel, 8),
+        types.join(", ")
+    )
+}
+
+fn structure(name: &str, of: &str, parameters: &[Parameter]) -> String {
+    let fields: String = parameters
+        .iter()
+        .map(|p| {
+            let shown = match (&p.open, &p.kind) {
+                (Some(class), Kind::Pointer { read: true, .. }) => format!("const {class}*"),
+                (Some(class), _) => format!("{class}*"),
+                (None, kind) => kind.to_string(),
+            };
+            let of = if p.open.is_some() {
+                "AnyDev".into()
+            } else {
+                rust_type(&p.kind)
+            };
+            format!(
+                "        /// `{shown} {}`\n        pub {}: {of},\n",
+                p.name, p.name
+            )
+        })
+        .collect();
+    format!(
+        "    /// Arguments of {of}, in the kernel's order.
+    #[derive(Clone, Debug)]
+    pub struct {name} {{
+{fields}    }}
+"
+    )
+}
+
+fn args(parameters: &[Parameter]) -> String {
+    let args: String = parameters
+        .iter()
+        .map(|p| match p.kind {
+            Kind::Structure(_) => format!("                Arg::structure(&self.{}),\n", p.name),
+            _ => format!("                self.{}.into(),\n", p.name),
+        })
+        .collect();
+    format!(
+        "        fn args(&self) -> Vec<Arg> {{
+            vec![
+{args}            ]
+        }}
+"
+    )
+}
+
+/// The entry point as a `Kernel`, at this indentation.
+fn literal(file: &str, kernel: &Signature, spaces: usize) -> String {
     let Signature {
         name,
         threads,
         cluster,
-        parameters,
+        ..
     } = kernel;
-    let fields: String = parameters
-        .iter()
-        .map(|p| {
-            format!(
-                "        /// `{} {}`\n        pub {}: {},\n",
-                p.kind,
-                p.name,
-                p.name,
-                rust_type(&p.kind)
-            )
-        })
-        .collect();
-    let args: String = parameters
-        .iter()
-        .map(|p| format!("                self.{}.into(),\n", p.name))
-        .collect();
-    let camel = camel(name);
+    let pad = " ".repeat(spaces);
     format!(
-        "    /// Arguments of `{name}`, in the kernel's order.
-    #[derive(Clone, Debug)]
-    pub struct {camel} {{
-{fields}    }}
-
-    impl Entry for {camel} {{
-        const KERNEL: Kernel = Kernel {{
-            module: \"{file}\",
-            name: \"{name}\",
-            threads: {threads},
-            cluster: {cluster},
-        }};
-
-        fn args(&self) -> Vec<Arg> {{
-            vec![
-{args}            ]
-        }}
-    }}
-"
+        "Kernel {{
+{pad}    module: \"{file}\",
+{pad}    name: \"{name}\",
+{pad}    threads: {threads},
+{pad}    cluster: {cluster},
+{pad}}}"
     )
+}
+
+/// What plans call the type that is pointed to.
+fn dtype(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Pointer { element, .. } => match *element {
+            "bf16" => "Bf16",
+            "float" => "F32",
+            "e4m3" => "E4m3",
+            "int" => "I32",
+            "unsigned char" => "U8",
+            other => panic!("plans have no {other}"),
+        },
+        other => panic!("`{other}` points to nothing"),
+    }
 }
 
 /// `rms_norm_bf16` to `RmsNormBf16`.
@@ -118,6 +270,7 @@ fn rust_type(kind: &Kind) -> String {
         Kind::Long => "i64".into(),
         Kind::Float => "f32".into(),
         Kind::TensorMap => "TensorMap".into(),
+        Kind::Structure(name) => name.clone(),
         Kind::Pointer { element, read } => {
             let element = match *element {
                 "float" => "f32",
@@ -139,7 +292,12 @@ mod tests {
 
     #[test]
     fn the_example_is_what_its_kernel_source_gives() {
-        let source = parse(include_str!("../../tests/stubs/example.cu"), &[]).unwrap();
+        let source = parse(
+            include_str!("../../tests/stubs/example.cu"),
+            &[],
+            &["RowScales".into()],
+        )
+        .unwrap();
         let text = include_str!("../../tests/stubs/example.rs");
         let (_, want) = text.split_once("// Generated from here on.\n\n").unwrap();
         let got = stubs(&[("example".into(), source)]);
@@ -149,7 +307,7 @@ mod tests {
     #[test]
     fn no_kernels_give_an_empty_list() {
         assert!(stubs(&[]).ends_with("pub const KERNELS: &[Kernel] = &[];\n"));
-        let constants = parse("constexpr int N = 3;", &[]).unwrap();
+        let constants = parse("constexpr int N = 3;", &[], &[]).unwrap();
         assert!(
             stubs(&[("a".into(), constants)]).contains(
                 "pub mod a {\n    /// `N` of the kernel file.\n    pub const N: usize = 3;"

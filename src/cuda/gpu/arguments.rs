@@ -4,6 +4,7 @@
 use std::{ffi::c_void, fmt, marker::PhantomData};
 
 use super::tensor_map::TensorMap;
+use crate::DType;
 
 /// The kernels' name for [`half::bf16`].
 #[allow(non_camel_case_types, reason = "the same name on both sides")]
@@ -36,6 +37,42 @@ pub trait Entry {
     fn args(&self) -> Vec<Arg>;
 }
 
+/// Arguments that several entry points take, which are made from one template.
+pub trait Arguments {
+    /// In the kernels' order.
+    fn args(&self) -> Vec<Arg>;
+
+    /// Element types of the pointers whose types the template leaves open, in order.
+    fn types(&self) -> Vec<DType>;
+}
+
+/// An entry point that is made from a template, for arguments `A`.
+#[derive(Debug)]
+pub struct Instance<A> {
+    /// What is launched.
+    pub kernel: Kernel,
+    types: &'static [DType],
+    of: PhantomData<fn() -> A>,
+}
+
+impl<A: Arguments> Instance<A> {
+    /// `kernel`, whose open pointers are to `types`.
+    pub const fn new(kernel: Kernel, types: &'static [DType]) -> Self {
+        Self {
+            kernel,
+            types,
+            of: PhantomData,
+        }
+    }
+
+    /// That one of `all` which is for the element types of `args`, if there is one.
+    pub fn find(all: &[Self], args: &A) -> Option<Kernel> {
+        let types = args.types();
+        let found = all.iter().find(|one| one.types == types)?;
+        Some(found.kernel)
+    }
+}
+
 /// One argument, of the size the kernel expects.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Arg {
@@ -49,9 +86,16 @@ pub enum Arg {
     Float(f32),
     /// A tensor map, by value.
     Map(Box<TensorMap>),
+    /// A structure of ints and floats, by value.
+    Structure(Box<[u32]>),
 }
 
 impl Arg {
+    /// A structure of `params.h`, which has no padding and no alignment above that of an int.
+    pub fn structure<T: bytemuck::NoUninit>(value: &T) -> Self {
+        Self::Structure(bytemuck::cast_slice(std::slice::from_ref(value)).into())
+    }
+
     /// Where the value lies, as long as `self` is not moved.
     fn pointer(&self) -> *const c_void {
         match self {
@@ -60,6 +104,7 @@ impl Arg {
             Self::Long(value) => (&raw const *value).cast(),
             Self::Float(value) => (&raw const *value).cast(),
             Self::Map(value) => (&raw const **value).cast(),
+            Self::Structure(words) => words.as_ptr().cast(),
         }
     }
 }
@@ -80,6 +125,31 @@ pub struct Dev<T> {
 pub struct DevMut<T> {
     address: u64,
     of: PhantomData<fn() -> T>,
+}
+
+/// Address of elements whose type is known when a plan is lowered; which kernel reads or writes them follows from it.
+#[derive(Clone, Copy, Debug)]
+pub struct AnyDev {
+    address: u64,
+    dtype: DType,
+}
+
+impl AnyDev {
+    /// The elements at `address`; what lies there is the launch's responsibility.
+    pub fn new(address: u64, dtype: DType) -> Self {
+        Self { address, dtype }
+    }
+
+    /// Their type.
+    pub fn dtype(self) -> DType {
+        self.dtype
+    }
+}
+
+impl From<AnyDev> for Arg {
+    fn from(value: AnyDev) -> Self {
+        Self::Address(value.address)
+    }
 }
 
 macro_rules! address_type {

@@ -12,7 +12,7 @@
 use std::{any::Any, fmt, marker::PhantomData};
 
 use super::{
-    arguments::{Arg, Dev, DevMut, Entry, Kernel},
+    arguments::{Arg, Arguments, Dev, DevMut, Entry, Instance, Kernel},
     tensor_map::{TensorMap, TensorMapSpec},
 };
 use crate::{Error, Result};
@@ -307,7 +307,26 @@ impl Launch {
     /// [`Error::Device`] for a grid that is empty, too large or no multiple of the cluster, and for more shared memory
     /// than there is.
     pub fn new<E: Entry>(entry: &E, blocks: [u32; 3], shared_bytes: u32) -> Result<Self> {
-        let kernel = E::KERNEL;
+        Self::of(E::KERNEL, entry.args(), blocks, shared_bytes)
+    }
+
+    /// The same of that one of `all` which is for the element types of `args`; none if no one is.
+    ///
+    /// # Errors
+    /// As for [`Launch::new`].
+    pub fn one_of<A: Arguments>(
+        all: &[Instance<A>],
+        args: &A,
+        blocks: [u32; 3],
+        shared_bytes: u32,
+    ) -> Result<Option<Self>> {
+        let kernel = Instance::find(all, args);
+        kernel
+            .map(|kernel| Self::of(kernel, args.args(), blocks, shared_bytes))
+            .transpose()
+    }
+
+    fn of(kernel: Kernel, args: Vec<Arg>, blocks: [u32; 3], shared_bytes: u32) -> Result<Self> {
         let [x, y, z] = blocks;
         let grid = x > 0 && x < 1 << 31 && (1..1 << 16).contains(&y) && (1..1 << 16).contains(&z);
         let problem = if !grid {
@@ -321,7 +340,7 @@ impl Launch {
                 kernel,
                 blocks,
                 shared_bytes,
-                args: entry.args(),
+                args,
             });
         };
         Err(Error::device(format!(

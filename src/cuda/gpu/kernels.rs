@@ -1,4 +1,4 @@
-//! The entry points of `kernels/*.cu` as Rust sees them: one module per file, with its constants and, for each entry
+//! The entry points of `kernels/*/*.cu` as Rust sees them: one module per file, with its constants and, for each entry
 //! point, a structure of typed arguments.
 //!
 //! `build.rs` writes the modules from the signatures in the sources, with or without nvcc. So a size is written once,
@@ -9,9 +9,13 @@
     reason = "what the kernels' signatures use of it changes with the kernels"
 )]
 use super::{
-    arguments::{Arg, Dev, DevMut, E4m3, Entry, Kernel, bf16},
-    params::{AttentionTile, GemmTile},
+    arguments::{AnyDev, Arg, Arguments, Dev, DevMut, E4m3, Entry, Instance, Kernel, bf16},
+    params::{
+        AttentionShape, AttentionTile, Conv1dShape, ConvShape, GemmShape, GemmTile, PixelShape,
+        QuantizedNorm, RowScales,
+    },
     tensor_map::TensorMap,
 };
+use crate::DType;
 
 include!(concat!(env!("OUT_DIR"), "/stubs.rs"));

@@ -6,9 +6,12 @@ use crate::{
     DType::{Bf16, E4m3},
     Result,
     cuda::{
-        gpu::kernels::activation::{
-            ClampBf16, Gelu7Bf16, Gelu7E4m3, GeluTanhBf16, MulBf16, ReluBf16, SiluBf16,
-            Swiglu7Bf16, Swiglu7E4m3, THREADS,
+        gpu::kernels::{
+            activation::{
+                ClampBf16, GELU_TANH_BF16, GELU7_BF16, MapArgs, MulBf16, RELU_BF16, SILU_BF16,
+                SWIGLU7_BF16, THREADS,
+            },
+            activation_quantize::{GELU7_E4M3, QuantizedMapArgs, SWIGLU7_E4M3},
         },
         lowering::{
             context::{LowerCx, chunk_blocks, int},
@@ -26,30 +29,25 @@ pub(in crate::cuda) fn activation(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> 
     }
     cx.check_aligned(&[u, y])?;
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident $(, $name:ident)*) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                u: u.dev(),
-                rows: int(y.rows)?,
-                cols: int(y.cols)?,
-                u_pitch: int(u.pitch)?,
-                y_pitch: int(y.pitch)?,
-                $($name,)*
-            };
-            // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match &cx.steps[0].op {
-        Op::SwiGlu7 => launch!(Swiglu7Bf16),
-        Op::Gelu7 => launch!(Gelu7Bf16),
-        Op::GeluTanh => launch!(GeluTanhBf16),
-        Op::Silu => launch!(SiluBf16),
-        Op::Relu => launch!(ReluBf16),
-        &Op::Clamp { low, high } => launch!(ClampBf16, low, high),
-        _ => mul(cx, grid),
-    }
+    let args = MapArgs {
+        y: y.dev_mut(),
+        u: u.dev(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        u_pitch: int(u.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    let map = match cx.steps[0].op {
+        Op::Gelu7 => GELU7_BF16,
+        Op::GeluTanh => GELU_TANH_BF16,
+        Op::Silu => SILU_BF16,
+        Op::Relu => RELU_BF16,
+        Op::SwiGlu7 => SWIGLU7_BF16,
+        Op::Clamp { low, high } => return clamp(cx, [low, high], grid),
+        _ => return mul(cx, grid),
+    };
+    // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
+    unsafe { cx.launch_one_of(map, &args, grid, 0) }
 }
 
 /// [Op::SwiGlu7 or Op::Gelu7, Op::Quantize], where the activation in bf16 is not stored.
@@ -66,25 +64,37 @@ pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<Boun
         return Ok(None);
     }
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                u: u.dev(),
-                rows: int(y.rows)?,
-                cols: int(y.cols)?,
-                u_pitch: int(u.pitch)?,
-                y_pitch: int(y.pitch)?,
-                factor,
-            };
-            // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
-            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
-        }};
-    }
-    match cx.steps[0].op {
-        Op::SwiGlu7 => launch!(Swiglu7E4m3),
-        _ => launch!(Gelu7E4m3),
-    }
+    let args = QuantizedMapArgs {
+        y: y.dev_mut(),
+        u: u.dev(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        u_pitch: int(u.pitch)?,
+        y_pitch: int(y.pitch)?,
+        factor,
+    };
+    let map = match cx.steps[0].op {
+        Op::SwiGlu7 => SWIGLU7_E4M3,
+        _ => GELU7_E4M3,
+    };
+    // SAFETY: u and y have the same rows, and u the columns of y, for swiglu7 twice as many; the grid covers y.
+    unsafe { cx.launch_one_of(map, &args, grid, 0) }.map(Some)
+}
+
+fn clamp(cx: &LowerCx<'_>, [low, high]: [f32; 2], grid: [u32; 3]) -> Result<Vec<BoundLaunch>> {
+    let (u, y) = (cx.read(0), cx.write());
+    let entry = ClampBf16 {
+        y: y.dev_mut(),
+        u: u.dev(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        u_pitch: int(u.pitch)?,
+        y_pitch: int(y.pitch)?,
+        low,
+        high,
+    };
+    // SAFETY: u and y have the same rows and columns; the grid covers y.
+    unsafe { cx.launch(&entry, grid, 0) }
 }
 
 fn mul(cx: &LowerCx<'_>, grid: [u32; 3]) -> Result<Vec<BoundLaunch>> {

@@ -8,10 +8,12 @@ use crate::{
     cuda::{
         gpu::{
             arguments::Dev,
-            kernels::add_rms_norm::{
-                AddRmsNormBf16, AddRmsNormF32, AddRmsNormQuantizeBf16, AddRmsNormQuantizeF32,
-                ROW_COLS,
+            kernels::{
+                add_rms_norm::{ADD_RMS_NORM, AddRmsNormArgs},
+                add_rms_norm_quantize::{ADD_RMS_NORM_QUANTIZE, AddRmsNormQuantizeArgs},
+                norm::ROW_COLS,
             },
+            params::QuantizedNorm,
         },
         lowering::{
             arena::DeviceView,
@@ -24,91 +26,60 @@ use crate::{
 
 /// [Op::Add, Op::RmsNorm] of whole rows: an f32 stream, what is added to it, and its norm in bf16.
 pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
-    let Some(Sum {
-        x,
-        z,
-        s,
-        w,
-        ends,
-        eps,
-    }) = sum(cx)?
-    else {
+    let Some(sum) = sum(cx)? else {
         return Ok(None);
     };
     let y = cx.write();
-    if !y.is_aligned() || y.pitch != x.pitch {
+    if !y.is_aligned() || y.pitch != sum.x.pitch {
         return Ok(None);
     }
-    let grid = [blocks(x.rows)?, 1, 1];
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                s: s.dev_mut(),
-                x: x.dev(),
-                z: z.dev(),
-                w,
-                ends,
-                cols: int(x.cols)?,
-                pitch: int(x.pitch)?,
-                eps,
-            };
-            // SAFETY: all four have the same rows, columns and pitch; w has a row for each of the groups that `ends`
-            // lists, and the last of these ends with the rows; the grid has a block for each row.
-            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
-        }};
-    }
-    match z.dtype {
-        Bf16 => launch!(AddRmsNormBf16),
-        F32 => launch!(AddRmsNormF32),
-        _ => Ok(None),
-    }
+    let args = AddRmsNormArgs {
+        y: y.dev_mut(),
+        s: sum.s.dev_mut(),
+        x: sum.x.dev(),
+        z: sum.z.into(),
+        w: sum.w,
+        ends: sum.ends,
+        cols: int(y.cols)?,
+        pitch: int(y.pitch)?,
+        eps: sum.eps,
+    };
+    // SAFETY: all four have the same rows, columns and pitch; w has a row for each of the groups that `ends` lists, and
+    // the last of these ends with the rows; the grid has a block for each row.
+    let launch = unsafe { BoundLaunch::one_of(ADD_RMS_NORM, &args, [blocks(y.rows)?, 1, 1]) }?;
+    Ok(launch.map(|launch| vec![launch]))
 }
 
 /// [Op::Add, Op::RmsNorm, Op::RowScale, Op::Quantize]: the same, where the norm is not stored.
 pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
-    let Some(Sum {
-        x,
-        z,
-        s,
-        w,
-        ends,
-        eps,
-    }) = sum(cx)?
-    else {
+    let Some(sum) = sum(cx)? else {
         return Ok(None);
     };
     let (scales, q) = (cx.view(cx.steps[2].writes), cx.write());
     if !q.is_aligned() {
         return Ok(None);
     }
-    let grid = [blocks(x.rows)?, 1, 1];
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                q: q.dev_mut(),
-                scales: scales.dev_mut(),
-                s: s.dev_mut(),
-                x: x.dev(),
-                z: z.dev(),
-                w,
-                ends,
-                cols: int(x.cols)?,
-                pitch: int(x.pitch)?,
-                q_pitch: int(q.pitch)?,
-                scale_pitch: int(cx.step_of(scales)?)?,
-                eps,
-            };
-            // SAFETY: as above for x, z, s, w and the grid; q has the same rows and columns, and `scales` an element for
-            // each row.
-            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
-        }};
-    }
-    match z.dtype {
-        Bf16 => launch!(AddRmsNormQuantizeBf16),
-        F32 => launch!(AddRmsNormQuantizeF32),
-        _ => Ok(None),
-    }
+    let args = AddRmsNormQuantizeArgs {
+        q: q.dev_mut(),
+        scales: scales.dev_mut(),
+        s: sum.s.dev_mut(),
+        x: sum.x.dev(),
+        z: sum.z.into(),
+        w: sum.w,
+        ends: sum.ends,
+        shape: QuantizedNorm {
+            cols: int(q.cols)?,
+            x_pitch: int(sum.x.pitch)?,
+            q_pitch: int(q.pitch)?,
+            s_pitch: int(cx.step_of(scales)?)?,
+            eps: sum.eps,
+        },
+    };
+    // SAFETY: as above for x, z, s, w and the grid; q has the same rows and columns, and `scales` an element for each
+    // row.
+    let launch =
+        unsafe { BoundLaunch::one_of(ADD_RMS_NORM_QUANTIZE, &args, [blocks(q.rows)?, 1, 1]) }?;
+    Ok(launch.map(|launch| vec![launch]))
 }
 
 /// What the first two steps read, and the sum.

@@ -3,10 +3,12 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, F32},
     Result,
     cuda::{
-        gpu::kernels::attention_plain::{AttentionPlainBf16, AttentionPlainF32, HEAD_MAX, ROWS},
+        gpu::{
+            kernels::attention_plain::{ATTENTION_PLAIN, AttentionArgs, HEAD_MAX, ROWS},
+            params::AttentionShape,
+        },
         lowering::{
             context::{LowerCx, blocks, int},
             work::BoundLaunch,
@@ -29,9 +31,6 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
     };
     let [q, k, v] = [0, 1, 2].map(|i| cx.read(i));
     let y = cx.write();
-    if [q, k, v].iter().any(|view| view.dtype != y.dtype) {
-        return Err(cx.types());
-    }
     cx.check_aligned(&[q, k, v, y])?;
     let head = q.cols / heads;
     if !head.is_multiple_of(8) || head > HEAD_MAX {
@@ -40,36 +39,29 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
     let (ends, ranges) = tables(windows)?;
     let (ends, ranges) = (cx.table(&ends), cx.table(&ranges));
     let grid = [blocks(q.rows.div_ceil(ROWS))?, blocks(*heads)?, 1];
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                q: q.dev(),
-                k: k.dev(),
-                v: v.dev(),
-                ends,
-                ranges,
-                rows: int(q.rows)?,
-                head: int(head)?,
-                sharing: int(heads / kv_heads)?,
-                q_pitch: int(q.pitch)?,
-                k_pitch: int(k.pitch)?,
-                v_pitch: int(v.pitch)?,
-                y_pitch: int(y.pitch)?,
-                scale: *scale,
-                softcap: softcap.unwrap_or(0.0),
-            };
-            // SAFETY: q and y have the same rows and `heads * head` columns, k and v the same rows and
-            // `kv_heads * head` columns; the tables have an end for each row of q and name rows of k; the grid has a
-            // warp for each row of each head.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match y.dtype {
-        Bf16 => launch!(AttentionPlainBf16),
-        F32 => launch!(AttentionPlainF32),
-        _ => Err(cx.types()),
-    }
+    let args = AttentionArgs {
+        y: y.into(),
+        q: q.into(),
+        k: k.into(),
+        v: v.into(),
+        ends,
+        ranges,
+        shape: AttentionShape {
+            rows: int(q.rows)?,
+            head: int(head)?,
+            sharing: int(heads / kv_heads)?,
+            q_pitch: int(q.pitch)?,
+            k_pitch: int(k.pitch)?,
+            v_pitch: int(v.pitch)?,
+            y_pitch: int(y.pitch)?,
+            scale: *scale,
+            softcap: softcap.unwrap_or(0.0),
+        },
+    };
+    // SAFETY: q and y have the same rows and `heads * head` columns, k and v the same rows and `kv_heads * head`
+    // columns; the tables have an end for each row of q and name rows of k; the grid has a warp for each row of each
+    // head.
+    unsafe { cx.launch_one_of(ATTENTION_PLAIN, &args, grid, 0) }
 }
 
 /// For each query where its ranges of keys end, and the ranges: first key, and behind the last.

@@ -3,12 +3,10 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, F32},
+    DType::F32,
     Result,
     cuda::{
-        gpu::kernels::channel::{
-            AffineBf16Bf16, AffineBf16F32, AffineF32Bf16, AffineF32F32, SnakeF32, THREADS,
-        },
+        gpu::kernels::channel::{AFFINE, AffineArgs, SnakeF32, THREADS},
         lowering::{
             context::{LowerCx, chunk_blocks, int},
             work::BoundLaunch,
@@ -49,27 +47,16 @@ pub(in crate::cuda) fn affine(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     }
     cx.check_aligned(&[x, a, b, y])?;
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                x: x.dev(),
-                a: a.dev(),
-                b: b.dev(),
-                rows: int(y.rows)?,
-                cols: int(y.cols)?,
-                x_pitch: int(x.pitch)?,
-                y_pitch: int(y.pitch)?,
-            };
-            // SAFETY: x and y have the same rows and columns, a and b an element for each column; the grid covers y.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match (x.dtype, y.dtype) {
-        (F32, F32) => launch!(AffineF32F32),
-        (F32, Bf16) => launch!(AffineF32Bf16),
-        (Bf16, F32) => launch!(AffineBf16F32),
-        (Bf16, Bf16) => launch!(AffineBf16Bf16),
-        _ => Err(cx.types()),
-    }
+    let args = AffineArgs {
+        y: y.into(),
+        x: x.into(),
+        a: a.dev(),
+        b: b.dev(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        x_pitch: int(x.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    // SAFETY: x and y have the same rows and columns, a and b an element for each column; the grid covers y.
+    unsafe { cx.launch_one_of(AFFINE, &args, grid, 0) }
 }

@@ -3,12 +3,12 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, F32},
+    DType::F32,
     Result,
     cuda::{
         gpu::{
             arguments::Dev,
-            kernels::combine::{AddBf16Bf16, AddF32Bf16, AddF32F32, CombineF32, INPUTS, THREADS},
+            kernels::combine::{ADD, AddArgs, CombineF32, INPUTS, THREADS},
         },
         lowering::{
             context::{LowerCx, blocks, chunk_blocks, int},
@@ -54,26 +54,16 @@ pub(in crate::cuda) fn add(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     let (x, z, y) = (cx.read(0), cx.read(1), cx.write());
     cx.check_aligned(&[x, z, y])?;
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                x: x.dev(),
-                z: z.dev(),
-                rows: int(y.rows)?,
-                cols: int(y.cols)?,
-                x_pitch: int(x.pitch)?,
-                z_pitch: int(z.pitch)?,
-                y_pitch: int(y.pitch)?,
-            };
-            // SAFETY: all three have the same rows and columns; the grid covers y.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match (x.dtype, z.dtype, y.dtype) {
-        (F32, Bf16, F32) => launch!(AddF32Bf16),
-        (F32, F32, F32) => launch!(AddF32F32),
-        (Bf16, Bf16, Bf16) => launch!(AddBf16Bf16),
-        _ => Err(cx.types()),
-    }
+    let args = AddArgs {
+        y: y.into(),
+        x: x.into(),
+        z: z.into(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        x_pitch: int(x.pitch)?,
+        z_pitch: int(z.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    // SAFETY: all three have the same rows and columns; the grid covers y.
+    unsafe { cx.launch_one_of(ADD, &args, grid, 0) }
 }

@@ -9,15 +9,16 @@ use crate::{
         gpu::{
             arguments::{Dev, DevMut, bf16},
             kernels::conv3d::{
-                Conv3dDoubledBf16, Conv3dN64Bf16, Conv3dN128Bf16, Conv3dPackBf16, LINES, MOST_N,
-                PACK_THREADS, SMEM_BYTES, STORE_COLS, STORE_LINES, TILE_H, TILE_K, TILE_W,
-                WEIGHT_PITCH,
+                CONV3D_N64_BF16, CONV3D_N128_BF16, Conv3dArgs, Conv3dDoubledBf16, Conv3dPackBf16,
+                LINES, MOST_N, PACK_THREADS, SMEM_BYTES, STORE_COLS, STORE_LINES, TILE_H, TILE_K,
+                TILE_W, WEIGHT_PITCH,
             },
+            params::ConvShape,
             tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
         },
         lowering::{
             arena::DeviceView,
-            context::{LowerCx, blocks, int},
+            context::{LowerCx, axes, blocks, int},
             work::BoundLaunch,
         },
     },
@@ -218,41 +219,40 @@ impl Tiled {
             ConvEpilogue::Add(view) => (view.dev::<bf16>(), int(view.pitch)?, -1.0),
             ConvEpilogue::NormSilu(eps) => (Dev::new(0), 0, eps),
         };
-        macro_rules! launch {
-            ($entry:ident) => {{
-                let entry = $entry {
-                    y_map,
-                    x_map,
-                    w_map,
-                    b: self.b.dev(),
-                    residual,
-                    residual_pitch,
-                    frames: int(self.from[0])?,
-                    inputs: int(self.from[3])?,
-                    outputs: int(outputs)?,
-                    out_height: int(out_height)?,
-                    out_width: int(out_width)?,
-                    kernel_t: int(self.kernel[0])?,
-                    kernel_h: int(self.kernel[1])?,
-                    kernel_w: int(self.kernel[2])?,
-                    before_t: int(self.before[0])?,
-                    before_h: int(self.before[1])?,
-                    before_w: int(self.before[2])?,
-                    replicate: self.replicate.into(),
-                    tiles: int(tiles)?,
-                    eps,
-                };
-                // SAFETY: the maps are of x, of the packed weights and of y with the kernel's boxes, and neither read
-                // nor write beyond them; b has an element for each output and rows are padded to 8; a residual has
-                // the positions and columns of y, and with a norm one tile has all outputs.
-                unsafe { cx.launch(&entry, grid, blocks(SMEM_BYTES)?) }
-            }};
-        }
-        if tile_n == MOST_N {
-            launch!(Conv3dN128Bf16)
+        let args = Conv3dArgs {
+            y_map,
+            x_map,
+            w_map,
+            b: self.b.dev(),
+            residual,
+            residual_pitch,
+            c: self.shape()?,
+            tiles: int(tiles)?,
+            eps,
+        };
+        let all = if tile_n == MOST_N {
+            CONV3D_N128_BF16
         } else {
-            launch!(Conv3dN64Bf16)
-        }
+            CONV3D_N64_BF16
+        };
+        // SAFETY: the maps are of x, of the packed weights and of y with the kernel's boxes, and neither read nor write
+        // beyond them; b has an element for each output and rows are padded to 8; a residual has the positions and
+        // columns of y, and with a norm one tile has all outputs.
+        unsafe { cx.launch_one_of(all, &args, grid, blocks(SMEM_BYTES)?) }
+    }
+
+    fn shape(&self) -> Result<ConvShape> {
+        let ([frames, height, width, inputs], to) = (self.from, self.to);
+        Ok(ConvShape {
+            size: axes([frames, height, width])?,
+            inputs: int(inputs)?,
+            out_size: axes([to[0], to[1], to[2]])?,
+            outputs: int(to[3])?,
+            kernel: axes(self.kernel)?,
+            stride: axes([1; 3])?,
+            before: axes(self.before)?,
+            replicate: self.replicate.into(),
+        })
     }
 
     fn x_map(&self, cx: &LowerCx<'_>) -> Result<TensorMap> {

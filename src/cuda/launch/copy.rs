@@ -3,10 +3,9 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, F32},
     Result,
     cuda::{
-        gpu::kernels::copy::{CopyBf16Bf16, CopyBf16F32, CopyF32Bf16, CopyF32F32, THREADS},
+        gpu::kernels::copy::{COPY, CopyArgs, THREADS},
         lowering::{
             context::{LowerCx, chunk_blocks, int},
             work::BoundLaunch,
@@ -22,25 +21,14 @@ pub(in crate::cuda) fn copy(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
         return Err(cx.refusal("rows and columns must be the same"));
     }
     let grid = chunk_blocks(y.rows, y.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                x: x.dev(),
-                rows: int(y.rows)?,
-                cols: int(y.cols)?,
-                x_pitch: int(x.pitch)?,
-                y_pitch: int(y.pitch)?,
-            };
-            // SAFETY: x and y have the same rows and columns; the grid covers y.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match (x.dtype, y.dtype) {
-        (F32, F32) => launch!(CopyF32F32),
-        (F32, Bf16) => launch!(CopyF32Bf16),
-        (Bf16, F32) => launch!(CopyBf16F32),
-        (Bf16, Bf16) => launch!(CopyBf16Bf16),
-        _ => Err(cx.types()),
-    }
+    let args = CopyArgs {
+        y: y.into(),
+        x: x.into(),
+        rows: int(y.rows)?,
+        cols: int(y.cols)?,
+        x_pitch: int(x.pitch)?,
+        y_pitch: int(y.pitch)?,
+    };
+    // SAFETY: x and y have the same rows and columns; the grid covers y.
+    unsafe { cx.launch_one_of(COPY, &args, grid, 0) }
 }

@@ -9,7 +9,7 @@ use crate::{
         gpu::{
             arguments::Dev,
             kernels::gemm::{CLUSTER, SHARE_N, SPAN, TILE_M, TILE_N},
-            params::GemmTile,
+            params::{GemmShape, GemmTile},
             tensor_map::{Element, TensorMap, TensorMapSpec},
         },
         lowering::{
@@ -25,7 +25,7 @@ const BAND: usize = 8;
 
 /// What becomes of a product before it is stored.
 #[derive(Clone, Copy)]
-pub(in crate::cuda) enum Epilogue {
+pub(super) enum Epilogue {
     /// Nothing.
     Store,
     /// Its activation; for FP8 that times the factor.
@@ -37,17 +37,13 @@ pub(in crate::cuda) enum Epilogue {
 }
 
 /// The arguments of a product that do not depend on the type of its operands.
-pub(in crate::cuda) struct GemmArguments {
-    pub(in crate::cuda) x_map: TensorMap,
-    pub(in crate::cuda) w_map: TensorMap,
-    pub(in crate::cuda) y: DeviceView,
-    pub(in crate::cuda) tiles: Dev<GemmTile>,
-    pub(in crate::cuda) num_tiles: i32,
-    pub(in crate::cuda) m: i32,
-    pub(in crate::cuda) n: i32,
-    pub(in crate::cuda) k: i32,
-    pub(in crate::cuda) y_pitch: i32,
-    pub(in crate::cuda) grid: [u32; 3],
+pub(super) struct GemmArguments {
+    pub(super) x_map: TensorMap,
+    pub(super) w_map: TensorMap,
+    pub(super) y: DeviceView,
+    pub(super) tiles: Dev<GemmTile>,
+    pub(super) shape: GemmShape,
+    pub(super) grid: [u32; 3],
 }
 
 impl GemmArguments {
@@ -55,10 +51,11 @@ impl GemmArguments {
     ///
     /// # Errors
     /// A refusal of parts of buffers that bulk copies cannot read.
-    pub(in crate::cuda) fn new(
+    pub(super) fn new(
         cx: &mut LowerCx<'_>,
         ends: &[usize],
         element: Element,
+        epilogue: Epilogue,
     ) -> Result<Self> {
         let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
         cx.check_aligned(&[x, w, y])?;
@@ -71,18 +68,28 @@ impl GemmArguments {
             x_map: map(cx, x, element, TILE_M)?,
             w_map: map(cx, w, element, SHARE_N)?,
             y,
-            num_tiles: int(tiles.len())?,
+            shape: GemmShape {
+                num_tiles: int(tiles.len())?,
+                m: int(x.rows)?,
+                n: int(n)?,
+                k: int(x.cols)?,
+                y_pitch: int(y.pitch)?,
+                z_pitch: match epilogue {
+                    Epilogue::Add(z) => int(z.pitch)?,
+                    _ => 0,
+                },
+                factor: match epilogue {
+                    Epilogue::SwiGlu7(Some(factor)) | Epilogue::Gelu7(Some(factor)) => factor,
+                    _ => 1.0,
+                },
+            },
             tiles: cx.table(&tiles),
-            m: int(x.rows)?,
-            n: int(n)?,
-            k: int(x.cols)?,
-            y_pitch: int(y.pitch)?,
             grid: [clusters * cluster, 1, 1],
         })
     }
 
     /// How the kernel stores y, 64 rows at a time.
-    pub(in crate::cuda) fn y_map(&self, cx: &LowerCx<'_>, element: Element) -> Result<TensorMap> {
+    pub(super) fn y_map(&self, cx: &LowerCx<'_>, element: Element) -> Result<TensorMap> {
         map(cx, self.y, element, 64)
     }
 }
@@ -102,7 +109,7 @@ fn map(cx: &LowerCx<'_>, view: DeviceView, element: Element, box_rows: usize) ->
 /// What the steps behind a GEMM do to its result, where a kernel does it too: an activation function, the same and
 /// Op::Quantize, or Op::Add. `None` if the bf16 in between would have to be stored, and for other types than those of
 /// the transformer's layers.
-pub(in crate::cuda) fn epilogue(cx: &LowerCx<'_>) -> Option<Epilogue> {
+pub(super) fn epilogue(cx: &LowerCx<'_>) -> Option<Epilogue> {
     let hidden = &cx.steps[..cx.steps.len() - 1];
     let in_bf16 = hidden.iter().all(|step| cx.dtype(step.writes) == Bf16);
     let rest: Vec<&Op> = cx.steps[1..].iter().map(|step| &step.op).collect();

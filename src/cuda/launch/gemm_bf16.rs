@@ -10,12 +10,15 @@ use crate::{
         gpu::{
             kernels::{
                 gemm::SMEM_BYTES,
-                gemm_bf16::{GemmBf16, GemmBf16Add, GemmBf16F32, GemmBf16Gelu7, GemmBf16Swiglu7},
+                gemm_bf16::{
+                    GEMM_BF16, GEMM_BF16_GELU7, GEMM_BF16_SWIGLU7, GemmBf16Add, GemmBf16F32,
+                    StoredArgs,
+                },
             },
             tensor_map::Element,
         },
         lowering::{
-            context::{LowerCx, blocks, int},
+            context::{LowerCx, blocks},
             work::BoundLaunch,
         },
     },
@@ -57,37 +60,37 @@ fn takes(cx: &LowerCx<'_>) -> bool {
 
 /// The product, and what becomes of it.
 fn launch(cx: &mut LowerCx<'_>, ends: &[usize], epilogue: Epilogue) -> Result<Vec<BoundLaunch>> {
-    let product = GemmArguments::new(cx, ends, Element::Bf16)?;
-    macro_rules! launch {
-        ($entry:ident $(, $name:ident: $value:expr)*) => {{
-            let entry = $entry {
+    let product = GemmArguments::new(cx, ends, Element::Bf16, epilogue)?;
+    let shared = blocks(SMEM_BYTES)?;
+    macro_rules! args {
+        ($args:ident $(, $name:ident: $value:expr)*) => {
+            $args {
                 $($name: $value,)*
                 y: product.y.dev_mut(),
                 x_map: product.x_map,
                 w_map: product.w_map,
                 tiles: product.tiles,
-                num_tiles: product.num_tiles,
-                n: product.n,
-                k: product.k,
-                y_pitch: product.y_pitch,
-            };
-            // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
-            // beyond them; the tiles cover y, each inside one group, whose weight rows it names; what is stored from
-            // registers lies inside the tile's group and the columns of y, and z has the shape of y.
-            unsafe { cx.launch(&entry, product.grid, blocks(SMEM_BYTES)?) }
-        }};
-    }
-    macro_rules! launch_boxes {
-        ($entry:ident) => {
-            launch!($entry, y_map: product.y_map(cx, Element::Bf16)?, m: product.m)
+                shape: product.shape,
+            }
         };
     }
-    match (epilogue, product.y.dtype) {
-        (Epilogue::Store, Bf16) => launch_boxes!(GemmBf16),
-        (Epilogue::Store, F32) => launch!(GemmBf16F32),
-        (Epilogue::SwiGlu7(None), Bf16) => launch_boxes!(GemmBf16Swiglu7),
-        (Epilogue::Gelu7(None), Bf16) => launch_boxes!(GemmBf16Gelu7),
-        (Epilogue::Add(z), F32) => launch!(GemmBf16Add, z: z.dev(), z_pitch: int(z.pitch)?),
-        _ => Err(cx.types()),
-    }
+    let all = match (epilogue, product.y.dtype) {
+        (Epilogue::Store, Bf16) => GEMM_BF16,
+        (Epilogue::SwiGlu7(None), Bf16) => GEMM_BF16_SWIGLU7,
+        (Epilogue::Gelu7(None), Bf16) => GEMM_BF16_GELU7,
+        // SAFETY: as below.
+        (Epilogue::Store, F32) => unsafe {
+            return cx.launch(&args!(GemmBf16F32), product.grid, shared);
+        },
+        // SAFETY: as below, and z has the shape of y.
+        (Epilogue::Add(z), F32) => unsafe {
+            return cx.launch(&args!(GemmBf16Add, z: z.dev()), product.grid, shared);
+        },
+        _ => return Err(cx.types()),
+    };
+    let args = args!(StoredArgs, y_map: product.y_map(cx, Element::Bf16)?);
+    // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
+    // beyond them; the tiles cover y, each inside one group, whose weight rows it names; what is stored from registers
+    // lies inside the tile's group and the columns of y.
+    unsafe { cx.launch_one_of(all, &args, product.grid, shared) }
 }

@@ -12,10 +12,10 @@ use crate::{
             kernels::{
                 gemm::SMEM_BYTES,
                 gemm_fp8::{
-                    GemmFp8, GemmFp8Add, GemmFp8F32, GemmFp8Gelu7, GemmFp8Gelu7E4m3,
-                    GemmFp8Swiglu7, GemmFp8Swiglu7E4m3,
+                    GEMM_FP8, GEMM_FP8_GELU7, GEMM_FP8_SWIGLU7, GemmFp8Add, GemmFp8F32, StoredArgs,
                 },
             },
+            params::RowScales,
             tensor_map::Element,
         },
         lowering::{
@@ -62,8 +62,8 @@ fn launch(
     (ends, scaling): (&[usize], Scaling),
     epilogue: Epilogue,
 ) -> Result<Vec<BoundLaunch>> {
-    let product = GemmArguments::new(cx, ends, Element::Byte)?;
-    let (s, s_step, scale, ws) = match scaling {
+    let product = GemmArguments::new(cx, ends, Element::Byte, epilogue)?;
+    let (s, step, all, ws) = match scaling {
         Scaling::Rows => {
             let s = cx.read(2);
             (s.dev(), int(cx.step_of(s)?)?, 1.0, cx.read(3))
@@ -71,48 +71,47 @@ fn launch(
         Scaling::Fixed(factor) => (Dev::new(0), 0, 1.0 / factor, cx.read(2)),
         Scaling::None => return Err(cx.types()),
     };
-    macro_rules! launch {
-        ($entry:ident $(, $name:ident: $value:expr)*) => {{
-            let entry = $entry {
+    let scales = RowScales { step, all };
+    let shared = blocks(SMEM_BYTES)?;
+    macro_rules! args {
+        ($args:ident, y: $y:expr $(, $name:ident: $value:expr)*) => {
+            $args {
                 $($name: $value,)*
-                y: product.y.dev_mut(),
+                y: $y,
                 x_map: product.x_map,
                 w_map: product.w_map,
                 s,
-                s_step,
-                scale,
+                scales,
                 ws: ws.dev(),
                 tiles: product.tiles,
-                num_tiles: product.num_tiles,
-                n: product.n,
-                k: product.k,
-                y_pitch: product.y_pitch,
-            };
-            // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
-            // beyond them; the tiles cover y, each inside one group, whose weight rows it names; s has an entry for each
-            // row of x and ws for each row of w; what is stored from registers lies inside the tile's group and the
-            // columns of y, and z has the shape of y.
-            unsafe { cx.launch(&entry, product.grid, blocks(SMEM_BYTES)?) }
-        }};
-    }
-    macro_rules! launch_boxes {
-        ($entry:ident, $element:ident $(, $name:ident: $value:expr)*) => {
-            launch!(
-                $entry,
-                y_map: product.y_map(cx, Element::$element)?,
-                m: product.m
-                $(, $name: $value)*
-            )
+                shape: product.shape,
+            }
         };
     }
-    match (epilogue, product.y.dtype) {
-        (Epilogue::Store, Bf16) => launch_boxes!(GemmFp8, Bf16),
-        (Epilogue::Store, F32) => launch!(GemmFp8F32),
-        (Epilogue::SwiGlu7(None), Bf16) => launch_boxes!(GemmFp8Swiglu7, Bf16),
-        (Epilogue::Gelu7(None), Bf16) => launch_boxes!(GemmFp8Gelu7, Bf16),
-        (Epilogue::SwiGlu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Swiglu7E4m3, Byte, f: f),
-        (Epilogue::Gelu7(Some(f)), E4m3) => launch_boxes!(GemmFp8Gelu7E4m3, Byte, f: f),
-        (Epilogue::Add(z), F32) => launch!(GemmFp8Add, z: z.dev(), z_pitch: int(z.pitch)?),
-        _ => Err(cx.types()),
-    }
+    let y = product.y;
+    let all = match (epilogue, y.dtype) {
+        (Epilogue::Store, Bf16) => GEMM_FP8,
+        (Epilogue::SwiGlu7(None), Bf16) | (Epilogue::SwiGlu7(Some(_)), E4m3) => GEMM_FP8_SWIGLU7,
+        (Epilogue::Gelu7(None), Bf16) | (Epilogue::Gelu7(Some(_)), E4m3) => GEMM_FP8_GELU7,
+        // SAFETY: as below.
+        (Epilogue::Store, F32) => unsafe {
+            return cx.launch(&args!(GemmFp8F32, y: y.dev_mut()), product.grid, shared);
+        },
+        // SAFETY: as below, and z has the shape of y.
+        (Epilogue::Add(z), F32) => unsafe {
+            let args = args!(GemmFp8Add, y: y.dev_mut(), z: z.dev());
+            return cx.launch(&args, product.grid, shared);
+        },
+        _ => return Err(cx.types()),
+    };
+    let element = if y.dtype == E4m3 {
+        Element::Byte
+    } else {
+        Element::Bf16
+    };
+    let args = args!(StoredArgs, y: y.into(), y_map: product.y_map(cx, element)?);
+    // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
+    // beyond them; the tiles cover y, each inside one group, whose weight rows it names; s has an entry for each row of
+    // x and ws for each row of w; what is stored from registers lies inside the tile's group and the columns of y.
+    unsafe { cx.launch_one_of(all, &args, product.grid, shared) }
 }

@@ -6,7 +6,9 @@ use crate::{
     DType::Bf16,
     Result,
     cuda::{
-        gpu::kernels::norm_silu::{COLS, L2SiluBf16, RmsReluBf16, RmsSiluBf16, THREADS},
+        gpu::kernels::norm_silu::{
+            COLS, L2SiluBf16, RMS_RELU_BF16, RMS_SILU_BF16, RmsMapArgs, THREADS,
+        },
         lowering::{
             context::{LowerCx, blocks, int},
             work::BoundLaunch,
@@ -29,36 +31,42 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     let lanes = (x.cols / 8).next_power_of_two().min(32);
     int(x.rows * lanes + THREADS)?;
     let grid = [blocks((x.rows * lanes).div_ceil(THREADS))?, 1, 1];
-    macro_rules! launch {
-        ($entry:ident, $eps:expr $(, $name:ident: $value:expr)*) => {{
-            let entry = $entry {
+    let reads = &cx.steps[0].reads;
+    match (&cx.steps[0].op, &cx.steps[1].op) {
+        (Op::RmsNorm { eps, width, .. }, act) if *width == x.cols && reads.len() == 1 => {
+            let args = RmsMapArgs {
                 y: y.dev_mut(),
                 x: x.dev(),
-                $($name: $value,)*
                 rows: int(x.rows)?,
                 cols: int(x.cols)?,
                 lanes: int(lanes)?,
                 x_pitch: int(x.pitch)?,
                 y_pitch: int(y.pitch)?,
-                eps: $eps,
+                eps: *eps,
             };
-            // SAFETY: x and y have the same rows and columns, and w an element for each column, `w_step` apart; the
-            // grid has `lanes` threads for each row.
-            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
-        }};
-    }
-    let reads = &cx.steps[0].reads;
-    match (&cx.steps[0].op, &cx.steps[1].op) {
-        (Op::RmsNorm { eps, width, .. }, act) if *width == x.cols && reads.len() == 1 => {
-            match act {
-                Op::Relu => launch!(RmsReluBf16, *eps),
-                _ => launch!(RmsSiluBf16, *eps),
-            }
+            let kernel = match act {
+                Op::Relu => RMS_RELU_BF16,
+                _ => RMS_SILU_BF16,
+            };
+            // SAFETY: x and y have the same rows and columns; the grid has `lanes` threads for each row.
+            unsafe { cx.launch_one_of(kernel, &args, grid, 0) }.map(Some)
         }
         (Op::L2Norm { eps }, Op::Silu) if cx.dtype(reads[1]) == Bf16 => {
             let w = cx.view(reads[1]);
-            let w_step = int(cx.step_of(w)?)?;
-            launch!(L2SiluBf16, *eps, w: w.dev(), w_step: w_step)
+            let entry = L2SiluBf16 {
+                y: y.dev_mut(),
+                x: x.dev(),
+                w: w.dev(),
+                rows: int(x.rows)?,
+                cols: int(x.cols)?,
+                lanes: int(lanes)?,
+                w_step: int(cx.step_of(w)?)?,
+                x_pitch: int(x.pitch)?,
+                y_pitch: int(y.pitch)?,
+                eps: *eps,
+            };
+            // SAFETY: as above, and w has an element for each column, `w_step` apart.
+            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
         }
         _ => Ok(None),
     }

@@ -3,14 +3,16 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, F32, U8},
+    DType::{Bf16, U8},
     Result,
     cuda::{
-        gpu::kernels::pixels::{
-            AverageDownBf16, AverageDownF32, BytesBf16, DuplicateUpBf16, DuplicateUpF32,
-            FrameShuffleBf16, FrameShuffleF32, PixelShuffleBf16, PixelShuffleF32,
-            PixelUnshuffleBf16, PixelUnshuffleF32, THREADS, UpsampleNearestBf16,
-            UpsampleNearestF32,
+        gpu::{
+            kernels::pixels::{
+                AVERAGE_DOWN, AverageDownArgs, BytesBf16, DUPLICATE_UP, DuplicateUpArgs,
+                FRAME_SHUFFLE, FrameShuffleArgs, PIXEL_SHUFFLE, PIXEL_UNSHUFFLE, PixelShuffleArgs,
+                PixelUnshuffleArgs, THREADS, UPSAMPLE_NEAREST, UpsampleNearestArgs,
+            },
+            params::PixelShape,
         },
         lowering::{
             context::{LowerCx, chunk_blocks, int},
@@ -31,48 +33,43 @@ pub(in crate::cuda) fn pixels(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     let [y_frames, height, width, cols] = cx.video(cx.steps[0].writes)?;
     let grid = chunk_blocks(y.rows, cols, THREADS)?;
     macro_rules! launch {
-        ($bf16:ident, $f32:ident $(, $name:ident: $value:expr)*) => {
-            match (x.dtype, y.dtype) {
-                (Bf16, Bf16) => launch!(@ $bf16 $(, $name: $value)*),
-                (F32, F32) => launch!(@ $f32 $(, $name: $value)*),
-                _ => Err(cx.types()),
-            }
-        };
-        (@ $entry:ident $(, $name:ident: $value:expr)*) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                x: x.dev(),
-                rows: int(y.rows)?,
-                cols: int(cols)?,
-                height: int(height)?,
-                width: int(width)?,
+        ($all:ident, $args:ident $(, $name:ident: $value:expr)*) => {{
+            let args = $args {
+                y: y.into(),
+                x: x.into(),
+                shape: PixelShape {
+                    rows: int(y.rows)?,
+                    cols: int(cols)?,
+                    height: int(height)?,
+                    width: int(width)?,
+                },
                 $($name: int($value)?,)*
                 x_pitch: int(x.pitch)?,
                 y_pitch: int(y.pitch)?,
             };
             // SAFETY: the extents of x follow from those of y by the op, and the kernel reads no others; the grid
             // covers y.
-            unsafe { cx.launch(&entry, grid, 0) }
+            unsafe { cx.launch_one_of($all, &args, grid, 0) }
         }};
     }
     match &cx.steps[0].op {
-        Op::UpsampleNearest => launch!(UpsampleNearestBf16, UpsampleNearestF32),
+        Op::UpsampleNearest => launch!(UPSAMPLE_NEAREST, UpsampleNearestArgs),
         Op::PixelShuffle(order) => {
-            launch!(PixelShuffleBf16, PixelShuffleF32, row_step: row_step(*order))
+            launch!(PIXEL_SHUFFLE, PixelShuffleArgs, row_step: row_step(*order))
         }
         Op::PixelUnshuffle(order) => {
-            launch!(PixelUnshuffleBf16, PixelUnshuffleF32, row_step: row_step(*order))
+            launch!(PIXEL_UNSHUFFLE, PixelUnshuffleArgs, row_step: row_step(*order))
         }
-        Op::FrameShuffle => launch!(FrameShuffleBf16, FrameShuffleF32),
+        Op::FrameShuffle => launch!(FRAME_SHUFFLE, FrameShuffleArgs),
         &Op::AverageDown { frames, space } => launch!(
-            AverageDownBf16, AverageDownF32,
+            AVERAGE_DOWN, AverageDownArgs,
             frames: frames,
             space: space,
             missing: y_frames * frames - x_frames,
             group: x_channels * frames * space * space / cols
         ),
         &Op::DuplicateUp { frames, space } => launch!(
-            DuplicateUpBf16, DuplicateUpF32,
+            DUPLICATE_UP, DuplicateUpArgs,
             frames: frames,
             space: space,
             group: cols * frames * space * space / x_channels

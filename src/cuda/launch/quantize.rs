@@ -3,14 +3,14 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, E4m3, F32},
+    DType::{E4m3, F32},
     Result,
     cuda::{
         gpu::{
             arguments::{Dev, DevMut},
             kernels::quantize::{
-                QuantizeBf16, QuantizeF32, ROW_COLS, RowScaleQuantizeBf16, RowScaleQuantizeF32,
-                RowScaleQuantizeWideBf16, RowScaleQuantizeWideF32, THREADS, WIDE_COLS,
+                QUANTIZE, QuantizeArgs, ROW_COLS, ROW_SCALE_QUANTIZE, ROW_SCALE_QUANTIZE_WIDE,
+                RowScaleQuantizeArgs, THREADS, WIDE_COLS,
             },
         },
         lowering::{
@@ -64,62 +64,49 @@ fn rows(
     if !aligned || !quantised || x.cols > WIDE_COLS || s.dtype != F32 {
         return Ok(None);
     }
-    let grid = [blocks(x.rows)?, 1, 1];
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                q: q.map_or(DevMut::new(0), DeviceView::dev_mut),
-                s: s.dev_mut(),
-                x: x.dev(),
-                cols: int(x.cols)?,
-                x_pitch: int(x.pitch)?,
-                q_pitch: int(q.map_or(0, |q| q.pitch))?,
-                s_pitch: int(s_pitch)?,
-            };
-            // SAFETY: x and q have the same rows and columns, no more of these than the kernel holds; s has an element
-            // for each row, `s_pitch` apart; the grid has a block for each row.
-            unsafe { BoundLaunch::of(&entry, grid) }.map(Some)
-        }};
-    }
-    match (x.dtype, x.cols <= ROW_COLS) {
-        (Bf16, true) => launch!(RowScaleQuantizeBf16),
-        (F32, true) => launch!(RowScaleQuantizeF32),
-        (Bf16, false) => launch!(RowScaleQuantizeWideBf16),
-        (F32, false) => launch!(RowScaleQuantizeWideF32),
-        _ => Ok(None),
-    }
+    let args = RowScaleQuantizeArgs {
+        q: q.map_or(DevMut::new(0), DeviceView::dev_mut),
+        s: s.dev_mut(),
+        x: x.into(),
+        cols: int(x.cols)?,
+        x_pitch: int(x.pitch)?,
+        q_pitch: int(q.map_or(0, |q| q.pitch))?,
+        s_pitch: int(s_pitch)?,
+    };
+    let all = if x.cols <= ROW_COLS {
+        ROW_SCALE_QUANTIZE
+    } else {
+        ROW_SCALE_QUANTIZE_WIDE
+    };
+    // SAFETY: x and q have the same rows and columns, no more of these than the kernel holds; s has an element for each
+    // row, `s_pitch` apart; the grid has a block for each row.
+    unsafe { BoundLaunch::one_of(all, &args, [blocks(x.rows)?, 1, 1]) }
 }
 
 /// Op::Quantize, by the scales of the rows or by a factor.
 pub(in crate::cuda) fn quantize(cx: &LowerCx<'_>, factor: Option<f32>) -> Result<Vec<BoundLaunch>> {
     let (x, q) = (cx.read(0), cx.write());
     cx.check_aligned(&[x, q])?;
+    if q.dtype != E4m3 {
+        return Err(cx.types());
+    }
     let (s, s_pitch) = match factor {
         Some(_) => (Dev::new(0), 0),
         None => (cx.read(1).dev(), cx.step_of(cx.read(1))?),
     };
     let grid = chunk_blocks(q.rows, q.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                q: q.dev_mut(),
-                x: x.dev(),
-                s,
-                rows: int(q.rows)?,
-                cols: int(q.cols)?,
-                x_pitch: int(x.pitch)?,
-                q_pitch: int(q.pitch)?,
-                s_pitch: int(s_pitch)?,
-                factor: factor.unwrap_or(1.0),
-            };
-            // SAFETY: x and q have the same rows and columns; s is null or has an element for each row, `s_pitch` apart;
-            // the grid covers q.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match (x.dtype, q.dtype) {
-        (Bf16, E4m3) => launch!(QuantizeBf16),
-        (F32, E4m3) => launch!(QuantizeF32),
-        _ => Err(cx.types()),
-    }
+    let args = QuantizeArgs {
+        q: q.dev_mut(),
+        x: x.into(),
+        s,
+        rows: int(q.rows)?,
+        cols: int(q.cols)?,
+        x_pitch: int(x.pitch)?,
+        q_pitch: int(q.pitch)?,
+        s_pitch: int(s_pitch)?,
+        factor: factor.unwrap_or(1.0),
+    };
+    // SAFETY: x and q have the same rows and columns; s is null or has an element for each row, `s_pitch` apart; the
+    // grid covers q.
+    unsafe { cx.launch_one_of(QUANTIZE, &args, grid, 0) }
 }

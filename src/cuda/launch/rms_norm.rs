@@ -7,11 +7,11 @@ use crate::{
     Result,
     cuda::{
         gpu::{
-            arguments::Dev,
-            kernels::rms_norm::{
-                HEAD_COLS, ROW_COLS, RmsNormHeadsBf16, RmsNormHeadsBf16F32, RmsNormHeadsF32,
-                RmsNormQuantizeBf16, RmsNormQuantizeF32, RmsNormRowsBf16, RmsNormRowsBf16Bf16Bf16,
-                RmsNormRowsBf16F32, RmsNormRowsF32, RmsNormRowsF32F32, THREADS,
+            arguments::AnyDev,
+            kernels::{
+                norm::{HEAD_COLS, ROW_COLS, THREADS},
+                rms_norm::{RMS_NORM_HEADS, RMS_NORM_ROWS, RmsNormArgs},
+                rms_norm_quantize::{RMS_NORM_QUANTIZE, RmsNormQuantizeArgs},
             },
         },
         lowering::{
@@ -39,9 +39,10 @@ pub(in crate::cuda) fn rms_norm(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>
     let weight = cx.steps[0].reads.get(1);
     let short = weight.map(|&w| cx.view(w)).filter(|w| w.dtype == Bf16);
     let by_warps = width <= HEAD_COLS && (x.dtype, y.dtype) != (F32, F32) && short.is_none();
-    let gains = match weight {
-        Some(_) if short.is_none() => cx.gains(weight, ends.len(), width)?,
-        _ => Dev::new(0),
+    let gains = match (weight, short) {
+        (_, Some(w)) => w.into(),
+        (Some(_), _) => AnyDev::new(cx.gains(weight, ends.len(), width)?.address(), F32),
+        _ => AnyDev::new(0, F32),
     };
     let groups = ends.len();
     let ends = cx.ends(ends)?;
@@ -53,45 +54,31 @@ pub(in crate::cuda) fn rms_norm(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>
     };
     int(count)?;
     let grid = [blocks(grid)?, 1, 1];
-    macro_rules! launch {
-        ($entry:ident) => {
-            launch!($entry, gains)
-        };
-        ($entry:ident, $w:expr) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                x: x.dev(),
-                w: $w,
-                ends,
-                rows: int(x.rows)?,
-                runs: int(runs)?,
-                cols: int(width)?,
-                x_pitch: int(x.pitch)?,
-                y_pitch: int(y.pitch)?,
-                eps,
-            };
-            // SAFETY: x and y have the same rows and `runs * width` columns; w is null or has a row of `width` for
-            // each of the groups that `ends` lists, and the last of these ends with the rows; the grid covers all runs.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
+    if let Some(w) = short
+        && (runs != 1 || (w.rows, w.cols) != (1, groups * width))
+    {
+        return Err(cx.types());
     }
-    if let Some(w) = short {
-        let fits = runs == 1 && (w.rows, w.cols) == (1, groups * width);
-        return match (fits, x.dtype, y.dtype) {
-            (true, Bf16, Bf16) => launch!(RmsNormRowsBf16Bf16Bf16, w.dev()),
-            _ => Err(cx.types()),
-        };
-    }
-    match (by_warps, x.dtype, y.dtype) {
-        (false, Bf16, Bf16) => launch!(RmsNormRowsBf16),
-        (false, F32, Bf16) => launch!(RmsNormRowsF32),
-        (false, Bf16, F32) => launch!(RmsNormRowsBf16F32),
-        (false, F32, F32) => launch!(RmsNormRowsF32F32),
-        (true, Bf16, Bf16) => launch!(RmsNormHeadsBf16),
-        (true, F32, Bf16) => launch!(RmsNormHeadsF32),
-        (true, Bf16, F32) => launch!(RmsNormHeadsBf16F32),
-        _ => Err(cx.types()),
-    }
+    let args = RmsNormArgs {
+        y: y.into(),
+        x: x.into(),
+        w: gains,
+        ends,
+        rows: int(x.rows)?,
+        runs: int(runs)?,
+        cols: int(width)?,
+        x_pitch: int(x.pitch)?,
+        y_pitch: int(y.pitch)?,
+        eps,
+    };
+    let all = if by_warps {
+        RMS_NORM_HEADS
+    } else {
+        RMS_NORM_ROWS
+    };
+    // SAFETY: x and y have the same rows and `runs * width` columns; w is null or has a row of `width` for each of the
+    // groups that `ends` lists, and the last of these ends with the rows; the grid covers all runs.
+    unsafe { cx.launch_one_of(all, &args, grid, 0) }
 }
 
 /// [Op::RmsNorm, Op::RowScale, Op::Quantize] of whole rows, whose norm in bf16 is not stored.
@@ -117,28 +104,20 @@ pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<Boun
     };
     let (eps, ends) = (*eps, cx.ends(ends)?);
     let grid = [blocks(x.rows)?, 1, 1];
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                q: q.dev_mut(),
-                s: s.dev_mut(),
-                x: x.dev(),
-                w,
-                ends,
-                cols: int(x.cols)?,
-                x_pitch: int(x.pitch)?,
-                q_pitch: int(q.pitch)?,
-                s_pitch: int(cx.step_of(s)?)?,
-                eps,
-            };
-            // SAFETY: x and q have the same rows and columns, and s has an element for each row; w has a row for each of
-            // the groups that `ends` lists, and the last of these ends with the rows; the grid has a block for each row.
-            unsafe { cx.launch(&entry, grid, 0) }.map(Some)
-        }};
-    }
-    match x.dtype {
-        Bf16 => launch!(RmsNormQuantizeBf16),
-        F32 => launch!(RmsNormQuantizeF32),
-        _ => Ok(None),
-    }
+    let args = RmsNormQuantizeArgs {
+        q: q.dev_mut(),
+        s: s.dev_mut(),
+        x: x.into(),
+        w,
+        ends,
+        cols: int(x.cols)?,
+        x_pitch: int(x.pitch)?,
+        q_pitch: int(q.pitch)?,
+        s_pitch: int(cx.step_of(s)?)?,
+        eps,
+    };
+    // SAFETY: x and q have the same rows and columns, and s has an element for each row; w has a row for each of the
+    // groups that `ends` lists, and the last of these ends with the rows; the grid has a block for each row.
+    let launch = unsafe { BoundLaunch::one_of(RMS_NORM_QUANTIZE, &args, grid) }?;
+    Ok(launch.map(|launch| vec![launch]))
 }

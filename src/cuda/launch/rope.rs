@@ -3,10 +3,10 @@
 #![allow(unsafe_code, reason = "vouches for launches")]
 
 use crate::{
-    DType::{Bf16, F32},
+    DType::Bf16,
     Result,
     cuda::{
-        gpu::kernels::rope::{RopeBf16, RopeBf16Bf16, RopeF32, THREADS},
+        gpu::kernels::rope::{ROPE, RopeArgs, THREADS},
         lowering::{
             context::{LowerCx, chunk_blocks, int},
             work::BoundLaunch,
@@ -26,29 +26,19 @@ pub(in crate::cuda) fn rope(cx: &mut LowerCx<'_>, heads: usize) -> Result<Vec<Bo
         return Err(cx.types());
     }
     let grid = chunk_blocks(x.rows, x.cols, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: y.dev_mut(),
-                x: x.dev(),
-                table: table.dev(),
-                rows: int(x.rows)?,
-                heads: int(heads)?,
-                head: int(head)?,
-                half: int(half)?,
-                x_pitch: int(x.pitch)?,
-                y_pitch: int(y.pitch)?,
-                table_pitch: int(table.pitch)?,
-            };
-            // SAFETY: x and y have the same rows of `heads * head` columns and the table as many rows of `2 half`, at
-            // most a head; y is another buffer than x, which is read up to this step; the grid covers x.
-            unsafe { cx.launch(&entry, grid, 0) }
-        }};
-    }
-    match (x.dtype, table.dtype) {
-        (F32, F32) => launch!(RopeF32),
-        (Bf16, F32) => launch!(RopeBf16),
-        (Bf16, Bf16) => launch!(RopeBf16Bf16),
-        _ => Err(cx.types()),
-    }
+    let args = RopeArgs {
+        y: y.dev_mut(),
+        x: x.into(),
+        table: table.into(),
+        rows: int(x.rows)?,
+        heads: int(heads)?,
+        head: int(head)?,
+        half: int(half)?,
+        x_pitch: int(x.pitch)?,
+        y_pitch: int(y.pitch)?,
+        table_pitch: int(table.pitch)?,
+    };
+    // SAFETY: x and y have the same rows of `heads * head` columns and the table as many rows of `2 half`, at most a
+    // head; y is another buffer than x, which is read up to this step; the grid covers x.
+    unsafe { cx.launch_one_of(ROPE, &args, grid, 0) }
 }

@@ -6,7 +6,7 @@ use crate::{
     DType::{Bf16, F32},
     Result,
     cuda::{
-        gpu::kernels::synthetic::{SyntheticBf16, SyntheticF32, THREADS},
+        gpu::kernels::synthetic::{SYNTHETIC, SyntheticArgs, THREADS},
         lowering::{
             arena::DeviceView,
             context::{chunk_blocks, int},
@@ -34,24 +34,18 @@ pub(in crate::cuda) fn fill(
     assert!(to.is_aligned(), "weights are aligned");
     let key = key_from(key, (row * to.cols) as u64);
     let grid = chunk_blocks(to.rows, to.pitch, THREADS)?;
-    macro_rules! launch {
-        ($entry:ident) => {{
-            let entry = $entry {
-                y: to.dev_mut(),
-                key: key.cast_signed(),
-                offset,
-                scale,
-                rows: int(to.rows)?,
-                cols: int(to.cols)?,
-                pitch: int(to.pitch)?,
-            };
-            // SAFETY: the view has that many rows of `pitch` elements, and the grid covers them.
-            unsafe { BoundLaunch::of(&entry, grid) }.map(Some)
-        }};
+    if !matches!((dtype, to.dtype), (Bf16 | F32, Bf16) | (F32, F32)) {
+        return Ok(None);
     }
-    match (dtype, to.dtype) {
-        (Bf16 | F32, Bf16) => launch!(SyntheticBf16),
-        (F32, F32) => launch!(SyntheticF32),
-        _ => Ok(None),
-    }
+    let args = SyntheticArgs {
+        y: to.into(),
+        key: key.cast_signed(),
+        offset,
+        scale,
+        rows: int(to.rows)?,
+        cols: int(to.cols)?,
+        pitch: int(to.pitch)?,
+    };
+    // SAFETY: the view has that many rows of `pitch` elements, and the grid covers them.
+    unsafe { BoundLaunch::one_of(SYNTHETIC, &args, grid) }
 }

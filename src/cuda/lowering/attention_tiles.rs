@@ -1,4 +1,4 @@
-//! The work list of `kernels/attention.cu`: which query rows see which keys, in the order in which blocks take them.
+//! The work list of `kernels/sm90/attention.cu`: which query rows see which keys, in the order in which blocks take them.
 
 use std::{cmp::Reverse, ops::Range};
 

@@ -16,25 +16,15 @@ use super::{
 use crate::{
     DType, Error, Result, Shape,
     cuda::gpu::{
-        arguments::{Dev, DevMut, E4m3, Entry},
+        arguments::{AnyDev, Arguments, Dev, DevMut, E4m3, Entry, Instance},
         device::{Device, Launch},
         gemm_backend::GemmPolicy,
-        params::{AttentionTile, GemmTile},
+        params::{Axes, ConvShape},
         tensor_map::{TensorMap, TensorMapSpec},
     },
     error::Hint,
-    plan::{Buf, Plan, Role, Step},
+    plan::{Buf, Conv3d, PaddingMode, Plan, Role, Step},
 };
-
-// SAFETY: four ints and no padding, as its 16 bytes in `params.rs` say.
-unsafe impl bytemuck::Zeroable for GemmTile {}
-// SAFETY: as above; any ints are a tile.
-unsafe impl bytemuck::Pod for GemmTile {}
-
-// SAFETY: ten ints and no padding: 40 bytes.
-unsafe impl bytemuck::Zeroable for AttentionTile {}
-// SAFETY: as above; any ints are a tile.
-unsafe impl bytemuck::Pod for AttentionTile {}
 
 /// What a kernel's machine code asks of a GPU: at least this compute capability. Code with an `a` runs on that one
 /// capability alone.
@@ -191,6 +181,26 @@ impl LowerCx<'_> {
         Ok(vec![unsafe { BoundLaunch::new(launch) }])
     }
 
+    /// A launch of that one of `all` which is for the element types of `args`.
+    ///
+    /// # Errors
+    /// As for [`LowerCx::launch`], and a refusal if no one is.
+    ///
+    /// # Safety
+    /// As for [`BoundLaunch::new`].
+    pub(in crate::cuda) unsafe fn launch_one_of<A: Arguments>(
+        &self,
+        all: &[Instance<A>],
+        args: &A,
+        grid: [u32; 3],
+        shared_bytes: u32,
+    ) -> Result<Vec<BoundLaunch>> {
+        let launch = Launch::one_of(all, args, grid, shared_bytes)?;
+        let launch = launch.ok_or_else(|| self.types())?;
+        // SAFETY: the caller vouches for the arguments.
+        Ok(vec![unsafe { BoundLaunch::new(launch) }])
+    }
+
     /// Element type of a buffer, one that has no place included.
     pub(in crate::cuda) fn dtype(&self, buf: Buf) -> DType {
         self.context.plan.spec(buf).dtype
@@ -265,6 +275,12 @@ impl KernelType for E4m3 {
 
 impl KernelType for i32 {
     const DTYPE: DType = DType::I32;
+}
+
+impl From<DeviceView> for AnyDev {
+    fn from(view: DeviceView) -> Self {
+        Self::new(view.address, view.dtype)
+    }
 }
 
 impl DeviceView {
@@ -343,6 +359,23 @@ impl LowerCx<'_> {
         }
     }
 
+    /// The extents of a convolution of videos, which is the only step.
+    pub(in crate::cuda) fn conv_shape(&self, conv: Conv3d) -> Result<ConvShape> {
+        let step = &self.steps[0];
+        let [frames, height, width, inputs] = self.video(step.reads[0])?;
+        let [out_frames, out_height, out_width, outputs] = self.video(step.writes)?;
+        Ok(ConvShape {
+            size: axes([frames, height, width])?,
+            inputs: int(inputs)?,
+            out_size: axes([out_frames, out_height, out_width])?,
+            outputs: int(outputs)?,
+            kernel: axes(self.kernel_extents(step.reads[1])?)?,
+            stride: axes(conv.stride)?,
+            before: axes(conv.before)?,
+            replicate: (conv.time_padding == PaddingMode::Replicate).into(),
+        })
+    }
+
     /// Elements from one value to the next of a vector, stored as a row or as a column.
     ///
     /// # Errors
@@ -403,4 +436,13 @@ pub(in crate::cuda) fn chunk_blocks(rows: usize, cols: usize, threads: usize) ->
         1,
         1,
     ])
+}
+
+/// Frames or time, height and width, as kernels have them.
+pub(in crate::cuda) fn axes([t, h, w]: [usize; 3]) -> Result<Axes> {
+    Ok(Axes {
+        t: int(t)?,
+        h: int(h)?,
+        w: int(w)?,
+    })
 }

@@ -10,7 +10,7 @@ use std::{ops::Range, sync::Arc};
 use crate::{
     Result,
     cuda::gpu::{
-        arguments::Entry,
+        arguments::{Arguments, Instance},
         cublaslt::{GemmDesc, Operands},
         device::{Device, Launch},
         gemm_backend::GemmAlgorithm,
@@ -70,17 +70,22 @@ impl BoundLaunch {
         }
     }
 
-    /// A launch of `entry` on a grid, without dynamic shared memory, for memory that is there already.
+    /// A launch of that one of `all` which is for the element types of `args`, without dynamic shared memory, for memory
+    /// that is there already; none if no one is.
     ///
     /// # Errors
-    /// [`Error::Device`] for a grid that no kernel can have.
+    /// [`Error::Device`](crate::Error::Device) for a grid that no kernel can have.
     ///
     /// # Safety
     /// As for [`BoundLaunch::new`], of the memory that the arguments point into.
-    pub(in crate::cuda) unsafe fn of<E: Entry>(entry: &E, grid: [u32; 3]) -> Result<Self> {
-        let launch = Launch::new(entry, grid, 0)?;
+    pub(in crate::cuda) unsafe fn one_of<A: Arguments>(
+        all: &[Instance<A>],
+        args: &A,
+        grid: [u32; 3],
+    ) -> Result<Option<Self>> {
+        let launch = Launch::one_of(all, args, grid, 0)?;
         // SAFETY: the caller vouches for the arguments.
-        Ok(unsafe { Self::new(launch) })
+        Ok(launch.map(|launch| unsafe { Self::new(launch) }))
     }
 }
 

@@ -9,13 +9,13 @@ use half::bf16;
 
 use super::gemm_select::{random_bf16, time_ms, times_ms};
 use crate::{
-    Result,
+    DType, Result,
     cuda::gpu::{
-        arguments::{Dev, DevMut},
+        arguments::AnyDev,
         cublaslt::{GemmDesc, OperandType, Operands, OutputType},
         device::{ByteRange, Device, Launch, Memory, Stream},
         gemm_backend::{GemmAlgorithm, GemmBackend},
-        kernels::copy::{CopyF32F32, THREADS},
+        kernels::copy::{COPY, CopyArgs, THREADS},
     },
 };
 
@@ -134,16 +134,17 @@ pub fn copy_times(
         piece.copy_from_slice(&bytemuck::cast_slice(&content)[..piece.len()]);
     }
     let (count, cols) = (rows * COPY_COLS, COPY_COLS as i32);
-    let entry = CopyF32F32 {
-        y: DevMut::new(to.dev_mut::<f32>(0, count).address()),
-        x: Dev::new(from.dev::<f32>(0, count).address()),
+    let args = CopyArgs {
+        y: AnyDev::new(to.dev_mut::<f32>(0, count).address(), DType::F32),
+        x: AnyDev::new(from.dev::<f32>(0, count).address(), DType::F32),
         rows: i32::try_from(rows).unwrap_or(i32::MAX),
         cols,
         x_pitch: cols,
         y_pitch: cols,
     };
     let blocks = u32::try_from((count / 8).div_ceil(THREADS)).unwrap_or(u32::MAX);
-    let launch = Launch::new(&entry, [blocks, 1, 1], 0)?;
+    let launch = Launch::one_of(COPY, &args, [blocks, 1, 1], 0)?;
+    let launch = launch.expect("f32 is copied to f32");
     let on_device = || {
         // SAFETY: both memories have `rows` rows of `COPY_COLS` numbers, and the grid covers them.
         unsafe { device.launch(&launch) }

@@ -65,9 +65,10 @@ impl Case {
             args.extend(reads.iter().map(|read| read.at));
             args.extend([&ends, &ranges].map(|table| Arg::Pointer(table.address())));
             let pitches = [reads[0].pitch, reads[1].pitch, reads[2].pitch, y.pitch];
-            args.extend([self.rows, head, heads / self.kv_heads].map(Arg::int));
-            args.extend(pitches.map(Arg::int));
-            args.extend([scale, self.softcap.unwrap_or(0.0)].map(Arg::Float));
+            let sizes = [self.rows, head, heads / self.kv_heads];
+            let sizes = sizes.into_iter().chain(pitches).map(|n| n as u32);
+            let factors = [scale, self.softcap.unwrap_or(0.0)].map(f32::to_bits);
+            args.push(Arg::structure(&sizes.chain(factors).collect::<Vec<_>>()));
             args
         });
     }

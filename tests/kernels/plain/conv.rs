@@ -33,27 +33,22 @@ fn check_3d(x: [usize; 4], weight: &[usize], conv: Conv3d, dtype: DType) {
         out: dtype,
     };
     p.at(to).conv3d("c", from, shape);
-    let (name, grid, threads, channels) = if conv.depthwise {
+    let (name, grid, threads) = if conv.depthwise {
         let blocks = (positions * outputs.div_ceil(8)).div_ceil(THREADS as usize);
-        ("depthwise", [blocks, 1, 1], THREADS, vec![x[3]])
+        ("depthwise", [blocks, 1, 1], THREADS)
     } else {
         let tiles = [positions, outputs].map(|size| size.div_ceil(TILE));
-        (
-            "conv3d",
-            [tiles[0], tiles[1], 1],
-            TILE_THREADS,
-            vec![x[3], outputs],
-        )
+        ("conv3d", [tiles[0], tiles[1], 1], TILE_THREADS)
     };
-    let mut sizes = vec![x[0], x[1], x[2], channels[0]];
+    let mut sizes = x.to_vec();
     sizes.extend(out);
-    sizes.extend(&channels[1..]);
+    sizes.push(outputs);
     sizes.extend(kernel.into_iter().chain(conv.stride).chain(conv.before));
     sizes.push((conv.time_padding == PaddingMode::Replicate).into());
     Bench::new(p, Judge::Whole).check(&format!("{name}_{dtype}"), grid, threads, |y, reads| {
         let mut args = vec![y.at];
         args.extend(reads.iter().map(|read| read.at));
-        args.extend(sizes.iter().map(|&size| Arg::int(size)));
+        args.push(Arg::ints(&sizes));
         args.extend([reads[0].pitch, reads[1].pitch, y.pitch].map(Arg::int));
         args
     });
@@ -152,7 +147,16 @@ fn check_1d(samples: usize, shape: [usize; 3], conv: Option<Conv1d>, bias: bool)
             ("conv1d_f32", out, sizes, out, 1)
         }
         None => {
-            let sizes = vec![samples, inputs, outputs, stride];
+            let sizes = vec![
+                samples,
+                inputs,
+                stride * samples,
+                outputs,
+                taps,
+                stride,
+                1,
+                0,
+            ];
             (
                 "conv_transpose1d_f32",
                 stride * samples,
@@ -171,7 +175,7 @@ fn check_1d(samples: usize, shape: [usize; 3], conv: Option<Conv1d>, bias: bool)
     Bench::new(p, Judge::Whole).check(name, grid, TILE_THREADS, |y, reads| {
         let bias = reads.get(2).map_or(Arg::Pointer(0), |read| read.at);
         let mut args = vec![y.at, reads[0].at, reads[1].at, bias];
-        args.extend(sizes.iter().map(|&size| Arg::int(size)));
+        args.push(Arg::ints(&sizes));
         args.extend([reads[0].pitch, reads[1].pitch, y.pitch].map(Arg::int));
         args
     });

@@ -29,7 +29,7 @@ fn check(
         let kernel = format!("{name}_{dtype}");
         Bench::new(p, judge).check(&kernel, grid, THREADS as u32, |to, reads| {
             let mut args = vec![to.at, reads[0].at];
-            args.extend([rows, y[3], y[1], y[2]].map(Arg::int));
+            args.push(Arg::ints(&[rows, y[3], y[1], y[2]]));
             args.extend(sizes.iter().map(|&size| Arg::int(size)));
             args.extend([reads[0].pitch, to.pitch].map(Arg::int));
             args

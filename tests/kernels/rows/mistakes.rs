@@ -65,7 +65,7 @@ fn weights_of_another_group_are_found() {
 #[test]
 fn half_of_the_last_pairs_left_out_is_found() {
     let edit = Edit {
-        file: "activation.cu",
+        file: "activation.cuh",
         find: "at.count > Vec8::SIZE / 2",
         replace: "at.count == Vec8::SIZE",
     };

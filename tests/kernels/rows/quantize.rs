@@ -283,6 +283,12 @@ fn equal(got: &(Vec<u8>, Vec<u32>), want: &(Vec<u8>, Vec<u32>), cols: usize) -> 
     Err(format!("scales {:x?}, expected {:x?}", got.1, want.1))
 }
 
+/// `QuantizedNorm` of rows of `cols`.
+fn shape(cols: usize) -> Arg {
+    let sizes = [cols, pitch(cols), pitch(cols), SCALE_PITCH].map(|n| n as u32);
+    Arg::structure(&[&sizes[..], &[EPS.to_bits()]].concat())
+}
+
 /// Whether the norm of rows in FP8 is that of the kernels of [`Emulator::load`], one after the other.
 fn check_norm(emulator: &Emulator, dtype: DType, cols: usize, order: Run) -> Result<(), String> {
     let mut random = Random::new(cols as u64);
@@ -348,8 +354,12 @@ fn mistakes_are_found() {
             "nothing fails with {edit:?}"
         );
     }
-    let edit = edit("rms_norm.cu", "round_row<THREADS>(chunk, cols);", "");
-    let emulator = Emulator::load_edited("rms_norm.cu", &[edit]);
+    let edit = edit(
+        "rms_norm_quantize.cu",
+        "round_row<THREADS>(chunk, cols);",
+        "",
+    );
+    let emulator = Emulator::load_edited("rms_norm_quantize.cu", &[edit]);
     let fails = |order| check_norm(emulator, DType::F32, 2056, order).is_err();
     assert!(
         runs(SEEDS).into_iter().all(fails),
@@ -380,8 +390,7 @@ fn a_sum_its_norm_and_8_bits_are_those_of_two_kernels() {
                 let mut args = to.at().to_vec();
                 args.push(Arg::Pointer(sums[1].address()));
                 args.extend(from);
-                args.extend([cols, pitch(cols), pitch(cols), SCALE_PITCH].map(Arg::int));
-                args.push(Arg::Float(EPS));
+                args.push(shape(cols));
                 let kernel = format!("add_rms_norm_quantize_{dtype}");
                 run(Emulator::load(), &kernel, [x.rows, THREADS], order, &args)?;
                 equal(&to.read()?, &want, cols)?;

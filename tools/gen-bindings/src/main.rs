@@ -2,6 +2,8 @@
 
 use std::{env, process::ExitCode};
 
+use bindgen::callbacks::{DeriveInfo, ParseCallbacks};
+
 /// What the file begins with; the comments of the header become its documentation.
 const HEAD: [&str; 4] = [
     "//! Structures that kernels and Rust share, made from `kernels/params.h` by `tools/bindings.sh`.",
@@ -9,6 +11,16 @@ const HEAD: [&str; 4] = [
     "//! A structure of another size or with its fields elsewhere than in the header does not compile.",
     "",
 ];
+
+/// All are plain bytes: the derive refuses padding.
+#[derive(Debug)]
+struct Plain;
+
+impl ParseCallbacks for Plain {
+    fn add_derives(&self, _: &DeriveInfo<'_>) -> Vec<String> {
+        ["bytemuck::Pod", "bytemuck::Zeroable"].map(String::from).into()
+    }
+}
 
 fn main() -> ExitCode {
     let Some(header) = env::args().nth(1) else {
@@ -29,6 +41,7 @@ fn main() -> ExitCode {
         .disable_header_comment()
         // Sizes and offsets are asserted when gallop is compiled.
         .layout_tests(true)
+        .parse_callbacks(Box::new(Plain))
         .derive_default(true)
         .derive_eq(true)
         .generate();

@@ -89,75 +89,34 @@ struct Fp8 {
     }
 };
 
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_fp8(bf16* y, const __grid_constant__ CUtensorMap y_map,
-         const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
-         const float* s, int s_step, float scale, const float* ws, const GemmTile* tiles,
-         int num_tiles, int m, int n, int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Stored<bf16, Act::NONE>{y, &y_map, m, n, y_pitch, 1.0f});
+template <class Out, Act ACT>
+DEVICE void stored(Out* y, const CUtensorMap& y_map, const CUtensorMap& x_map,
+                   const CUtensorMap& w_map, const float* s, RowScales scales, const float* ws,
+                   const GemmTile* tiles, GemmShape shape) {
+    gemm(x_map, w_map, Walk::of(tiles, shape), Fp8{s, scales.step, scales.all, ws},
+         Stored<Out, ACT>{y, &y_map, shape.m, shape.n, shape.y_pitch, shape.factor});
 }
-K_EXPORT(gemm_fp8)
+
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 9, gemm_fp8, stored<bf16, Act::NONE>)
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 9, gemm_fp8_swiglu7, stored<bf16, Act::SWIGLU7>)
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 9, gemm_fp8_gelu7, stored<bf16, Act::GELU7>)
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 9, gemm_fp8_swiglu7_e4m3, stored<e4m3, Act::SWIGLU7>)
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 9, gemm_fp8_gelu7_e4m3, stored<e4m3, Act::GELU7>)
 
 K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
 gemm_fp8_f32(float* y, const __grid_constant__ CUtensorMap x_map,
-             const __grid_constant__ CUtensorMap w_map, const float* s, int s_step, float scale,
-             const float* ws, const GemmTile* tiles, int num_tiles, int n, int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Stored<float, Act::NONE>{y, nullptr, 0, n, y_pitch, 1.0f});
+             const __grid_constant__ CUtensorMap w_map, const float* s, RowScales scales,
+             const float* ws, const GemmTile* tiles, GemmShape shape) {
+    gemm(x_map, w_map, Walk::of(tiles, shape), Fp8{s, scales.step, scales.all, ws},
+         Stored<float, Act::NONE>{y, nullptr, 0, shape.n, shape.y_pitch, 1.0f});
 }
 K_EXPORT(gemm_fp8_f32)
 
 K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_fp8_swiglu7(bf16* y, const __grid_constant__ CUtensorMap y_map,
-                 const __grid_constant__ CUtensorMap x_map,
-                 const __grid_constant__ CUtensorMap w_map, const float* s, int s_step,
-                 float scale, const float* ws, const GemmTile* tiles, int num_tiles, int m, int n,
-                 int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Stored<bf16, Act::SWIGLU7>{y, &y_map, m, n, y_pitch, 1.0f});
-}
-K_EXPORT(gemm_fp8_swiglu7)
-
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_fp8_gelu7(bf16* y, const __grid_constant__ CUtensorMap y_map,
-               const __grid_constant__ CUtensorMap x_map,
-               const __grid_constant__ CUtensorMap w_map, const float* s, int s_step, float scale,
-               const float* ws, const GemmTile* tiles, int num_tiles, int m, int n, int k,
-               int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Stored<bf16, Act::GELU7>{y, &y_map, m, n, y_pitch, 1.0f});
-}
-K_EXPORT(gemm_fp8_gelu7)
-
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_fp8_swiglu7_e4m3(e4m3* y, const __grid_constant__ CUtensorMap y_map,
-                      const __grid_constant__ CUtensorMap x_map,
-                      const __grid_constant__ CUtensorMap w_map, const float* s, int s_step,
-                      float scale, const float* ws, const GemmTile* tiles, int num_tiles, int m,
-                      int n, int k, int y_pitch, float f) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Stored<e4m3, Act::SWIGLU7>{y, &y_map, m, n, y_pitch, f});
-}
-K_EXPORT(gemm_fp8_swiglu7_e4m3)
-
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_fp8_gelu7_e4m3(e4m3* y, const __grid_constant__ CUtensorMap y_map,
-                    const __grid_constant__ CUtensorMap x_map,
-                    const __grid_constant__ CUtensorMap w_map, const float* s, int s_step,
-                    float scale, const float* ws, const GemmTile* tiles, int num_tiles, int m,
-                    int n, int k, int y_pitch, float f) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Stored<e4m3, Act::GELU7>{y, &y_map, m, n, y_pitch, f});
-}
-K_EXPORT(gemm_fp8_gelu7_e4m3)
-
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
 gemm_fp8_add(float* y, const float* z, const __grid_constant__ CUtensorMap x_map,
-             const __grid_constant__ CUtensorMap w_map, const float* s, int s_step, float scale,
-             const float* ws, const GemmTile* tiles, int num_tiles, int n, int k, int y_pitch,
-             int z_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Fp8{s, s_step, scale, ws},
-         Added{y, z, n, y_pitch, z_pitch});
+             const __grid_constant__ CUtensorMap w_map, const float* s, RowScales scales,
+             const float* ws, const GemmTile* tiles, GemmShape shape) {
+    gemm(x_map, w_map, Walk::of(tiles, shape), Fp8{s, scales.step, scales.all, ws},
+         Added{y, z, shape.n, shape.y_pitch, shape.z_pitch});
 }
 K_EXPORT(gemm_fp8_add)

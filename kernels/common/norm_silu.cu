@@ -78,19 +78,8 @@ DEVICE void rms_map(bf16* y, const bf16* x, int rows, int cols, int lanes, int x
         [](int) { return 1.0f; });
 }
 
-K_KERNEL(THREADS, 1)
-rms_silu_bf16(bf16* y, const bf16* x, int rows, int cols, int lanes, int x_pitch, int y_pitch,
-              float eps) {
-    rms_map<silu>(y, x, rows, cols, lanes, x_pitch, y_pitch, eps);
-}
-K_EXPORT(rms_silu_bf16)
-
-K_KERNEL(THREADS, 1)
-rms_relu_bf16(bf16* y, const bf16* x, int rows, int cols, int lanes, int x_pitch, int y_pitch,
-              float eps) {
-    rms_map<relu>(y, x, rows, cols, lanes, x_pitch, y_pitch, eps);
-}
-K_EXPORT(rms_relu_bf16)
+K_INSTANTIATE(THREADS, 1, 8, rms_silu_bf16, rms_map<silu>)
+K_INSTANTIATE(THREADS, 1, 8, rms_relu_bf16, rms_map<relu>)
 
 K_KERNEL(THREADS, 1)
 l2_silu_bf16(bf16* y, const bf16* x, const bf16* w, int rows, int cols, int lanes, int w_step,

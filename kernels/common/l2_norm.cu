@@ -47,16 +47,5 @@ DEVICE void l2_norm(T* y, const T* x, const T* w, int rows, int cols, int w_step
     }
 }
 
-K_KERNEL(THREADS, 1)
-l2_norm_bf16(bf16* y, const bf16* x, const bf16* w, int rows, int cols, int w_step, int x_pitch,
-             int y_pitch, float eps) {
-    l2_norm(y, x, w, rows, cols, w_step, x_pitch, y_pitch, eps);
-}
-K_EXPORT(l2_norm_bf16)
-
-K_KERNEL(THREADS, 1)
-l2_norm_f32(float* y, const float* x, const float* w, int rows, int cols, int w_step, int x_pitch,
-            int y_pitch, float eps) {
-    l2_norm(y, x, w, rows, cols, w_step, x_pitch, y_pitch, eps);
-}
-K_EXPORT(l2_norm_f32)
+K_INSTANTIATE(THREADS, 1, 9, l2_norm_bf16, l2_norm<bf16>)
+K_INSTANTIATE(THREADS, 1, 9, l2_norm_f32, l2_norm<float>)

@@ -59,23 +59,6 @@ DEVICE void add(Out* y, const X* x, const Z* z, int rows, int cols, int x_pitch,
     sum.store(y + at.in(y_pitch), at.count);
 }
 
-K_KERNEL(THREADS, 1)
-add_f32_bf16(float* y, const float* x, const bf16* z, int rows, int cols, int x_pitch, int z_pitch,
-             int y_pitch) {
-    add(y, x, z, rows, cols, x_pitch, z_pitch, y_pitch);
-}
-K_EXPORT(add_f32_bf16)
-
-K_KERNEL(THREADS, 1)
-add_f32_f32(float* y, const float* x, const float* z, int rows, int cols, int x_pitch, int z_pitch,
-            int y_pitch) {
-    add(y, x, z, rows, cols, x_pitch, z_pitch, y_pitch);
-}
-K_EXPORT(add_f32_f32)
-
-K_KERNEL(THREADS, 1)
-add_bf16_bf16(bf16* y, const bf16* x, const bf16* z, int rows, int cols, int x_pitch, int z_pitch,
-              int y_pitch) {
-    add(y, x, z, rows, cols, x_pitch, z_pitch, y_pitch);
-}
-K_EXPORT(add_bf16_bf16)
+K_INSTANTIATE(THREADS, 1, 8, add_f32_bf16, add<float, float, bf16>)
+K_INSTANTIATE(THREADS, 1, 8, add_f32_f32, add<float, float, float>)
+K_INSTANTIATE(THREADS, 1, 8, add_bf16_bf16, add<bf16, bf16, bf16>)

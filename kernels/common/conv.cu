@@ -30,6 +30,7 @@
 //   error   that of inputs * taps additions in f32
 
 #include "common.cuh"
+#include "params.h"
 
 constexpr int THREADS = 128;
 constexpr int TILE_M = 64;
@@ -188,68 +189,44 @@ DEVICE void convolve(T* y, const T* x, const T* w, const T* b, const Conv& conv,
 }
 
 template <class T>
-DEVICE void conv3d(T* y, const T* x, const T* w, const T* b, int frames, int height, int width,
-                   int inputs, int out_frames, int out_height, int out_width, int outputs,
-                   int kernel_t, int kernel_h, int kernel_w, int stride_t, int stride_h,
-                   int stride_w, int before_t, int before_h, int before_w, int replicate,
-                   int x_pitch, int w_pitch, int y_pitch) {
+DEVICE void conv3d(T* y, const T* x, const T* w, const T* b, ConvShape c, int x_pitch, int w_pitch,
+                   int y_pitch) {
     const int position = loaded_position();
-    const int t = position / out_width / out_height;
-    const int i = position / out_width % out_height, j = position % out_width;
-    const Over3d conv{frames,
-                      height,
-                      width,
-                      t * stride_t - before_t,
-                      i * stride_h - before_h,
-                      j * stride_w - before_w,
-                      kernel_h,
-                      kernel_w,
-                      kernel_t * kernel_h * kernel_w,
-                      inputs,
+    const int t = position / c.out_size.w / c.out_size.h;
+    const int i = position / c.out_size.w % c.out_size.h, j = position % c.out_size.w;
+    const Over3d conv{c.size.t,
+                      c.size.h,
+                      c.size.w,
+                      t * c.stride.t - c.before.t,
+                      i * c.stride.h - c.before.h,
+                      j * c.stride.w - c.before.w,
+                      c.kernel.h,
+                      c.kernel.w,
+                      c.kernel.t * c.kernel.h * c.kernel.w,
+                      c.inputs,
                       w_pitch,
-                      replicate != 0};
-    convolve(y, x, w, b, conv, out_frames * out_height * out_width, inputs, outputs, x_pitch,
-             y_pitch);
+                      c.replicate != 0};
+    convolve(y, x, w, b, conv, c.out_size.t * c.out_size.h * c.out_size.w, c.inputs, c.outputs,
+             x_pitch, y_pitch);
 }
 
-K_KERNEL(THREADS, 3)
-conv3d_bf16(bf16* y, const bf16* x, const bf16* w, const bf16* b, int frames, int height, int width,
-            int inputs, int out_frames, int out_height, int out_width, int outputs, int kernel_t,
-            int kernel_h, int kernel_w, int stride_t, int stride_h, int stride_w, int before_t,
-            int before_h, int before_w, int replicate, int x_pitch, int w_pitch, int y_pitch) {
-    conv3d(y, x, w, b, frames, height, width, inputs, out_frames, out_height, out_width, outputs,
-           kernel_t, kernel_h, kernel_w, stride_t, stride_h, stride_w, before_t, before_h, before_w,
-           replicate, x_pitch, w_pitch, y_pitch);
-}
-K_EXPORT(conv3d_bf16)
+K_INSTANTIATE(THREADS, 3, 8, conv3d_bf16, conv3d<bf16>)
+K_INSTANTIATE(THREADS, 3, 8, conv3d_f32, conv3d<float>)
 
 K_KERNEL(THREADS, 3)
-conv3d_f32(float* y, const float* x, const float* w, const float* b, int frames, int height,
-           int width, int inputs, int out_frames, int out_height, int out_width, int outputs,
-           int kernel_t, int kernel_h, int kernel_w, int stride_t, int stride_h, int stride_w,
-           int before_t, int before_h, int before_w, int replicate, int x_pitch, int w_pitch,
-           int y_pitch) {
-    conv3d(y, x, w, b, frames, height, width, inputs, out_frames, out_height, out_width, outputs,
-           kernel_t, kernel_h, kernel_w, stride_t, stride_h, stride_w, before_t, before_h, before_w,
-           replicate, x_pitch, w_pitch, y_pitch);
-}
-K_EXPORT(conv3d_f32)
-
-K_KERNEL(THREADS, 3)
-conv1d_f32(float* y, const float* x, const float* w, const float* b, int samples, int inputs,
-           int out_samples, int outputs, int taps, int stride, int dilation, int padding,
-           int x_pitch, int w_pitch, int y_pitch) {
-    const int first = loaded_position() * stride - padding;
-    const Over1d conv{samples, first, dilation, taps, inputs, w_pitch};
-    convolve(y, x, w, b, conv, out_samples, inputs, outputs, x_pitch, y_pitch);
+conv1d_f32(float* y, const float* x, const float* w, const float* b, Conv1dShape c, int x_pitch,
+           int w_pitch, int y_pitch) {
+    const int first = loaded_position() * c.stride - c.padding;
+    const Over1d conv{c.samples, first, c.dilation, c.taps, c.inputs, w_pitch};
+    convolve(y, x, w, b, conv, c.out_samples, c.inputs, c.outputs, x_pitch, y_pitch);
 }
 K_EXPORT(conv1d_f32)
 
 K_KERNEL(THREADS, 3)
-conv_transpose1d_f32(float* y, const float* x, const float* w, const float* b, int samples,
-                     int inputs, int outputs, int stride, int x_pitch, int w_pitch, int y_pitch) {
+conv_transpose1d_f32(float* y, const float* x, const float* w, const float* b, Conv1dShape c,
+                     int x_pitch, int w_pitch, int y_pitch) {
     const int phase = blockIdx.z;
-    const Transposed1d conv{samples, loaded_position(), stride, phase, outputs, w_pitch};
-    convolve(y, x, w, b, conv, samples + 1, inputs, outputs, x_pitch, y_pitch);
+    const Transposed1d conv{c.samples, loaded_position(), c.stride, phase, c.outputs, w_pitch};
+    convolve(y, x, w, b, conv, c.samples + 1, c.inputs, c.outputs, x_pitch, y_pitch);
 }
 K_EXPORT(conv_transpose1d_f32)

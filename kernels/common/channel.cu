@@ -65,30 +65,7 @@ DEVICE void affine(Out* y, const In* x, const float* a, const float* b, int rows
     value.store(y + at.in(y_pitch), at.count);
 }
 
-K_KERNEL(THREADS, 1)
-affine_f32_f32(float* y, const float* x, const float* a, const float* b, int rows, int cols,
-               int x_pitch, int y_pitch) {
-    affine(y, x, a, b, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(affine_f32_f32)
-
-K_KERNEL(THREADS, 1)
-affine_f32_bf16(bf16* y, const float* x, const float* a, const float* b, int rows, int cols,
-                int x_pitch, int y_pitch) {
-    affine(y, x, a, b, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(affine_f32_bf16)
-
-K_KERNEL(THREADS, 1)
-affine_bf16_f32(float* y, const bf16* x, const float* a, const float* b, int rows, int cols,
-                int x_pitch, int y_pitch) {
-    affine(y, x, a, b, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(affine_bf16_f32)
-
-K_KERNEL(THREADS, 1)
-affine_bf16_bf16(bf16* y, const bf16* x, const float* a, const float* b, int rows, int cols,
-                 int x_pitch, int y_pitch) {
-    affine(y, x, a, b, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(affine_bf16_bf16)
+K_INSTANTIATE(THREADS, 1, 8, affine_f32_f32, affine<float, float>)
+K_INSTANTIATE(THREADS, 1, 8, affine_f32_bf16, affine<bf16, float>)
+K_INSTANTIATE(THREADS, 1, 8, affine_bf16_f32, affine<float, bf16>)
+K_INSTANTIATE(THREADS, 1, 8, affine_bf16_bf16, affine<bf16, bf16>)

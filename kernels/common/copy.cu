@@ -23,26 +23,7 @@ DEVICE void copy(Out* y, const In* x, int rows, int cols, int x_pitch, int y_pit
     Vec8::load(x + at.in(x_pitch)).store(y + at.in(y_pitch), at.count);
 }
 
-K_KERNEL(THREADS, 1)
-copy_f32_f32(float* y, const float* x, int rows, int cols, int x_pitch, int y_pitch) {
-    copy(y, x, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(copy_f32_f32)
-
-K_KERNEL(THREADS, 1)
-copy_f32_bf16(bf16* y, const float* x, int rows, int cols, int x_pitch, int y_pitch) {
-    copy(y, x, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(copy_f32_bf16)
-
-K_KERNEL(THREADS, 1)
-copy_bf16_f32(float* y, const bf16* x, int rows, int cols, int x_pitch, int y_pitch) {
-    copy(y, x, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(copy_bf16_f32)
-
-K_KERNEL(THREADS, 1)
-copy_bf16_bf16(bf16* y, const bf16* x, int rows, int cols, int x_pitch, int y_pitch) {
-    copy(y, x, rows, cols, x_pitch, y_pitch);
-}
-K_EXPORT(copy_bf16_bf16)
+K_INSTANTIATE(THREADS, 1, 6, copy_f32_f32, copy<float, float>)
+K_INSTANTIATE(THREADS, 1, 6, copy_f32_bf16, copy<bf16, float>)
+K_INSTANTIATE(THREADS, 1, 6, copy_bf16_f32, copy<float, bf16>)
+K_INSTANTIATE(THREADS, 1, 6, copy_bf16_bf16, copy<bf16, bf16>)

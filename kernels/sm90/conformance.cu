@@ -1,4 +1,4 @@
-// conformance: one small kernel per group of instructions in hopper.cuh, on numbers whose results are
+// conformance: one small kernel per group of instructions in instructions.cuh, on numbers whose results are
 // exact, so that a GPU and the emulator of tests/emulate can be held against the same expected bytes.
 // src/testing/conformance has these; conformance_wgmma.cu does the same for products.
 //
@@ -8,6 +8,7 @@
 //   error   none; fast_exp2 and fast_rsqrt 2 ulp, fast_reciprocal 1 ulp
 
 #include "common.cuh"
+#include "instructions.cuh"
 
 constexpr int SMEM_BYTES = 65536;
 static_assert(SMEM_BYTES == 256 * 256);  // the largest box of bytes

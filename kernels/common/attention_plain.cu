@@ -18,6 +18,7 @@
 //   error   bf16: within 1 ulp of the largest v of src/cpu/attention.rs
 
 #include "common.cuh"
+#include "params.h"
 
 constexpr int THREADS = 128;
 constexpr int ROWS = THREADS / 32;
@@ -85,9 +86,9 @@ struct Softmax {
 
 template <class T>
 DEVICE void attention(T* y, const T* q, const T* k, const T* v, const int* ends, const int* ranges,
-                      int rows, int head, int sharing, int q_pitch, int k_pitch, int v_pitch,
-                      int y_pitch, float scale, float softcap) {
+                      AttentionShape shape) {
     K_SMEM(Shared, s);
+    const auto [rows, head, sharing, q_pitch, k_pitch, v_pitch, y_pitch, scale, softcap] = shape;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int row = blockIdx.x * ROWS + warp;
     if (row >= rows) return;  // whole warps
@@ -120,20 +121,5 @@ DEVICE void attention(T* y, const T* q, const T* k, const T* v, const int* ends,
     }
 }
 
-K_KERNEL(THREADS, 2)
-attention_plain_bf16(bf16* y, const bf16* q, const bf16* k, const bf16* v, const int* ends,
-                     const int* ranges, int rows, int head, int sharing, int q_pitch, int k_pitch,
-                     int v_pitch, int y_pitch, float scale, float softcap) {
-    attention(y, q, k, v, ends, ranges, rows, head, sharing, q_pitch, k_pitch, v_pitch, y_pitch,
-              scale, softcap);
-}
-K_EXPORT(attention_plain_bf16)
-
-K_KERNEL(THREADS, 2)
-attention_plain_f32(float* y, const float* q, const float* k, const float* v, const int* ends,
-                    const int* ranges, int rows, int head, int sharing, int q_pitch, int k_pitch,
-                    int v_pitch, int y_pitch, float scale, float softcap) {
-    attention(y, q, k, v, ends, ranges, rows, head, sharing, q_pitch, k_pitch, v_pitch, y_pitch,
-              scale, softcap);
-}
-K_EXPORT(attention_plain_f32)
+K_INSTANTIATE(THREADS, 2, 7, attention_plain_bf16, attention<bf16>)
+K_INSTANTIATE(THREADS, 2, 7, attention_plain_f32, attention<float>)

@@ -6,7 +6,7 @@
 // With `accumulate` 0 the old values of d do not count. TRANS_*: 0 K-major, 1 MN-major.
 #pragma once
 
-#include "hopper.cuh"
+#include "instructions.cuh"
 
 // clang-format off
 

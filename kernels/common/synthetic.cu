@@ -33,28 +33,20 @@ DEVICE double unit(uint64_t key, uint64_t index) {
 }
 
 template <class Out>
-DEVICE void synthetic(Out* y, uint64_t key, double offset, double scale, int rows, int cols,
+DEVICE void synthetic(Out* y, long long key, float offset, float scale, int rows, int cols,
                       int pitch) {
     const Chunk at = Chunk::of_thread(pitch);
     if (at.row >= rows) return;
+    const double low = offset, width = scale;
     Vec8 value;
     UNROLL
     for (int k = 0; k < Vec8::SIZE; ++k) {
         const uint64_t index = static_cast<uint64_t>(at.in(cols)) + k;
-        const double made = offset + scale * unit(key, index);
+        const double made = low + width * unit(static_cast<uint64_t>(key), index);
         value.v[k] = at.col + k < cols ? static_cast<float>(made) : 0.0f;
     }
     value.store(y + at.in(pitch));
 }
 
-K_KERNEL(THREADS, 1)
-synthetic_bf16(bf16* y, long long key, float offset, float scale, int rows, int cols, int pitch) {
-    synthetic(y, static_cast<uint64_t>(key), offset, scale, rows, cols, pitch);
-}
-K_EXPORT(synthetic_bf16)
-
-K_KERNEL(THREADS, 1)
-synthetic_f32(float* y, long long key, float offset, float scale, int rows, int cols, int pitch) {
-    synthetic(y, static_cast<uint64_t>(key), offset, scale, rows, cols, pitch);
-}
-K_EXPORT(synthetic_f32)
+K_INSTANTIATE(THREADS, 1, 7, synthetic_bf16, synthetic<bf16>)
+K_INSTANTIATE(THREADS, 1, 7, synthetic_f32, synthetic<float>)

@@ -46,23 +46,6 @@ DEVICE void rope(bf16* y, const In* x, const Table* table, int rows, int heads, 
     value.store(y + at.in(y_pitch));
 }
 
-K_KERNEL(THREADS, 1)
-rope_f32(bf16* y, const float* x, const float* table, int rows, int heads, int head, int half,
-         int x_pitch, int y_pitch, int table_pitch) {
-    rope(y, x, table, rows, heads, head, half, x_pitch, y_pitch, table_pitch);
-}
-K_EXPORT(rope_f32)
-
-K_KERNEL(THREADS, 1)
-rope_bf16(bf16* y, const bf16* x, const float* table, int rows, int heads, int head, int half,
-          int x_pitch, int y_pitch, int table_pitch) {
-    rope(y, x, table, rows, heads, head, half, x_pitch, y_pitch, table_pitch);
-}
-K_EXPORT(rope_bf16)
-
-K_KERNEL(THREADS, 1)
-rope_bf16_bf16(bf16* y, const bf16* x, const bf16* table, int rows, int heads, int head, int half,
-               int x_pitch, int y_pitch, int table_pitch) {
-    rope(y, x, table, rows, heads, head, half, x_pitch, y_pitch, table_pitch);
-}
-K_EXPORT(rope_bf16_bf16)
+K_INSTANTIATE(THREADS, 1, 10, rope_f32, rope<float, float>)
+K_INSTANTIATE(THREADS, 1, 10, rope_bf16, rope<bf16, float>)
+K_INSTANTIATE(THREADS, 1, 10, rope_bf16_bf16, rope<bf16, bf16>)

@@ -61,6 +61,10 @@ struct Walk {
     const GemmTile* tiles;
     int num_tiles, n, k;
 
+    DEVICE static Walk of(const GemmTile* tiles, const GemmShape& shape) {
+        return Walk{tiles, shape.num_tiles, shape.n, shape.k};
+    }
+
     DEVICE static int first() { return blockIdx.x / CLUSTER; }
     DEVICE static int stride() { return gridDim.x / CLUSTER; }
 };

@@ -57,44 +57,9 @@ DEVICE void quantize(e4m3* q, const In* x, const float* s, int rows, int cols, i
     value.store(q + at.in(q_pitch), at.count);
 }
 
-K_KERNEL(THREADS, 1)
-row_scale_quantize_bf16(e4m3* q, float* s, const bf16* x, int cols, int x_pitch, int q_pitch,
-                        int s_pitch) {
-    row_scale_quantize<THREADS>(q, s, x, cols, x_pitch, q_pitch, s_pitch);
-}
-K_EXPORT(row_scale_quantize_bf16)
-
-K_KERNEL(THREADS, 1)
-row_scale_quantize_f32(e4m3* q, float* s, const float* x, int cols, int x_pitch, int q_pitch,
-                       int s_pitch) {
-    row_scale_quantize<THREADS>(q, s, x, cols, x_pitch, q_pitch, s_pitch);
-}
-K_EXPORT(row_scale_quantize_f32)
-
-K_KERNEL(WIDE_THREADS, 1)
-row_scale_quantize_wide_bf16(e4m3* q, float* s, const bf16* x, int cols, int x_pitch, int q_pitch,
-                             int s_pitch) {
-    row_scale_quantize<WIDE_THREADS>(q, s, x, cols, x_pitch, q_pitch, s_pitch);
-}
-K_EXPORT(row_scale_quantize_wide_bf16)
-
-K_KERNEL(WIDE_THREADS, 1)
-row_scale_quantize_wide_f32(e4m3* q, float* s, const float* x, int cols, int x_pitch, int q_pitch,
-                            int s_pitch) {
-    row_scale_quantize<WIDE_THREADS>(q, s, x, cols, x_pitch, q_pitch, s_pitch);
-}
-K_EXPORT(row_scale_quantize_wide_f32)
-
-K_KERNEL(THREADS, 1)
-quantize_bf16(e4m3* q, const bf16* x, const float* s, int rows, int cols, int x_pitch, int q_pitch,
-              int s_pitch, float factor) {
-    quantize(q, x, s, rows, cols, x_pitch, q_pitch, s_pitch, factor);
-}
-K_EXPORT(quantize_bf16)
-
-K_KERNEL(THREADS, 1)
-quantize_f32(e4m3* q, const float* x, const float* s, int rows, int cols, int x_pitch, int q_pitch,
-             int s_pitch, float factor) {
-    quantize(q, x, s, rows, cols, x_pitch, q_pitch, s_pitch, factor);
-}
-K_EXPORT(quantize_f32)
+K_INSTANTIATE(THREADS, 1, 7, row_scale_quantize_bf16, row_scale_quantize<THREADS, bf16>)
+K_INSTANTIATE(THREADS, 1, 7, row_scale_quantize_f32, row_scale_quantize<THREADS, float>)
+K_INSTANTIATE(WIDE_THREADS, 1, 7, row_scale_quantize_wide_bf16, row_scale_quantize<WIDE_THREADS, bf16>)
+K_INSTANTIATE(WIDE_THREADS, 1, 7, row_scale_quantize_wide_f32, row_scale_quantize<WIDE_THREADS, float>)
+K_INSTANTIATE(THREADS, 1, 9, quantize_bf16, quantize<bf16>)
+K_INSTANTIATE(THREADS, 1, 9, quantize_f32, quantize<float>)

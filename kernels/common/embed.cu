@@ -29,16 +29,5 @@ DEVICE void embed(Out* y, const int* ids, const bf16* w, int rows, int cols, int
     value.store(y + at.in(y_pitch), at.count);
 }
 
-K_KERNEL(THREADS, 1)
-embed_bf16(bf16* y, const int* ids, const bf16* w, int rows, int cols, int w_pitch, int y_pitch,
-           float scale) {
-    embed(y, ids, w, rows, cols, w_pitch, y_pitch, scale);
-}
-K_EXPORT(embed_bf16)
-
-K_KERNEL(THREADS, 1)
-embed_f32(float* y, const int* ids, const bf16* w, int rows, int cols, int w_pitch, int y_pitch,
-          float scale) {
-    embed(y, ids, w, rows, cols, w_pitch, y_pitch, scale);
-}
-K_EXPORT(embed_f32)
+K_INSTANTIATE(THREADS, 1, 8, embed_bf16, embed<bf16>)
+K_INSTANTIATE(THREADS, 1, 8, embed_f32, embed<float>)

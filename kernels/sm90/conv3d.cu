@@ -39,6 +39,7 @@
 //   error   within twice the rounding of y to bf16
 
 #include "common.cuh"
+#include "params.h"
 #include "wgmma_gen.cuh"
 
 constexpr int TILE_W = 16;
@@ -364,45 +365,26 @@ DEVICE void consume(Shared& s, const CUtensorMap& y_map, const Finish& f, const 
 }
 
 template <int TILE_N>
-DEVICE void conv3d(const CUtensorMap& y, const CUtensorMap& x, const CUtensorMap& w,
-                   const Finish& f, const Conv& conv) {
+DEVICE void conv3d(const CUtensorMap& y_map, const CUtensorMap& x_map, const CUtensorMap& w_map,
+                   const bf16* b, const bf16* residual, int residual_pitch, ConvShape c, int tiles,
+                   float eps) {
+    const Finish f{b, residual, residual_pitch, eps};
+    const Conv conv{c.size.t,   c.inputs,   c.outputs,  c.out_size.h, c.out_size.w,     c.kernel.t, c.kernel.h,
+                    c.kernel.w, c.before.t, c.before.h, c.before.w,   c.replicate != 0, tiles};
     K_DYN_SMEM(raw);
     Shared& s = *reinterpret_cast<Shared*>(raw);
     init_barriers(s);
     if (threadIdx.x < 128) {
         register_dealloc<PRODUCER_REGISTERS>();
-        if (threadIdx.x == 0) produce<TILE_N>(s, x, w, conv);
+        if (threadIdx.x == 0) produce<TILE_N>(s, x_map, w_map, conv);
     } else {
         register_alloc<CONSUMER_REGISTERS>();
-        consume<TILE_N>(s, y, f, conv);
+        consume<TILE_N>(s, y_map, f, conv);
     }
 }
 
-K_KERNEL(THREADS, 1)
-conv3d_n64_bf16(const __grid_constant__ CUtensorMap y_map,
-                const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
-                const bf16* b, const bf16* residual, int residual_pitch, int frames, int inputs,
-                int outputs, int out_height, int out_width, int kernel_t, int kernel_h,
-                int kernel_w, int before_t, int before_h, int before_w, int replicate, int tiles,
-                float eps) {
-    conv3d<64>(y_map, x_map, w_map, Finish{b, residual, residual_pitch, eps},
-               Conv{frames, inputs, outputs, out_height, out_width, kernel_t, kernel_h, kernel_w,
-                    before_t, before_h, before_w, replicate != 0, tiles});
-}
-K_EXPORT(conv3d_n64_bf16)
-
-K_KERNEL(THREADS, 1)
-conv3d_n128_bf16(const __grid_constant__ CUtensorMap y_map,
-                 const __grid_constant__ CUtensorMap x_map,
-                 const __grid_constant__ CUtensorMap w_map, const bf16* b, const bf16* residual,
-                 int residual_pitch, int frames, int inputs, int outputs, int out_height,
-                 int out_width, int kernel_t, int kernel_h, int kernel_w, int before_t,
-                 int before_h, int before_w, int replicate, int tiles, float eps) {
-    conv3d<128>(y_map, x_map, w_map, Finish{b, residual, residual_pitch, eps},
-                Conv{frames, inputs, outputs, out_height, out_width, kernel_t, kernel_h, kernel_w,
-                     before_t, before_h, before_w, replicate != 0, tiles});
-}
-K_EXPORT(conv3d_n128_bf16)
+K_INSTANTIATE_MAPS(THREADS, 1, 9, conv3d_n64_bf16, conv3d<64>)
+K_INSTANTIATE_MAPS(THREADS, 1, 9, conv3d_n128_bf16, conv3d<128>)
 
 // Eight inputs of one output and one run of taps.
 struct Piece {

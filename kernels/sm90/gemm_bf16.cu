@@ -55,48 +55,29 @@ struct Bf16 {
     DEVICE void scale(const Part&, int, float*) const {}
 };
 
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_bf16(bf16* y, const __grid_constant__ CUtensorMap y_map,
-          const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap w_map,
-          const GemmTile* tiles, int num_tiles, int m, int n, int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Bf16{},
-         Stored<bf16, Act::NONE>{y, &y_map, m, n, y_pitch, 1.0f});
+template <Act ACT>
+DEVICE void stored(bf16* y, const CUtensorMap& y_map, const CUtensorMap& x_map,
+                   const CUtensorMap& w_map, const GemmTile* tiles, GemmShape shape) {
+    gemm(x_map, w_map, Walk::of(tiles, shape), Bf16{},
+         Stored<bf16, ACT>{y, &y_map, shape.m, shape.n, shape.y_pitch, 1.0f});
 }
-K_EXPORT(gemm_bf16)
+
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 6, gemm_bf16, stored<Act::NONE>)
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 6, gemm_bf16_swiglu7, stored<Act::SWIGLU7>)
+K_INSTANTIATE_CLUSTER(THREADS, 1, CLUSTER, 6, gemm_bf16_gelu7, stored<Act::GELU7>)
 
 K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
 gemm_bf16_f32(float* y, const __grid_constant__ CUtensorMap x_map,
-              const __grid_constant__ CUtensorMap w_map, const GemmTile* tiles, int num_tiles,
-              int n, int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Bf16{},
-         Stored<float, Act::NONE>{y, nullptr, 0, n, y_pitch, 1.0f});
+              const __grid_constant__ CUtensorMap w_map, const GemmTile* tiles, GemmShape shape) {
+    gemm(x_map, w_map, Walk::of(tiles, shape), Bf16{},
+         Stored<float, Act::NONE>{y, nullptr, 0, shape.n, shape.y_pitch, 1.0f});
 }
 K_EXPORT(gemm_bf16_f32)
 
 K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_bf16_swiglu7(bf16* y, const __grid_constant__ CUtensorMap y_map,
-                  const __grid_constant__ CUtensorMap x_map,
-                  const __grid_constant__ CUtensorMap w_map, const GemmTile* tiles, int num_tiles,
-                  int m, int n, int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Bf16{},
-         Stored<bf16, Act::SWIGLU7>{y, &y_map, m, n, y_pitch, 1.0f});
-}
-K_EXPORT(gemm_bf16_swiglu7)
-
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
-gemm_bf16_gelu7(bf16* y, const __grid_constant__ CUtensorMap y_map,
-                const __grid_constant__ CUtensorMap x_map,
-                const __grid_constant__ CUtensorMap w_map, const GemmTile* tiles, int num_tiles,
-                int m, int n, int k, int y_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Bf16{},
-         Stored<bf16, Act::GELU7>{y, &y_map, m, n, y_pitch, 1.0f});
-}
-K_EXPORT(gemm_bf16_gelu7)
-
-K_KERNEL_CLUSTER(THREADS, 1, CLUSTER)
 gemm_bf16_add(float* y, const float* z, const __grid_constant__ CUtensorMap x_map,
-              const __grid_constant__ CUtensorMap w_map, const GemmTile* tiles, int num_tiles,
-              int n, int k, int y_pitch, int z_pitch) {
-    gemm(x_map, w_map, Walk{tiles, num_tiles, n, k}, Bf16{}, Added{y, z, n, y_pitch, z_pitch});
+              const __grid_constant__ CUtensorMap w_map, const GemmTile* tiles, GemmShape shape) {
+    gemm(x_map, w_map, Walk::of(tiles, shape), Bf16{},
+         Added{y, z, shape.n, shape.y_pitch, shape.z_pitch});
 }
 K_EXPORT(gemm_bf16_add)

@@ -14,7 +14,7 @@ use gallop::{
     cpu::Cpu,
     error::{Field, Hint},
     executor::{Cancel, Executor, Prepare},
-    media::{self, EncodeOptions, Encoder},
+    media::{self, Encoder},
     pipeline::{
         Context, Model, Notice, Output, Progress, Report, Stage, generate,
         image::encode_image,
@@ -91,14 +91,6 @@ fn request() -> Request {
     }
 }
 
-fn output(path: PathBuf) -> Output {
-    Output {
-        path,
-        force: false,
-        encode: EncodeOptions::default(),
-    }
-}
-
 /// The miniature as a folder, which the program writes: of pictures and voices it makes what its untrained encoders
 /// make, where the built-in one refuses them.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -120,13 +112,30 @@ fn try_make(request: &Request, path: PathBuf) -> gallop::Result<Report> {
         &Context::new(&Cpu),
         &model,
         request,
-        &output(path),
+        &Output::new(path),
         &listener,
     )
 }
 
 fn make(request: &Request, path: PathBuf) -> Report {
     try_make(request, path).unwrap()
+}
+
+/// The same, its latents saved.
+fn make_saving(request: &Request, path: PathBuf, latents: &Path) -> Report {
+    let output = Output {
+        save_latents: Some(latents.into()),
+        ..Output::new(path)
+    };
+    let context = Context::new(&Cpu);
+    generate(
+        &context,
+        &Model::miniature(),
+        request,
+        &output,
+        &Listener::default(),
+    )
+    .unwrap()
 }
 
 fn stages(report: &Report) -> Vec<Stage> {
@@ -200,11 +209,10 @@ fn the_picture_is_the_first_latent_frame_in_both_orientations() {
         write_picture(&picture, width, height);
         let latents = dir.path(&format!("{name}.safetensors"));
         let with = Request {
-            image: Some(picture.clone()),
-            save_latents: Some(latents.clone()),
+            image: Some(picture.clone().into()),
             ..request()
         };
-        let report = make(&with, dir.path(&format!("{name}.mp4")));
+        let report = make_saving(&with, dir.path(&format!("{name}.mp4")), &latents);
         assert!(stages(&report).contains(&Stage::Image));
         let video = saved(&latents, "video");
         let wan = Model::miniature().wan().unwrap();
@@ -245,12 +253,11 @@ fn a_voice_track_decides_the_length_and_can_be_held() {
     let audio_of = |name: &str, request: Request| {
         let latents = dir.path(&format!("{name}.safetensors"));
         let request = Request {
-            audio: Some(voice.clone()),
-            save_latents: Some(latents.clone()),
+            audio: Some(voice.clone().into()),
             seconds: None,
             ..request
         };
-        let report = make(&request, dir.path(&format!("{name}.mp4")));
+        let report = make_saving(&request, dir.path(&format!("{name}.mp4")), &latents);
         assert!(stages(&report).contains(&Stage::Voice));
         // 1.1 s are 27 tokens; 7 latent frames make 25 frames.
         assert_eq!((report.job.audio_tokens, report.file.frames), (27, 25));
@@ -328,7 +335,7 @@ fn an_interrupted_run_leaves_nothing() {
             cancel: Some((stage, step, context.cancel.clone())),
             ..Listener::default()
         };
-        let output = output(dir.path("clip.mp4"));
+        let output = Output::new(dir.path("clip.mp4"));
         let error = generate(
             &context,
             &Model::miniature(),
@@ -374,11 +381,11 @@ fn inputs_that_cannot_be_used_are_input_errors() {
             ..request()
         },
         Request {
-            image: Some(bad.clone()),
+            image: Some(bad.clone().into()),
             ..request()
         },
         Request {
-            audio: Some(bad.clone()),
+            audio: Some(bad.clone().into()),
             seconds: None,
             ..request()
         },
@@ -387,7 +394,7 @@ fn inputs_that_cannot_be_used_are_input_errors() {
             ..request()
         },
         Request {
-            image: Some(dir.path("missing.png")),
+            image: Some(dir.path("missing.png").into()),
             ..request()
         },
     ];
@@ -439,7 +446,7 @@ fn what_would_fail_late_fails_early() {
     };
     let error = try_make(&one_token, dir.path("clip.mp4")).unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
-    let mut missing = output(dir.path("clip.mp4"));
+    let mut missing = Output::new(dir.path("clip.mp4"));
     let ffmpeg = dir.path("no-ffmpeg");
     missing.encode.encoder = Encoder::X264 { ffmpeg };
     let (context, model, listener) = (Context::new(&Cpu), Model::miniature(), Listener::default());
@@ -491,7 +498,7 @@ fn numbers_used_instead_are_told() {
         ..request()
     };
     let listener = Listener::default();
-    let output = output(dir.path("clip.mp4"));
+    let output = Output::new(dir.path("clip.mp4"));
     let report = generate(
         &Context::new(&Cpu),
         &Model::miniature(),
@@ -542,19 +549,19 @@ fn the_built_in_miniature_tells_its_limits() {
         (
             Field::Image,
             Request {
-                image: Some("none.png".into()),
+                image: Some(PathBuf::from("none.png").into()),
                 ..request()
             },
         ),
         (
             Field::Audio,
             Request {
-                audio: Some("none.wav".into()),
+                audio: Some(PathBuf::from("none.wav").into()),
                 ..request()
             },
         ),
     ] {
-        let output = output(dir.path("clip.mp4"));
+        let output = Output::new(dir.path("clip.mp4"));
         let (context, model) = (Context::new(&Cpu), Model::miniature());
         match generate(&context, &model, &with, &output, &Listener::default()) {
             Err(Error::Request {

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -18,9 +19,9 @@ use crate::{
     Error, Result,
     executor::Cancel,
     pipeline::{
-        self, Color, Context, EncodeOptions, Encoder, Model, Notice, Output, Progress, miniature,
+        Color, EncodeOptions, Encoder, Keep, Model, Notice, Output, Progress, Session, miniature,
         profile::ProfiledProgress,
-        request::{BaseVariant, Request, Size, VideoDecoder},
+        request::{BaseVariant, Input, Request, Size, VideoDecoder},
     },
 };
 
@@ -194,7 +195,7 @@ enum ColorChoice {
     Reference,
 }
 
-pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
+pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     let start = Instant::now();
     let model = match &arguments.model {
         Some(dir) => Model::open(dir)?,
@@ -202,8 +203,8 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
     };
     let (json, is_quiet) = (arguments.json, arguments.quiet);
     let executor = arguments.device.open(!(is_quiet || json), Gemm::Own)?;
-    let mut context = Context::new(&executor);
-    context.cancel = cancel;
+    let executor = Arc::new(executor);
+    let session = Session::new(executor.clone(), model, Keep::default());
     let output = arguments.output();
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
     let (request, device) = arguments.request()?;
@@ -217,7 +218,7 @@ pub(super) fn run(arguments: Arguments, cancel: Cancel) -> Result<()> {
         .profile()
         .map(|profile| ProfiledProgress::new(progress, profile));
     let heard: &dyn Progress = heard.as_ref().map_or(progress, |heard| heard);
-    let made = pipeline::generate(&context, &model, &request, &output, heard);
+    let made = session.generate(&request, &output, heard, cancel);
     bars.finish();
     let made = made?;
     device.finish(&executor)?;
@@ -261,6 +262,8 @@ impl Arguments {
                 full_audio: self.full_audio,
                 color,
             },
+            save_latents: self.save_latents.clone(),
+            sheet: self.sheet.clone(),
         }
     }
 
@@ -278,8 +281,8 @@ impl Arguments {
             scale: self.scale,
             seconds: self.seconds,
             seed: self.seed,
-            image: self.image,
-            audio: self.audio,
+            image: self.image.map(Input::Path),
+            audio: self.audio.map(Input::Path),
             hold_audio: self.hold_audio,
             variant: self.variant.into(),
             steps: self.steps,
@@ -287,8 +290,6 @@ impl Arguments {
             softcap: self.softcap,
             decoder: self.decoder.into(),
             formats: self.precision.formats,
-            save_latents: self.save_latents,
-            sheet: self.sheet,
         };
         Ok((request, self.device))
     }

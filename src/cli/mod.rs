@@ -62,7 +62,7 @@ fn dispatch(command: Command) -> Result<()> {
         stop_on_interrupt(&cancel)?;
     }
     match command {
-        Command::Generate(arguments) => generate::run(*arguments, cancel),
+        Command::Generate(arguments) => generate::run(*arguments, &cancel),
         Command::Verify(arguments) => verify::run(&arguments, &cancel),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, cancel),

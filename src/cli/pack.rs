@@ -5,6 +5,7 @@ use std::{
     io::{IsTerminal, stderr},
     path::Path,
     path::PathBuf,
+    sync::Arc,
     time::Instant,
 };
 
@@ -109,7 +110,7 @@ impl NetworkChoice {
 /// A network to write.
 struct Item {
     variant: Variant,
-    network: Network,
+    network: Arc<Network>,
     /// What is written, by name.
     tensors: Vec<(String, Info)>,
     bytes_before: u64,

@@ -55,7 +55,7 @@ impl StageArguments {
     ) -> Result<Weights> {
         match (&self.model, work.part) {
             (NetworksChoice::Folder(dir), Component::Dit(variant)) => {
-                Ok(Model::open(dir)?.network(variant, formats)?.weights)
+                Ok(Model::open(dir)?.network(variant, formats)?.weights.clone())
             }
             _ => bench::weights(work, plan),
         }

@@ -22,7 +22,7 @@ use super::{
 /// Largest picture that is read, in pixels.
 pub const MAX_PIXELS: u64 = 100_000_000;
 /// Longest picture file that is read.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Opens the PNG, JPEG or WebP picture at `path`.
 ///

@@ -13,6 +13,7 @@ mod encode;
 mod exif;
 mod frames;
 mod image;
+mod input;
 mod output;
 mod read;
 mod resample;
@@ -30,10 +31,11 @@ pub use clip::{
 pub use decode::{MAX_PIXELS, decode_image, open_image};
 pub use encode::{
     AAC_DELAY, AAC_FRAME, AacStream, AudioTrack, Gop, H264Settings, VideoTrack, Yuv420, encode_aac,
-    encode_gop, rgb_to_yuv420, write_clip, write_mp4,
+    encode_gop, rgb_to_yuv420, write_clip, write_clip_to, write_mp4,
 };
 pub use frames::to_u8;
 pub use image::Image;
+pub use input::Input;
 pub use output::AtomicFile;
 pub use resample::resample_441_512;
 pub use resize::{crop_box, enlarge, preprocess, resize_lanczos};

@@ -16,27 +16,28 @@ pub(super) fn read_file(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
     if meta.is_dir() {
         return Err(Error::input(name, "is a folder; expected a file"));
     }
-    if meta.len() > limit_bytes {
-        return Err(too_long(name, limit_bytes));
-    }
+    check_length(&name, meta.len(), limit_bytes)?;
     // A pipe or device has no length of its own, so the limit is checked again while reading.
     let mut bytes = Vec::with_capacity(meta.len() as usize);
     file.take(limit_bytes + 1)
         .read_to_end(&mut bytes)
         .map_err(io)?;
-    if bytes.len() as u64 > limit_bytes {
-        return Err(too_long(name, limit_bytes));
-    }
+    check_length(&name, bytes.len() as u64, limit_bytes)?;
     if bytes.is_empty() {
         return Err(Error::input(name, "is empty"));
     }
     Ok(bytes)
 }
 
-fn too_long(name: String, limit_bytes: u64) -> Error {
+/// Whether `bytes` are not more than the limit.
+///
+/// # Errors
+/// [`Error::Input`].
+pub(super) fn check_length(name: &str, bytes: u64, limit_bytes: u64) -> Result<()> {
+    if bytes <= limit_bytes {
+        return Ok(());
+    }
     let limit = human_bytes(limit_bytes);
-    Error::input(
-        name,
-        format!("is longer than {limit}; expected a shorter file"),
-    )
+    let problem = format!("is longer than {limit}; expected a shorter file");
+    Err(Error::input(name, problem))
 }

@@ -26,7 +26,7 @@ pub const VOICE_RATE: u32 = 51_200;
 /// Longest voice track that is read when no duration is asked for.
 pub const MAX_VOICE_SECONDS: u32 = 600;
 /// Longest sound file that is read: ten minutes of stereo at 192 kHz in 32 bits are 0.9 GiB.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Highest sample rate that is read, in Hz.
 const MAX_RATE: u32 = 768_000;
 /// Bytes before and after the tag of an ID3v2 block.

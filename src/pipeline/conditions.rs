@@ -90,13 +90,9 @@ pub fn text(
             let tokens = ids.len();
             progress.notice(&Notice::PromptCut { field, tokens });
         }
-        features.push(encode_prompt(
-            context,
-            &encoder.weights,
-            &encoder.config,
-            &ids,
-            request.softcap,
-        )?);
+        let (weights, config) = (&encoder.weights, &encoder.config);
+        let encode = || encode_prompt(context, weights, config, &ids, request.softcap);
+        features.push(context.features.get(&ids, request.softcap, encode)?);
         progress.report(Stage::Text, done + 1, total);
     }
     let mut features = features.into_iter();

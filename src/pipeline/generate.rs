@@ -1,6 +1,7 @@
 //! The whole story: a request becomes a file.
 
 use std::{
+    io::Write,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use super::{
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
     latents_file, miniature, preflight,
-    request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
+    request::{self, BaseVariant, Input, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
     upscale::{Upscaling, upscale},
 };
@@ -36,6 +37,23 @@ pub struct Output {
     pub force: bool,
     /// Encoder, quality, colour.
     pub encode: EncodeOptions,
+    /// Where to save the final latents too.
+    pub save_latents: Option<PathBuf>,
+    /// Where to draw frames and sound as one picture too, PNG.
+    pub sheet: Option<PathBuf>,
+}
+
+impl Output {
+    /// A new file at `path`, encoded as by default.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            force: false,
+            encode: EncodeOptions::default(),
+            save_latents: None,
+            sheet: None,
+        }
+    }
 }
 
 /// What was made.
@@ -77,34 +95,55 @@ pub fn generate(
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    check_output(output, [&request.save_latents, &request.sheet])?;
+    check_output(output)?;
     let mut run = Run::new(context, model, request, progress);
     let (job, latents) = run.latents()?;
-    if let Some(path) = &request.save_latents {
+    if let Some(path) = &output.save_latents {
         latents_file::save_latents(path, &latents)?;
     }
-    let frames = run.timed(Stage::DecodeVideo, |run| run.frames(&job, &latents))?;
-    let audio = run.timed(Stage::DecodeAudio, |run| run.sound(&latents))?;
-    let (width, height) = job.shown();
-    let clip = Clip {
-        width,
-        height,
-        frames: &frames,
-        audio: &audio,
-    };
-    if let Some(path) = &request.sheet {
+    let (frames, audio) = run.decoded(&job, &latents)?;
+    let clip = clip(&job, &frames, &audio);
+    if let Some(path) = &output.sheet {
         media::write_sheet(path, &clip)?;
     }
-    let file = run.timed(Stage::Mux, |run| run.mux(output, &clip))?;
-    Ok(Report {
-        latents_sha256: hash(&latents),
-        job,
-        stages: run.stages,
-        file,
-        model: model.name(),
-        device: context.executor.name(),
-        formats: request.formats.clone(),
-    })
+    let file = run.timed(Stage::Mux, |run| {
+        run.mux(&mut |report, cancel| {
+            media::write_clip(&output.path, &clip, &output.encode, report, cancel)
+        })
+    })?;
+    Ok(run.report(job, &latents, file))
+}
+
+/// The same, where the bytes of the finished MP4 go to a sink.
+///
+/// # Errors
+/// Of every kind; the sink gets nothing before the clip is encoded.
+pub(super) fn generate_to(
+    context: &Context<'_>,
+    model: &Model,
+    request: &Request,
+    (encode, sink): (&EncodeOptions, &mut dyn Write),
+    progress: &dyn Progress,
+) -> Result<Report> {
+    encode.encoder.check_for_sink()?;
+    let mut run = Run::new(context, model, request, progress);
+    let (job, latents) = run.latents()?;
+    let (frames, audio) = run.decoded(&job, &latents)?;
+    let clip = clip(&job, &frames, &audio);
+    let file = run.timed(Stage::Mux, |run| {
+        run.mux(&mut |report, cancel| media::write_clip_to(sink, &clip, encode, report, cancel))
+    })?;
+    Ok(run.report(job, &latents, file))
+}
+
+fn clip<'a>(job: &Job, frames: &'a [u8], audio: &'a [f32]) -> Clip<'a> {
+    let (width, height) = job.shown();
+    Clip {
+        width,
+        height,
+        frames,
+        audio,
+    }
 }
 
 /// The final latents of `request`, which frames and sound would be decoded from.
@@ -159,11 +198,7 @@ impl<'a> Run<'a> {
         if model.is_miniature() {
             miniature::check(request)?;
         }
-        let voice = request
-            .audio
-            .as_deref()
-            .map(|path| media::open_voice(path, None))
-            .transpose()?;
+        let voice = request.audio.as_ref().map(Input::open_voice).transpose()?;
         let voice_tokens = voice
             .as_deref()
             .map(|samples| conditions::voice_tokens(samples.len()))
@@ -206,11 +241,11 @@ impl<'a> Run<'a> {
 
     /// Latents of the first frame at the base size and at the refined one.
     fn images(&mut self, job: &Job) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(path) = &self.request.image else {
+        let Some(image) = &self.request.image else {
             return Ok((None, None));
         };
         self.timed(Stage::Image, |run| {
-            let picture = media::open_image(path)?;
+            let picture = image.open_image()?;
             let wan = run.model.wan()?;
             let sizes: Vec<Grid> = std::iter::once(job.base)
                 .chain(job.sr.map(|(_, grid)| grid))
@@ -380,19 +415,49 @@ impl<'a> Run<'a> {
         Ok(resampled)
     }
 
-    fn mux(&self, output: &Output, clip: &Clip<'_>) -> Result<media::EncodeReport> {
+    fn decoded(&mut self, job: &Job, latents: &Latents) -> Result<(Vec<u8>, Vec<f32>)> {
+        let frames = self.timed(Stage::DecodeVideo, |run| run.frames(job, latents))?;
+        let audio = self.timed(Stage::DecodeAudio, |run| run.sound(latents))?;
+        Ok((frames, audio))
+    }
+
+    fn mux(&self, write: &mut WriteClip<'_>) -> Result<media::EncodeReport> {
         self.progress.report(Stage::Mux, 0, 1);
         let cancel = || self.context.cancel.is_cancelled();
         let mut report = |done, total| self.progress.report(Stage::Mux, done, total);
-        media::write_clip(&output.path, clip, &output.encode, &mut report, &cancel)
+        write(&mut report, &cancel)
+    }
+
+    fn report(self, job: Job, latents: &Latents, file: media::EncodeReport) -> Report {
+        Report {
+            latents_sha256: hash(latents),
+            job,
+            stages: self.stages,
+            file,
+            model: self.model.name(),
+            device: self.context.executor.name(),
+            formats: self.request.formats.clone(),
+        }
     }
 }
 
+/// Encodes and writes a clip, told whom to report to and when to stop.
+type WriteClip<'a> = dyn FnMut(
+        &mut (dyn FnMut(usize, usize) + Send),
+        &(dyn Fn() -> bool + Sync),
+    ) -> Result<media::EncodeReport>
+    + 'a;
+
 /// Refuses early, before minutes of work, what the end would refuse.
-fn check_output(output: &Output, others: [&Option<PathBuf>; 2]) -> Result<()> {
+fn check_output(output: &Output) -> Result<()> {
     output.encode.encoder.check()?;
     let mut paths = output.encode.encoder.files(&output.path);
-    paths.extend(others.into_iter().flatten().cloned());
+    paths.extend(
+        [&output.save_latents, &output.sheet]
+            .into_iter()
+            .flatten()
+            .cloned(),
+    );
     for path in paths {
         if path.exists() && !output.force {
             return Err(Error::output(path, "exists").with_hint(Hint::Replace));

@@ -191,11 +191,11 @@ pub fn check(request: &Request) -> Result<()> {
         (Field::Audio, &request.audio, "audio"),
     ];
     for (field, input, part) in inputs {
-        if let Some(path) = input {
+        if let Some(input) = input {
             let expected = format!(
                 "needs the weights of a full model, since the miniature has no trained {part} encoder"
             );
-            let error = Error::request(field, expected).found(path.display());
+            let error = Error::request(field, expected).found(input.name());
             return Err(error.with_hint(Hint::Give(Field::Model)));
         }
     }

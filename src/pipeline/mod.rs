@@ -5,6 +5,7 @@
 pub mod conditions;
 pub mod decode;
 pub mod denoise;
+mod feature_cache;
 pub mod formats;
 mod generate;
 pub mod image;
@@ -16,6 +17,7 @@ pub mod notice;
 pub mod preflight;
 pub mod profile;
 pub mod request;
+mod session;
 pub mod sound;
 pub mod text;
 pub mod upscale;
@@ -26,6 +28,7 @@ pub use formats::QuantizationPolicy;
 pub use generate::{Output, Report, generate, hash, latents};
 pub use model::Model;
 pub use notice::Notice;
+pub use session::{Keep, Session};
 pub use weight_cache::WeightCache;
 
 use std::sync::Arc;
@@ -58,6 +61,8 @@ pub struct Context<'a> {
     pub precision: Precision,
     /// What is loaded.
     loaded: Arc<WeightCache>,
+    /// Text features that are known.
+    features: Arc<feature_cache::FeatureCache>,
 }
 
 impl<'a> Context<'a> {
@@ -68,6 +73,7 @@ impl<'a> Context<'a> {
             cancel: Cancel::default(),
             precision: Precision::default(),
             loaded: Arc::default(),
+            features: Arc::default(),
         }
     }
 

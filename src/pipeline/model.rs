@@ -1,6 +1,10 @@
 //! A model: a folder of published files or the built-in miniature, opened part by part when a stage needs it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    any::Any,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
     denoise::Network,
@@ -28,6 +32,18 @@ enum Parts {
 /// A model, of which nothing is opened yet.
 pub struct Model {
     parts: Parts,
+    /// What is open, where parts stay open.
+    opened: Option<Mutex<Vec<Opened>>>,
+}
+
+/// The most parts that stay open: all of a model, and denoising networks in some other formats.
+const OPENED_MAX: usize = 16;
+
+/// A part that is open, and in which formats its layers are.
+struct Opened {
+    part: Component,
+    formats: QuantizationPolicy,
+    what: Arc<dyn Any + Send + Sync>,
 }
 
 /// A part's sizes and tensors.
@@ -46,6 +62,7 @@ impl Model {
     pub fn open(dir: &Path) -> Result<Self> {
         Ok(Self {
             parts: Parts::Folder(Box::new(weights::folder::find(dir)?)),
+            opened: None,
         })
     }
 
@@ -53,7 +70,45 @@ impl Model {
     pub fn miniature() -> Self {
         Self {
             parts: Parts::Miniature,
+            opened: None,
         }
+    }
+
+    /// The same, where each part stays open: configurations are parsed and files are mapped once.
+    #[must_use]
+    pub fn kept_open(self) -> Self {
+        Self {
+            opened: Some(Mutex::default()),
+            ..self
+        }
+    }
+
+    /// The part as it is open, or as `open` opens it.
+    fn once<T: Any + Send + Sync>(
+        &self,
+        part: Component,
+        formats: &QuantizationPolicy,
+        open: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        let Some(opened) = &self.opened else {
+            return open().map(Arc::new);
+        };
+        let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |known: &&Opened| known.part == part && known.formats == *formats;
+        if let Some(known) = opened.iter().find(is_it) {
+            let what = known.what.clone().downcast::<T>();
+            return Ok(what.expect("a part is always opened as one type"));
+        }
+        let made = Arc::new(open()?);
+        if opened.len() == OPENED_MAX {
+            opened.remove(0);
+        }
+        opened.push(Opened {
+            part,
+            formats: formats.clone(),
+            what: made.clone(),
+        });
+        Ok(made)
     }
 
     /// The folder, or `miniature`.
@@ -96,7 +151,13 @@ impl Model {
     ///
     /// # Panics
     /// If the variant has the sizes of another part, a mistake of ours.
-    pub fn network(&self, variant: Variant, policy: &QuantizationPolicy) -> Result<Network> {
+    pub fn network(&self, variant: Variant, policy: &QuantizationPolicy) -> Result<Arc<Network>> {
+        self.once(Component::Dit(variant), policy, || {
+            self.open_network(variant, policy)
+        })
+    }
+
+    fn open_network(&self, variant: Variant, policy: &QuantizationPolicy) -> Result<Network> {
         let part = Component::Dit(variant);
         let NetworkConfig::Dit(mut config) = self.sizes(part)? else {
             panic!("{variant:?} has other sizes")
@@ -131,18 +192,19 @@ impl Model {
     ///
     /// # Errors
     /// If it is missing or damaged.
-    pub fn tokenizer(&self) -> Result<Tokenizer> {
-        match &self.parts {
+    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>> {
+        let open = || match &self.parts {
             Parts::Folder(folder) => Tokenizer::open(folder.tokenizer()?),
             Parts::Miniature => Tokenizer::parse(miniature::TOKENIZER, "miniature"),
-        }
+        };
+        self.once(Component::Tokenizer, &QuantizationPolicy::default(), open)
     }
 
     /// The text encoder.
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn text_encoder(&self) -> Result<ModelPart<text_encoder::TextEncoderConfig>> {
+    pub fn text_encoder(&self) -> Result<Arc<ModelPart<text_encoder::TextEncoderConfig>>> {
         self.part(
             Component::TextEncoder,
             Folder::open_text,
@@ -157,7 +219,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn turbo(&self) -> Result<ModelPart<TurboConfig>> {
+    pub fn turbo(&self) -> Result<Arc<ModelPart<TurboConfig>>> {
         self.part(
             Component::TurboVae,
             Folder::open_turbo,
@@ -172,7 +234,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn wan(&self) -> Result<ModelPart<WanConfig>> {
+    pub fn wan(&self) -> Result<Arc<ModelPart<WanConfig>>> {
         self.part(Component::WanVae, Folder::open_wan, |sizes| match sizes {
             NetworkConfig::Wan(config) => Some(config),
             _ => None,
@@ -183,7 +245,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::network`].
-    pub fn audio(&self) -> Result<ModelPart<audio_vae::AudioVaeConfig>> {
+    pub fn audio(&self) -> Result<Arc<ModelPart<audio_vae::AudioVaeConfig>>> {
         self.part(
             Component::AudioVae,
             Folder::open_audio,
@@ -194,16 +256,18 @@ impl Model {
         )
     }
 
-    fn part<C>(
+    fn part<C: Send + Sync + 'static>(
         &self,
         part: Component,
         open: impl FnOnce(&Folder) -> Result<Weights>,
         of: impl FnOnce(NetworkConfig) -> Option<C>,
-    ) -> Result<ModelPart<C>> {
-        let sizes = self.sizes(part)?;
-        let weights = self.weights(part, &sizes, open)?;
-        let config = of(sizes).expect("a part has its own kind of sizes");
-        Ok(ModelPart { config, weights })
+    ) -> Result<Arc<ModelPart<C>>> {
+        self.once(part, &QuantizationPolicy::default(), || {
+            let sizes = self.sizes(part)?;
+            let weights = self.weights(part, &sizes, open)?;
+            let config = of(sizes).expect("a part has its own kind of sizes");
+            Ok(ModelPart { config, weights })
+        })
     }
 
     fn sizes(&self, part: Component) -> Result<NetworkConfig> {

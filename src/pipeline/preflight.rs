@@ -90,8 +90,9 @@ fn check_decoder(
     } = grid;
     let plan = match decoder {
         VideoDecoder::Turbo => {
-            let config = model.turbo()?.config;
-            let calls = Chunks::new(&config, frames).calls;
+            let turbo = model.turbo()?;
+            let config = &turbo.config;
+            let calls = Chunks::new(config, frames).calls;
             let longest = calls
                 .iter()
                 .max_by_key(|call| call.latents.len())
@@ -103,12 +104,13 @@ fn check_decoder(
                 width,
                 first: longest.first,
             };
-            in_bytes(turbo::decoder_call(&config, precision, shape)).0
+            in_bytes(turbo::decoder_call(config, precision, shape)).0
         }
         VideoDecoder::Wan => {
-            let config = model.wan()?.config;
+            let wan = model.wan()?;
+            let config = &wan.config;
             in_bytes(wan_decoder::decode(
-                &config, precision, frames, height, width,
+                config, precision, frames, height, width,
             ))
             .0
         }

@@ -12,6 +12,8 @@ use crate::{
     plan::Grid,
 };
 
+pub use crate::media::Input;
+
 /// Frames and audio tokens per second.
 pub const FPS: usize = 25;
 
@@ -115,9 +117,9 @@ pub struct Request {
     /// Seed of all noise.
     pub seed: Option<u64>,
     /// Picture of the first frame.
-    pub image: Option<PathBuf>,
+    pub image: Option<Input>,
     /// Voice track that drives the clip.
-    pub audio: Option<PathBuf>,
+    pub audio: Option<Input>,
     /// Keep the voice track's latent as it is also where the reference would re-noise it.
     pub hold_audio: bool,
     /// Network of the base pass.
@@ -132,10 +134,6 @@ pub struct Request {
     pub decoder: VideoDecoder,
     /// In which formats the layers of the denoising networks are.
     pub formats: QuantizationPolicy,
-    /// Where to save the final latents.
-    pub save_latents: Option<PathBuf>,
-    /// Where to draw frames and sound as one picture, PNG.
-    pub sheet: Option<PathBuf>,
 }
 
 /// What a model makes when nothing is asked.

@@ -5,8 +5,8 @@ use std::path::Path;
 use gallop::{
     cpu::Cpu,
     pipeline::{
-        Context, EncodeOptions, Model, Notice, Output, Progress, QuantizationPolicy, Stage,
-        generate, request::Request,
+        Context, Model, Notice, Output, Progress, QuantizationPolicy, Stage, generate,
+        request::Request,
     },
 };
 use world::{
@@ -41,9 +41,8 @@ fn make(path: &Path, text: &str, seed: u64) -> Reading {
         ..Request::default()
     };
     let output = Output {
-        path: path.to_path_buf(),
         force: true,
-        encode: EncodeOptions::default(),
+        ..Output::new(path)
     };
     let model = Model::miniature();
     generate(&Context::new(&Cpu), &model, &request, &output, &Silent).unwrap();

@@ -32,6 +32,22 @@ pub(super) fn write(
 ) -> Result<EncodeReport> {
     // First of all, so that a folder that cannot be written is known before the work is done.
     let mut file = AtomicFile::create(job.path)?;
+    let encoder = encode(job, progress, cancel, &mut |bytes| file.write(bytes))?;
+    if cancel() {
+        return Err(Error::Interrupted);
+    }
+    let written = describe(file.part_path(), job.path)?;
+    file.commit()?;
+    Ok(job.report(encoder, vec![written]))
+}
+
+/// Hands the MP4 to `write`, piece by piece, when everything is encoded; gives the encoder's name and settings.
+pub(super) fn encode(
+    job: &Job<'_>,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<String> {
     let settings = H264Settings {
         width: job.width,
         height: job.height,
@@ -51,15 +67,12 @@ pub(super) fn write(
     write_mp4(
         &video_track(job, &gops)?,
         sound.as_ref().map(audio_track).as_ref(),
-        &mut |bytes| file.write(bytes),
+        write,
     )?;
-    if cancel() {
-        return Err(Error::Interrupted);
-    }
-    let written = describe(file.part_path(), job.path)?;
-    file.commit()?;
-    let encoder = format!("openh264 (High, QP {}) + aac (192 kbit/s)", settings.qp);
-    Ok(job.report(encoder, vec![written]))
+    Ok(format!(
+        "openh264 (High, QP {}) + aac (192 kbit/s)",
+        settings.qp
+    ))
 }
 
 /// QP 26 for quality 0, 18 for 6 (the default), 12 for 10.

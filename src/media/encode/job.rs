@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
-    media::clip::{EncodeOptions, EncodeReport, WrittenFile},
+    media::clip::{Clip, EncodeOptions, EncodeReport, WrittenFile},
 };
 
 /// A clip that was checked, with its sound cut or continued as asked.
@@ -22,6 +22,26 @@ pub(super) struct Job<'a> {
     pub(super) frames: usize,
     pub(super) audio: &'a [f32],
     pub(super) options: &'a EncodeOptions,
+}
+
+impl<'a> Job<'a> {
+    /// A clip that was checked.
+    pub(super) fn new(
+        path: &'a Path,
+        clip: &Clip<'a>,
+        audio: &'a [f32],
+        options: &'a EncodeOptions,
+    ) -> Self {
+        Self {
+            path,
+            width: clip.width,
+            height: clip.height,
+            pictures: clip.frames,
+            frames: clip.frames.len() / (3 * clip.width * clip.height),
+            audio,
+            options,
+        }
+    }
 }
 
 impl Job<'_> {

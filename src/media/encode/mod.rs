@@ -14,7 +14,10 @@ mod raw;
 mod sample_entry;
 mod yuv;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Error, Result,
@@ -44,6 +47,20 @@ impl Encoder {
         }
     }
 
+    /// Whether its clip can go somewhere else than to a file.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if not.
+    pub fn check_for_sink(&self) -> Result<()> {
+        match self {
+            Self::Embedded => Ok(()),
+            Self::X264 { .. } | Self::Raw => Err(Error::request(
+                Field::Encoder,
+                "must be the one inside this program for a clip that goes to no file",
+            )),
+        }
+    }
+
     /// The files it writes for a clip at `path`.
     pub fn files(&self, path: &Path) -> Vec<PathBuf> {
         match self {
@@ -70,6 +87,42 @@ pub fn write_clip(
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
+    let audio = checked(clip, options)?;
+    let job = Job::new(path, clip, &audio, options);
+    match &options.encoder {
+        Encoder::Embedded => embedded::write(&job, progress, cancel),
+        Encoder::X264 { ffmpeg } => external::write(&job, ffmpeg, progress, cancel),
+        Encoder::Raw => raw::write(&job, progress, cancel),
+    }
+}
+
+/// The same to `sink`, which gets no byte before the whole clip is encoded; the report names no file.
+///
+/// # Errors
+/// As [`write_clip`]; [`Error::Request`] for an encoder that writes files alone.
+///
+/// # Panics
+/// As [`write_clip`].
+pub fn write_clip_to(
+    sink: &mut dyn Write,
+    clip: &Clip<'_>,
+    options: &EncodeOptions,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> Result<EncodeReport> {
+    options.encoder.check_for_sink()?;
+    let audio = checked(clip, options)?;
+    let job = Job::new(Path::new("the clip"), clip, &audio, options);
+    let mut write = |bytes: &[u8]| {
+        let written = sink.write_all(bytes);
+        written.map_err(|e| Error::output_io(job.path, e))
+    };
+    let encoder = embedded::encode(&job, progress, cancel, &mut write)?;
+    Ok(job.report(encoder, Vec::new()))
+}
+
+/// The sound of a clip that can be encoded, cut or continued as asked.
+fn checked(clip: &Clip<'_>, options: &EncodeOptions) -> Result<Vec<f32>> {
     check_size(clip, &options.encoder)?;
     let frame_bytes = 3 * clip.width * clip.height;
     assert!(
@@ -83,21 +136,7 @@ pub fn write_clip(
     if options.quality > 10 {
         return Err(Error::request(Field::Quality, "must be 0 to 10").found(options.quality));
     }
-    let audio = sound_of(clip, frames, options.full_audio);
-    let job = Job {
-        path,
-        width: clip.width,
-        height: clip.height,
-        pictures: clip.frames,
-        frames,
-        audio: &audio,
-        options,
-    };
-    match &options.encoder {
-        Encoder::Embedded => embedded::write(&job, progress, cancel),
-        Encoder::X264 { ffmpeg } => external::write(&job, ffmpeg, progress, cancel),
-        Encoder::Raw => raw::write(&job, progress, cancel),
-    }
+    Ok(sound_of(clip, frames, options.full_audio))
 }
 
 fn check_size(clip: &Clip<'_>, encoder: &Encoder) -> Result<()> {

@@ -1,0 +1,64 @@
+//! A picture or a sound that somebody gives: a file, or bytes that came another way.
+
+use std::path::PathBuf;
+
+use super::{Image, decode, read::check_length, sound};
+use crate::Result;
+
+/// Where the bytes of a picture or a sound are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// In this file.
+    Path(PathBuf),
+    /// Here.
+    Bytes {
+        /// What messages call them: the name of an upload.
+        name: String,
+        /// A whole file.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Input {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Bytes { name, .. } => name.clone(),
+        }
+    }
+
+    /// The picture: PNG, JPEG or WebP.
+    ///
+    /// # Errors
+    /// As [`super::open_image`].
+    pub fn open_image(&self) -> Result<Image> {
+        match self {
+            Self::Path(path) => decode::open_image(path),
+            Self::Bytes { name, bytes } => {
+                check_length(name, bytes.len() as u64, decode::MAX_FILE_BYTES)?;
+                decode::decode_image(bytes, name)
+            }
+        }
+    }
+
+    /// The voice track: WAV, MP3, M4A or FLAC.
+    ///
+    /// # Errors
+    /// As [`super::open_voice`].
+    pub fn open_voice(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Path(path) => sound::open_voice(path, None),
+            Self::Bytes { name, bytes } => {
+                check_length(name, bytes.len() as u64, sound::MAX_FILE_BYTES)?;
+                sound::decode_voice(bytes, name, None)
+            }
+        }
+    }
+}
+
+impl From<PathBuf> for Input {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}

@@ -1,0 +1,151 @@
+//! A session: a device and a model, and what stays of both from one clip to the next.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    Context, EncodeOptions, Model, Output, Progress, Report, WeightCache,
+    feature_cache::FeatureCache,
+    generate::{generate, generate_to},
+    request::Request,
+};
+use crate::{
+    Result,
+    executor::{Cancel, Executor},
+};
+
+/// How much stays from one clip to the next. By default nothing does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Keep {
+    /// Bytes of the device's memory for weights. With 0 each stage's weights go when it ends, and its files are closed.
+    pub weight_bytes: u64,
+    /// Bytes of host memory for text features of prompts.
+    pub feature_bytes: u64,
+}
+
+impl Keep {
+    /// Text features of a hundred prompts of the published model.
+    const FEATURE_BYTES: u64 = 64 << 20;
+
+    /// Keeps at most `bytes` of weights on the device, and 64 MiB of text features.
+    pub fn weights(bytes: u64) -> Self {
+        Self {
+            weight_bytes: bytes,
+            feature_bytes: Self::FEATURE_BYTES,
+        }
+    }
+}
+
+/// A device and a model that make clips one after the other. Weights that were loaded for one clip stay for the next as
+/// far as [`Keep`] says; those that were not used for the longest time go first, also when a stage needs their memory.
+///
+/// ```
+/// use std::sync::Arc;
+/// use gallop::{
+///     cpu::Cpu,
+///     executor::Cancel,
+///     pipeline::{EncodeOptions, Keep, Model, Progress, Session, Stage, request::{Request, Size}},
+/// };
+///
+/// struct Silent;
+/// impl Progress for Silent {
+///     fn report(&self, _: Stage, _: usize, _: usize) {}
+///     fn notice(&self, _: &str) {}
+/// }
+///
+/// # fn main() -> gallop::Result<()> {
+/// let session = Session::new(Arc::new(Cpu), Model::miniature(), Keep::weights(1 << 30));
+/// let mut mp4 = Vec::new();
+/// let request = Request {
+///     prompt: "A red ball bounces on a floor.".into(),
+///     size: Some(Size::Exact(32, 32)),
+///     seconds: Some(1),
+///     seed: Some(7),
+///     ..Request::default()
+/// };
+/// let encode = EncodeOptions::default();
+/// let report = session.generate_to(&request, &encode, &mut mp4, &Silent, &Cancel::default())?;
+/// assert_eq!((report.file.frames, &mp4[4..8]), (25, &b"ftyp"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Session {
+    executor: Arc<dyn Executor>,
+    model: Model,
+    weights: Arc<WeightCache>,
+    features: Arc<FeatureCache>,
+    /// Locked by the request that is worked on.
+    turn: Mutex<()>,
+}
+
+impl Session {
+    /// Loads nothing yet.
+    pub fn new(executor: Arc<dyn Executor>, model: Model, keep: Keep) -> Self {
+        Self {
+            executor,
+            model: if keep.weight_bytes > 0 {
+                model.kept_open()
+            } else {
+                model
+            },
+            weights: Arc::new(WeightCache::new(keep.weight_bytes)),
+            features: Arc::new(FeatureCache::new(keep.feature_bytes)),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Bytes of the device's memory that weights take now.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.weights.bytes()
+    }
+
+    /// Makes the clip that `request` asks for and writes it to files. Requests from several threads wait for one
+    /// another.
+    ///
+    /// # Errors
+    /// Of every kind; whatever happens, no half-written file is left.
+    pub fn generate(
+        &self,
+        request: &Request,
+        output: &Output,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Report> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let context = self.context(cancel);
+        generate(&context, &self.model, request, output, progress)
+    }
+
+    /// The same, where the bytes of the finished MP4 go to `sink`: none before the whole clip is encoded.
+    ///
+    /// # Errors
+    /// As [`Session::generate`]; [`crate::Error::Request`] for an encoder that writes files alone.
+    pub fn generate_to(
+        &self,
+        request: &Request,
+        encode: &EncodeOptions,
+        sink: &mut dyn Write,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Report> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let context = self.context(cancel);
+        generate_to(&context, &self.model, request, (encode, sink), progress)
+    }
+
+    fn context(&self, cancel: &Cancel) -> Context<'_> {
+        Context {
+            cancel: cancel.clone(),
+            loaded: self.weights.clone(),
+            features: self.features.clone(),
+            ..Context::new(&*self.executor)
+        }
+    }
+}

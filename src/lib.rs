@@ -1,4 +1,6 @@
 //! gallop: an inference runtime for the HappyHorse-class single-stream audio-video transformer.
+//!
+//! Start with [`pipeline::Session`], a device and a model that make clips.
 
 pub mod cli;
 pub mod cpu;

@@ -494,7 +494,7 @@ fn ops_without_kernel_are_named_before_anything_is_allocated() {
     assert_eq!(
         error.to_string(),
         "`emulator` cannot run clamp at layers.3.clamp (f32 [4, 40] to f32 [4, 40]): there is no kernel for these types; \
-         use --device cpu"
+         set `device` to cpu"
     );
     assert_eq!((error.exit_code(), device.allocations()), (5, 0));
     assert!(Cuda::new(device).check(&plan, &Prepare::default()).is_err());
@@ -566,7 +566,7 @@ fn what_does_not_fit_is_refused_with_numbers_before_anything_is_allocated() {
     let text = error.to_string();
     let fits = text.starts_with("need ")
         && text.contains("of weights with layers streamed and")
-        && text.ends_with("; 3.0 MiB free");
+        && text.ends_with("; 3.0 MiB free; lower `size` or `seconds`");
     assert!(fits, "{text}");
     assert_eq!((error.exit_code(), device.allocations()), (5, 0));
 }

@@ -46,13 +46,16 @@ impl Keep {
 /// use gallop::{
 ///     cpu::Cpu,
 ///     executor::Cancel,
-///     pipeline::{EncodeOptions, Keep, Model, Progress, Session, Stage, request::{Request, Size}},
+///     pipeline::{
+///         EncodeOptions, Keep, Model, Notice, Progress, Session, Stage,
+///         request::{Request, Size},
+///     },
 /// };
 ///
 /// struct Silent;
 /// impl Progress for Silent {
 ///     fn report(&self, _: Stage, _: usize, _: usize) {}
-///     fn notice(&self, _: &str) {}
+///     fn notice(&self, _: &Notice) {}
 /// }
 ///
 /// # fn main() -> gallop::Result<()> {

@@ -117,7 +117,7 @@ fn the_plans_are_as_recorded() {
 
 #[test]
 fn the_published_network_is_the_one_of_the_specification() {
-    let config = DitConfig::released(DitConfig::released_local_layers());
+    let config = DitConfig::released(Variant::Sr1080p.published().local_layers);
     let grid = Grid {
         frames: 32,
         height: 68,

@@ -89,11 +89,11 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         arguments.precision.formats,
         job.frames()
     );
-    if arguments.json {
-        terminal::print_json(&document((&title, gemm), &work, &timings))?;
-    } else {
-        terminal::print(&text(&title, &timings))?;
-    }
+    terminal::answer(
+        arguments.json,
+        || document((&title, gemm), &work, &timings),
+        || text(&title, &timings),
+    )?;
     faults(gemm, &timings)
 }
 

@@ -75,23 +75,17 @@ fn devices(arguments: &Arguments) -> Result<()> {
         checks.extend(compare(&call.plan, &weights, &inputs, &executor)?);
     }
     arguments.device.finish(&executor)?;
-    if arguments.json {
-        terminal::print_json(&document(&work, &executor.name(), &checks))?;
-    } else {
-        terminal::print(&text(&work, &executor.name(), &checks, arguments.all))?;
-    }
+    terminal::answer(
+        arguments.json,
+        || document(&work, &executor.name(), &checks),
+        || text(&work, &executor.name(), &checks, arguments.all),
+    )?;
     let failed = checks
         .iter()
         .filter(|check| check.verdict() == Verdict::Fail)
         .count();
-    if failed == 0 {
-        return Ok(());
-    }
-    let problem = format!(
-        "{failed} of {} comparisons are off by more than allowed",
-        checks.len()
-    );
-    Err(Error::Failed { problem })
+    let problem = "comparisons are off by more than allowed";
+    terminal::verdict(failed, checks.len(), problem)
 }
 
 /// Two precisions with each other, layer by layer.

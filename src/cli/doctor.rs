@@ -24,45 +24,32 @@ pub(super) struct Arguments {
     model: Option<PathBuf>,
 }
 
-/// One thing that was looked at.
-struct Finding {
-    name: &'static str,
-    found: String,
-    /// What to do, if there is something to gain.
-    advice: Option<&'static str>,
-}
-
-impl Finding {
-    fn new(name: &'static str, found: impl Into<String>, advice: Option<&'static str>) -> Self {
-        Self {
-            name,
-            found: found.into(),
-            advice,
-        }
-    }
-}
+/// What was found, and what to do about it.
+type Finding = (String, Option<&'static str>);
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let findings = [
-        Finding::new("version", env!("CARGO_PKG_VERSION"), None),
-        cpu(),
-        features(),
-        memory(),
-        gpu(),
-        kernels(),
-        library(),
-        chosen(),
-        ffmpeg(),
-        model(arguments),
+    let findings: [(&str, Finding); 10] = [
+        ("version", (env!("CARGO_PKG_VERSION").into(), None)),
+        ("cpu", cpu()),
+        ("vectors", features()),
+        ("memory", memory()),
+        ("gpu", gpu()),
+        ("kernels", (device::build_note().into(), None)),
+        ("cublaslt", library()),
+        ("device", (chosen(), None)),
+        ("ffmpeg", ffmpeg()),
+        ("model", model(arguments)),
     ];
     if arguments.json {
-        let entry = |f: &Finding| json!({ "name": f.name, "found": f.found, "advice": f.advice });
-        let entries: Vec<Value> = findings.iter().map(entry).collect();
+        let entries = findings.iter().map(
+            |(name, (found, advice))| json!({ "name": name, "found": found, "advice": advice }),
+        );
+        let entries: Vec<Value> = entries.collect();
         return terminal::print_json(&json!({ "findings": entries }));
     }
-    let line = |f: &Finding| match f.advice {
-        None => format!("{:9} {}\n", f.name, f.found),
-        Some(advice) => format!("{:9} {}; {advice}\n", f.name, f.found),
+    let line = |(name, (found, advice)): &(&str, Finding)| match advice {
+        None => format!("{name:9} {found}\n"),
+        Some(advice) => format!("{name:9} {found}; {advice}\n"),
     };
     terminal::print(&findings.iter().map(line).collect::<String>())
 }
@@ -71,7 +58,7 @@ fn cpu() -> Finding {
     let model =
         field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Finding::new("cpu", format!("{model}, {threads} threads"), None)
+    (format!("{model}, {threads} threads"), None)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -87,18 +74,17 @@ fn features() -> Finding {
         .map(|(name, _)| *name)
         .collect();
     match found.as_slice() {
-        [] => Finding::new(
-            "vectors",
-            "neither AVX2 nor AVX-512",
+        [] => (
+            "neither AVX2 nor AVX-512".into(),
             Some("the CPU path works, several times slower"),
         ),
-        found => Finding::new("vectors", found.join(", "), None),
+        found => (found.join(", "), None),
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn features() -> Finding {
-    Finding::new("vectors", std::env::consts::ARCH, None)
+    (std::env::consts::ARCH.into(), None)
 }
 
 fn memory() -> Finding {
@@ -109,9 +95,9 @@ fn memory() -> Finding {
     match (bytes("MemTotal"), bytes("MemAvailable")) {
         (Some(total), Some(free)) => {
             let found = format!("{}, {} free", human_bytes(total), human_bytes(free));
-            Finding::new("memory", found, None)
+            (found, None)
         }
-        _ => Finding::new("memory", "unknown: /proc/meminfo cannot be read", None),
+        _ => ("unknown: /proc/meminfo cannot be read".into(), None),
     }
 }
 
@@ -125,28 +111,22 @@ fn gpu() -> Finding {
                 gpu.name,
                 human_bytes(gpu.memory_bytes)
             );
-            Finding::new("gpu", found, None)
+            (found, None)
         }
-        Err(why) => Finding::new(
-            "gpu",
+        Err(why) => (
             why,
             Some("the CPU is used; for a GPU install NVIDIA's driver"),
         ),
     }
 }
 
-fn kernels() -> Finding {
-    Finding::new("kernels", device::build_note(), None)
-}
-
 fn library() -> Finding {
     match device::open_library(&gemm::files()) {
         Ok(version) => {
             let (major, minor) = (version / 10_000, version / 100 % 100);
-            Finding::new("cublaslt", format!("{major}.{minor}"), None)
+            (format!("{major}.{minor}"), None)
         }
-        Err(why) => Finding::new(
-            "cublaslt",
+        Err(why) => (
             words::error(&why),
             Some("only --gemm cublaslt and auto of `bench` and `compare` use it"),
         ),
@@ -154,12 +134,10 @@ fn library() -> Finding {
 }
 
 /// What `--device auto` takes.
-fn chosen() -> Finding {
+fn chosen() -> String {
     match open_device("auto", gemm::Gemm::Own) {
-        Ok((executor, which)) => {
-            Finding::new("device", which.unwrap_or_else(|| executor.name()), None)
-        }
-        Err(error) => Finding::new("device", words::error(&error), None),
+        Ok((executor, which)) => which.unwrap_or_else(|| executor.name()),
+        Err(error) => words::error(&error),
     }
 }
 
@@ -169,10 +147,9 @@ fn ffmpeg() -> Finding {
         .map(|dir| dir.join("ffmpeg"))
         .find(|file| file.is_file());
     match found {
-        Some(file) => Finding::new("ffmpeg", file.display().to_string(), None),
-        None => Finding::new(
-            "ffmpeg",
-            "none on PATH",
+        Some(file) => (file.display().to_string(), None),
+        None => (
+            "none on PATH".into(),
             Some("only --encoder x264 needs it; the encoder inside this program does not"),
         ),
     }
@@ -182,16 +159,14 @@ fn model(arguments: &Arguments) -> Finding {
     match &arguments.model {
         Some(dir) if dir.is_dir() => {
             let advice = "`gallop inspect` says what it suffices for";
-            Finding::new("model", dir.display().to_string(), Some(advice))
+            (dir.display().to_string(), Some(advice))
         }
-        Some(dir) => Finding::new(
-            "model",
+        Some(dir) => (
             format!("{} is no folder", dir.display()),
             Some("correct --model or GALLOP_MODEL"),
         ),
-        None => Finding::new(
-            "model",
-            "the built-in miniature",
+        None => (
+            "the built-in miniature".into(),
             Some("set GALLOP_MODEL to a folder with model files for real clips"),
         ),
     }

@@ -26,13 +26,11 @@ pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) ->
         let error = Error::request(Field::Filter, "must be part of a case's name");
         return Err(error.found(format!("`{filter}`")));
     }
-    let mut rows = Vec::new();
-    for InstructionCase { name, .. } in &cases {
-        rows.push(Row {
-            name: name.clone(),
-            problem: Some("not run: the device failed before".into()),
-        });
-    }
+    let unrun = |case: &InstructionCase| Row {
+        name: case.name.clone(),
+        problem: Some("not run: the device failed before".into()),
+    };
+    let mut rows: Vec<Row> = cases.iter().map(unrun).collect();
     for (case, row) in cases.iter().zip(&mut rows) {
         cancel.check()?;
         let outcome = case.check(&*device);
@@ -81,12 +79,7 @@ fn summarise(as_json: bool, device: &str, rows: &[Row], kept: Result<Vec<Kept>>)
         }
         terminal::print(&text)?;
     }
-    match failed {
-        0 => Ok(()),
-        _ => Err(Error::Failed {
-            problem: format!("{failed} of {} cases failed", rows.len()),
-        }),
-    }
+    terminal::verdict(failed, rows.len(), "cases failed")
 }
 
 fn text(row: &Row) -> String {

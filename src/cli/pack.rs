@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    io::{IsTerminal, stderr},
-    path::Path,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
@@ -238,25 +236,18 @@ fn check_apart(folder: &Folder, output: &Path) -> Result<()> {
 
 /// Writes all weights into `folder`, with one bar over all bytes.
 fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
-    const BYTES: &str = "{prefix:16} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left";
     let total = items.iter().map(|item| bytes(&item.tensors)).sum();
-    let bar = stderr()
-        .is_terminal()
-        .then(|| progress::bar("packing", total, BYTES));
+    let bar = progress::byte_bar("packing", total);
     let mut written = 0;
     let mut advance = |bytes| {
         written += bytes;
-        if let Some(bar) = &bar {
-            bar.set_position(written);
-        }
+        bar.set_position(written);
         cancel.check()
     };
     for item in items {
         item.write(&folder.join(item.variant.key()), &mut advance)?;
     }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
     Ok(())
 }
 

@@ -156,11 +156,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
     let estimate = estimate(&work, &gpu(arguments)?, &device::needs);
     let what = (&networks, &job, &scenario.policy);
-    if arguments.json {
-        terminal::print_json(&json(what, &estimate))
-    } else {
-        terminal::print(&text(what, &estimate))
-    }
+    terminal::answer(
+        arguments.json,
+        || json(what, &estimate),
+        || text(what, &estimate),
+    )
 }
 
 /// The named GPU with the numbers given in its place.

@@ -12,10 +12,19 @@ use super::{terminal, words};
 use crate::pipeline::{Notice, Progress, Stage};
 
 /// A bar of bytes or steps; hidden where standard error is no terminal.
-pub(super) fn bar(name: &str, total: u64, template: &str) -> ProgressBar {
+fn bar(name: &str, total: u64, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the templates are ours");
     let bar = ProgressBar::new(total).with_style(style.progress_chars("=> "));
     bar.with_prefix(name.to_string())
+}
+
+/// A bar of bytes, which shows only on a terminal.
+pub(super) fn byte_bar(name: &str, total: u64) -> ProgressBar {
+    const BYTES: &str = "{prefix:16} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left";
+    if stderr().is_terminal() {
+        return bar(name, total, BYTES);
+    }
+    ProgressBar::hidden()
 }
 
 /// A bar per stage on a terminal, else a line when a stage is done. Keeps the notices.

@@ -37,16 +37,11 @@ pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) ->
             Err(error) => format!("{name:64} {}\n", words::error(&error)),
         })
     })?;
-    match (measured, failed) {
-        (0, _) => {
-            let error = Error::request(Field::Filter, "must be part of a case's name");
-            Err(error.found(format!("`{filter}`")))
-        }
-        (_, 0) => Ok(()),
-        _ => Err(Error::Failed {
-            problem: format!("{failed} of {measured} cases failed"),
-        }),
+    if measured == 0 {
+        let error = Error::request(Field::Filter, "must be part of a case's name");
+        return Err(error.found(format!("`{filter}`")));
     }
+    terminal::verdict(failed, measured, "cases failed")
 }
 
 const COLUMNS: &str = "case                                                                 time   floor  TFLOP/s    TB/s\n";

@@ -42,33 +42,26 @@ pub(super) fn table(outcome: &Outcome<'_>) -> String {
     for (stage, time) in &report.stages {
         rows.push((stage.name().into(), human_seconds(time.as_secs_f64())));
     }
-    rows.push(("all".into(), human_seconds(outcome.seconds)));
-    rows.push((
-        "model".into(),
-        format!(
-            "{} on {}, precision {}",
-            report.model, report.device, report.formats
-        ),
-    ));
     let clip = format!(
-        "{width}x{height}, {} frames at {FPS} per second",
-        report.file.frames
+        "{width}x{height}, {} frames at {FPS} per second, {} samples of sound",
+        report.file.frames, report.file.samples
     );
-    rows.push((
-        "clip".into(),
-        format!("{clip}, {} samples of sound", report.file.samples),
-    ));
-    rows.push(("encoder".into(), report.file.encoder.clone()));
-    rows.push(("seed".into(), report.job.seed.to_string()));
-    rows.push((
-        "latents".into(),
-        format!("sha256 {}", report.latents_sha256),
-    ));
+    let model = format!(
+        "{} on {}, precision {}",
+        report.model, report.device, report.formats
+    );
+    let more = [
+        ("all", human_seconds(outcome.seconds)),
+        ("model", model),
+        ("clip", clip),
+        ("encoder", report.file.encoder.clone()),
+        ("seed", report.job.seed.to_string()),
+        ("latents", format!("sha256 {}", report.latents_sha256)),
+    ];
+    rows.extend(more.map(|(name, value)| (name.into(), value)));
     for file in &report.file.files {
-        rows.push((
-            "file".into(),
-            format!("sha256 {}  {}", file.sha256, human_bytes(file.bytes)),
-        ));
+        let value = format!("sha256 {}  {}", file.sha256, human_bytes(file.bytes));
+        rows.push(("file".into(), value));
     }
     let lines: Vec<String> = rows
         .iter()

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
 };
 
@@ -242,16 +241,14 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
         }));
     }
     if is_miniature {
-        let tokenizer = "t5gemma-9b-9b-ul2/tokenizer.json";
-        extras.push(Extra {
-            path: tokenizer.into(),
-            bytes: miniature::TOKENIZER.into(),
-        });
-        let manifest = miniature::MANIFEST.into();
-        extras.push(Extra {
-            path: manifest::FILE_NAME.into(),
-            bytes: manifest,
-        });
+        let more = [
+            ("t5gemma-9b-9b-ul2/tokenizer.json", miniature::TOKENIZER),
+            (manifest::FILE_NAME, miniature::MANIFEST.as_bytes()),
+        ];
+        extras.extend(more.map(|(path, bytes)| Extra {
+            path: path.into(),
+            bytes: bytes.into(),
+        }));
     }
     Ok((items, extras))
 }
@@ -274,18 +271,13 @@ fn place(part: Component) -> (&'static str, &'static str) {
 
 /// Writes all weights into `folder`, with one bar over all bytes.
 fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
-    const BYTES: &str = "{prefix:16} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left";
     let total = items.iter().map(Item::bytes).sum();
-    let bar = stderr()
-        .is_terminal()
-        .then(|| progress::bar("writing", total, BYTES));
+    let bar = progress::byte_bar("writing", total);
     let mut before = 0;
     for item in items {
         let folder = item.folder_in(folder);
         let mut report = |done, _total| {
-            if let Some(bar) = &bar {
-                bar.set_position(before + done);
-            }
+            bar.set_position(before + done);
             !cancel.is_cancelled()
         };
         item.weights
@@ -297,8 +289,6 @@ fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
                 .map_err(|e| Error::output_io(&named, e))?;
         }
     }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
     Ok(())
 }

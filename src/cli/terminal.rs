@@ -22,6 +22,28 @@ pub(super) fn print_json(value: &Value) -> Result<()> {
     print(&format!("{value:#}\n"))
 }
 
+/// Writes an answer as JSON or as text.
+pub(super) fn answer(
+    as_json: bool,
+    json: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> Result<()> {
+    if as_json {
+        return print_json(&json());
+    }
+    print(&text())
+}
+
+/// The end of a command that checked `total` cases, of which `failed` did not hold.
+pub(super) fn verdict(failed: usize, total: usize, problem: &str) -> Result<()> {
+    match failed {
+        0 => Ok(()),
+        _ => Err(Error::Failed {
+            problem: format!("{failed} of {total} {problem}"),
+        }),
+    }
+}
+
 /// Writes a line to standard error. Nothing can be done if that fails.
 pub(super) fn say(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));

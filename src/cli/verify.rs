@@ -165,12 +165,7 @@ fn summarise(arguments: &Arguments, device: &str, rows: &[Row<'_>]) -> Result<()
             "{passed} passed, {failed} failed{beside}, on {device}\n"
         ))?;
     }
-    match failed {
-        0 => Ok(()),
-        _ => Err(Error::Failed {
-            problem: format!("{failed} of {} cases failed", passed + failed),
-        }),
-    }
+    terminal::verdict(failed, passed + failed, "cases failed")
 }
 
 /// The suite in `dir`, or those in its folders.

@@ -72,18 +72,10 @@ fn one_head(
     let mut logits = vec![0.0; rows * count];
     let mut first = 0;
     for range in keys {
-        let (a, b) = (
-            Matrix::rows(q.strided(), q.pitch()),
-            Matrix::transposed(k.slice(range.clone()).strided(), k.pitch()),
-        );
-        gemm(
-            [rows, d, range.len()],
-            a,
-            b,
-            &mut logits[first..],
-            count,
-            false,
-        );
+        let a = Matrix::rows(q.strided(), q.pitch());
+        let b = Matrix::transposed(k.slice(range.clone()).strided(), k.pitch());
+        let size = [rows, d, range.len()];
+        gemm(size, a, b, &mut logits[first..], count, false);
         first += range.len();
     }
     let sums: Vec<f64> = logits
@@ -94,14 +86,8 @@ fn one_head(
     first = 0;
     for range in keys {
         let b = Matrix::rows(v.slice(range.clone()).strided(), v.pitch());
-        gemm(
-            [rows, range.len(), d],
-            Matrix::rows(&logits[first..], count),
-            b,
-            &mut y,
-            d,
-            first > 0,
-        );
+        let a = Matrix::rows(&logits[first..], count);
+        gemm([rows, range.len(), d], a, b, &mut y, d, first > 0);
         first += range.len();
     }
     for (row, sum) in y.chunks_exact_mut(d).zip(sums) {

@@ -38,14 +38,10 @@ pub(super) fn conv1d(args: &[Arg<'_>], conv: Conv1d, result: &Shape) -> Vec<f32>
             let gathered = gather(x, rows.clone(), conv, taps);
             by_columns(y, outputs, BLOCK_COLS, |cols| {
                 let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
-                gemm(
-                    [rows.len(), depth, cols.len()],
-                    Matrix::rows(&gathered, depth),
-                    Matrix::transposed(&weight[cols.start * depth..], depth),
-                    &mut tile,
-                    cols.len(),
-                    true,
-                );
+                let a = Matrix::rows(&gathered, depth);
+                let b = Matrix::transposed(&weight[cols.start * depth..], depth);
+                let size = [rows.len(), depth, cols.len()];
+                gemm(size, a, b, &mut tile, cols.len(), true);
                 tile
             });
         });
@@ -72,14 +68,10 @@ pub(super) fn conv_transpose1d(args: &[Arg<'_>], stride: usize, result: &Shape) 
             by_columns(y, outputs, TRANSPOSED_BLOCK_COLS, |cols| {
                 let width = cols.len() * taps;
                 let mut products = vec![0.0; read.len() * width];
-                gemm(
-                    [read.len(), x.cols(), width],
-                    Matrix::rows(x.slice(read.clone()).strided(), x.pitch()),
-                    Matrix::rows(&weight[cols.start * taps..], outputs * taps),
-                    &mut products,
-                    width,
-                    false,
-                );
+                let a = Matrix::rows(x.slice(read.clone()).strided(), x.pitch());
+                let b = Matrix::rows(&weight[cols.start * taps..], outputs * taps);
+                let size = [read.len(), x.cols(), width];
+                gemm(size, a, b, &mut products, width, false);
                 let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
                 for (n, out) in rows.clone().zip(tile.chunks_exact_mut(cols.len())) {
                     let (m, k) = ((n + stride / 2) / stride, (n + stride / 2) % stride);

@@ -156,14 +156,9 @@ fn multiply(x: &[f32], weights: &[f32], geometry: Geometry, first: usize, tiles:
         tiles.par_iter_mut().enumerate().for_each(|(tile, values)| {
             let cols = values.len() / rows;
             let weights = &weights[tile * TILE * depth + start * run..];
-            gemm(
-                [rows, width, cols],
-                Matrix::rows(&matrix, width),
-                Matrix::transposed(weights, depth),
-                values,
-                cols,
-                true,
-            );
+            let a = Matrix::rows(&matrix, width);
+            let b = Matrix::transposed(weights, depth);
+            gemm([rows, width, cols], a, b, values, cols, true);
         });
     }
 }

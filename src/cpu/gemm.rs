@@ -126,10 +126,8 @@ mod tests {
         for row in 0..m {
             for col in 0..n {
                 let mut one = [0.0];
-                let (a, w) = (
-                    Matrix::rows(&a[row * k..], k),
-                    Matrix::transposed(&w[col * k..], k),
-                );
+                let a = Matrix::rows(&a[row * k..], k);
+                let w = Matrix::transposed(&w[col * k..], k);
                 gemm([1, k, 1], a, w, &mut one, 1, false);
                 assert_eq!(
                     one[0].to_bits(),

@@ -24,13 +24,8 @@ pub(super) fn linear(args: &[Arg<'_>], ends: &[usize], scaling: Scaling) -> Vec<
     let mut start = 0;
     for (group, &end) in ends.iter().enumerate() {
         let bias = bias.as_ref().map(|b| &b[group * n..(group + 1) * n]);
-        multiply(
-            x.slice(start..end),
-            w,
-            group * n,
-            &mut y[start * n..end * n],
-            n,
-        );
+        let (x, rows) = (x.slice(start..end), &mut y[start * n..end * n]);
+        multiply(x, w, group * n, rows, n);
         if let Some(bias) = bias {
             y[start * n..end * n]
                 .par_chunks_exact_mut(n)
@@ -79,14 +74,8 @@ fn multiply(x: View<'_>, w: &Arg<'_>, first: usize, y: &mut [f32], n: usize) {
             w.read_rows(first + col..first + col + cols, &mut panel);
             let mut tile = vec![0.0; rows * cols];
             let a = Matrix::rows(x.slice(row..row + rows).strided(), x.pitch());
-            gemm(
-                [rows, k, cols],
-                a,
-                Matrix::transposed(&panel, k),
-                &mut tile,
-                cols,
-                false,
-            );
+            let b = Matrix::transposed(&panel, k);
+            gemm([rows, k, cols], a, b, &mut tile, cols, false);
             tile
         })
         .collect();

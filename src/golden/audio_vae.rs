@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use super::{GoldenCase, Tensors};
+use super::{GoldenCase, Tensors, case::transposed};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, required_tensors},
+    executor::{Executor, Program},
     media::merge_windows,
     model::audio_vae::{self, AudioVaeConfig},
-    plan::{Buf, Plan},
+    plan::Plan,
     qualify::Check,
     weights::{
-        Architecture, Synthetic, Weights,
+        Architecture,
         synthetic::{self, Rule},
     },
 };
@@ -21,17 +21,12 @@ pub(super) fn decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<V
     let (config, tensors, allowed) = (config(case)?, case.tensors()?, allowed(case)?);
     let z = channels_last(case, &tensors, "z", config.latent_channels)?;
     let (plan, ports) = audio_vae::decode(&config, z.shape().rows());
-    let mut program = prepare(case, executor, &plan)?;
+    let mut program = case.program(executor, Architecture::AudioVae, &plan, true)?;
     program.write(ports.latent, &z)?;
     program.run()?;
     let wave = channels_first(&program.read(ports.wave)?);
     let mut checks = taps(&plan, &mut *program, &tensors, allowed)?;
-    checks.push(Check::relative_l2(
-        "wave",
-        &wave,
-        &tensors.get("ref64")?.to_f32(),
-        allowed,
-    ));
+    checks.push(tensors.relative_l2("wave", &wave, "ref64", allowed)?);
     Ok(checks)
 }
 
@@ -43,10 +38,10 @@ pub(super) fn encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<V
         return Err(case.bad(format!("`wave` is shorter than {} samples", config.hop)));
     }
     let (plan, ports) = audio_vae::encode(&config, wave.shape().rows());
-    let mut program = prepare(case, executor, &plan)?;
+    let mut program = case.program(executor, Architecture::AudioVae, &plan, true)?;
     program.write(ports.wave, &wave)?;
     program.run()?;
-    let [mean, scale] = read(&mut *program, [ports.mean, ports.scale])?;
+    let (mean, scale) = (program.read(ports.mean)?, program.read(ports.scale)?);
     let noise = channels_last(case, &tensors, "noise", config.latent_channels)?;
     if noise.count() != mean.count() {
         return Err(case.bad(format!(
@@ -68,8 +63,7 @@ pub(super) fn encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<V
         ("latent", &latent),
     ] {
         let got = channels_first(&Tensor::from_f32(mean.shape().clone(), values));
-        let want = tensors.get(&format!("ref64.{name}"))?;
-        checks.push(Check::relative_l2(name, &got, &want.to_f32(), allowed));
+        checks.push(tensors.relative_l2(name, &got, &format!("ref64.{name}"), allowed)?);
     }
     Ok(checks)
 }
@@ -84,8 +78,7 @@ pub(super) fn encode_windowed(
     let windows = audio_vae::windows(mono.len());
     let samples = windows[0].len();
     let (plan, ports) = audio_vae::encode(&config, samples);
-    let weights = weights(case, &plan)?;
-    let mut program = executor.load_and_prepare(&plan, &weights, &Prepare::default())?;
+    let mut program = case.program(executor, Architecture::AudioVae, &plan, false)?;
     let mut latents = Vec::new();
     for window in windows {
         let padded = window.map(|i| mono.get(i).copied().unwrap_or(0.0));
@@ -106,13 +99,7 @@ pub(super) fn encode_windowed(
         [merged.len() / channels, channels],
         &merged,
     ));
-    let want = tensors.get("ref64")?;
-    Ok(vec![Check::relative_l2(
-        "latent",
-        &got,
-        &want.to_f32(),
-        allowed,
-    )])
+    Ok(vec![tensors.relative_l2("latent", &got, "ref64", allowed)?])
 }
 
 /// The mono track of a windowed case: the rule's tensor `input.NAME`.
@@ -145,31 +132,6 @@ fn allowed(case: &GoldenCase<'_>) -> Result<f64> {
     Ok((3.0 * case.number(&["errors", "up_vs_ref64_rel"])?).max(1e-5))
 }
 
-fn weights(case: &GoldenCase<'_>, plan: &Plan) -> Result<Weights> {
-    let source = Synthetic::new(
-        Architecture::AudioVae,
-        &required_tensors(plan),
-        case.field("weights_seed")?,
-    )?;
-    Ok(Weights::new(Box::new(source)))
-}
-
-fn prepare(
-    case: &GoldenCase<'_>,
-    executor: &dyn Executor,
-    plan: &Plan,
-) -> Result<Box<dyn Program>> {
-    let how = Prepare {
-        taps: true,
-        ..Prepare::default()
-    };
-    executor.load_and_prepare(plan, &weights(case, plan)?, &how)
-}
-
-fn read(program: &mut dyn Program, [a, b]: [Buf; 2]) -> Result<[Tensor; 2]> {
-    Ok([program.read(a)?, program.read(b)?])
-}
-
 /// Checks every `tap.HALF.layers.N` against the last buffer of that layer.
 fn taps(
     plan: &Plan,
@@ -187,12 +149,7 @@ fn taps(
             Some(buf) => channels_first(&program.read(buf)?),
             None => Vec::new(),
         };
-        checks.push(Check::relative_l2(
-            name,
-            &got,
-            &tensors.get(name)?.to_f32(),
-            allowed,
-        ));
+        checks.push(tensors.relative_l2(name, &got, name, allowed)?);
     }
     Ok(checks)
 }
@@ -206,10 +163,9 @@ fn channels_last(
 ) -> Result<Tensor> {
     let x = tensors.get(label)?;
     match *x.shape().extents() {
-        [1, found, n] if found == channels && n > 0 => Ok(Tensor::from_f32(
-            [n, channels],
-            &transposed(&x.to_f32(), channels),
-        )),
+        [1, found, n] if found == channels && n > 0 => {
+            Ok(Tensor::from_f32([n, channels], &transposed(&x.to_f32(), n)))
+        }
         _ => Err(case.bad(format!(
             "`{label}` must be [1, {channels}, N]; found {}",
             x.shape()
@@ -219,13 +175,5 @@ fn channels_last(
 
 /// The values of `[N, C]` channel by channel.
 fn channels_first(x: &Tensor) -> Vec<f32> {
-    transposed(&x.to_f32(), x.shape().rows())
-}
-
-/// `rows` rows of values, column after column.
-fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
-    let cols = values.len() / rows.max(1);
-    (0..cols)
-        .flat_map(|col| (0..rows).map(move |row| values[row * cols + col]))
-        .collect()
+    transposed(&x.to_f32(), x.shape().cols())
 }

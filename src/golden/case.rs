@@ -9,7 +9,13 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{DType, Error, Result, Shape, Tensor};
+use crate::{
+    Error, Result, Shape, Tensor,
+    executor::{Executor, Prepare, Program, required_tensors},
+    plan::Plan,
+    qualify::Check,
+    weights::{Architecture, Synthetic, Weights, safetensors::from_file_dtype},
+};
 
 /// Where a suite's files are.
 enum Files {
@@ -153,6 +159,31 @@ impl<'a> GoldenCase<'a> {
             .ok_or_else(|| self.bad(format!("the index gives no number `{}`", path.join("."))))
     }
 
+    /// Synthetic weights for `plan`, of the index's seed.
+    pub(super) fn synthetic(&self, network: Architecture, plan: &Plan) -> Result<Synthetic> {
+        Synthetic::new(
+            network,
+            &required_tensors(plan),
+            self.field("weights_seed")?,
+        )
+    }
+
+    /// `plan` with these weights, ready to run; with `taps` every step's result can be read.
+    pub(super) fn program(
+        &self,
+        executor: &dyn Executor,
+        network: Architecture,
+        plan: &Plan,
+        taps: bool,
+    ) -> Result<Box<dyn Program>> {
+        let weights = Weights::new(Box::new(self.synthetic(network, plan)?));
+        let how = Prepare {
+            taps,
+            ..Prepare::default()
+        };
+        executor.load_and_prepare(plan, &weights, &how)
+    }
+
     /// The tensors of its file.
     ///
     /// # Errors
@@ -165,7 +196,7 @@ impl<'a> GoldenCase<'a> {
             .map_err(|e| Error::input(&name, e.to_string()))?;
         let mut tensors = HashMap::new();
         for (label, view) in parsed.iter() {
-            let dtype = dtype_of(view.dtype())
+            let dtype = from_file_dtype(view.dtype())
                 .ok_or_else(|| Error::input(&name, format!("`{label}` is {:?}", view.dtype())))?;
             tensors.insert(
                 label.to_string(),
@@ -201,6 +232,30 @@ impl Tensors {
             .ok_or_else(|| Error::input(&self.name, format!("has no tensor `{label}`")))
     }
 
+    /// How far `got` is from the tensor `label`, relative to its length.
+    pub(super) fn relative_l2(
+        &self,
+        what: impl Into<String>,
+        got: &[f32],
+        label: &str,
+        allowed: f64,
+    ) -> Result<Check> {
+        let want = self.get(label)?.to_f32();
+        Ok(Check::relative_l2(what, got, &want, allowed))
+    }
+
+    /// The largest difference of `got` from the tensor `label`.
+    pub(super) fn max_abs(
+        &self,
+        what: impl Into<String>,
+        got: &[f32],
+        label: &str,
+        allowed: f64,
+    ) -> Result<Check> {
+        let want = self.get(label)?.to_f32();
+        Ok(Check::max_abs(what, got, &want, allowed))
+    }
+
     /// Whether there is a tensor `label`.
     pub fn has(&self, label: &str) -> bool {
         self.tensors.contains_key(label)
@@ -214,14 +269,9 @@ impl Tensors {
     }
 }
 
-fn dtype_of(dtype: safetensors::Dtype) -> Option<DType> {
-    Some(match dtype {
-        safetensors::Dtype::F32 => DType::F32,
-        safetensors::Dtype::BF16 => DType::Bf16,
-        safetensors::Dtype::F16 => DType::F16,
-        safetensors::Dtype::U8 => DType::U8,
-        safetensors::Dtype::I16 => DType::I16,
-        safetensors::Dtype::I32 => DType::I32,
-        _ => return None,
-    })
+/// Rows of `cols` values with rows and columns exchanged.
+pub(super) fn transposed(values: &[f32], cols: usize) -> Vec<f32> {
+    (0..cols)
+        .flat_map(|col| values[col..].iter().step_by(cols).copied())
+        .collect()
 }

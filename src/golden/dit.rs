@@ -35,11 +35,7 @@ pub(super) fn network(
     let config: DitConfig = case.field(config)?;
     config.validate().map_err(|problem| case.bad(problem))?;
     let sequence = Sequence {
-        grid: Grid {
-            frames: 1,
-            height: 2,
-            width: 2,
-        },
+        grid: Grid::new(1, 2, 2),
         audio: 1,
         text: 1,
     };
@@ -92,19 +88,18 @@ pub(super) fn forward(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<
 
 fn sequence(case: &GoldenCase<'_>) -> Result<Sequence> {
     let [_, frames, height, width]: [usize; 4] = case.field("latent_shape")?;
-    let grid = Grid {
-        frames,
-        height,
-        width,
-    };
     Ok(Sequence {
-        grid,
+        grid: Grid::new(frames, height, width),
         audio: case.field("audio_tokens")?,
         text: case.field("text_tokens")?,
     })
 }
 
-fn rope(case: &GoldenCase<'_>, sequence: Sequence, style: Coordinates) -> Result<Tensor> {
+pub(super) fn rope(
+    case: &GoldenCase<'_>,
+    sequence: Sequence,
+    style: Coordinates,
+) -> Result<Tensor> {
     let bands = dit::BANDS.map(f32::from_bits);
     let table = sequence
         .rope_table(style, &bands)
@@ -118,12 +113,7 @@ fn placement(case: &GoldenCase<'_>, tensors: &Tensors, sequence: Sequence) -> Re
     let style = case.field("coords_style")?;
     if tensors.has("pack.coords") {
         let coordinates: Vec<f32> = sequence.coordinates(style).into_iter().flatten().collect();
-        checks.push(Check::max_abs(
-            "coordinates",
-            &coordinates,
-            &tensors.get("pack.coords")?.to_f32(),
-            0.0,
-        ));
+        checks.push(tensors.max_abs("coordinates", &coordinates, "pack.coords", 0.0)?);
     }
     if tensors.has("rope.ref64") {
         let table = rope(case, sequence, style)?;
@@ -139,10 +129,8 @@ fn placement(case: &GoldenCase<'_>, tensors: &Tensors, sequence: Sequence) -> Re
                 .map(|&[a, b]| (a, b))
                 .collect()
         };
-        let (queries, keys) = (
-            pairs(tensors.get("mask.q_ranges")?),
-            pairs(tensors.get("mask.k_ranges")?),
-        );
+        let queries = pairs(tensors.get("mask.q_ranges")?);
+        let keys = pairs(tensors.get("mask.k_ranges")?);
         let count = sequence.len();
         let mut want = vec![0.0; count * count];
         for (&(q0, q1), &(k0, k1)) in queries.iter().zip(&keys) {
@@ -218,9 +206,12 @@ impl Run<'_, '_> {
                 } else {
                     self.tap(&format!("block.layers.{layer}.{ours}"))?
                 };
-                let want = self.tensors.get(&format!("{label}.ref64"))?.to_f32();
-                self.checks
-                    .push(Check::relative_l2(label, &got.to_f32(), &want, limit));
+                self.checks.push(self.tensors.relative_l2(
+                    &label,
+                    &got.to_f32(),
+                    &format!("{label}.ref64"),
+                    limit,
+                )?);
             }
         }
         Ok(())
@@ -247,14 +238,13 @@ impl Run<'_, '_> {
     }
 
     fn compare(&mut self, label: &str, got: &Tensor, path: &str, limit: &str) -> Result<()> {
-        let want = self.tensors.get(&format!("{label}.ref64"))?.to_f32();
         let allowed = self.case.number(&["measured", label, limit])?;
-        self.checks.push(Check::relative_l2(
+        self.checks.push(self.tensors.relative_l2(
             format!("{label} ({path})"),
             &got.to_f32(),
-            &want,
+            &format!("{label}.ref64"),
             allowed,
-        ));
+        )?);
         Ok(())
     }
 }

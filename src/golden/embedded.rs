@@ -63,20 +63,11 @@ const VAE: Files = files!(
     ]
 );
 
-const MINIATURE: Files = &[
-    (
-        "index.json",
-        include_bytes!("../../tests/golden/miniature/index.json"),
-    ),
-    (
-        "red_ball.safetensors",
-        include_bytes!("../../tests/golden/miniature/red_ball.safetensors"),
-    ),
-    (
-        "blue_star.safetensors",
-        include_bytes!("../../tests/golden/miniature/blue_star.safetensors"),
-    ),
-];
+const MINIATURE: Files = files!(
+    "miniature",
+    "../../tests/golden/miniature/index.json",
+    ["red_ball.safetensors", "blue_star.safetensors"]
+);
 
 /// The suites in the binary.
 ///

@@ -192,10 +192,8 @@ impl Run<'_, '_> {
             guidance: guided.then_some(Guidance::Sr(guidance)),
             noise_value: evaluation.noise_value,
         };
-        let (text, image) = (
-            self.text(evaluation.sr_cfg_number)?,
-            self.image("in.image_sr")?,
-        );
+        let text = self.text(evaluation.sr_cfg_number)?;
+        let image = self.image("in.image_sr")?;
         let tensors = self.tensors;
         let draw = |name: &str, _: &[usize]| unbatched(tensors, &format!("in.noise.{name}"));
         let shown = image.clone();
@@ -271,12 +269,9 @@ impl Run<'_, '_> {
                     self.case
                         .number(&["measured", "out.final.video", self.mode.limit])?;
                 let got = event.program.read(buf)?;
-                self.checks.push(Check::relative_l2(
-                    label,
-                    &got.to_f32(),
-                    &want.to_f32(),
-                    allowed,
-                ));
+                let (got, want) = (got.to_f32(), want.to_f32());
+                self.checks
+                    .push(Check::relative_l2(label, &got, &want, allowed));
             }
         }
         Ok(())
@@ -295,19 +290,15 @@ impl Run<'_, '_> {
         for (name, update) in updates {
             let Some(update) = update else { continue };
             let velocity = event.program.read(update.velocity)?;
-            let want = self.batched(&format!("{label}.v_{name}.ref64"))?;
             if self.mode.is_forced {
                 let key = format!("accept_bf16_v_{name}_rel_l2");
                 let allowed = self
                     .case
                     .number(&["measured", label, "teacher_forced", &key])?;
                 let what = format!("{label}.v_{name} ({})", self.mode.name);
-                self.checks.push(Check::relative_l2(
-                    what,
-                    &velocity.to_f32(),
-                    &want.to_f32(),
-                    allowed,
-                ));
+                let (got, want) = (velocity.to_f32(), format!("{label}.v_{name}.ref64"));
+                let check = self.tensors.relative_l2(what, &got, &want, allowed)?;
+                self.checks.push(check);
                 continue;
             }
             // The index gives no figure for the audio's velocity in a free run; in f32 the video's holds for it.
@@ -328,16 +319,12 @@ impl Run<'_, '_> {
     }
 
     fn compare(&mut self, label: &str, measured: &[&str], got: &Tensor) -> Result<()> {
-        let want = self.batched(&format!("{label}.ref64"))?;
         let path: Vec<&str> = measured.iter().copied().chain([self.mode.limit]).collect();
-        let allowed = self.case.number(&path)?;
+        let (allowed, want) = (self.case.number(&path)?, format!("{label}.ref64"));
         let what = format!("{label} ({})", self.mode.name);
-        self.checks.push(Check::relative_l2(
-            what,
-            &got.to_f32(),
-            &want.to_f32(),
-            allowed,
-        ));
+        let got = got.to_f32();
+        let check = self.tensors.relative_l2(what, &got, &want, allowed)?;
+        self.checks.push(check);
         Ok(())
     }
 }

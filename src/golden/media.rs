@@ -18,13 +18,8 @@ pub(super) fn resample(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [_, channels] = extents(case, &tensors, "wave", DType::F32)?;
     let got = resample_441_512(&tensors.get("wave")?.to_f32(), channels);
-    let want = tensors.get("ref64")?.to_f32();
-    Ok(vec![Check::relative_l2(
-        "resampled",
-        &got,
-        &want,
-        RESAMPLED,
-    )])
+    let check = tensors.relative_l2("resampled", &got, "ref64", RESAMPLED)?;
+    Ok(vec![check])
 }
 
 /// `audio.merge_windows`: `windows` `[k, n, channels]` to one track. A merged value is two products and a sum in
@@ -38,9 +33,8 @@ pub(super) fn merge(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
         .map(<[f32]>::to_vec)
         .collect();
     let got = merge_windows(&windows, channels);
-    let want = tensors.get("ref64")?.to_f32();
     let allowed = 3.0 * case.number(&["errors", "up_vs_ref64_rel"])?;
-    Ok(vec![Check::relative_l2("merged", &got, &want, allowed)])
+    Ok(vec![tensors.relative_l2("merged", &got, "ref64", allowed)?])
 }
 
 /// `audio.pcm16`: `wave` to signed 16-bit samples.
@@ -116,12 +110,7 @@ pub(super) fn rescale_video(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
         [to_height, to_width],
         mode,
     ));
-    Ok(vec![Check::max_abs(
-        "out",
-        &got,
-        &tensors.get("out")?.to_f32(),
-        1.0,
-    )])
+    Ok(vec![tensors.max_abs("out", &got, "out", 1.0)?])
 }
 
 fn exact(what: &str, got: &[f32], want: &Tensor) -> Check {

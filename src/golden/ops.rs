@@ -1,6 +1,6 @@
 //! Cases of single ops: each as a plan of one step.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{GoldenCase, Tensors};
 use crate::{
@@ -32,46 +32,36 @@ pub(super) fn ops(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<
     Ok(checks)
 }
 
+/// A sequence whose table is stored.
+#[derive(Deserialize)]
+struct Item {
+    name: String,
+    #[serde(rename = "latent_T")]
+    latent_t: usize,
+    #[serde(rename = "latent_H")]
+    latent_h: usize,
+    #[serde(rename = "latent_W")]
+    latent_w: usize,
+    audio_tokens: usize,
+    text_tokens: usize,
+    coords_style: Coordinates,
+}
+
 /// Rotation tables and coordinates of several sequences.
 pub(super) fn rope(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
-    let bands: Vec<f32> = dit::BANDS
-        .iter()
-        .map(|&bits| f32::from_bits(bits))
-        .collect();
-    let mut checks = vec![Check::max_abs(
-        "bands",
-        &bands,
-        &tensors.get("bands")?.to_f32(),
-        0.0,
-    )];
-    for item in case.field::<Vec<Value>>("items")? {
-        let name = item["name"].as_str().unwrap_or_default();
-        let count = |key: &str| {
-            item[key]
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .ok_or_else(|| case.bad(format!("item `{name}` has no `{key}`")))
-        };
-        let grid = Grid {
-            frames: count("latent_T")?,
-            height: count("latent_H")?,
-            width: count("latent_W")?,
-        };
+    let bands = dit::BANDS.map(f32::from_bits);
+    let mut checks = vec![tensors.max_abs("bands", &bands, "bands", 0.0)?];
+    for item in case.field::<Vec<Item>>("items")? {
+        let (name, style) = (item.name.as_str(), item.coords_style);
         let sequence = Sequence {
-            grid,
-            audio: count("audio_tokens")?,
-            text: count("text_tokens")?,
+            grid: Grid::new(item.latent_t, item.latent_h, item.latent_w),
+            audio: item.audio_tokens,
+            text: item.text_tokens,
         };
-        let style = match item["coords_style"].as_str() {
-            Some("v1") => Coordinates::V1,
-            Some("v2") => Coordinates::V2,
-            other => return Err(case.bad(format!("item `{name}` has coordinates {other:?}"))),
-        };
-        let bands = dit::BANDS.map(f32::from_bits);
-        let table = sequence
-            .rope_table(style, &bands)
-            .map_err(|problem| case.bad(problem))?;
+        let table = super::dit::rope(case, sequence, style)?
+            .to_f32()
+            .into_owned();
         let coordinates: Vec<f32> = sequence.coordinates(style).into_iter().flatten().collect();
         let index = tensors.get(&format!("{name}.index"))?.to_i32();
         let pick = |rows: &[f32], cols: usize| -> Vec<f32> {
@@ -80,21 +70,19 @@ pub(super) fn rope(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
                 .flat_map(|&i| rows[i as usize * cols..(i as usize + 1) * cols].to_vec())
                 .collect()
         };
-        let want = tensors.get(&format!("{name}.coords"))?.to_f32();
-        checks.push(Check::max_abs(
+        checks.push(tensors.max_abs(
             format!("{name}.coords"),
             &pick(&coordinates, 9),
-            &want,
+            &format!("{name}.coords"),
             0.0,
-        ));
-        let want = tensors.get(&format!("{name}.rope.ref64"))?.to_f32();
+        )?);
         let allowed = case.number(&["measured", name, "accept_f32_maxabs"])?;
-        checks.push(Check::max_abs(
+        checks.push(tensors.max_abs(
             format!("{name}.rope"),
             &pick(&table, 96),
-            &want,
+            &format!("{name}.rope.ref64"),
             allowed,
-        ));
+        )?);
     }
     Ok(checks)
 }
@@ -175,16 +163,11 @@ impl Run<'_, '_> {
             } else {
                 vec![self.tensors.get(&input)?.shape().rows()]
             };
-            let norm = Norm {
-                width,
-                eps: EPS,
-                weight: Some(F32),
-                out: F32,
-            };
+            let norm = Norm::new(width, EPS, Some(F32), F32);
             let got = self.run(&[(&input, F32)], vec![weight], |p, x| {
                 p.rms_norm("y", x[0], &ends, norm)
             })?;
-            checks.push(self.against(name, "ref64", &got, "accept_f32_rel_l2")?);
+            checks.push(self.against(name, &got, "accept_f32_rel_l2")?);
         }
         Ok(checks)
     }
@@ -192,53 +175,39 @@ impl Run<'_, '_> {
     fn linear(&self) -> Result<Vec<Check>> {
         let weight = self.tensors.get("linear3.weight")?;
         let ends = self.ends("rmsnorm3.modality")?;
-        let dense = Dense {
-            rows: weight.shape().rows() / ends.len(),
-            bias: false,
-            weight: Bf16,
-            out: Bf16,
-        };
+        let dense = Dense::new(weight.shape().rows() / ends.len(), Bf16);
         let given = || vec![("y.weight".to_string(), weight.clone())];
         let run = |out: DType| {
             self.run(&[("linear3.in_bf16", Bf16)], given(), |p, x| {
                 p.linear("y", x[0], &ends, Dense { out, ..dense })
             })
         };
-        let want = self.tensors.get("linear3.out.ref64")?.to_f32();
         Ok(vec![
-            Check::relative_l2("linear3 (f32)", &run(F32)?, &want, self.f32_limit()?),
-            self.against("linear3", "ref64", &run(Bf16)?, "accept_bf16_rel_l2")?,
+            self.tensors.relative_l2(
+                "linear3 (f32)",
+                &run(F32)?,
+                "linear3.out.ref64",
+                self.f32_limit()?,
+            )?,
+            self.against("linear3", &run(Bf16)?, "accept_bf16_rel_l2")?,
         ])
     }
 
     fn patches(&self) -> Result<Vec<Check>> {
         let shape = self.tensors.get("patchify.in")?.shape().clone();
-        let grid = Grid {
-            frames: shape[2],
-            height: shape[3],
-            width: shape[4],
-        };
+        let grid = Grid::new(shape[2], shape[3], shape[4]);
         let got = self.run_shaped(
             &[("patchify.in", F32, vec![48, grid.positions()])],
             |p, x| p.patchify("y", x[0], grid),
         )?;
-        let mut checks = vec![Check::max_abs(
-            "patchify",
-            &got,
-            &self.tensors.get("patchify.out")?.to_f32(),
-            0.0,
-        )];
+        let tensors = self.tensors;
+        let mut checks = vec![tensors.max_abs("patchify", &got, "patchify.out", 0.0)?];
         let rows = self.tensors.get("unpatchify.in")?.shape().rows();
         let got = self.run_shaped(&[("unpatchify.in", F32, vec![rows, 192])], |p, x| {
             let video = p.rows(x[0], 0..grid.tokens());
             p.unpatchify("y", video, grid)
         })?;
-        checks.push(Check::max_abs(
-            "unpatchify",
-            &got,
-            &self.tensors.get("unpatchify.video")?.to_f32(),
-            0.0,
-        ));
+        checks.push(tensors.max_abs("unpatchify", &got, "unpatchify.video", 0.0)?);
         Ok(checks)
     }
 
@@ -250,13 +219,12 @@ impl Run<'_, '_> {
             ("rope_apply.rope", F32, vec![rows, 96]),
         ];
         let got = self.run_shaped(&inputs, |p, x| p.rope("y", x[0], x[1], heads, F32))?;
-        let want = self.tensors.get("rope_apply.out.ref64")?.to_f32();
-        Ok(vec![Check::relative_l2(
+        Ok(vec![self.tensors.relative_l2(
             "rope_apply",
             &got,
-            &want,
+            "rope_apply.out.ref64",
             self.f32_limit()?,
-        )])
+        )?])
     }
 
     fn attention(&self) -> Result<Vec<Check>> {
@@ -285,19 +253,18 @@ impl Run<'_, '_> {
                 let got = self.run_shaped(&inputs, |p, x| {
                     p.attention("y", [x[0], x[1], x[2]], op, out)
                 })?;
-                let want = self.tensors.get(&format!("{name}.ref64"))?.to_f32();
                 let allowed = if out == F32 {
                     self.f32_limit()?
                 } else {
                     self.case
                         .number(&["measured", name, "accept_bf16_rel_l2"])?
                 };
-                checks.push(Check::relative_l2(
+                checks.push(self.tensors.relative_l2(
                     format!("{name} ({path})"),
                     &got,
-                    &want,
+                    &format!("{name}.ref64"),
                     allowed,
-                ));
+                )?);
             }
         }
         Ok(checks)
@@ -307,13 +274,11 @@ impl Run<'_, '_> {
     fn host(&self) -> Result<Vec<Check>> {
         let mut checks = Vec::new();
         for name in ["trilinear0", "trilinear1"] {
-            let (from, want) = (
-                self.tensors.get(&format!("{name}.in"))?,
-                self.tensors.get(&format!("{name}.out.ref64"))?,
-            );
+            let from = self.tensors.get(&format!("{name}.in"))?;
+            let want = self.tensors.get(&format!("{name}.out.ref64"))?;
             let size = |t: &Tensor| (t.shape()[3], t.shape()[4]);
             let got = upsample(&from.to_f32(), size(from), size(want));
-            checks.push(self.against(name, "ref64", &got, "accept_f32_rel_l2")?);
+            checks.push(self.against(name, &got, "accept_f32_rel_l2")?);
         }
         // The reference's table was made in f32: its entries are within one unit in the last place of 1.
         let want = self.tensors.get("zerosnr.signal_table")?.to_f32();
@@ -382,14 +347,14 @@ impl Run<'_, '_> {
         op: impl FnOnce(&mut Builder, Buf) -> Buf,
     ) -> Result<Check> {
         let got = self.run(&[(&format!("{name}.in"), F32)], vec![], |p, x| op(p, x[0]))?;
-        let want = self.tensors.get(&format!("{name}.out.ref64"))?.to_f32();
-        Ok(Check::relative_l2(name, &got, &want, allowed))
+        let label = format!("{name}.out.ref64");
+        self.tensors.relative_l2(name, &got, &label, allowed)
     }
 
-    fn against(&self, name: &str, kind: &str, got: &[f32], limit: &str) -> Result<Check> {
-        let want = self.tensors.get(&format!("{name}.out.{kind}"))?.to_f32();
+    fn against(&self, name: &str, got: &[f32], limit: &str) -> Result<Check> {
         let allowed = self.case.number(&["measured", name, limit])?;
-        Ok(Check::relative_l2(name, got, &want, allowed))
+        let label = format!("{name}.out.ref64");
+        self.tensors.relative_l2(name, got, &label, allowed)
     }
 
     fn run(

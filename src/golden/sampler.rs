@@ -12,18 +12,8 @@ pub(super) fn run(case: &GoldenCase<'_>, method: Method) -> Result<Vec<Check>> {
     let schedule = sampler::schedule(case.field("steps")?, case.field("shift")?)?;
     let times: Vec<f32> = schedule.timesteps.iter().map(|&t| t as f32).collect();
     let mut checks = vec![
-        Check::max_abs(
-            "sigmas",
-            &schedule.sigmas,
-            &tensors.get("table.sigmas")?.to_f32(),
-            0.0,
-        ),
-        Check::max_abs(
-            "timesteps",
-            &times,
-            &tensors.get("table.timesteps")?.to_f32(),
-            0.0,
-        ),
+        tensors.max_abs("sigmas", &schedule.sigmas, "table.sigmas", 0.0)?,
+        tensors.max_abs("timesteps", &times, "table.timesteps", 0.0)?,
     ];
     let mut x = tensors.get("in.x0")?.to_f32().into_owned();
     let velocities = tensors.get("in.v")?.to_f32();
@@ -46,12 +36,7 @@ pub(super) fn run(case: &GoldenCase<'_>, method: Method) -> Result<Vec<Check>> {
         trajectory.extend_from_slice(&x);
     }
     let allowed = case.number(&["measured", "out.traj", "accept_f32_rel_l2"])?;
-    checks.push(Check::relative_l2(
-        "trajectory",
-        &trajectory,
-        &tensors.get("out.traj.ref64")?.to_f32(),
-        allowed,
-    ));
+    checks.push(tensors.relative_l2("trajectory", &trajectory, "out.traj.ref64", allowed)?);
     Ok(checks)
 }
 

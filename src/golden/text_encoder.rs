@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{GoldenCase, Tensors};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, required_tensors},
+    executor::{Executor, Prepare, Program},
     model::text_encoder::{self, TextEncoderConfig},
     plan::Plan,
     qualify::{Check, relative_l2},
@@ -112,7 +112,10 @@ impl<'a> Encoding<'a> {
             return Ok(None);
         }
         let (plan, _) = text_encoder::encode(&self.config, 1, false);
-        let rows = self.rows(&self.synthetic(&plan)?, &self.prompts[0])?;
+        let rows = self.rows(
+            &self.case.synthetic(Architecture::TextEncoder, &plan)?,
+            &self.prompts[0],
+        )?;
         let stored = self.tensors.get("in.inputs_embeds")?.to_f32();
         Ok(Some(Check::max_abs(
             "in.inputs_embeds",
@@ -176,10 +179,8 @@ impl<'a> Encoding<'a> {
     /// The features: exactly what the rule makes of the reference's own output, and as near to ours as the output.
     fn check_features(&self, mode: Mode, output: &Tensor) -> Result<[Check; 2]> {
         let stored = |name: &str| self.tensors.get(&format!("{name}.{}.up_bf16", mode.name()));
-        let (theirs, features) = (
-            text_encoder::features(stored("output")?),
-            stored("features")?.to_f32(),
-        );
+        let theirs = text_encoder::features(stored("output")?);
+        let features = stored("features")?.to_f32();
         let what = format!("features.{} (of up_bf16)", mode.name());
         let rule = Check::max_abs(what, &theirs.to_f32(), &features, 0.0);
         let exact = self
@@ -207,7 +208,7 @@ impl<'a> Encoding<'a> {
         let mut ids = ids.to_vec();
         let few = config.vocab_size.saturating_mul(config.hidden_size) > WHOLE_EMBEDDING;
         let (plan, _) = text_encoder::encode(&config, 1, false);
-        let synthetic = self.synthetic(&plan)?;
+        let synthetic = self.case.synthetic(Architecture::TextEncoder, &plan)?;
         let source: Box<dyn Source> = if few {
             let rows = Tensor::from_f32(
                 [ids.len(), config.hidden_size],
@@ -233,14 +234,6 @@ impl<'a> Encoding<'a> {
         program.write(ports.rope, &text_encoder::rope_table(&config, ids.len()))?;
         program.run()?;
         Ok((plan, program))
-    }
-
-    fn synthetic(&self, plan: &Plan) -> Result<Synthetic> {
-        Synthetic::new(
-            Architecture::TextEncoder,
-            &required_tensors(plan),
-            self.case.field("weights_seed")?,
-        )
     }
 
     /// The embedding's rows `ids`.

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use super::{GoldenCase, Tensors};
+use super::{GoldenCase, Tensors, case::transposed};
 use crate::{
     DType, Result, Tensor,
-    executor::{Executor, Prepare, Program, required_tensors},
+    executor::{Executor, Program},
     media::to_u8,
     model::video_vae::{
         Chunks, TurboConfig, VaePrecision, WanConfig, statistics,
@@ -15,7 +15,7 @@ use crate::{
     },
     plan::{Buf, Plan},
     qualify::Check,
-    weights::{Architecture, Synthetic, Weights},
+    weights::Architecture,
 };
 
 /// Largest relative L2 error with f32 activations.
@@ -59,12 +59,12 @@ pub(super) fn turbo_decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Re
             let shape = call_shape(&z, call.latents.len(), call.first);
             let (plan, ports) = turbo::decoder_call(&config, precision, shape);
             let u = statistics::denormalised(&z, chunks.latents_of(call));
-            let mut program = prepared(case, executor, &plan, false)?;
+            let mut program = case.program(executor, Architecture::VideoVae, &plan, false)?;
             let made = replayed(&mut *program, ports.input, &u, ports.output)?;
             frames.extend_from_slice(&call.kept(&made).to_f32());
         }
         let want = tensors.get(reference)?;
-        checks.extend(compared(case, path, "", &channels_first(&frames, 3), want)?);
+        checks.extend(compared(case, path, "", &transposed(&frames, 3), want)?);
     }
     checks.push(bytes(case, &tensors)?);
     Ok(checks)
@@ -80,11 +80,11 @@ pub(super) fn turbo_call(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
             let frames = z.shape()[1];
             let shape = call_shape(&z, frames, first);
             let (plan, ports) = turbo::decoder_call(&config, precision, shape);
-            let mut program = prepared(case, executor, &plan, true)?;
+            let mut program = case.program(executor, Architecture::VideoVae, &plan, true)?;
             let u = statistics::as_is(&z, 0..frames);
             let made = replayed(&mut *program, ports.input, &u, ports.output)?;
             let want = tensors.get(&format!("{reference}.{name}"))?;
-            let got = channels_first(&made.to_f32(), 3);
+            let got = transposed(&made.to_f32(), 3);
             checks.extend(compared(case, path, name, &got, want)?);
             if precision == VaePrecision::F32 {
                 let prefix = format!("tap.{name}.");
@@ -114,7 +114,7 @@ pub(super) fn wan_encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
     let mut checks = Vec::new();
     for (precision, path, reference) in paths(executor) {
         let (plan, ports) = wan_encoder::encode(&config, precision, frames, height, width);
-        let mut program = prepared(case, executor, &plan, true)?;
+        let mut program = case.program(executor, Architecture::VideoVae, &plan, true)?;
         let mu = replayed(&mut *program, ports.input, &pixels, ports.output)?;
         let got = statistics::normalised(&mu);
         checks.extend(compared(
@@ -139,10 +139,10 @@ pub(super) fn wan_decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
     let mut checks = Vec::new();
     for (precision, path, reference) in paths(executor) {
         let (plan, ports) = wan_decoder::decode(&config, precision, frames, height, width);
-        let mut program = prepared(case, executor, &plan, true)?;
+        let mut program = case.program(executor, Architecture::VideoVae, &plan, true)?;
         let u = statistics::denormalised(&z, 0..frames);
         let made = replayed(&mut *program, ports.input, &u, ports.output)?;
-        let got = channels_first(&made.to_f32(), 3);
+        let got = transposed(&made.to_f32(), 3);
         checks.extend(compared(case, path, "", &got, tensors.get(reference)?)?);
         if precision == VaePrecision::F32 {
             checks.extend(taps(&plan, &mut *program, &tensors, ["tap.", ""])?);
@@ -185,21 +185,6 @@ fn video(case: &GoldenCase<'_>, x: &Tensor, channels: usize) -> Result<Tensor> {
     }
 }
 
-fn prepared(
-    case: &GoldenCase<'_>,
-    executor: &dyn Executor,
-    plan: &Plan,
-    taps: bool,
-) -> Result<Box<dyn Program>> {
-    let seed = case.field("weights_seed")?;
-    let weights = Synthetic::new(Architecture::VideoVae, &required_tensors(plan), seed)?;
-    let how = Prepare {
-        taps,
-        ..Prepare::default()
-    };
-    executor.load_and_prepare(plan, &Weights::new(Box::new(weights)), &how)
-}
-
 fn replayed(program: &mut dyn Program, input: Buf, x: &Tensor, output: Buf) -> Result<Tensor> {
     program.write(input, x)?;
     program.run()?;
@@ -214,10 +199,8 @@ fn compared(
     got: &[f32],
     want: &Tensor,
 ) -> Result<Vec<Check>> {
-    let (what, want) = (
-        format!("output {name} ({path})").replace("  ", " "),
-        want.to_f32(),
-    );
+    let what = format!("output {name} ({path})").replace("  ", " ");
+    let want = want.to_f32();
     if path != "bf16" {
         return Ok(vec![Check::relative_l2(what, got, &want, F32_LIMIT)]);
     }
@@ -237,8 +220,7 @@ fn bytes(case: &GoldenCase<'_>, tensors: &Tensors) -> Result<Check> {
         .into_iter()
         .map(f32::from)
         .collect();
-    let want = tensors.get("up_u8")?.to_f32();
-    Ok(Check::max_abs("bytes of `up`", &got, &want, 0.0))
+    tensors.max_abs("bytes of `up`", &got, "up_u8", 0.0)
 }
 
 /// Checks every tensor `THEIRS...` against the output of our module `OURS...`: the last buffer in its scope.
@@ -256,12 +238,11 @@ fn taps(
         let got = match output_of(plan, &format!("{ours}{module}")) {
             Some(buf) => {
                 let value = program.read(buf)?;
-                channels_first(&value.to_f32(), value.shape().cols())
+                transposed(&value.to_f32(), value.shape().cols())
             }
             None => Vec::new(),
         };
-        let want = tensors.get(label)?.to_f32();
-        checks.push(Check::relative_l2(label, &got, &want, F32_LIMIT));
+        checks.push(tensors.relative_l2(label, &got, label, F32_LIMIT)?);
     }
     Ok(checks)
 }
@@ -276,11 +257,4 @@ fn output_of(plan: &Plan, module: &str) -> Option<Buf> {
         .rev()
         .map(|step| step.writes)
         .find(within)
-}
-
-/// `[.., channels]` channel by channel.
-fn channels_first(values: &[f32], channels: usize) -> Vec<f32> {
-    (0..channels)
-        .flat_map(|channel| values[channel..].iter().step_by(channels).copied())
-        .collect()
 }

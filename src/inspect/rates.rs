@@ -52,14 +52,6 @@ pub struct RateShapes {
     pub runs: usize,
 }
 
-const fn latent(frames: usize, height: usize, width: usize) -> Grid {
-    Grid {
-        frames,
-        height,
-        width,
-    }
-}
-
 /// The published model at 1080p, 540p and 256p.
 pub const PUBLISHED: RateShapes = RateShapes {
     rows: &[66_048, 17_088, 4352],
@@ -71,7 +63,11 @@ pub const PUBLISHED: RateShapes = RateShapes {
         ("up gelu7", 20_480, 5120),
         ("down gelu7", 5120, 20_480),
     ],
-    grids: &[latent(32, 68, 120), latent(32, 34, 60), latent(32, 16, 28)],
+    grids: &[
+        Grid::new(32, 68, 120),
+        Grid::new(32, 34, 60),
+        Grid::new(32, 16, 28),
+    ],
     beside: [126, 640],
     heads: 40,
     row_cases: crate::qualify::cases::BENCHES,
@@ -173,16 +169,14 @@ enum Case {
     },
 }
 
+type Make = fn(usize, usize, usize) -> Plan;
+
 fn cases(sizes: &'_ RateShapes) -> Vec<(String, Case)> {
     let mut cases: Vec<(String, Case)> = Vec::new();
     for &m in sizes.rows {
         for &(name, n, k) in sizes.products {
             for (kind, peak, make) in [
-                (
-                    "bf16",
-                    BF16_RATE,
-                    product as fn(usize, usize, usize) -> Plan,
-                ),
+                ("bf16", BF16_RATE, product as Make),
                 ("bf16 with swiglu7", BF16_RATE, gated_product),
                 ("fp8", 2.0 * BF16_RATE, scaled_product),
             ] {
@@ -325,7 +319,6 @@ fn gemm(m: usize, n: usize, k: usize, factors: OperandType) -> GemmDesc {
         y_pitch: n,
         factors,
         output: OutputType::Bf16,
-        accumulate: false,
     }
 }
 
@@ -371,13 +364,8 @@ impl Case {
             }
             &Self::Copy { which, bytes } => {
                 let all = measure::copy_times(&*target.device, bytes, flush, runs)?;
-                let times = [
-                    all.to_device,
-                    all.on_device,
-                    all.to_device_meanwhile,
-                    all.on_device_meanwhile,
-                ];
-                let mut times: Vec<f64> = times[which].iter().map(|&ms| f64::from(ms)).collect();
+                let mut times: Vec<f64> =
+                    all.times[which].iter().map(|&ms| f64::from(ms)).collect();
                 // On the device each byte is read and written.
                 let moved = all.bytes as f64 * if which % 2 == 1 { 2.0 } else { 1.0 };
                 let work = [0.0, moved, BF16_RATE];

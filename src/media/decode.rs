@@ -42,21 +42,7 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
     let decoded = match bytes {
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => decode_png(bytes),
         [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => decode_webp(bytes),
+        _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") => decode_webp(bytes),
         _ => Err(format!(
             "is {}; expected a PNG, JPEG or WebP picture",
             other_format(bytes)
@@ -100,16 +86,10 @@ fn damaged(format: &str, reason: impl std::fmt::Display) -> String {
 
 fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     // The decoder refuses a zero size as damaged; the header is fixed, so say it in our words.
-    if let Some(header) = bytes.get(16..24) {
-        let word = |at: usize| {
-            u64::from(u32::from_be_bytes([
-                header[at],
-                header[at + 1],
-                header[at + 2],
-                header[at + 3],
-            ]))
-        };
-        checked_pixels(word(0), word(4))?;
+    let header = bytes.get(16..24).map(|header| header.as_chunks().0);
+    if let Some(&[width, height]) = header {
+        let [width, height] = [width, height].map(|side| u32::from_be_bytes(side).into());
+        checked_pixels(width, height)?;
     }
     let bad = |e: png::DecodingError| damaged("PNG", e);
     let mut decoder = png::Decoder::new(Cursor::new(bytes));

@@ -107,11 +107,7 @@ pub fn seeded(seed: u64) -> impl Fn(&str, &[usize]) -> Result<Tensor> {
 /// Latent frames, rows and columns of `[48, T, H, W]`.
 pub fn grid_of(video: &Tensor) -> Grid {
     let shape = video.shape();
-    Grid {
-        frames: shape[1],
-        height: shape[2],
-        width: shape[3],
-    }
+    Grid::new(shape[1], shape[2], shape[3])
 }
 
 /// Runs all steps. `progress` is told the completed steps; `on_step` sees the program before (`false`) and after

@@ -113,11 +113,7 @@ impl NetworkConfig {
         let precision = video_vae::VaePrecision::BF16;
         match self {
             Self::Dit(config) => {
-                let grid = Grid {
-                    frames: 1,
-                    height: 2,
-                    width: 2,
-                };
+                let grid = Grid::new(1, 2, 2);
                 let sequence = Sequence {
                     grid,
                     audio: 1,

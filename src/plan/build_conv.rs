@@ -1,7 +1,7 @@
 //! Builder methods of the ops on video `[frames, height, width, channels]` and sound `[samples, channels]`.
 
 use super::{Buf, Builder, Conv1d, Conv3d, Op, PixelOrder, buffer::dotted};
-use crate::tensor::{DType, Shape};
+use crate::tensor::DType;
 
 /// A convolution's weight `NAME.weight` and bias `NAME.bias`, its geometry and its types.
 #[derive(Clone, Copy, Debug)]
@@ -54,23 +54,15 @@ impl Builder {
             (padded - extents[axis]) / conv.stride[axis] + 1
         };
         let result = [size(0), size(1), size(2), kernel.shape[0]].into();
-        self.emit(
-            name,
-            Op::Conv3d(conv),
-            vec![x, weight, bias],
-            result,
-            kernel.out,
-        )
+        let reads = vec![x, weight, bias];
+        self.emit(name, Op::Conv3d(conv), reads, result, kernel.out)
     }
 
     /// [`Op::Conv1d`]: x `[n, in]` to `[n', out]`; type kept.
     #[track_caller]
     pub fn conv1d(&mut self, name: &str, x: Buf, kernel: Kernel1d, conv: Conv1d) -> Buf {
-        let (shape, weight, dtype) = (
-            self.shape(x).clone(),
-            self.shape(kernel.weight).clone(),
-            self.spec(x).dtype,
-        );
+        let (shape, dtype) = (self.shape(x).clone(), self.spec(x).dtype);
+        let weight = self.shape(kernel.weight).clone();
         assert_eq!(shape.cols(), weight[1], "{name}: {weight} over {shape}");
         let reach = conv.dilation * (weight[2] - 1) + 1;
         let padded = shape.rows() + 2 * conv.padding;
@@ -85,23 +77,15 @@ impl Builder {
     /// [`Op::ConvTranspose1d`]: x `[n, in]` to `[stride n, out]`; type kept.
     #[track_caller]
     pub fn conv_transpose1d(&mut self, name: &str, x: Buf, kernel: Kernel1d, stride: usize) -> Buf {
-        let (shape, weight, dtype) = (
-            self.shape(x).clone(),
-            self.shape(kernel.weight).clone(),
-            self.spec(x).dtype,
-        );
+        let (shape, dtype) = (self.shape(x).clone(), self.spec(x).dtype);
+        let weight = self.shape(kernel.weight).clone();
         assert!(
             shape.cols() == weight[0] && weight[2] == 2 * stride,
             "{name}: {weight} over {shape}, stride {stride}"
         );
         let result = [stride * shape.rows(), weight[1]].into();
-        self.emit(
-            name,
-            Op::ConvTranspose1d { stride },
-            reads(x, kernel),
-            result,
-            dtype,
-        )
+        let op = Op::ConvTranspose1d { stride };
+        self.emit(name, op, reads(x, kernel), result, dtype)
     }
 
     /// [`Op::WeightNorm`] of `NAME.weight_v` `shape` and `NAME.weight_g`: the weight, f32.
@@ -109,13 +93,8 @@ impl Builder {
     pub fn weight_norm(&mut self, name: &str, shape: [usize; 3]) -> Buf {
         let v = self.weight(&dotted(name, "weight_v"), shape, DType::F32);
         let g = self.weight(&dotted(name, "weight_g"), [shape[0], 1, 1], DType::F32);
-        self.emit(
-            &dotted(name, "weight"),
-            Op::WeightNorm,
-            vec![v, g],
-            shape.into(),
-            DType::F32,
-        )
+        let name = dotted(name, "weight");
+        self.emit(&name, Op::WeightNorm, vec![v, g], shape.into(), DType::F32)
     }
 
     /// [`Op::Snake`] with `NAME.alpha` and `NAME.beta`; shape and type kept.
@@ -130,59 +109,35 @@ impl Builder {
     /// [`Op::UpsampleNearest`]: `[T, H, W, C]` to `[T, 2H, 2W, C]`; type kept.
     #[track_caller]
     pub fn upsample_nearest(&mut self, name: &str, x: Buf) -> Buf {
-        let ([t, h, w, c], dtype) = (self.video(name, x), self.spec(x).dtype);
-        self.emit(
-            name,
-            Op::UpsampleNearest,
-            vec![x],
-            [t, 2 * h, 2 * w, c].into(),
-            dtype,
-        )
+        let [t, h, w, c] = self.video(name, x);
+        self.reshaped(name, Op::UpsampleNearest, x, [t, 2 * h, 2 * w, c])
     }
 
     /// [`Op::PixelShuffle`]: `[T, H, W, 4C]` to `[T, 2H, 2W, C]`; type kept.
     #[track_caller]
     pub fn pixel_shuffle(&mut self, name: &str, x: Buf, order: PixelOrder) -> Buf {
-        let ([t, h, w, c], dtype) = (self.video(name, x), self.spec(x).dtype);
+        let [t, h, w, c] = self.video(name, x);
         assert!(c.is_multiple_of(4), "{name}: {c} channels to 2x2 pixels");
-        self.emit(
-            name,
-            Op::PixelShuffle(order),
-            vec![x],
-            [t, 2 * h, 2 * w, c / 4].into(),
-            dtype,
-        )
+        self.reshaped(name, Op::PixelShuffle(order), x, [t, 2 * h, 2 * w, c / 4])
     }
 
     /// [`Op::PixelUnshuffle`]: `[T, 2H, 2W, C]` to `[T, H, W, 4C]`; type kept.
     #[track_caller]
     pub fn pixel_unshuffle(&mut self, name: &str, x: Buf, order: PixelOrder) -> Buf {
-        let ([t, h, w, c], dtype) = (self.video(name, x), self.spec(x).dtype);
+        let [t, h, w, c] = self.video(name, x);
         assert!(
             h.is_multiple_of(2) && w.is_multiple_of(2),
             "{name}: {h}x{w} in 2x2 cells"
         );
-        self.emit(
-            name,
-            Op::PixelUnshuffle(order),
-            vec![x],
-            [t, h / 2, w / 2, 4 * c].into(),
-            dtype,
-        )
+        self.reshaped(name, Op::PixelUnshuffle(order), x, [t, h / 2, w / 2, 4 * c])
     }
 
     /// [`Op::FrameShuffle`]: `[T, H, W, 2C]` to `[2T, H, W, C]`; type kept.
     #[track_caller]
     pub fn frame_shuffle(&mut self, name: &str, x: Buf) -> Buf {
-        let ([t, h, w, c], dtype) = (self.video(name, x), self.spec(x).dtype);
+        let [t, h, w, c] = self.video(name, x);
         assert!(c.is_multiple_of(2), "{name}: {c} channels in halves");
-        self.emit(
-            name,
-            Op::FrameShuffle,
-            vec![x],
-            [2 * t, h, w, c / 2].into(),
-            dtype,
-        )
+        self.reshaped(name, Op::FrameShuffle, x, [2 * t, h, w, c / 2])
     }
 
     /// [`Op::AverageDown`] to `channels`: `[T, H, W, C]` to `[ceil(T / frames), H / space, W / space, channels]`.
@@ -194,7 +149,7 @@ impl Builder {
         channels: usize,
         [frames, space]: [usize; 2],
     ) -> Buf {
-        let ([t, h, w, c], dtype) = (self.video(name, x), self.spec(x).dtype);
+        let [t, h, w, c] = self.video(name, x);
         let fits = h.is_multiple_of(space)
             && w.is_multiple_of(space)
             && (c * frames * space * space).is_multiple_of(channels);
@@ -202,14 +157,8 @@ impl Builder {
             fits,
             "{name}: {h}x{w}x{c} to {channels} channels in cells of {space}"
         );
-        let shape: Shape = [t.div_ceil(frames), h / space, w / space, channels].into();
-        self.emit(
-            name,
-            Op::AverageDown { frames, space },
-            vec![x],
-            shape,
-            dtype,
-        )
+        let shape = [t.div_ceil(frames), h / space, w / space, channels];
+        self.reshaped(name, Op::AverageDown { frames, space }, x, shape)
     }
 
     /// [`Op::DuplicateUp`] to `channels`: `[T, H, W, C]` to `[frames (T - 1) + 1, space H, space W, channels]`.
@@ -221,19 +170,20 @@ impl Builder {
         channels: usize,
         [frames, space]: [usize; 2],
     ) -> Buf {
-        let ([t, h, w, c], dtype) = (self.video(name, x), self.spec(x).dtype);
+        let [t, h, w, c] = self.video(name, x);
         assert!(
             (channels * frames * space * space).is_multiple_of(c),
             "{name}: {c} channels to {channels}"
         );
-        let shape: Shape = [frames * (t - 1) + 1, space * h, space * w, channels].into();
-        self.emit(
-            name,
-            Op::DuplicateUp { frames, space },
-            vec![x],
-            shape,
-            dtype,
-        )
+        let shape = [frames * (t - 1) + 1, space * h, space * w, channels];
+        self.reshaped(name, Op::DuplicateUp { frames, space }, x, shape)
+    }
+
+    /// An op that only moves or averages elements: the type is kept.
+    #[track_caller]
+    fn reshaped(&mut self, name: &str, op: Op, x: Buf, shape: [usize; 4]) -> Buf {
+        let dtype = self.spec(x).dtype;
+        self.emit(name, op, vec![x], shape.into(), dtype)
     }
 
     #[track_caller]

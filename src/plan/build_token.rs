@@ -16,6 +16,18 @@ pub struct Dense {
     pub out: DType,
 }
 
+impl Dense {
+    /// Without a bias, its weight and its result of one type.
+    pub const fn new(rows: usize, dtype: DType) -> Self {
+        Self {
+            rows,
+            bias: false,
+            weight: dtype,
+            out: dtype,
+        }
+    }
+}
+
 /// A root-mean-square norm over runs of `width` columns, weight `NAME.weight` if `weight` is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
@@ -27,6 +39,18 @@ pub struct Norm {
     pub weight: Option<DType>,
     /// Type of the result.
     pub out: DType,
+}
+
+impl Norm {
+    /// Over runs of `width` columns, with a weight of type `weight`, if any.
+    pub const fn new(width: usize, eps: f32, weight: Option<DType>, out: DType) -> Self {
+        Self {
+            width,
+            eps,
+            weight,
+            out,
+        }
+    }
 }
 
 /// How values are scaled before they become E4m3.
@@ -235,13 +259,8 @@ impl Builder {
             "{name}: odd width {}",
             shape.cols()
         );
-        self.emit(
-            name,
-            Op::SwiGlu7,
-            vec![u],
-            with_cols(&shape, shape.cols() / 2),
-            out,
-        )
+        let half = with_cols(&shape, shape.cols() / 2);
+        self.emit(name, Op::SwiGlu7, vec![u], half, out)
     }
 
     /// An op of one argument that keeps the shape: [`Op::Gelu7`], [`Op::GeluTanh`], [`Op::Silu`], [`Op::Relu`],
@@ -319,13 +338,8 @@ impl Builder {
     ) -> Buf {
         let rows = self.shape(ids).count();
         let weight = self.weight(&dotted(name, "weight"), table, DType::Bf16);
-        self.emit(
-            name,
-            Op::Embed { scale },
-            vec![ids, weight],
-            [rows, table[1]].into(),
-            out,
-        )
+        let (reads, shape) = (vec![ids, weight], [rows, table[1]].into());
+        self.emit(name, Op::Embed { scale }, reads, shape, out)
     }
 
     /// [`Op::Patchify`]: a latent `[c, T H W]` to tokens `[T H/2 W/2, 4 c]` f32.

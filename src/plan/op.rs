@@ -112,6 +112,15 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// The latent frames, rows and columns.
+    pub const fn new(frames: usize, height: usize, width: usize) -> Self {
+        Self {
+            frames,
+            height,
+            width,
+        }
+    }
+
     /// Tokens of one latent frame: 2x2 patches.
     pub fn tokens_per_frame(self) -> usize {
         (self.height / 2) * (self.width / 2)

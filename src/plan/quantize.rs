@@ -155,10 +155,8 @@ impl Quantizer {
         }
         let spec = &mut self.plan.buffers[weight.index()];
         spec.dtype = DType::E4m3;
-        let (label, shape) = (
-            format!("{}_scale", spec.label),
-            Shape::from([1, spec.shape.rows()]),
-        );
+        let label = format!("{}_scale", spec.label);
+        let shape = Shape::from([1, spec.shape.rows()]);
         let scales = self.add(label, shape, DType::F32, Role::Weight);
         self.weight_scales.insert(weight, scales);
         scales

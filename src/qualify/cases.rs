@@ -189,10 +189,8 @@ impl RowCase {
             RowOp::Linear { k, bias } => {
                 let x = self.input(p, "x", k, F32);
                 let dense = Dense {
-                    rows: cols,
                     bias,
-                    weight: F32,
-                    out: F32,
+                    ..Dense::new(cols, F32)
                 };
                 self.at(p, F32).linear("linear", x, self.ends, dense)
             }
@@ -307,12 +305,7 @@ fn scaled_rows(p: &mut Builder, x: Buf) -> Vec<Buf> {
 }
 
 fn norm(width: usize, out: DType) -> Norm {
-    Norm {
-        width,
-        eps: EPS,
-        weight: Some(F32),
-        out,
-    }
+    Norm::new(width, EPS, Some(F32), out)
 }
 
 const fn test(op: RowOp, ends: &'static [usize], cols: usize) -> RowCase {
@@ -351,14 +344,6 @@ const fn embed(vocabulary: usize, y: DType) -> RowOp {
 
 const fn linear(k: usize, bias: bool) -> RowOp {
     RowOp::Linear { k, bias }
-}
-
-const fn grid(frames: usize, height: usize, width: usize) -> Grid {
-    Grid {
-        frames,
-        height,
-        width,
-    }
 }
 
 /// Sizes on both sides of every edge: a block's elements, eight columns, a group of rows, a tile.
@@ -405,12 +390,12 @@ pub const TESTS: &[RowCase] = &[
     test(RowOp::Copy(F32, Bf16), &[7], 301),
     test(RowOp::Copy(Bf16, F32), &[7], 301),
     test(RowOp::Copy(Bf16, Bf16), &[1], 3),
-    test(RowOp::Patchify(grid(3, 4, 6)), &[18], 192),
-    test(RowOp::Patchify(grid(2, 2, 34)), &[34], 20),
-    test(RowOp::Patchify(grid(1, 2, 2)), &[1], 4),
-    test(RowOp::Unpatchify(grid(3, 4, 6)), &[48], 72),
-    test(RowOp::Unpatchify(grid(2, 2, 34)), &[5], 136),
-    test(RowOp::Unpatchify(grid(1, 2, 2)), &[1], 4),
+    test(RowOp::Patchify(Grid::new(3, 4, 6)), &[18], 192),
+    test(RowOp::Patchify(Grid::new(2, 2, 34)), &[34], 20),
+    test(RowOp::Patchify(Grid::new(1, 2, 2)), &[1], 4),
+    test(RowOp::Unpatchify(Grid::new(3, 4, 6)), &[48], 72),
+    test(RowOp::Unpatchify(Grid::new(2, 2, 34)), &[5], 136),
+    test(RowOp::Unpatchify(Grid::new(1, 2, 2)), &[1], 4),
     test(embed(11, Bf16), &[7], 261),
     test(embed(3, F32), &[5], 8),
     test(RowOp::RowScale(F32), &[5], 517),
@@ -440,7 +425,7 @@ pub const TESTS: &[RowCase] = &[
 const ALL: &[usize] = &[66_048];
 const MODALITIES: &[usize] = &[65_280, 65_408, 66_048];
 const VIDEO: &[usize] = &[65_280];
-const LATENT: Grid = grid(32, 68, 120);
+const LATENT: Grid = Grid::new(32, 68, 120);
 
 /// Sizes of the 1080p pass.
 pub const BENCHES: &[RowCase] = &[

@@ -29,31 +29,24 @@ pub const FILE_NAME: &str = "gallop.json";
 #[serde(default)]
 pub struct Manifest {
     /// The network for base passes with guidance.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<ManifestEntry>,
     /// The distilled network for base passes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<ManifestEntry>,
     /// The network for super-resolution to 540p.
-    #[serde(rename = "540p_sr", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "540p_sr")]
     pub sr_540p: Option<ManifestEntry>,
     /// The network for super-resolution to 1080p.
-    #[serde(rename = "1080p_sr", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "1080p_sr")]
     pub sr_1080p: Option<ManifestEntry>,
     /// T5Gemma.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub text_encoder: Option<ManifestEntry>,
     /// Its tokenizer.json.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<ManifestEntry>,
     /// The fast video decoder.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub turbo_vae: Option<ManifestEntry>,
     /// The full video autoencoder.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wan_vae: Option<ManifestEntry>,
     /// The audio autoencoder.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_vae: Option<ManifestEntry>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
@@ -64,28 +57,20 @@ pub struct Manifest {
 #[serde(default)]
 pub struct ManifestEntry {
     /// File or folder of the weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// JSON file of the network's sizes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
     /// See [`Properties::steps`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
     /// See [`Properties::coordinates`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub coordinates: Option<PositionScheme>,
     /// See [`Properties::local_layers`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub local_layers: Option<Vec<usize>>,
     /// See [`Properties::frame_receptive_field`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_receptive_field: Option<usize>,
     /// See [`Properties::guidance`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
     /// See [`Properties::shift`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub shift: Option<f64>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,

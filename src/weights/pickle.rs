@@ -198,12 +198,15 @@ impl<'a> Machine<'a> {
     }
 
     fn take_str(&mut self, bytes: usize) -> Result<&'a str> {
-        let (head, rest) = self
-            .input
-            .split_at_checked(bytes)
-            .ok_or("has a pickle cut off")?;
-        self.input = rest;
+        let head = self.take_bytes(bytes)?;
         std::str::from_utf8(head).map_err(|_| "has a string in its pickle that is not UTF-8".into())
+    }
+
+    fn take_bytes(&mut self, count: usize) -> Result<&'a [u8]> {
+        let parts = self.input.split_at_checked(count);
+        let (head, rest) = parts.ok_or("has a pickle cut off")?;
+        self.input = rest;
+        Ok(head)
     }
 
     fn push(&mut self, value: Value) -> Result<()> {
@@ -223,12 +226,13 @@ impl<'a> Machine<'a> {
     }
 
     fn pop(&mut self) -> Result<Value> {
-        if self.stack.len() <= self.marks.last().copied().unwrap_or(0) {
+        let top = self.top()?;
+        let bottom = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= bottom {
             return Err("has a pickle that takes from an empty stack".into());
         }
-        self.stack
-            .pop()
-            .ok_or_else(|| "has a pickle that takes from an empty stack".into())
+        self.stack.pop();
+        Ok(top)
     }
 
     fn top(&self) -> Result<Value> {
@@ -288,11 +292,7 @@ impl<'a> Machine<'a> {
     /// A little-endian two's complement number; those beyond 64 bits are nothing we look at.
     fn long(&mut self) -> Result<()> {
         let [length] = self.take()?;
-        let (bytes, rest) = self
-            .input
-            .split_at_checked(length.into())
-            .ok_or("has a pickle cut off")?;
-        self.input = rest;
+        let bytes = self.take_bytes(length.into())?;
         let value = if bytes.len() <= 8 {
             let fill = match bytes.last() {
                 Some(last) if last & 0x80 != 0 => 0xff,

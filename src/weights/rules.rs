@@ -4,7 +4,7 @@
 //! mistake shows. `K` below is the number of values that one output sums over.
 
 use super::random::unit;
-use crate::{DType, Shape};
+use crate::{DType, Shape, tensor::ROPE_BANDS};
 
 /// A network whose tensors have rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,32 +64,12 @@ impl Rule {
                 to_f32(f64::from(offset) + f64::from(scale) * unit(key, index))
             }
             Self::Bands => {
-                let band = usize::try_from(index).ok().and_then(|i| BANDS.get(i));
+                let band = usize::try_from(index).ok().and_then(|i| ROPE_BANDS.get(i));
                 f32::from_bits(*band.expect("the tensor has sixteen values"))
             }
         }
     }
 }
-
-/// `10000^(-i/16)`, correctly rounded; a `pow` in f32 differs in some.
-const BANDS: [u32; 16] = [
-    0x3f80_0000,
-    0x3f0f_f59a,
-    0x3ea1_e89b,
-    0x3e36_1887,
-    0x3dcc_cccd,
-    0x3d66_55c3,
-    0x3d01_86e2,
-    0x3c91_ad39,
-    0x3c23_d70a,
-    0x3bb8_449c,
-    0x3b4f_3e37,
-    0x3ae9_1528,
-    0x3a83_126f,
-    0x3a13_6a16,
-    0x39a5_cb5f,
-    0x393a_7753,
-];
 
 /// The rule of the tensor `name` of this shape. `sibling` gives the shape of another tensor of the network:
 /// the gain of a weight-normalised transposed convolution depends on its kernel.

@@ -119,7 +119,8 @@ impl HeaderEntry {
     }
 }
 
-fn from_file_dtype(dtype: FileDtype) -> Option<DType> {
+/// The type of a stored tensor here, if it has a use.
+pub fn from_file_dtype(dtype: FileDtype) -> Option<DType> {
     match dtype {
         FileDtype::F32 => Some(DType::F32),
         FileDtype::BF16 => Some(DType::Bf16),

@@ -226,28 +226,23 @@ fn choose(folder: &Path) -> Result<Choice> {
         };
         files.iter().filter(ends).collect()
     };
-    match (
+    let problem = match (
         ending(".safetensors.index.json").as_slice(),
         ending(".safetensors").as_slice(),
     ) {
-        ([index], _) => Ok(Choice::Index((*index).clone())),
-        ([], [single]) => Ok(Choice::Single((*single).clone())),
-        ([], []) => Err(Error::weights(folder, "holds no *.safetensors file")),
-        ([], several) => Err(Error::weights(
-            folder,
-            format!(
-                "holds {} *.safetensors files and no index (*.safetensors.index.json) that joins them",
-                several.len()
-            ),
-        )),
-        (several, _) => Err(Error::weights(
-            folder,
-            format!(
-                "holds {} indices (*.safetensors.index.json); must hold one",
-                several.len()
-            ),
-        )),
-    }
+        ([index], _) => return Ok(Choice::Index((*index).clone())),
+        ([], [single]) => return Ok(Choice::Single((*single).clone())),
+        ([], []) => "holds no *.safetensors file".into(),
+        ([], several) => format!(
+            "holds {} *.safetensors files and no index (*.safetensors.index.json) that joins them",
+            several.len()
+        ),
+        (several, _) => format!(
+            "holds {} indices (*.safetensors.index.json); must hold one",
+            several.len()
+        ),
+    };
+    Err(Error::weights(folder, problem))
 }
 
 /// Tensor -> file name, from an index.

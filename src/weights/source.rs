@@ -203,14 +203,11 @@ impl Weights {
     }
 
     fn check_one(&self, spec: &TensorSpec) -> Result<()> {
+        let fail =
+            |problem: String| Error::tensor(self.source.path(&spec.name), &spec.name, problem);
         let Some(found) = self.source.info(&spec.name) else {
-            // Why it cannot be loaded is the source's to say.
             self.source.load(&spec.name)?;
-            return Err(Error::tensor(
-                self.source.path(&spec.name),
-                &spec.name,
-                "cannot be used",
-            ));
+            return Err(fail("cannot be used".into()));
         };
         let more_rows = self.may_have_more_rows.contains(&spec.name);
         let shape_fits = found.shape == spec.shape
@@ -218,19 +215,11 @@ impl Weights {
         if shape_fits && self.accepts(spec.dtype, found.dtype) {
             return Ok(());
         }
-        let problem = format!(
-            "must be {}{} {}; found {} {}",
-            spec.dtype,
-            if more_rows { " of at least" } else { "" },
-            spec.shape,
-            found.dtype,
-            found.shape
-        );
-        Err(Error::tensor(
-            self.source.path(&spec.name),
-            &spec.name,
-            problem,
-        ))
+        let least = if more_rows { " of at least" } else { "" };
+        Err(fail(format!(
+            "must be {}{least} {}; found {} {}",
+            spec.dtype, spec.shape, found.dtype, found.shape
+        )))
     }
 
     fn accepts(&self, used: DType, stored: DType) -> bool {

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -17,7 +18,7 @@ use gallop::{
     Error, Result,
     cuda::{
         Arg as CrateArg, Device, Launch as CrateLaunch, Memory,
-        device::{ByteRange, Event, Graph, Pinned, Stream},
+        device::{Event, Graph, Pinned, Stream},
         tensor_map::{Element, Swizzle as CrateSwizzle, TensorMap as CrateMap, TensorMapSpec},
     },
     executor::Cancel,
@@ -378,7 +379,7 @@ impl Device for Emulated {
         Ok(Box::new(vec![0; bytes]))
     }
 
-    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()> {
+    fn fill(&self, to: &Memory, part: Range<usize>, value: u8) -> Result<()> {
         self.drain(Stream::Compute, None)?;
         bytes_of(to, part).fill(value);
         Ok(())
@@ -387,21 +388,21 @@ impl Device for Emulated {
     fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.drain(Stream::Compute, None)?;
         let bytes = from.len();
-        bytes_of(to, ByteRange { offset, bytes }).copy_from_slice(from);
+        bytes_of(to, offset..offset + bytes).copy_from_slice(from);
         Ok(())
     }
 
     fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
         self.drain(Stream::Compute, None)?;
         let bytes = to.len();
-        to.copy_from_slice(bytes_of(from, ByteRange { offset, bytes }));
+        to.copy_from_slice(bytes_of(from, offset..offset + bytes));
         Ok(())
     }
 
     unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         let bytes = from.len();
         let work = Work::Copy {
-            to: to.address(ByteRange { offset, bytes }),
+            to: to.address(offset..offset + bytes),
             from: from.as_ptr() as usize,
             bytes,
         };
@@ -526,11 +527,12 @@ impl Device for Emulated {
     clippy::mut_from_ref,
     reason = "as on a GPU, who uses memory when is the program's care"
 )]
-fn bytes_of(memory: &Memory, part: ByteRange) -> &mut [u8] {
+fn bytes_of(memory: &Memory, part: Range<usize>) -> &mut [u8] {
+    let bytes = part.len();
     let address = memory.address(part) as *mut u8;
     // SAFETY: `address` checked that the part is inside, and the memory owns its bytes and lives. Nothing else refers to
     // them: kernels run and copies happen one after the other.
-    unsafe { std::slice::from_raw_parts_mut(address, part.bytes) }
+    unsafe { std::slice::from_raw_parts_mut(address, bytes) }
 }
 
 fn arg(arg: &CrateArg) -> Arg {

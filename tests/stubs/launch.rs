@@ -5,14 +5,14 @@
     reason = "launches, and reads through the argument pointers"
 )]
 
-use std::sync::Mutex;
+use std::{ops::Range, sync::Mutex};
 
 use gallop::{
     DType, Error, Result,
     cuda::{
         Device, E4m3, Launch, Memory, TensorMap, TensorMapSpec,
         arguments::{AnyDev, Arg, Arguments, Dev, DevMut, Entry, pointers},
-        device::{ByteRange, Event, Graph, Pinned, SHARED_BYTES_MAX, Stream},
+        device::{Event, Graph, Pinned, SHARED_BYTES_MAX, Stream},
         params::{GemmTile, RowScales},
         tensor_map::Element,
     },
@@ -70,27 +70,21 @@ impl Device for Notebook {
         Ok(Box::new(vec![0; bytes]))
     }
 
-    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()> {
+    fn fill(&self, to: &Memory, part: Range<usize>, value: u8) -> Result<()> {
         self.note(format!("fill {:#x} {value}", to.address(part)))
     }
 
     fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.note(format!(
             "copy in {:#x}",
-            to.address(ByteRange {
-                offset,
-                bytes: from.len()
-            })
+            to.address(offset..offset + from.len())
         ))
     }
 
     fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
         self.note(format!(
             "copy out {:#x}",
-            from.address(ByteRange {
-                offset,
-                bytes: to.len()
-            })
+            from.address(offset..offset + to.len())
         ))
     }
 
@@ -248,10 +242,7 @@ fn a_device_can_be_driven_through_the_trait_alone() -> Result<()> {
     let device: &dyn Device = &notebook;
     let memory = device.alloc(4096, "a test")?;
     let spec = TensorMapSpec::matrix(
-        memory.address(ByteRange {
-            offset: 1024,
-            bytes: 2048,
-        }),
+        memory.address(1024..3072),
         Element::Bf16,
         [16, 64],
         64,

@@ -194,23 +194,18 @@ macro_rules! address_type {
 address_type!(Dev);
 address_type!(DevMut);
 
-impl From<i32> for Arg {
-    fn from(value: i32) -> Self {
-        Self::Int(value)
-    }
+macro_rules! number {
+    ($type:ty, $variant:ident) => {
+        impl From<$type> for Arg {
+            fn from(value: $type) -> Self {
+                Self::$variant(value)
+            }
+        }
+    };
 }
-
-impl From<i64> for Arg {
-    fn from(value: i64) -> Self {
-        Self::Long(value)
-    }
-}
-
-impl From<f32> for Arg {
-    fn from(value: f32) -> Self {
-        Self::Float(value)
-    }
-}
+number!(i32, Int);
+number!(i64, Long);
+number!(f32, Float);
 
 impl From<TensorMap> for Arg {
     fn from(value: TensorMap) -> Self {

@@ -58,11 +58,9 @@ fn is_whole_elf(bytes: &[u8]) -> bool {
             .rev()
             .fold(0_u64, |value, &byte| value << 8 | u64::from(byte))
     };
-    let (table, entry_bytes, count) = (
-        number(header, 40, 8),
-        number(header, 58, 2),
-        number(header, 60, 2),
-    );
+    let table = number(header, 40, 8);
+    let entry_bytes = number(header, 58, 2);
+    let count = number(header, 60, 2);
     let fits = |start: u64, length: u64| {
         start
             .checked_add(length)

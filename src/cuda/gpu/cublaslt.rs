@@ -15,7 +15,7 @@ use cudarc::cublaslt::{
 
 use super::{
     cublaslt_library::open_library,
-    device::{ByteRange, Device, Memory},
+    device::{Device, Memory},
     driver::Driver,
 };
 use crate::{Error, Result};
@@ -69,8 +69,6 @@ pub struct GemmDesc {
     pub factors: OperandType,
     /// Type of y.
     pub output: OutputType,
-    /// Whether the result is added to what is in y.
-    pub accumulate: bool,
 }
 
 /// Device addresses of a product.
@@ -291,11 +289,8 @@ impl CublasLt {
     pub unsafe fn multiply(&self, product: &PreparedGemm, algorithm: &Algorithm) -> Result<()> {
         self.driver.enter()?;
         let PreparedGemm { gemm, operands, .. } = product;
-        let (alpha, beta) = (1.0_f32, if gemm.accumulate { 1.0_f32 } else { 0.0 });
-        let workspace = self.workspace.address(ByteRange {
-            offset: 0,
-            bytes: WORKSPACE_BYTES,
-        });
+        let (alpha, beta) = (1.0_f32, 0.0_f32);
+        let workspace = self.workspace.start();
         let y = pointer(operands.y);
         // SAFETY: descriptors, handle and workspace live as long as the borrows; alpha and beta are read during the
         // call; the operands are the caller's promise.
@@ -403,22 +398,11 @@ impl Operation {
 
     /// `value` must have the type that the library documents for the attribute.
     fn set<T>(&self, attribute: Attribute, value: &T) -> Result<()> {
+        let (size, value) = (size_of::<T>(), ptr::from_ref(value).cast());
         // SAFETY: the operation lives; the library copies as many bytes as `value` has, and checks their number.
-        let result = unsafe {
-            result::set_matmul_desc_attribute(
-                self.0,
-                attribute,
-                ptr::from_ref(value).cast(),
-                size_of::<T>(),
-            )
-        };
-        result.map_err(|e| {
-            failed(
-                "cublasLtMatmulDescSetAttribute",
-                &format!("{attribute:?}"),
-                e,
-            )
-        })
+        let result = unsafe { result::set_matmul_desc_attribute(self.0, attribute, value, size) };
+        let at = format!("{attribute:?}");
+        result.map_err(|e| failed("cublasLtMatmulDescSetAttribute", &at, e))
     }
 }
 
@@ -461,22 +445,11 @@ impl Preference {
         attribute: sys::cublasLtMatmulPreferenceAttributes_t,
         value: &T,
     ) -> Result<()> {
+        let (size, value) = (size_of::<T>(), ptr::from_ref(value).cast());
         // SAFETY: the preference lives, and the library copies the value, whose type is the attribute's.
-        let result = unsafe {
-            result::set_matmul_pref_attribute(
-                self.0,
-                attribute,
-                std::ptr::from_ref(value).cast(),
-                size_of::<T>(),
-            )
-        };
-        result.map_err(|e| {
-            failed(
-                "cublasLtMatmulPreferenceSetAttribute",
-                &format!("{attribute:?}"),
-                e,
-            )
-        })
+        let result = unsafe { result::set_matmul_pref_attribute(self.0, attribute, value, size) };
+        let at = format!("{attribute:?}");
+        result.map_err(|e| failed("cublasLtMatmulPreferenceSetAttribute", &at, e))
     }
 }
 
@@ -493,7 +466,6 @@ mod tests {
         y_pitch: 5120,
         factors: OperandType::E4m3 { fast: false },
         output: OutputType::Bf16,
-        accumulate: false,
     };
     const AT: Operands = Operands {
         x: 256,

@@ -9,7 +9,7 @@
     reason = "what a kernel does with its arguments is known only to who launches it"
 )]
 
-use std::{any::Any, fmt, marker::PhantomData};
+use std::{any::Any, fmt, marker::PhantomData, ops::Range};
 
 use super::{
     arguments::{Arg, Arguments, Dev, DevMut, Entry, Instance, Kernel},
@@ -56,7 +56,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Panics
     /// If the part is not inside.
-    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()>;
+    fn fill(&self, to: &Memory, part: Range<usize>, value: u8) -> Result<()>;
 
     /// Copies host bytes to `to` from `offset`, behind all work of the compute queue, and waits.
     ///
@@ -189,6 +189,11 @@ impl Memory {
         }
     }
 
+    /// Its first address.
+    pub fn start(&self) -> u64 {
+        self.address
+    }
+
     /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -198,14 +203,13 @@ impl Memory {
     ///
     /// # Panics
     /// If the part is not inside.
-    pub fn address(&self, part: ByteRange) -> u64 {
-        let end = part.offset.checked_add(part.bytes);
+    pub fn address(&self, part: Range<usize>) -> u64 {
         assert!(
-            end.is_some_and(|end| end <= self.bytes),
+            part.start <= part.end && part.end <= self.bytes,
             "{part:?} is not inside {} bytes",
             self.bytes
         );
-        self.address + part.offset as u64
+        self.address + part.start as u64
     }
 
     /// `count` elements from byte `offset` on, for kernels that read them.
@@ -226,7 +230,7 @@ impl Memory {
 
     fn elements<T>(&self, offset: usize, count: usize) -> u64 {
         let bytes = count.saturating_mul(size_of::<T>());
-        let address = self.address(ByteRange { offset, bytes });
+        let address = self.address(offset..offset.saturating_add(bytes));
         assert!(
             address.is_multiple_of(align_of::<T>() as u64),
             "offset {offset} is not aligned"
@@ -239,15 +243,6 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes at {:#x}", self.bytes, self.address)
     }
-}
-
-/// A stretch of a [`Memory`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ByteRange {
-    /// From its start, in bytes.
-    pub offset: usize,
-    /// Length.
-    pub bytes: usize,
 }
 
 /// Host memory that the device can copy from.

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
-use std::{collections::HashMap, path::Path, ptr, sync::Arc};
+use std::{collections::HashMap, ops::Range, path::Path, ptr, sync::Arc};
 
 use cudarc::driver::{
     DriverError, result,
@@ -17,7 +17,7 @@ use cudarc::driver::{
 use super::{
     arguments::{Kernel, pointers},
     cubins,
-    device::{ByteRange, Device, Event, Graph, Launch, Memory, Pinned, Stream},
+    device::{Device, Event, Graph, Launch, Memory, Pinned, Stream},
     handles::{
         Allocation, DriverContext, DriverStream, EventHandle, Function, GraphHandle, Module,
         PinnedBytes, failed,
@@ -208,21 +208,17 @@ impl Device for Driver {
         Ok(Box::new(PinnedBytes::of(&self.context, bytes)?))
     }
 
-    fn fill(&self, to: &Memory, part: ByteRange, value: u8) -> Result<()> {
+    fn fill(&self, to: &Memory, part: Range<usize>, value: u8) -> Result<()> {
         self.context.enter()?;
-        let address = to.address(part);
+        let (bytes, address) = (part.len(), to.address(part));
         // SAFETY: the part lies inside `to`, which frees itself only behind this work.
-        let result =
-            unsafe { result::memset_d8_async(address, value, part.bytes, self.compute.raw()) };
-        result.map_err(copying("cuMemsetD8Async", part.bytes))
+        let result = unsafe { result::memset_d8_async(address, value, bytes, self.compute.raw()) };
+        result.map_err(copying("cuMemsetD8Async", bytes))
     }
 
     fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.context.enter()?;
-        let address = to.address(ByteRange {
-            offset,
-            bytes: from.len(),
-        });
+        let address = to.address(offset..offset + from.len());
         // SAFETY: the bytes fit inside `to`; `from` is borrowed until the copy is done, which is waited for below.
         let result = unsafe { result::memcpy_htod_async(address, from, self.compute.raw()) };
         let waited = self.compute.synchronize();
@@ -233,10 +229,7 @@ impl Device for Driver {
 
     fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()> {
         self.context.enter()?;
-        let address = from.address(ByteRange {
-            offset,
-            bytes: to.len(),
-        });
+        let address = from.address(offset..offset + to.len());
         // SAFETY: the bytes lie inside `from`; `to` is borrowed until the copy is done, which is waited for below.
         let result = unsafe { result::memcpy_dtoh_async(to, address, self.compute.raw()) };
         let waited = self.compute.synchronize();
@@ -247,10 +240,7 @@ impl Device for Driver {
 
     unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()> {
         self.context.enter()?;
-        let address = to.address(ByteRange {
-            offset,
-            bytes: from.len(),
-        });
+        let address = to.address(offset..offset + from.len());
         // SAFETY: the bytes fit inside `to`; the caller keeps `from` until the copy is done.
         let result = unsafe { result::memcpy_htod_async(address, from, self.copy.raw()) };
         result.map_err(copying("cuMemcpyHtoDAsync", from.len()))

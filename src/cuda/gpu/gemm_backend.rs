@@ -98,9 +98,4 @@ impl GemmPolicy {
     pub fn new(backend: Arc<dyn GemmBackend>, choice: GemmChoice) -> Self {
         Self { backend, choice }
     }
-
-    /// Whether it takes the place of fused steps too.
-    pub(in crate::cuda) fn takes_all(&self) -> bool {
-        self.choice == GemmChoice::CublasLt
-    }
 }

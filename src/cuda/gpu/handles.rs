@@ -88,6 +88,22 @@ impl Drop for DriverContext {
     }
 }
 
+/// Gives an object back to the driver when it is dropped, on whatever thread that is.
+macro_rules! dropped {
+    ($type:ty, |$it:ident| $destroy:expr) => {
+        impl Drop for $type {
+            fn drop(&mut self) {
+                let $it = self;
+                if $it.context.enter().is_ok() {
+                    // SAFETY: made once by the type's constructor, destroyed once here; the driver waits for the work
+                    // that uses it.
+                    let _ = unsafe { $destroy };
+                }
+            }
+        }
+    };
+}
+
 /// A queue of the GPU.
 pub(in crate::cuda) struct DriverStream {
     context: Arc<DriverContext>,
@@ -118,14 +134,7 @@ impl DriverStream {
     }
 }
 
-impl Drop for DriverStream {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: created by `create`, destroyed once here.
-            let _ = unsafe { result::stream::destroy(self.raw()) };
-        }
-    }
-}
+dropped!(DriverStream, |it| result::stream::destroy(it.raw()));
 
 /// Device memory.
 pub(in crate::cuda) struct Allocation {
@@ -150,14 +159,7 @@ impl Allocation {
     }
 }
 
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: allocated by `of`, freed once here; the driver waits for the work that uses it.
-            let _ = unsafe { result::free_sync(self.address) };
-        }
-    }
-}
+dropped!(Allocation, |it| result::free_sync(it.address));
 
 /// Pinned host memory, filled with zeros.
 pub(in crate::cuda) struct PinnedBytes {
@@ -198,14 +200,7 @@ impl AsMut<[u8]> for PinnedBytes {
     }
 }
 
-impl Drop for PinnedBytes {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: allocated by `of`, freed once here.
-            let _ = unsafe { result::free_host(self.pointer.0.cast()) };
-        }
-    }
-}
+dropped!(PinnedBytes, |it| result::free_host(it.pointer.0.cast()));
 
 fn no_memory(error: DriverError, call: &str, bytes: usize, for_what: &str) -> Error {
     if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
@@ -242,14 +237,7 @@ impl EventHandle {
     }
 }
 
-impl Drop for EventHandle {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: created by `create`, destroyed once here.
-            let _ = unsafe { result::event::destroy(self.raw()) };
-        }
-    }
-}
+dropped!(EventHandle, |it| result::event::destroy(it.raw()));
 
 /// A loaded cubin.
 pub(in crate::cuda) struct Module {
@@ -285,14 +273,7 @@ impl Module {
     }
 }
 
-impl Drop for Module {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: loaded by `load`, unloaded once here.
-            let _ = unsafe { result::module::unload(self.module.0) };
-        }
-    }
-}
+dropped!(Module, |it| result::module::unload(it.module.0));
 
 /// An entry point of a [`Module`] that whoever holds it keeps loaded.
 pub(in crate::cuda) struct Function(Pointer<sys::CUfunc_st>);
@@ -333,11 +314,4 @@ impl GraphHandle {
     }
 }
 
-impl Drop for GraphHandle {
-    fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: instantiated by `instantiate`, destroyed once here.
-            let _ = unsafe { result::graph::exec_destroy(self.raw()) };
-        }
-    }
-}
+dropped!(GraphHandle, |it| result::graph::exec_destroy(it.raw()));

@@ -122,20 +122,14 @@ impl TensorMapSpec {
         if let Some(size) = self.sizes.iter().find(|&&size| size == 0 || size > 1 << 32) {
             return Some(format!("size {size} must be 1 to 2^32"));
         }
-        if let Some(stride) = self
-            .strides_bytes
-            .iter()
-            .find(|&&stride| !stride.is_multiple_of(16) || stride >= 1 << 40)
-        {
+        let bad = |stride: &&u64| !stride.is_multiple_of(16) || **stride >= 1 << 40;
+        if let Some(stride) = self.strides_bytes.iter().find(bad) {
             return Some(format!(
                 "stride {stride} must be a multiple of 16 bytes below 2^40"
             ));
         }
-        if let Some(side) = self
-            .box_sizes
-            .iter()
-            .find(|side| !(1..=256).contains(*side))
-        {
+        let mut sides = self.box_sizes.iter();
+        if let Some(side) = sides.find(|side| !(1..=256).contains(*side)) {
             return Some(format!("box side {side} must be 1 to 256"));
         }
         let row_bytes = u64::from(self.box_sizes[rank - 1]) * self.element.bytes();

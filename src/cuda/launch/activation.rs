@@ -13,10 +13,7 @@ use crate::{
             },
             activation_quantize::{GELU7_E4M3, QuantizedMapArgs, SWIGLU7_E4M3},
         },
-        lowering::{
-            context::{LowerCx, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, chunk_blocks, int},
     },
     plan::Op,
 };

@@ -15,11 +15,7 @@ use crate::{
             },
             params::QuantizedNorm,
         },
-        lowering::{
-            arena::DeviceView,
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, DeviceView, LowerCx, blocks, int},
     },
     plan::Op,
 };

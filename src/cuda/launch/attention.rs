@@ -16,10 +16,7 @@ use crate::{
             tensor_map::{Element, TensorMap, TensorMapSpec},
         },
         lowering::{
-            arena::DeviceView,
-            attention_tiles::attention_tiles,
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
+            BoundLaunch, DeviceView, LowerCx, attention_tiles::attention_tiles, blocks, int,
         },
     },
     plan::Op,

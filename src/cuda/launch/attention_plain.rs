@@ -9,10 +9,7 @@ use crate::{
             kernels::attention_plain::{ATTENTION_PLAIN, AttentionArgs, HEAD_MAX, ROWS},
             params::AttentionShape,
         },
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
     plan::{MaskBlock, Op},
 };

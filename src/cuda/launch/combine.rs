@@ -10,10 +10,7 @@ use crate::{
             arguments::Dev,
             kernels::combine::{ADD, AddArgs, CombineF32, INPUTS, THREADS},
         },
-        lowering::{
-            context::{LowerCx, blocks, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, chunk_blocks, int},
     },
 };
 

@@ -11,10 +11,7 @@ use crate::{
             kernels::conv::{CONV3D, Conv1dF32, Conv3dArgs, ConvTranspose1dF32, TILE_M, TILE_N},
             params::Conv1dShape,
         },
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, DeviceView, LowerCx, blocks, int},
     },
     plan::{Conv1d, Conv3d},
 };
@@ -56,16 +53,7 @@ pub(in crate::cuda) fn conv1d(cx: &LowerCx<'_>, conv: Conv1d) -> Result<Vec<Boun
         x: x.dev(),
         w: w.dev(),
         b: bias.map_or(Dev::new(0), |bias| bias.dev()),
-        c: Conv1dShape {
-            samples: int(x.rows)?,
-            inputs: int(x.cols)?,
-            out_samples: int(y.rows)?,
-            outputs: int(y.cols)?,
-            taps: int(taps)?,
-            stride: int(conv.stride)?,
-            dilation: int(conv.dilation)?,
-            padding: int(conv.padding)?,
-        },
+        c: shape([x, y], taps, conv)?,
         x_pitch: int(x.pitch)?,
         w_pitch: int(w.pitch)?,
         y_pitch: int(y.pitch)?,
@@ -87,21 +75,17 @@ pub(in crate::cuda) fn conv_transpose1d(
         return Err(cx.types());
     }
     cx.check_aligned(&[x, y])?;
+    let conv = Conv1d {
+        stride,
+        dilation: 1,
+        padding: stride / 2,
+    };
     let entry = ConvTranspose1dF32 {
         y: y.dev_mut(),
         x: x.dev(),
         w: w.dev(),
         b: bias.map_or(Dev::new(0), |bias| bias.dev()),
-        c: Conv1dShape {
-            samples: int(x.rows)?,
-            inputs: int(x.cols)?,
-            out_samples: int(y.rows)?,
-            outputs: int(y.cols)?,
-            taps: int(2 * stride)?,
-            stride: int(stride)?,
-            dilation: 1,
-            padding: int(stride / 2)?,
-        },
+        c: shape([x, y], 2 * stride, conv)?,
         x_pitch: int(x.pitch)?,
         w_pitch: int(w.pitch)?,
         y_pitch: int(y.pitch)?,
@@ -110,6 +94,19 @@ pub(in crate::cuda) fn conv_transpose1d(
     // SAFETY: w has an element for each input, output and of 2 * stride taps, and b one for each output; y has `stride`
     // rows for each of x, and the kernel writes no others; the grid has a block for each tile of each remainder.
     unsafe { cx.launch(&entry, grid, 0) }
+}
+
+fn shape([x, y]: [DeviceView; 2], taps: usize, conv: Conv1d) -> Result<Conv1dShape> {
+    Ok(Conv1dShape {
+        samples: int(x.rows)?,
+        inputs: int(x.cols)?,
+        out_samples: int(y.rows)?,
+        outputs: int(y.cols)?,
+        taps: int(taps)?,
+        stride: int(conv.stride)?,
+        dilation: int(conv.dilation)?,
+        padding: int(conv.padding)?,
+    })
 }
 
 /// A block for each tile; positions of the last one are counted beyond their end.

@@ -16,11 +16,7 @@ use crate::{
             params::ConvShape,
             tensor_map::{Element, Swizzle, TensorMap, TensorMapSpec},
         },
-        lowering::{
-            arena::DeviceView,
-            context::{LowerCx, axes, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, DeviceView, LowerCx, axes, blocks, int},
     },
     plan::{Conv3d, Op, PaddingMode},
 };
@@ -258,25 +254,15 @@ impl Tiled {
     fn x_map(&self, cx: &LowerCx<'_>) -> Result<TensorMap> {
         let lines = TILE_H + self.kernel[1] - 1;
         let strides = strides(self.from, self.x.pitch, 1);
-        video_map(
-            cx,
-            self.x.address,
-            self.from,
-            strides,
-            [lines, TILE_W, TILE_K],
-        )
+        let sides = [lines, TILE_W, TILE_K];
+        video_map(cx, self.x.address, self.from, strides, sides)
     }
 
     /// Every `step`th line and column of `y`.
     fn y_map(&self, cx: &LowerCx<'_>, y: DeviceView, step: usize) -> Result<TensorMap> {
         let strides = strides(self.to, y.pitch, step);
-        video_map(
-            cx,
-            y.address,
-            self.to,
-            strides,
-            [STORE_LINES, TILE_W, STORE_COLS],
-        )
+        let sides = [STORE_LINES, TILE_W, STORE_COLS];
+        video_map(cx, y.address, self.to, strides, sides)
     }
 
     fn w_map(&self, cx: &LowerCx<'_>, packed: u64, tile_n: usize) -> Result<TensorMap> {

@@ -6,10 +6,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::copy::{COPY, CopyArgs, THREADS},
-        lowering::{
-            context::{LowerCx, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, chunk_blocks, int},
     },
 };
 

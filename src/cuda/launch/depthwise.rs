@@ -6,10 +6,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::depthwise::{DEPTHWISE, DepthwiseArgs, THREADS},
-        lowering::{
-            context::{LowerCx, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, chunk_blocks, int},
     },
     plan::Conv3d,
 };

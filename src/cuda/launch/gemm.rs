@@ -12,10 +12,7 @@ use crate::{
             params::{GemmShape, GemmTile},
             tensor_map::{Element, TensorMap, TensorMapSpec},
         },
-        lowering::{
-            arena::DeviceView,
-            context::{LowerCx, blocks, int},
-        },
+        lowering::{DeviceView, LowerCx, blocks, int},
     },
     plan::Op,
 };

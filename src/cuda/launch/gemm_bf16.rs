@@ -17,10 +17,7 @@ use crate::{
             },
             tensor_map::Element,
         },
-        lowering::{
-            context::{LowerCx, blocks},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks},
     },
     plan::Op,
 };

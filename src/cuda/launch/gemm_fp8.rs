@@ -18,10 +18,7 @@ use crate::{
             params::RowScales,
             tensor_map::Element,
         },
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
     plan::{Op, Scaling},
 };

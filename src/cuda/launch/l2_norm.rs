@@ -6,10 +6,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::l2_norm::{L2_NORM, L2NormArgs, ROWS},
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
 };
 

@@ -53,7 +53,6 @@ pub(in crate::cuda) fn products(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands
             } else {
                 OutputType::Bf16
             },
-            accumulate: false,
         };
         let at = Operands {
             x: row(x, start),

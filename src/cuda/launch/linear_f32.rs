@@ -10,10 +10,7 @@ use crate::{
             arguments::Dev,
             kernels::linear_f32::{LinearF32, TILE_M, TILE_N},
         },
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
 };
 

@@ -7,10 +7,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::norm_rope::{HALF, HEAD, HEADS_PER_BLOCK, NormRopeBf16},
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
     plan::Op,
 };

@@ -9,10 +9,7 @@ use crate::{
         gpu::kernels::norm_silu::{
             COLS, L2SiluBf16, RMS_RELU_BF16, RMS_SILU_BF16, RmsMapArgs, THREADS,
         },
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
     plan::Op,
 };

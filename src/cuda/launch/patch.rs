@@ -7,11 +7,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::patch::{MAX_CHANNELS, PatchifyF32, TOKENS, UnpatchifyF32},
-        lowering::{
-            arena::DeviceView,
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, DeviceView, LowerCx, blocks, int},
     },
     plan::Grid,
 };

@@ -14,10 +14,7 @@ use crate::{
             },
             params::PixelShape,
         },
-        lowering::{
-            context::{LowerCx, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, chunk_blocks, int},
     },
     plan::{Op, PixelOrder},
 };

@@ -13,11 +13,7 @@ use crate::{
                 RowScaleQuantizeArgs, THREADS, WIDE_COLS,
             },
         },
-        lowering::{
-            arena::DeviceView,
-            context::{LowerCx, blocks, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, DeviceView, LowerCx, blocks, chunk_blocks, int},
     },
 };
 

@@ -14,10 +14,7 @@ use crate::{
                 rms_norm_quantize::{RMS_NORM_QUANTIZE, RmsNormQuantizeArgs},
             },
         },
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
     plan::Op,
 };

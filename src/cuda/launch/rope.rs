@@ -7,10 +7,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::rope::{ROPE, RopeArgs, THREADS},
-        lowering::{
-            context::{LowerCx, chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, chunk_blocks, int},
     },
 };
 

@@ -7,11 +7,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::synthetic::{SYNTHETIC, SyntheticArgs, THREADS},
-        lowering::{
-            arena::DeviceView,
-            context::{chunk_blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, DeviceView, chunk_blocks, int},
     },
     weights::{Rule, synthetic::key_from},
 };

@@ -7,10 +7,7 @@ use crate::{
     Result,
     cuda::{
         gpu::kernels::weight_norm::WeightNormF32,
-        lowering::{
-            context::{LowerCx, blocks, int},
-            work::BoundLaunch,
-        },
+        lowering::{BoundLaunch, LowerCx, blocks, int},
     },
 };
 

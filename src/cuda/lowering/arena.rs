@@ -123,6 +123,7 @@ pub(in crate::cuda) fn view(plan: &Plan, buf: Buf, address: u64) -> DeviceView {
 
 /// Constants that kernels read, such as lists of tiles: collected while lowering, copied once. And how much workspace
 /// launches ask for.
+#[derive(Default)]
 pub(in crate::cuda) struct Metadata {
     base: u64,
     bytes: Vec<u8>,
@@ -136,9 +137,7 @@ impl Metadata {
     pub(in crate::cuda) fn new(base: u64) -> Self {
         Self {
             base,
-            bytes: Vec::new(),
-            entries: Vec::new(),
-            workspace: 0,
+            ..Self::default()
         }
     }
 

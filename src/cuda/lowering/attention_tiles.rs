@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, ops::Range};
 
+use super::context::int;
+
 use crate::{
     Error, Result,
     cuda::gpu::{
@@ -84,15 +86,6 @@ fn steps(tile: &AttentionTile) -> usize {
     let keys = tile.keys.iter();
     keys.map(|keys| keys.start.abs_diff(keys.end).div_ceil(TILE_K as u32) as usize)
         .sum()
-}
-
-fn int(value: usize) -> Result<i32> {
-    let problem = || {
-        Error::device(format!(
-            "the attention kernel counts to 2^31; given {value}"
-        ))
-    };
-    i32::try_from(value).map_err(|_| problem())
 }
 
 #[cfg(test)]

@@ -257,25 +257,18 @@ pub(in crate::cuda) trait KernelType {
     const DTYPE: DType;
 }
 
-impl KernelType for f32 {
-    const DTYPE: DType = DType::F32;
+macro_rules! kernel_type {
+    ($type:ty, $dtype:ident) => {
+        impl KernelType for $type {
+            const DTYPE: DType = DType::$dtype;
+        }
+    };
 }
-
-impl KernelType for bf16 {
-    const DTYPE: DType = DType::Bf16;
-}
-
-impl KernelType for u8 {
-    const DTYPE: DType = DType::U8;
-}
-
-impl KernelType for E4m3 {
-    const DTYPE: DType = DType::E4m3;
-}
-
-impl KernelType for i32 {
-    const DTYPE: DType = DType::I32;
-}
+kernel_type!(f32, F32);
+kernel_type!(bf16, Bf16);
+kernel_type!(u8, U8);
+kernel_type!(E4m3, E4m3);
+kernel_type!(i32, I32);
 
 impl From<DeviceView> for AnyDev {
     fn from(view: DeviceView) -> Self {

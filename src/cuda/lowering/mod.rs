@@ -5,3 +5,9 @@ pub mod attention_tiles;
 pub(super) mod context;
 pub(super) mod weights;
 pub(super) mod work;
+
+pub(super) use self::{
+    arena::DeviceView,
+    context::{LowerCx, axes, blocks, chunk_blocks, int},
+    work::BoundLaunch,
+};

@@ -14,7 +14,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use half::bf16;
 
-use super::weight_memory::start;
 use crate::{
     Result,
     cuda::{
@@ -155,7 +154,7 @@ fn fill(device: &dyn Device, arena: &Memory, gemms: &[(GemmDesc, Operands)]) -> 
             (at.w, gemm.n * gemm.w_pitch * 2),
         ];
         for (address, bytes) in factors {
-            let offset = address.checked_sub(start(arena));
+            let offset = address.checked_sub(arena.start());
             let offset = offset.and_then(|offset| usize::try_from(offset).ok());
             let Some(offset) = offset.filter(|&offset| offset < arena.bytes()) else {
                 continue;

@@ -7,7 +7,7 @@
 use crate::{
     Error, Result,
     cuda::{
-        gpu::gemm_backend::GemmPolicy,
+        gpu::gemm_backend::GemmChoice,
         launch::{self, table},
         lowering::{
             arena::Metadata,
@@ -37,7 +37,7 @@ pub(in crate::cuda) fn lower(context: &Lowering<'_>) -> Result<(Vec<Unit>, Metad
 }
 
 /// The error with the op and label of step `at`, unless it names them.
-fn located(plan: &Plan, at: usize, error: Error) -> Error {
+pub(in crate::cuda) fn located(plan: &Plan, at: usize, error: Error) -> Error {
     let step = &plan.steps()[at];
     let (op, label) = (step.op.name(), &plan.spec(step.writes).label);
     match error {
@@ -66,7 +66,10 @@ fn next_unit(
         Some(_) if cx.has_places(&[]) => launch::library::products(&mut cx),
         _ => Vec::new(),
     };
-    let is_taken = context.library.is_some_and(GemmPolicy::takes_all) && !gemms.is_empty();
+    let is_taken = context
+        .library
+        .is_some_and(|library| library.choice == GemmChoice::CublasLt)
+        && !gemms.is_empty();
     let fuse = context.fuse && !is_taken;
     for (steps, row) in table::rows_at(plan, readers, context.arch, at) {
         cx.steps = &plan.steps()[steps.clone()];

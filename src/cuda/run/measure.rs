@@ -13,7 +13,7 @@ use crate::{
     cuda::gpu::{
         arguments::AnyDev,
         cublaslt::{GemmDesc, OperandType, Operands, OutputType},
-        device::{ByteRange, Device, Launch, Memory, Stream},
+        device::{Device, Launch, Memory, Stream},
         gemm_backend::{GemmAlgorithm, GemmBackend},
         kernels::copy::{COPY, CopyArgs, THREADS},
     },
@@ -46,11 +46,7 @@ impl L2Flush {
     /// # Errors
     /// The device's.
     pub fn queue(&self, device: &dyn Device) -> Result<()> {
-        let all = ByteRange {
-            offset: 0,
-            bytes: self.0.bytes(),
-        };
-        device.fill(&self.0, all, 0)
+        device.fill(&self.0, 0..self.0.bytes(), 0)
     }
 }
 
@@ -77,11 +73,11 @@ pub fn product_times(
     let scales = device.alloc(ones.len() * 4, "the scales of a measured product")?;
     device.h2d(&scales, 0, bytemuck::cast_slice(&ones))?;
     let at = Operands {
-        x: start(&x),
-        w: start(&w),
-        y: start(&y),
-        x_scales: start(&scales),
-        w_scales: start(&scales),
+        x: x.start(),
+        w: w.start(),
+        y: y.start(),
+        x_scales: scales.start(),
+        w_scales: scales.start(),
     };
     let queue = |algorithm: &Arc<dyn GemmAlgorithm>| {
         // SAFETY: x, w and y are as large as the sizes and pitches say, the scales as long as the longer side.
@@ -101,16 +97,10 @@ pub fn product_times(
 /// Milliseconds of copies, shortest first each.
 #[derive(Clone, Debug)]
 pub struct CopyTimes {
-    /// Bytes that a copy moves.
+    /// Bytes of each copy.
     pub bytes: usize,
-    /// From pinned host memory.
-    pub to_device: Vec<f32>,
-    /// From device memory to device memory, by our kernel: each byte read once and written once.
-    pub on_device: Vec<f32>,
-    /// The first, while the second went on.
-    pub to_device_meanwhile: Vec<f32>,
-    /// The second, while the first went on.
-    pub on_device_meanwhile: Vec<f32>,
+    /// Milliseconds of each run, sorted: pinned host to device, device to device, and both while the other runs.
+    pub times: [Vec<f32>; 4],
 }
 
 /// Copies about `bytes`, `runs` times each way, alone and both at once, on the device behind `flush`.
@@ -169,19 +159,7 @@ pub fn copy_times(
         }
     }
     times.iter_mut().for_each(|t| t.sort_by(f32::total_cmp));
-    let [
-        to_device,
-        on_device,
-        to_device_meanwhile,
-        on_device_meanwhile,
-    ] = times;
-    Ok(CopyTimes {
-        bytes,
-        to_device,
-        on_device,
-        to_device_meanwhile,
-        on_device_meanwhile,
-    })
+    Ok(CopyTimes { bytes, times })
 }
 
 /// Queues all work at once and gives each queue's milliseconds. A kernel takes a fortieth of a host copy's time, so
@@ -229,11 +207,4 @@ fn noise(device: &dyn Device, bytes: usize, of: OperandType) -> Result<Memory> {
         device.h2d(&memory, offset, &piece[..length])?;
     }
     Ok(memory)
-}
-
-fn start(memory: &Memory) -> u64 {
-    memory.address(ByteRange {
-        offset: 0,
-        bytes: 0,
-    })
 }

@@ -14,11 +14,11 @@ use std::{
     time::Duration,
 };
 
-use super::{layer_streaming::LayerStreaming, loaded::CudaLoaded, transfer, weight_memory::start};
+use super::{layer_streaming::LayerStreaming, loaded::CudaLoaded, lower::located, transfer};
 use crate::{
-    Error, Result, Tensor,
+    Result, Tensor,
     cuda::{
-        gpu::device::{ByteRange, Device, Event, Graph, Memory, Stream},
+        gpu::device::{Device, Event, Graph, Memory, Stream},
         lowering::{
             arena::{BaseAddresses, Layout, view},
             work::Unit,
@@ -46,9 +46,9 @@ impl DeviceBuffers {
     /// Where its memory starts.
     pub(in crate::cuda) fn bases(&self) -> BaseAddresses {
         BaseAddresses {
-            arena: start(&self.arena),
+            arena: self.arena.start(),
             weights: self.loaded.weights.base(),
-            tables: start(&self.tables),
+            tables: self.tables.start(),
         }
     }
 }
@@ -101,11 +101,7 @@ impl CudaProgram {
             let spec = self.placed.plan.spec(buf);
             if spec.role == Role::State && spec.part.is_none() {
                 let range = self.placed.layout.range(&self.placed.plan, buf);
-                let part = ByteRange {
-                    offset: range.start,
-                    bytes: range.len(),
-                };
-                self.placed.device.fill(&self.placed.arena, part, 0)?;
+                self.placed.device.fill(&self.placed.arena, range, 0)?;
             }
         }
         Ok(())
@@ -157,7 +153,7 @@ impl CudaProgram {
     }
 
     fn run_stretch(&self, index: usize, unit: &mut usize) -> Result<()> {
-        let segment = &self.graph_segments[index];
+        let (segment, plan) = (&self.graph_segments[index], &self.placed.plan);
         if let Some(graph) = &segment.graph {
             // SAFETY: as in `launch`, for every launch of the graph; the program's memory lives.
             return unsafe { self.placed.device.replay(graph) };
@@ -166,29 +162,16 @@ impl CudaProgram {
             if let Some(marks) = &self.marks {
                 self.placed.device.record(&marks[*unit], Stream::Compute)?;
             }
-            launch(&*self.placed.device, each).map_err(|e| self.at(each, e))?;
+            launch(&*self.placed.device, each).map_err(|e| located(plan, each.steps.end - 1, e))?;
             if self.placed.how.sync {
                 self.placed
                     .device
                     .synchronize()
-                    .map_err(|e| self.at(each, e))?;
+                    .map_err(|e| located(plan, each.steps.end - 1, e))?;
             }
             *unit += 1;
         }
         Ok(())
-    }
-
-    /// The device's error with the op it happened at.
-    fn at(&self, unit: &Unit, error: Error) -> Error {
-        let Error::Device { problem, hint } = error else {
-            return error;
-        };
-        let step = &self.placed.plan.steps()[unit.steps.end - 1];
-        let label = &self.placed.plan.spec(step.writes).label;
-        Error::Device {
-            problem: format!("{} at {label}: {problem}", step.op.name()),
-            hint,
-        }
     }
 
     fn add_times(&mut self) -> Result<()> {

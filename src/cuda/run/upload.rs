@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::{
     transfer::{put_rows, row_bytes},
-    weight_memory::{WeightMemory, start},
+    weight_memory::WeightMemory,
 };
 use crate::{
     DType, Result, Tensor,
@@ -297,7 +297,7 @@ impl StagingRing {
             let rows = first..(first + step).min(values.rows);
             let (memory, part, offset) = staging.next()?;
             let from = DeviceView {
-                address: start(memory) + offset as u64,
+                address: memory.start() + offset as u64,
                 rows: rows.len(),
                 cols: values.cols,
                 pitch: spec.pitch(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     cuda::{
-        gpu::device::{ByteRange, Device, Memory},
+        gpu::device::{Device, Memory},
         lowering::{arena::DeviceView, weights::WeightLayout},
     },
     plan::Spec,
@@ -20,7 +20,7 @@ pub(in crate::cuda) struct WeightMemory {
 impl WeightMemory {
     /// Where the memory starts.
     pub(in crate::cuda) fn base(&self) -> u64 {
-        start(&self.memory)
+        self.memory.start()
     }
 
     /// The tensor at a position of the list.
@@ -33,12 +33,4 @@ impl WeightMemory {
         let view = self.layout.view(&self.spec(at).label, self.base());
         view.expect("what is on the list has a place")
     }
-}
-
-/// Where an allocation starts.
-pub(in crate::cuda) fn start(memory: &Memory) -> u64 {
-    memory.address(ByteRange {
-        offset: 0,
-        bytes: 0,
-    })
 }

@@ -174,6 +174,15 @@ fn denoise(
 }
 
 /// One plan for each size of call, which few share.
+fn decoding(stage: Stage, part: Component, calls: Vec<PlannedCall>) -> Work {
+    Work {
+        stage,
+        part,
+        tokens: vec![],
+        calls,
+    }
+}
+
 fn turbo(networks: &ModelConfigs, grid: Grid) -> Work {
     let mut sizes: Vec<(CallShape, usize)> = Vec::new();
     for call in Chunks::new(&networks.turbo, grid.frames).calls {
@@ -203,12 +212,7 @@ fn turbo(networks: &ModelConfigs, grid: Grid) -> Work {
         runs,
     });
     let calls = calls.collect();
-    Work {
-        stage: Stage::DecodeVideo,
-        part: Component::TurboVae,
-        tokens: vec![],
-        calls,
-    }
+    decoding(Stage::DecodeVideo, Component::TurboVae, calls)
 }
 
 fn wan(networks: &ModelConfigs, grid: Grid) -> Work {
@@ -220,22 +224,18 @@ fn wan(networks: &ModelConfigs, grid: Grid) -> Work {
     } = grid;
     let made = video_vae::wan_decoder::decode(&networks.wan, precision, frames, height, width);
     let (plan, _) = in_bytes(made);
-    let calls = vec![PlannedCall { plan, runs: 1 }];
-    Work {
-        stage: Stage::DecodeVideo,
-        part: Component::WanVae,
-        tokens: vec![],
-        calls,
-    }
+    decoding(
+        Stage::DecodeVideo,
+        Component::WanVae,
+        vec![PlannedCall { plan, runs: 1 }],
+    )
 }
 
 fn sound(networks: &ModelConfigs, latents: usize) -> Work {
     let plan = audio_vae::decode(&networks.audio, latents).0;
-    let calls = vec![PlannedCall { plan, runs: 1 }];
-    Work {
-        stage: Stage::DecodeAudio,
-        part: Component::AudioVae,
-        tokens: vec![],
-        calls,
-    }
+    decoding(
+        Stage::DecodeAudio,
+        Component::AudioVae,
+        vec![PlannedCall { plan, runs: 1 }],
+    )
 }

@@ -35,3 +35,8 @@ pub(super) fn full_box(
 pub(super) fn u32_be(b: &mut Vec<u8>, value: u32) {
     b.extend(value.to_be_bytes());
 }
+
+/// Numbers of four bytes each.
+pub(super) fn words(b: &mut Vec<u8>, values: impl IntoIterator<Item = u32>) {
+    values.into_iter().for_each(|value| u32_be(b, value));
+}

@@ -65,12 +65,8 @@ pub(super) fn write(
         }
     };
     let crf = rate_factor(job.options.quality);
-    let arguments = arguments(
-        job,
-        crf,
-        sound.as_ref().map(AtomicFile::part_path),
-        file.part_path(),
-    );
+    let heard = sound.as_ref().map(AtomicFile::part_path);
+    let arguments = arguments(job, crf, heard, file.part_path());
     let child = Command::new(ffmpeg)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -81,13 +77,9 @@ pub(super) fn write(
     feed(job, Running(child), progress, cancel)?;
     let written = describe(file.part_path(), job.path)?;
     file.commit()?;
-    Ok(job.report(
-        format!(
-            "{} libx264 (medium, CRF {crf}) + aac (128 kbit/s)",
-            ffmpeg.display()
-        ),
-        vec![written],
-    ))
+    let name = ffmpeg.display();
+    let encoder = format!("{name} libx264 (medium, CRF {crf}) + aac (128 kbit/s)");
+    Ok(job.report(encoder, vec![written]))
 }
 
 /// The reference's rule, `trunc((1 - quality / 10) * 51)`; but not 0, which would be lossless and in a profile

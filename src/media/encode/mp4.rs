@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     aac::{AAC_DELAY, AAC_FRAME},
-    boxes::{boxed, full_box, put, u32_be},
+    boxes::{boxed, full_box, put, u32_be, words},
     sample_entry::{avc1, mp4a},
 };
 
@@ -240,13 +240,12 @@ fn movie(
     boxed(b"moov", |b| {
         full_box(b, b"mvhd", 0, 0, |b| {
             // creation, modification, timescale, duration, rate 1.0, volume 1.0 and reserved
-            for value in [0, 0, SAMPLE_RATE as u32, video_length.max(audio_length)] {
-                u32_be(b, value);
-            }
-            for value in [0x1_0000, 0x0100_0000, 0, 0] {
-                u32_be(b, value);
-            }
-            UNITY_MATRIX.iter().for_each(|&value| u32_be(b, value));
+            words(
+                b,
+                [0, 0, SAMPLE_RATE as u32, video_length.max(audio_length)],
+            );
+            words(b, [0x1_0000, 0x0100_0000, 0, 0]);
+            words(b, UNITY_MATRIX);
             b.extend([0; 24]);
             u32_be(b, AUDIO_ID + 1);
         });
@@ -303,9 +302,7 @@ impl Track<'_> {
             self.header(b, kind);
             put(b, b"edts", |b| {
                 full_box(b, b"elst", 0, 0, |b| {
-                    for value in [1, self.length, self.media_time, 0x1_0000] {
-                        u32_be(b, value);
-                    }
+                    words(b, [1, self.length, self.media_time, 0x1_0000]);
                 });
             });
             put(b, b"mdia", |b| self.media(b, kind));
@@ -319,12 +316,9 @@ impl Track<'_> {
         };
         // flags: enabled, in the movie
         full_box(b, b"tkhd", 0, 3, |b| {
-            for value in [0, 0, self.id, 0, self.length, 0, 0, group, volume] {
-                u32_be(b, value);
-            }
-            UNITY_MATRIX.iter().for_each(|&value| u32_be(b, value));
-            u32_be(b, width << 16);
-            u32_be(b, height << 16);
+            words(b, [0, 0, self.id, 0, self.length, 0, 0, group, volume]);
+            words(b, UNITY_MATRIX);
+            words(b, [width << 16, height << 16]);
         });
     }
 
@@ -335,9 +329,7 @@ impl Track<'_> {
         };
         full_box(b, b"mdhd", 0, 0, |b| {
             let duration = self.frames.len() as u32 * self.sample_units;
-            for value in [0, 0, self.timescale, duration] {
-                u32_be(b, value);
-            }
+            words(b, [0, 0, self.timescale, duration]);
             // language "und"
             u32_be(b, 0x55c4_0000);
         });
@@ -377,25 +369,19 @@ impl Track<'_> {
             }
         });
         full_box(b, b"stts", 0, 0, |b| {
-            for value in [1, count, self.sample_units] {
-                u32_be(b, value);
-            }
+            words(b, [1, count, self.sample_units]);
         });
         if let Kind::Video(video) = kind {
             full_box(b, b"stss", 0, 0, |b| {
                 let gop_frames = video.gop_frames;
                 u32_be(b, video.frames.len().div_ceil(gop_frames) as u32);
-                let keys = (1..=count).step_by(gop_frames);
-                keys.for_each(|key| u32_be(b, key));
+                words(b, (1..=count).step_by(gop_frames));
             });
         }
         full_box(b, b"stsc", 0, 0, |b| self.samples_per_chunk(b));
         full_box(b, b"stsz", 0, 0, |b| {
-            u32_be(b, 0);
-            u32_be(b, count);
-            self.frames
-                .iter()
-                .for_each(|frame| u32_be(b, frame.len() as u32));
+            words(b, [0, count]);
+            words(b, self.frames.iter().map(|frame| frame.len() as u32));
         });
         let name = if self.is_wide { b"co64" } else { b"stco" };
         full_box(b, name, 0, 0, |b| {
@@ -423,9 +409,7 @@ impl Track<'_> {
         }
         u32_be(b, runs.len() as u32);
         for (first, samples) in runs {
-            for value in [first, samples, 1] {
-                u32_be(b, value);
-            }
+            words(b, [first, samples, 1]);
         }
     }
 }
@@ -434,15 +418,12 @@ impl Track<'_> {
 fn roll_group(b: &mut Vec<u8>, count: u32) {
     full_box(b, b"sgpd", 1, 0, |b| {
         b.extend(b"roll");
-        u32_be(b, 2);
-        u32_be(b, 1);
+        words(b, [2, 1]);
         b.extend((-1_i16).to_be_bytes());
     });
     full_box(b, b"sbgp", 0, 0, |b| {
         b.extend(b"roll");
-        for value in [1, count, 1] {
-            u32_be(b, value);
-        }
+        words(b, [1, count, 1]);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use crate::media::clip::{Color, SAMPLE_RATE};
 
-use super::boxes::{full_box, put, u32_be};
+use super::boxes::{full_box, put, u32_be, words};
 
 /// The picture: `size` (width, height) of H.264 with its parameter sets, colours and square pixels.
 pub(super) fn avc1(b: &mut Vec<u8>, size: [u16; 2], [sps, pps]: [&[u8]; 2], color: Color) {
@@ -11,9 +11,7 @@ pub(super) fn avc1(b: &mut Vec<u8>, size: [u16; 2], [sps, pps]: [&[u8]; 2], colo
         b.extend([0; 16]);
         b.extend(size.map(u16::to_be_bytes).concat());
         // 72 dots per inch both ways, one frame per sample, no compressor name, 24 bits, no colour table
-        for value in [0x48_0000, 0x48_0000, 0] {
-            u32_be(b, value);
-        }
+        words(b, [0x48_0000, 0x48_0000, 0]);
         b.extend([0, 1]);
         b.extend([0; 32]);
         b.extend([0, 24, 0xff, 0xff]);
@@ -26,8 +24,7 @@ pub(super) fn avc1(b: &mut Vec<u8>, size: [u16; 2], [sps, pps]: [&[u8]; 2], colo
             });
         }
         put(b, b"pasp", |b| {
-            u32_be(b, 1);
-            u32_be(b, 1);
+            words(b, [1, 1]);
         });
     });
 }
@@ -69,8 +66,7 @@ fn elementary_stream(b: &mut Vec<u8>, id: u8, config: &[u8], [peak, average]: [u
     b.extend([3, 3 + 2 + decoder_bytes + 3, 0, id, 0]);
     // object type AAC, stream type audio, buffer size unknown
     b.extend([4, decoder_bytes, 0x40, 0x15, 0, 0, 0]);
-    u32_be(b, peak);
-    u32_be(b, average);
+    words(b, [peak, average]);
     b.extend([5, config_bytes]);
     b.extend(config);
     b.extend([6, 1, 2]);

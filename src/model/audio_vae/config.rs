@@ -125,11 +125,8 @@ impl File {
         let (twice, once) = (encoder.config.latent_dim, decoder.config.latent_dim);
         expect("encoder.config.latent_dim", &twice, &(2 * latent_dim))?;
         expect("decoder.config.latent_dim", &once, latent_dim)?;
-        expect(
-            "decoder.config.final_tanh",
-            &decoder.config.final_tanh,
-            &false,
-        )?;
+        let tanh = decoder.config.final_tanh;
+        expect("decoder.config.final_tanh", &tanh, &false)?;
         let nearest = decoder.config.use_nearest_upsample;
         expect("decoder.config.use_nearest_upsample", &nearest, &false)?;
         Ok(AudioVaeConfig {
@@ -146,22 +143,13 @@ impl Half {
     fn stages(&self, name: &str, hop: usize) -> Result<Stages, String> {
         let config = &self.config;
         expect(&format!("{name}.type"), &self.r#type.as_str(), &"oobleck")?;
-        expect(
-            &format!("{name}.config.use_snake"),
-            &config.use_snake,
-            &true,
-        )?;
+        let snake = format!("{name}.config.use_snake");
+        expect(&snake, &config.use_snake, &true)?;
         let count = config.strides.len();
-        within(
-            &format!("number of {name}.config.strides"),
-            count,
-            MAX_STAGES,
-        )?;
-        expect(
-            &format!("number of {name}.config.c_mults"),
-            &config.c_mults.len(),
-            &count,
-        )?;
+        let strides = format!("number of {name}.config.strides");
+        within(&strides, count, MAX_STAGES)?;
+        let multiples = format!("number of {name}.config.c_mults");
+        expect(&multiples, &config.c_mults.len(), &count)?;
         let mut product = 1_usize;
         for &stride in &config.strides {
             if stride == 0 || stride % 2 == 1 {
@@ -176,11 +164,8 @@ impl Half {
         let mut widths = Vec::with_capacity(count + 1);
         for &multiple in [1].iter().chain(&config.c_mults) {
             let width = config.channels.saturating_mul(multiple);
-            within(
-                &format!("{name}.config.channels times {multiple}"),
-                width,
-                MAX_CHANNELS,
-            )?;
+            let what = format!("{name}.config.channels times {multiple}");
+            within(&what, width, MAX_CHANNELS)?;
             widths.push(width);
         }
         Ok(Stages {

@@ -33,12 +33,7 @@ pub fn decode(config: &AudioVaeConfig, latents: usize) -> (Plan, DecoderPorts) {
     let wave = p.scope("decoder", |p| {
         let Stages { widths, strides } = &config.decoder;
         let (narrow, wide) = (widths[0], widths[strides.len()]);
-        let first = Kernel {
-            inputs: config.latent_channels,
-            outputs: wide,
-            taps: TAPS,
-            bias: true,
-        };
+        let first = Kernel::new([config.latent_channels, wide], TAPS);
         let mut x = p.segment("layers.0", |p| conv(p, latent, first, 1));
         for (layer, stage) in (0..strides.len()).rev().enumerate() {
             let channels = [widths[stage + 1], widths[stage]];
@@ -50,10 +45,8 @@ pub fn decode(config: &AudioVaeConfig, latents: usize) -> (Plan, DecoderPorts) {
         }
         let x = p.snake(&format!("layers.{}", strides.len() + 1), x);
         let last = Kernel {
-            inputs: narrow,
-            outputs: config.wave_channels,
-            taps: TAPS,
             bias: false,
+            ..Kernel::new([narrow, config.wave_channels], TAPS)
         };
         p.segment(format_args!("layers.{}", strides.len() + 2), |p| {
             conv(p, x, last, 1)

@@ -37,12 +37,7 @@ pub fn encode(config: &AudioVaeConfig, samples: usize) -> (Plan, EncoderPorts) {
     let both = p.scope("encoder", |p| {
         let Stages { widths, strides } = &config.encoder;
         let (narrow, wide) = (widths[0], widths[strides.len()]);
-        let first = Kernel {
-            inputs: config.wave_channels,
-            outputs: narrow,
-            taps: FIRST_TAPS,
-            bias: true,
-        };
+        let first = Kernel::new([config.wave_channels, narrow], FIRST_TAPS);
         let mut x = p.segment("layers.0", |p| conv(p, wave, first, 1));
         for (stage, &stride) in strides.iter().enumerate() {
             let channels = [widths[stage], widths[stage + 1]];
@@ -53,12 +48,7 @@ pub fn encode(config: &AudioVaeConfig, samples: usize) -> (Plan, EncoderPorts) {
             });
         }
         let x = p.snake(&format!("layers.{}", strides.len() + 1), x);
-        let last = Kernel {
-            inputs: wide,
-            outputs: 2 * latents,
-            taps: LAST_TAPS,
-            bias: true,
-        };
+        let last = Kernel::new([wide, 2 * latents], LAST_TAPS);
         p.segment(format_args!("layers.{}", strides.len() + 2), |p| {
             conv(p, x, last, 1)
         })

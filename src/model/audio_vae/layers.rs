@@ -24,6 +24,16 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// With a bias.
+    pub(super) fn new([inputs, outputs]: [usize; 2], taps: usize) -> Self {
+        Self {
+            inputs,
+            outputs,
+            taps,
+            bias: true,
+        }
+    }
+
     fn buffers(self, p: &mut Builder, shape: [usize; 3]) -> Kernel1d {
         Kernel1d {
             weight: p.weight_norm("", shape),
@@ -52,12 +62,7 @@ pub(super) fn conv_down(
     [inputs, outputs]: [usize; 2],
     stride: usize,
 ) -> Buf {
-    let kernel = Kernel {
-        inputs,
-        outputs,
-        taps: 2 * stride,
-        bias: true,
-    };
+    let kernel = Kernel::new([inputs, outputs], 2 * stride);
     let geometry = Conv1d {
         stride,
         dilation: 1,
@@ -75,12 +80,7 @@ pub(super) fn conv_up(
     [inputs, outputs]: [usize; 2],
     stride: usize,
 ) -> Buf {
-    let kernel = Kernel {
-        inputs,
-        outputs,
-        taps: 2 * stride,
-        bias: true,
-    };
+    let kernel = Kernel::new([inputs, outputs], 2 * stride);
     let weights = kernel.buffers(p, [inputs, outputs, kernel.taps]);
     p.conv_transpose1d("", x, weights, stride)
 }
@@ -90,12 +90,7 @@ pub(super) fn residual_units(p: &mut Builder, mut x: Buf, first: usize) -> Buf {
     for (i, dilation) in DILATIONS.into_iter().enumerate() {
         x = p.scope(format_args!("layers.{}", first + i), |p| {
             let channels = p.shape(x).cols();
-            let kernel = |taps| Kernel {
-                inputs: channels,
-                outputs: channels,
-                taps,
-                bias: true,
-            };
+            let kernel = |taps| Kernel::new([channels; 2], taps);
             let y = p.snake("layers.0", x);
             let y = p.scope("layers.1", |p| conv(p, y, kernel(UNIT_TAPS), dilation));
             let y = p.snake("layers.2", y);

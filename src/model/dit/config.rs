@@ -69,14 +69,6 @@ impl DitConfig {
         }
     }
 
-    /// The layers with a window in the published 1080p super-resolution network: all but every fourth of the
-    /// first 32.
-    pub fn released_local_layers() -> Vec<usize> {
-        (0..40)
-            .filter(|layer| *layer >= 32 || layer % 4 != 3)
-            .collect()
-    }
-
     /// What is impossible about this configuration, if anything.
     ///
     /// # Errors

@@ -117,26 +117,16 @@ pub fn denoise(pass: &Pass) -> (Plan, DenoisePorts) {
         pass.text.len()
     );
     let mut p = Builder::new();
-    let video = p.state(
-        "latent.video",
-        [LATENT_CHANNELS, pass.grid.positions()],
-        F32,
-    );
-    let audio = p.state(
-        "latent.audio",
-        [pass.audio, pass.config.audio_in_channels],
-        F32,
-    );
+    let config = &pass.config;
+    let video_shape = [LATENT_CHANNELS, pass.grid.positions()];
+    let video = p.state("latent.video", video_shape, F32);
+    let audio_shape = [pass.audio, config.audio_in_channels];
+    let audio = p.state("latent.audio", audio_shape, F32);
     let conditions: Vec<Condition> = (0..pass.text.len())
-        .map(|i| condition(&mut p, &pass.config, pass.sequence(i)))
+        .map(|i| condition(&mut p, config, pass.sequence(i)))
         .collect();
-    let velocities = network(
-        &mut p,
-        &pass.config,
-        [video, audio],
-        &conditions,
-        pass.window_radius,
-    );
+    let (latents, radius) = ([video, audio], pass.window_radius);
+    let velocities = network(&mut p, config, latents, &conditions, radius);
     let coefficients = coefficients(&mut p, pass.history);
 
     let tokens: Vec<Buf> = velocities.iter().map(|v| v.0).collect();
@@ -183,21 +173,11 @@ pub fn denoise(pass: &Pass) -> (Plan, DenoisePorts) {
 
 fn coefficients(p: &mut Builder, history: History) -> Coefficients {
     let m = p.input("coefficients.m", [2, 1], F32);
-    match history {
-        History::Noise => Coefficients {
-            m,
-            c: None,
-            x: p.input("coefficients.x", [3, 1], F32),
-        },
-        History::Multistep => {
-            let c = p.input("coefficients.c", [5, 1], F32);
-            Coefficients {
-                m,
-                c: Some(c),
-                x: p.input("coefficients.x", [5, 1], F32),
-            }
-        }
-    }
+    let is_multistep = history == History::Multistep;
+    let c = is_multistep.then(|| p.input("coefficients.c", [5, 1], F32));
+    let terms = if is_multistep { 5 } else { 3 };
+    let x = p.input("coefficients.x", [terms, 1], F32);
+    Coefficients { m, c, x }
 }
 
 /// `negative + g (positive - negative)` as a sum with the factors `g` and `1 - g`, which the host gives.

@@ -36,12 +36,7 @@ pub(super) fn layer(
     let has_post_norm = config.post_norm_layers.contains(&index);
     let is_local = config.local_attn_layers.contains(&index);
     let windows = if is_local { tokens.local } else { tokens.full };
-    let hidden = Norm {
-        width: config.hidden_size,
-        eps: EPS,
-        weight: Some(F32),
-        out: Bf16,
-    };
+    let hidden = Norm::new(config.hidden_size, EPS, Some(F32), Bf16);
 
     let mut attended = p.scope("attention", |p| {
         let normed = p.rms_norm("pre_norm", x, ends, hidden);
@@ -69,25 +64,13 @@ fn attention(
     (rope, windows): (Buf, &[MaskBlock]),
 ) -> Buf {
     let (heads, kv_heads) = (config.num_heads_q, config.num_heads_kv);
-    let dense = |rows| Dense {
-        rows,
-        bias: false,
-        weight: Bf16,
-        out: Bf16,
-    };
-    let head_norm = Norm {
-        width: HEAD,
-        eps: EPS,
-        weight: Some(F32),
-        out: F32,
-    };
+    let dense = |rows| Dense::new(rows, Bf16);
+    let head_norm = Norm::new(HEAD, EPS, Some(F32), F32);
 
     let qkvg = p.linear("linear_qkv", x, ends, dense(config.qkv_rows()));
-    let (k_start, v_start, gate_start) = (
-        heads * HEAD,
-        (heads + kv_heads) * HEAD,
-        (heads + 2 * kv_heads) * HEAD,
-    );
+    let k_start = heads * HEAD;
+    let v_start = (heads + kv_heads) * HEAD;
+    let gate_start = (heads + 2 * kv_heads) * HEAD;
     let q = p.cols(qkvg, 0..k_start);
     let k = p.cols(qkvg, k_start..v_start);
     let v = p.cols(qkvg, v_start..gate_start);
@@ -111,12 +94,7 @@ fn attention(
 }
 
 fn mlp(p: &mut Builder, config: &DitConfig, index: usize, x: Buf, ends: &[usize]) -> Buf {
-    let dense = |rows| Dense {
-        rows,
-        bias: false,
-        weight: Bf16,
-        out: Bf16,
-    };
+    let dense = |rows| Dense::new(rows, Bf16);
     let ffn = config.ffn(index);
     let activated = if config.is_gelu7(index) {
         let up = p.linear("up_gate_proj", x, ends, dense(ffn));

@@ -11,7 +11,9 @@ mod sequence;
 
 pub use config::{Coordinates, DitConfig, EPS, HEAD};
 pub use denoise::{DenoisePorts, History, Pass, Update, denoise};
-pub use sequence::{BANDS, Sequence};
+pub use sequence::Sequence;
+
+pub use crate::tensor::ROPE_BANDS as BANDS;
 
 use crate::{
     DType::F32,
@@ -59,11 +61,8 @@ pub fn forward(
     window_radius: usize,
 ) -> (Plan, ForwardPorts) {
     let mut p = Builder::new();
-    let video = p.input(
-        "in.video",
-        [LATENT_CHANNELS, sequence.grid.positions()],
-        F32,
-    );
+    let video_shape = [LATENT_CHANNELS, sequence.grid.positions()];
+    let video = p.input("in.video", video_shape, F32);
     let audio = p.input("in.audio", [sequence.audio, config.audio_in_channels], F32);
     let condition = condition(&mut p, config, sequence);
     let (text, rope) = (condition.text, condition.rope);
@@ -109,12 +108,10 @@ fn network(
         .validate()
         .unwrap_or_else(|problem| panic!("{problem}"));
     let patches = p.patchify("patches", video, conditions[0].sequence.grid);
-    let mut streams: Vec<Buf> = Vec::new();
-    for (i, condition) in conditions.iter().enumerate() {
-        streams.push(branch(p, i, |p| {
-            embed(p, config, condition, [patches, audio])
-        }));
-    }
+    let inputs = [patches, audio];
+    let embedded = conditions.iter().enumerate();
+    let embedded = embedded.map(|(i, c)| branch(p, i, |p| embed(p, config, c, inputs)));
+    let mut streams: Vec<Buf> = embedded.collect();
     let windows: Vec<_> = conditions
         .iter()
         .map(|c| (c.sequence.full(), c.sequence.local(window_radius)))
@@ -156,10 +153,8 @@ fn embed(
     let sequence = condition.sequence;
     let hidden = p.assemble("hidden", [sequence.len(), config.hidden_size], F32);
     let dense = Dense {
-        rows: config.hidden_size,
         bias: true,
-        weight: F32,
-        out: F32,
+        ..Dense::new(config.hidden_size, F32)
     };
     let modalities = [
         ("adapter.video_embedder", patches, sequence.video_rows()),
@@ -179,34 +174,16 @@ fn embed(
 }
 
 fn head(p: &mut Builder, config: &DitConfig, x: Buf, sequence: Sequence) -> (Buf, Buf) {
-    let norm = Norm {
-        width: config.hidden_size,
-        eps: EPS,
-        weight: Some(F32),
-        out: F32,
-    };
-    let dense = |rows| Dense {
-        rows,
-        bias: false,
-        weight: F32,
-        out: F32,
-    };
+    let norm = Norm::new(config.hidden_size, EPS, Some(F32), F32);
+    let dense = |rows| Dense::new(rows, F32);
     let video = p.rows(x, sequence.video_rows());
-    let video = p.rms_norm("final_norm_video", video, &[sequence.grid.tokens()], norm);
-    let video = p.linear(
-        "final_linear_video",
-        video,
-        &[sequence.grid.tokens()],
-        dense(config.video_in_channels),
-    );
+    let (ends, linear) = ([sequence.grid.tokens()], dense(config.video_in_channels));
+    let video = p.rms_norm("final_norm_video", video, &ends, norm);
+    let video = p.linear("final_linear_video", video, &ends, linear);
     let audio = p.rows(x, sequence.audio_rows());
-    let audio = p.rms_norm("final_norm_audio", audio, &[sequence.audio], norm);
-    let audio = p.linear(
-        "final_linear_audio",
-        audio,
-        &[sequence.audio],
-        dense(config.audio_in_channels),
-    );
+    let (ends, linear) = ([sequence.audio], dense(config.audio_in_channels));
+    let audio = p.rms_norm("final_norm_audio", audio, &ends, norm);
+    let audio = p.linear("final_linear_audio", audio, &ends, linear);
     (video, audio)
 }
 

@@ -5,27 +5,6 @@ use std::ops::Range;
 use super::Coordinates;
 use crate::plan::{Grid, MaskBlock};
 
-/// Frequencies of the rotation, `10000^(-i / 16)` correctly rounded; stored in checkpoints as
-/// `adapter.rope.bands`, which wins.
-pub const BANDS: [u32; 16] = [
-    0x3f80_0000,
-    0x3f0f_f59a,
-    0x3ea1_e89b,
-    0x3e36_1887,
-    0x3dcc_cccd,
-    0x3d66_55c3,
-    0x3d01_86e2,
-    0x3c91_ad39,
-    0x3c23_d70a,
-    0x3bb8_449c,
-    0x3b4f_3e37,
-    0x3ae9_1528,
-    0x3a83_126f,
-    0x3a13_6a16,
-    0x39a5_cb5f,
-    0x393a_7753,
-];
-
 /// Angles of a token: 16 bands on each of the axes time, row and column.
 const ANGLES: usize = 48;
 
@@ -89,17 +68,8 @@ impl Sequence {
             }
         }
         let line = |at: f32, count: usize, reference: usize| {
-            [
-                at,
-                0.0,
-                0.0,
-                count as f32,
-                1.0,
-                1.0,
-                reference as f32,
-                1.0,
-                1.0,
-            ]
+            let (count, reference) = (count as f32, reference as f32);
+            [at, 0.0, 0.0, count, 1.0, 1.0, reference, 1.0, 1.0]
         };
         let reference = match style {
             Coordinates::V1 => frames,
@@ -164,11 +134,7 @@ impl Sequence {
 fn angles(coordinates: &[f32; 9], bands: &[f32; 16]) -> Result<[f32; ANGLES], String> {
     let mut angles = [0.0; ANGLES];
     for axis in 0..3 {
-        let [position, size, reference] = [
-            coordinates[axis],
-            coordinates[3 + axis],
-            coordinates[6 + axis],
-        ];
+        let [position, size, reference] = [0, 3, 6].map(|part| coordinates[part + axis]);
         let scale = if size == 1.0 && reference == 1.0 {
             1.0
         } else if size == 1.0 {
@@ -189,14 +155,11 @@ fn angles(coordinates: &[f32; 9], bands: &[f32; 16]) -> Result<[f32; ANGLES], St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::ROPE_BANDS;
 
     #[test]
     fn a_window_that_reaches_all_frames_is_full() {
-        let grid = Grid {
-            frames: 3,
-            height: 4,
-            width: 4,
-        };
+        let grid = Grid::new(3, 4, 4);
         let sequence = Sequence {
             grid,
             audio: 2,
@@ -220,22 +183,18 @@ mod tests {
     #[test]
     fn one_text_token_cannot_be_stretched() {
         let sequence = Sequence {
-            grid: Grid {
-                frames: 1,
-                height: 2,
-                width: 2,
-            },
+            grid: Grid::new(1, 2, 2),
             audio: 1,
             text: 1,
         };
         assert!(
             sequence
-                .rope_table(Coordinates::V1, &BANDS.map(f32::from_bits))
+                .rope_table(Coordinates::V1, &ROPE_BANDS.map(f32::from_bits))
                 .is_err()
         );
         assert!(
             sequence
-                .rope_table(Coordinates::V2, &BANDS.map(f32::from_bits))
+                .rope_table(Coordinates::V2, &ROPE_BANDS.map(f32::from_bits))
                 .is_ok()
         );
     }

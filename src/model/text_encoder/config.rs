@@ -13,7 +13,7 @@ const MAX_WIDTH: usize = 1 << 20;
 const MAX_VOCAB: usize = 1 << 24;
 
 /// Sizes of the encoder; fields are called as in `config.json`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct TextEncoderConfig {
     /// Width of the residual stream.
     pub hidden_size: usize,
@@ -32,6 +32,7 @@ pub struct TextEncoderConfig {
     /// In a sliding layer a token sees those less than this far away, on both sides.
     pub sliding_window: usize,
     /// What each layer's tokens see; as many as there are layers.
+    #[serde(skip)]
     pub layers: Vec<AttentionKind>,
     /// Base of the rotation's wavelengths.
     pub rope_theta: f64,
@@ -85,20 +86,11 @@ impl TextEncoderConfig {
 /// The JSON object as published; what it holds beyond this plays no part.
 #[derive(Deserialize)]
 struct File {
+    #[serde(flatten)]
+    config: TextEncoderConfig,
     num_hidden_layers: usize,
-    hidden_size: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: usize,
-    head_dim: usize,
-    intermediate_size: usize,
-    query_pre_attn_scalar: f64,
-    attn_logit_softcapping: Option<f64>,
-    sliding_window: usize,
     layer_types: Option<Vec<AttentionKind>>,
-    rope_theta: f64,
     rope_scaling: Option<Value>,
-    rms_norm_eps: f64,
-    vocab_size: usize,
     hidden_activation: Option<String>,
     #[serde(default)]
     attention_bias: bool,
@@ -106,18 +98,19 @@ struct File {
 
 impl File {
     fn check(self) -> Result<TextEncoderConfig, String> {
+        let config = &self.config;
         for (what, found, most) in [
             ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
-            ("hidden_size", self.hidden_size, MAX_WIDTH),
-            ("num_attention_heads", self.num_attention_heads, MAX_WIDTH),
-            ("num_key_value_heads", self.num_key_value_heads, MAX_WIDTH),
-            ("head_dim", self.head_dim, MAX_WIDTH),
-            ("intermediate_size", self.intermediate_size, MAX_WIDTH),
-            ("sliding_window", self.sliding_window, usize::MAX),
-            ("vocab_size", self.vocab_size, MAX_VOCAB),
+            ("hidden_size", config.hidden_size, MAX_WIDTH),
+            ("num_attention_heads", config.num_attention_heads, MAX_WIDTH),
+            ("num_key_value_heads", config.num_key_value_heads, MAX_WIDTH),
+            ("head_dim", config.head_dim, MAX_WIDTH),
+            ("intermediate_size", config.intermediate_size, MAX_WIDTH),
+            ("sliding_window", config.sliding_window, usize::MAX),
+            ("vocab_size", config.vocab_size, MAX_VOCAB),
             (
                 "num_attention_heads * head_dim",
-                self.num_attention_heads.saturating_mul(self.head_dim),
+                config.num_attention_heads.saturating_mul(config.head_dim),
                 MAX_WIDTH,
             ),
         ] {
@@ -126,10 +119,10 @@ impl File {
             }
         }
         let positive = [
-            ("query_pre_attn_scalar", Some(self.query_pre_attn_scalar)),
-            ("attn_logit_softcapping", self.attn_logit_softcapping),
-            ("rope_theta", Some(self.rope_theta)),
-            ("rms_norm_eps", Some(self.rms_norm_eps)),
+            ("query_pre_attn_scalar", Some(config.query_pre_attn_scalar)),
+            ("attn_logit_softcapping", config.attn_logit_softcapping),
+            ("rope_theta", Some(config.rope_theta)),
+            ("rms_norm_eps", Some(config.rms_norm_eps)),
         ];
         for (what, found) in positive {
             if let Some(value) = found.filter(|value| !(*value > 0.0 && value.is_finite())) {
@@ -142,30 +135,24 @@ impl File {
             .layer_types
             .unwrap_or_else(|| (0..self.num_hidden_layers).map(alternating).collect());
         Ok(TextEncoderConfig {
-            hidden_size: self.hidden_size,
-            num_attention_heads: self.num_attention_heads,
-            num_key_value_heads: self.num_key_value_heads,
-            head_dim: self.head_dim,
-            intermediate_size: self.intermediate_size,
-            query_pre_attn_scalar: self.query_pre_attn_scalar,
-            attn_logit_softcapping: self.attn_logit_softcapping,
-            sliding_window: self.sliding_window,
             layers,
-            rope_theta: self.rope_theta,
-            rms_norm_eps: self.rms_norm_eps,
-            vocab_size: self.vocab_size,
+            ..self.config
         })
     }
 
     fn check_relations(&self) -> Result<(), String> {
-        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        let config = &self.config;
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         if !heads.is_multiple_of(kv_heads) {
             return Err(format!(
                 "`num_key_value_heads` must divide `num_attention_heads`; found {kv_heads} and {heads}"
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("`head_dim` must be even; found {}", self.head_dim));
+        if !config.head_dim.is_multiple_of(2) {
+            return Err(format!(
+                "`head_dim` must be even; found {}",
+                config.head_dim
+            ));
         }
         if let Some(types) = &self.layer_types
             && types.len() != self.num_hidden_layers

@@ -33,12 +33,12 @@ pub(super) fn layer(p: &mut Builder, h: Buf, kind: AttentionKind, shared: Shared
 /// Root-mean-square norm over rows; the stored weight is an offset from one.
 pub(super) fn norm(p: &mut Builder, name: &str, x: Buf, config: &TextEncoderConfig) -> Buf {
     let rows = p.shape(x).rows();
-    let norm = Norm {
-        width: config.hidden_size,
-        eps: config.rms_norm_eps as f32,
-        weight: Some(Bf16),
-        out: Bf16,
-    };
+    let norm = Norm::new(
+        config.hidden_size,
+        config.rms_norm_eps as f32,
+        Some(Bf16),
+        Bf16,
+    );
     p.rms_norm(name, x, &[rows], norm)
 }
 
@@ -74,12 +74,7 @@ fn mlp(p: &mut Builder, x: Buf, config: &TextEncoderConfig) -> Buf {
 
 fn linear(p: &mut Builder, name: &str, x: Buf, rows: usize) -> Buf {
     let ends = [p.shape(x).rows()];
-    let dense = Dense {
-        rows,
-        bias: false,
-        weight: Bf16,
-        out: Bf16,
-    };
+    let dense = Dense::new(rows, Bf16);
     p.linear(name, x, &ends, dense)
 }
 

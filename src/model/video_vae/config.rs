@@ -112,11 +112,8 @@ impl TurboConfig {
 
     /// Frames per latent frame after the first.
     pub fn temporal_ratio(&self) -> usize {
-        let doublings = self
-            .upsample
-            .iter()
-            .filter(|&&u| u == Upsample::SpaceAndTime);
-        1 << doublings.count()
+        let blocks = self.upsample.iter();
+        1 << blocks.filter(|&&u| u == Upsample::SpaceAndTime).count()
     }
 
     /// Pixels per latent row or column.
@@ -126,19 +123,13 @@ impl TurboConfig {
     }
 
     fn ratio_problem(&self, keys: &TurboKeys) -> Option<String> {
+        let spatial = (self.spatial_ratio(), keys.spatial_compression_ratio);
+        let temporal = (self.temporal_ratio(), keys.temporal_compression_ratio);
         let pairs = [
-            (
-                "spatial_compression_ratio",
-                self.spatial_ratio(),
-                keys.spatial_compression_ratio,
-            ),
-            (
-                "temporal_compression_ratio",
-                self.temporal_ratio(),
-                keys.temporal_compression_ratio,
-            ),
+            ("spatial_compression_ratio", spatial),
+            ("temporal_compression_ratio", temporal),
         ];
-        let (name, expected, found) = pairs.into_iter().find(|(_, a, b)| a != b)?;
+        let (name, (expected, found)) = pairs.into_iter().find(|(_, (a, b))| a != b)?;
         Some(format!(
             "`{name}` must be {expected}, as the up blocks enlarge; found {found}"
         ))
@@ -150,10 +141,8 @@ impl TurboKeys {
         fn reversed<T: Copy>(list: &[T]) -> Vec<T> {
             list.iter().rev().copied().collect()
         }
-        let (layers, depthwise) = (
-            reversed(&self.decoder_layers_per_block),
-            reversed(&self.decoder_is_dw_conv),
-        );
+        let layers = reversed(&self.decoder_layers_per_block);
+        let depthwise = reversed(&self.decoder_is_dw_conv);
         let scaling = self.decoder_spatio_temporal_scaling.iter().rev();
         let upsample = scaling.zip(self.decoder_spatio_only.iter().rev());
         TurboConfig {
@@ -185,27 +174,15 @@ impl TurboKeys {
                 "`decoder_block_out_channels` must have 1 to 16 entries; found {blocks}"
             ));
         }
+        let layers = self.decoder_layers_per_block.len();
+        let depthwise = self.decoder_is_dw_conv.len();
+        let scaling = self.decoder_spatio_temporal_scaling.len();
+        let space_only = self.decoder_spatio_only.len();
         let lengths = [
-            (
-                "decoder_layers_per_block",
-                self.decoder_layers_per_block.len(),
-                blocks + 1,
-            ),
-            (
-                "decoder_is_dw_conv",
-                self.decoder_is_dw_conv.len(),
-                blocks + 1,
-            ),
-            (
-                "decoder_spatio_temporal_scaling",
-                self.decoder_spatio_temporal_scaling.len(),
-                blocks,
-            ),
-            (
-                "decoder_spatio_only",
-                self.decoder_spatio_only.len(),
-                blocks,
-            ),
+            ("decoder_layers_per_block", layers, blocks + 1),
+            ("decoder_is_dw_conv", depthwise, blocks + 1),
+            ("decoder_spatio_temporal_scaling", scaling, blocks),
+            ("decoder_spatio_only", space_only, blocks),
         ];
         if let Some((name, found, expected)) = lengths.iter().find(|(_, a, b)| a != b) {
             return Some(format!(
@@ -351,18 +328,9 @@ impl WanConfig {
 
     /// Channels in front of and behind each decoder level.
     pub(super) fn decoder_widths(&self) -> Vec<usize> {
-        let levels: Vec<usize> = self
-            .dim_mult
-            .iter()
-            .rev()
-            .map(|m| m * self.dec_dim)
-            .collect();
-        levels
-            .first()
-            .copied()
-            .into_iter()
-            .chain(levels.iter().copied())
-            .collect()
+        let levels = self.dim_mult.iter().rev().map(|m| m * self.dec_dim);
+        let first = levels.clone().next();
+        first.into_iter().chain(levels).collect()
     }
 
     /// Pixels per latent row or column.
@@ -372,11 +340,8 @@ impl WanConfig {
 
     /// Frames per latent frame after the first.
     pub fn temporal_ratio(&self) -> usize {
-        1 << self
-            .temporal_downsample
-            .iter()
-            .filter(|&&time| time)
-            .count()
+        let doublings = self.temporal_downsample.iter().filter(|&&time| time);
+        1 << doublings.count()
     }
 }
 

@@ -22,7 +22,7 @@ pub use statistics::LATENT_CHANNELS;
 
 use crate::{
     DType,
-    plan::{Buf, Builder},
+    plan::{Buf, Builder, Conv3d, Kernel3d},
 };
 
 /// Element types a network is built with.
@@ -60,4 +60,23 @@ pub struct Ports {
 fn extents(b: &Builder, x: Buf) -> [usize; 4] {
     let shape = b.shape(x);
     [shape[0], shape[1], shape[2], shape[3]]
+}
+
+/// A convolution with a kernel of two or three extents to `out` channels.
+fn convolution(
+    b: &mut Builder,
+    name: &str,
+    x: Buf,
+    out: usize,
+    kernel: &[usize],
+    conv: Conv3d,
+    p: VaePrecision,
+) -> Buf {
+    let kernel = Kernel3d {
+        shape: &[&[out, extents(b, x)[3]], kernel].concat(),
+        conv,
+        weight: p.weights,
+        out: p.activations,
+    };
+    b.conv3d(name, x, kernel)
 }

@@ -1,7 +1,7 @@
 //! Blocks of the TurboVAED decoder: convolutions that repeat the first and last frame, weightless norms, residual
 //! blocks and upsamplers.
 
-use super::{VaePrecision, extents};
+use super::{VaePrecision, convolution, extents};
 use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode};
 
 /// Added to the mean square in every norm but a shortcut's.
@@ -39,14 +39,8 @@ impl Style {
     /// A convolution of a residual block, or the depthwise and pointwise pair in its place.
     fn conv(&self, b: &mut Builder, name: &str, x: Buf, out: usize, size: usize) -> Buf {
         let Some(kernel) = self.depthwise else {
-            return conv3d(
-                b,
-                &format!("{name}.conv"),
-                x,
-                out,
-                [size; 3],
-                self.precision,
-            );
+            let name = format!("{name}.conv");
+            return conv3d(b, &name, x, out, [size; 3], self.precision);
         };
         let channels = extents(b, x)[3];
         let kernel = if size == 1 { 1 } else { kernel };
@@ -61,14 +55,8 @@ impl Style {
             out: self.precision.activations,
         };
         let x = b.conv3d(&format!("{name}.depthwise_conv"), x, alone);
-        conv3d(
-            b,
-            &format!("{name}.pointwise_conv"),
-            x,
-            out,
-            [1; 3],
-            self.precision,
-        )
+        let name = format!("{name}.pointwise_conv");
+        conv3d(b, &name, x, out, [1; 3], self.precision)
     }
 }
 
@@ -109,12 +97,7 @@ pub(super) fn norm_silu(b: &mut Builder, names: [&str; 2], x: Buf, p: VaePrecisi
 
 fn norm(b: &mut Builder, name: &str, x: Buf, eps: f32, p: VaePrecision) -> Buf {
     let (rows, width) = (b.shape(x).rows(), b.shape(x).cols());
-    let norm = Norm {
-        width,
-        eps,
-        weight: None,
-        out: p.activations,
-    };
+    let norm = Norm::new(width, eps, None, p.activations);
     b.rms_norm(name, x, &[rows], norm)
 }
 
@@ -127,25 +110,12 @@ pub(super) fn conv3d(
     kernel: [usize; 3],
     p: VaePrecision,
 ) -> Buf {
-    let [frames, rows, cols] = kernel;
-    let kernel = Kernel3d {
-        shape: &[out, extents(b, x)[3], frames, rows, cols],
-        conv: replicating(kernel),
-        weight: p.weights,
-        out: p.activations,
-    };
-    b.conv3d(name, x, kernel)
+    convolution(b, name, x, out, &kernel, replicating(kernel), p)
 }
 
 /// A 3x3 convolution of every frame alone.
 pub(super) fn conv2d(b: &mut Builder, name: &str, x: Buf, out: usize, p: VaePrecision) -> Buf {
-    let kernel = Kernel3d {
-        shape: &[out, extents(b, x)[3], 3, 3],
-        conv: replicating([1, 3, 3]),
-        weight: p.weights,
-        out: p.activations,
-    };
-    b.conv3d(name, x, kernel)
+    convolution(b, name, x, out, &[3, 3], replicating([1, 3, 3]), p)
 }
 
 fn replicating(kernel: [usize; 3]) -> Conv3d {

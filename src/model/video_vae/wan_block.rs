@@ -1,7 +1,7 @@
 //! Blocks of the Wan2.2 autoencoder: causal convolutions, residual blocks, attention within a frame.
 
-use super::{VaePrecision, extents};
-use crate::plan::{Buf, Builder, Conv3d, Kernel3d, MaskBlock, Op, PaddingMode};
+use super::{VaePrecision, convolution, extents};
+use crate::plan::{Buf, Builder, Conv3d, MaskBlock, Op, PaddingMode};
 
 /// Floor of a norm.
 const EPS: f32 = 1e-12;
@@ -15,14 +15,8 @@ pub(super) fn causal(
     kernel: [usize; 3],
     p: VaePrecision,
 ) -> Buf {
-    let [frames, rows, cols] = kernel;
-    let kernel = Kernel3d {
-        shape: &[out, extents(b, x)[3], frames, rows, cols],
-        conv: Conv3d::same(kernel, frames - 1, 0, PaddingMode::Zero),
-        weight: p.weights,
-        out: p.activations,
-    };
-    b.conv3d(name, x, kernel)
+    let conv = Conv3d::same(kernel, kernel[0] - 1, 0, PaddingMode::Zero);
+    convolution(b, name, x, out, &kernel, conv, p)
 }
 
 /// A `size` x `size` convolution of every frame alone.
@@ -34,13 +28,8 @@ pub(super) fn conv2d(
     size: usize,
     p: VaePrecision,
 ) -> Buf {
-    let kernel = Kernel3d {
-        shape: &[out, extents(b, x)[3], size, size],
-        conv: Conv3d::same([1, size, size], 0, 0, PaddingMode::Zero),
-        weight: p.weights,
-        out: p.activations,
-    };
-    b.conv3d(name, x, kernel)
+    let conv = Conv3d::same([1, size, size], 0, 0, PaddingMode::Zero);
+    convolution(b, name, x, out, &[size; 2], conv, p)
 }
 
 /// The residual block `name`, to `out` channels; only a shortcut that changes the width has weights.
@@ -84,10 +73,7 @@ fn attention(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
     let picture = height * width;
     let windows = (0..frames).map(|frame| {
         let positions = frame * picture..(frame + 1) * picture;
-        MaskBlock {
-            queries: positions.clone(),
-            keys: vec![positions],
-        }
+        MaskBlock::new(positions.clone(), [positions])
     });
     let op = Op::Attention {
         heads: 1,

@@ -5,7 +5,7 @@ use super::{
     Ports, VaePrecision, WanConfig, extents,
     wan_block::{causal, conv2d, head, middle, residual},
 };
-use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, Plan};
+use crate::plan::{Buf, Builder, Op, PixelOrder, Plan};
 
 /// De-normalised latents `[frames, height, width, 48]` to frames
 /// `[4 (frames - 1) + 1, 16 height, 16 width, 3]`, clamped to -1 to 1.
@@ -78,13 +78,7 @@ fn up_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
         let (from, first) = (b.frames(x, 0..1), b.frames(result, 0..1));
         b.at(first).map("first", Op::Copy, from, p.activations);
         let later = b.frames(x, 1..frames);
-        let kernel = Kernel3d {
-            shape: &[2 * channels, channels, 3, 1, 1],
-            conv: Conv3d::same([3, 1, 1], 2, 0, PaddingMode::Zero),
-            weight: p.weights,
-            out: p.activations,
-        };
-        let pairs = b.conv3d("time_conv", later, kernel);
+        let pairs = causal(b, "time_conv", later, 2 * channels, [3, 1, 1], p);
         let rest = b.frames(result, 1..2 * frames - 1);
         b.at(rest).frame_shuffle("pairs", pairs);
         x = result;

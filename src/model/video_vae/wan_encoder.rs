@@ -4,10 +4,10 @@
 //! whole-sequence form gives the same numbers. A frame sees zeros in front of the first.
 
 use super::{
-    Ports, VaePrecision, WanConfig, extents,
+    Ports, VaePrecision, WanConfig, convolution, extents,
     wan_block::{causal, head, middle, residual},
 };
-use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Op, PaddingMode, PixelOrder, Plan};
+use crate::plan::{Buf, Builder, Conv3d, Op, PaddingMode, PixelOrder, Plan};
 
 /// Frames `[frames, height, width, 3]` within -1 to 1 to latents
 /// `[1 + (frames - 1) / 4, height / 16, width / 16, 48]`, not yet normalised: the mean of what the encoder makes,
@@ -90,13 +90,8 @@ fn down_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
         time_padding: PaddingMode::Zero,
         depthwise: false,
     };
-    let space = Kernel3d {
-        shape: &[channels, channels, 3, 3],
-        conv: halving([1, 2, 2], [0, 1, 1]),
-        weight: p.weights,
-        out: p.activations,
-    };
-    let x = b.conv3d("resample.1", x, space);
+    let space = halving([1, 2, 2], [0, 1, 1]);
+    let x = convolution(b, "resample.1", x, channels, &[3, 3], space, p);
     let [frames, height, width, _] = extents(b, x);
     if !time || frames == 1 {
         return x;
@@ -106,11 +101,7 @@ fn down_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
     let (from, first) = (b.frames(x, 0..1), b.frames(result, 0..1));
     b.at(first).map("first", Op::Copy, from, p.activations);
     let rest = b.frames(result, 1..1 + pairs);
-    let kernel = Kernel3d {
-        shape: &[channels, channels, 3, 1, 1],
-        conv: halving([2, 1, 1], [0; 3]),
-        ..space
-    };
-    b.at(rest).conv3d("time_conv", x, kernel);
+    let time = halving([2, 1, 1], [0; 3]);
+    convolution(b.at(rest), "time_conv", x, channels, &[3, 1, 1], time, p);
     result
 }

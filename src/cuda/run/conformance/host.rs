@@ -6,7 +6,7 @@ use crate::{
     Result,
     cuda::gpu::{
         arguments::Entry,
-        device::{ByteRange, Device, Launch, Memory},
+        device::{Device, Launch, Memory},
         kernels::conformance::SMEM_BYTES,
     },
 };
@@ -33,7 +33,7 @@ pub(super) fn upload(device: &dyn Device, bytes: &[u8]) -> Result<Memory> {
 
 pub(super) fn poisoned(device: &dyn Device, bytes: usize) -> Result<Memory> {
     let memory = device.alloc(bytes, "an instruction's result")?;
-    device.fill(&memory, ByteRange { offset: 0, bytes }, POISON)?;
+    device.fill(&memory, 0..bytes, POISON)?;
     Ok(memory)
 }
 
@@ -42,13 +42,6 @@ pub(super) fn download<T: bytemuck::Pod>(device: &dyn Device, memory: &Memory) -
     let mut values = vec![T::zeroed(); memory.bytes() / size_of::<T>()];
     device.d2h(memory, 0, bytemuck::cast_slice_mut(&mut values))?;
     Ok(values)
-}
-
-pub(super) fn start(memory: &Memory) -> u64 {
-    memory.address(ByteRange {
-        offset: 0,
-        bytes: 0,
-    })
 }
 
 pub(super) fn int(size: usize) -> i32 {

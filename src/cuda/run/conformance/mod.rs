@@ -27,7 +27,7 @@ use crate::{
 
 pub use wgmma::{WgmmaOperands, product};
 
-use host::{download, int, poisoned, run, start, upload};
+use host::{download, int, poisoned, run, upload};
 
 /// A box of a tensor.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Boxed {
             return Err(Error::device(format!("{self:?} cannot be tried")));
         }
         device.tensor_map(&TensorMapSpec {
-            address: start(tensor),
+            address: tensor.start(),
             ..self.spec.clone()
         })
     }
@@ -77,10 +77,8 @@ impl Boxed {
 /// The device's.
 pub fn copy_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let (from, to) = (upload(device, from)?, poisoned(device, from.len())?);
-    let (raw, at) = (
-        poisoned(device, of.bytes())?,
-        upload(device, bytemuck::cast_slice(&of.at))?,
-    );
+    let raw = poisoned(device, of.bytes())?;
+    let at = upload(device, bytemuck::cast_slice(&of.at))?;
     let (from_map, to_map) = (of.map(device, &from)?, of.map(device, &to)?);
     macro_rules! run {
         ($entry:ident) => {{
@@ -146,14 +144,12 @@ pub const MULTICAST_COLS: usize = RING_COLS;
 /// The device's.
 pub fn multicast(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
     let rounds = x.len() / RING_COLS;
-    let (from, y) = (
-        upload(device, bytemuck::cast_slice(x))?,
-        poisoned(device, 2 * RING_COLS * 4)?,
-    );
+    let from = upload(device, bytemuck::cast_slice(x))?;
+    let y = poisoned(device, 2 * RING_COLS * 4)?;
     let spec = TensorMapSpec {
         swizzle: Swizzle::None,
         ..TensorMapSpec::matrix(
-            start(&from),
+            from.start(),
             Element::F32,
             [rounds as u64, RING_COLS as u64],
             RING_COLS as u64,
@@ -176,10 +172,8 @@ pub fn multicast(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
 /// # Errors
 /// The device's.
 pub fn transposes(device: &dyn Device, x: &[bf16; 256]) -> Result<Vec<bf16>> {
-    let (x, y) = (
-        upload(device, bytemuck::cast_slice(x))?,
-        poisoned(device, 4 * 256 * 2)?,
-    );
+    let x = upload(device, bytemuck::cast_slice(x))?;
+    let y = poisoned(device, 4 * 256 * 2)?;
     let entry = Transposes {
         y: y.dev_mut(0, 4 * 256),
         x: x.dev(0, 256),
@@ -194,10 +188,8 @@ pub fn transposes(device: &dyn Device, x: &[bf16; 256]) -> Result<Vec<bf16>> {
 /// # Errors
 /// The device's.
 pub fn lanes(device: &dyn Device, x: &[i32; 32]) -> Result<Vec<i32>> {
-    let (x, y) = (
-        upload(device, bytemuck::cast_slice(x))?,
-        poisoned(device, 8 * 32 * 4)?,
-    );
+    let x = upload(device, bytemuck::cast_slice(x))?;
+    let y = poisoned(device, 8 * 32 * 4)?;
     let entry = Lanes {
         y: y.dev_mut(0, 8 * 32),
         x: x.dev(0, 32),
@@ -232,10 +224,8 @@ pub fn conversions(device: &dyn Device, x: &[f32]) -> Result<(Vec<i32>, Vec<f32>
 /// The device's.
 pub fn functions(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
     let count = x.len();
-    let (x, y) = (
-        upload(device, bytemuck::cast_slice(x))?,
-        poisoned(device, 3 * count * 4)?,
-    );
+    let x = upload(device, bytemuck::cast_slice(x))?;
+    let y = poisoned(device, 3 * count * 4)?;
     let entry = Functions {
         y: y.dev_mut(0, 3 * count),
         x: x.dev(0, count),

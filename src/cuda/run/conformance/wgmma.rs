@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::host::{download, int, poisoned, run, start, upload};
+use super::host::{download, int, poisoned, run, upload};
 use crate::{
     Error, Result,
     cuda::gpu::{
@@ -164,7 +164,7 @@ impl Operand {
                 _ => Swizzle::Bytes128,
             },
             ..TensorMapSpec::matrix(
-                start(memory),
+                memory.start(),
                 element,
                 [outer as u64, inner as u64],
                 inner as u64,
@@ -207,10 +207,8 @@ pub fn product(
     let layouts_at = upload(device, bytemuck::cast_slice(&layouts))?;
     let (a_at, b_at) = (upload(device, bytes[0])?, upload(device, bytes[1])?);
     let y_at = poisoned(device, ROWS * n * 4)?;
-    let (a, b) = (
-        operands[0].map(device, &a_at)?,
-        operands[1].map(device, &b_at)?,
-    );
+    let a = operands[0].map(device, &a_at)?;
+    let b = operands[1].map(device, &b_at)?;
     let y = y_at.dev_mut(0, ROWS * n);
     let layouts = layouts_at.dev(0, layouts.len());
     let a_rows = a_at.dev(0, bytes[0].len());

@@ -131,28 +131,60 @@ fn help_lists_exit_codes_and_every_subcommand_has_examples() {
     }
     for name in [
         "generate",
-        "verify",
         "plan",
-        "bench",
-        "compare",
         "inspect",
-        "doctor",
-        "synth",
         "pack",
+        "verify",
+        "doctor",
         "completions",
         "man",
+        "dev",
+        "dev compare",
+        "dev bench",
+        "dev instructions",
+        "dev synth",
     ] {
-        let help = scratch.run(&[name, "--help"]);
+        let help = scratch.line(&format!("{name} --help"));
         assert!(
             help.code == 0 && help.out.contains("Example"),
             "{name}: {help:?}"
         );
     }
     let help = scratch.run(&["generate", "--help"]);
+    for heading in ["What to make:", "Model:", "Device:", "File and output:"] {
+        assert!(help.out.lines().any(|line| line == heading), "{help:?}");
+    }
     assert!(help.out.contains("GALLOP_MODEL") && help.out.contains("GALLOP_DEVICE"));
     assert_eq!(
         scratch.run(&["--version"]).out,
         format!("gallop {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn old_names_of_commands_work_and_say_so() {
+    let scratch = Scratch::new("old-names");
+    for (old, new) in [
+        ("synth -o model --dry-run", "dev synth -o model --dry-run"),
+        ("bench --stage sr", "dev bench --stage sr"),
+        ("compare --stage sr", "dev compare --stage sr"),
+        (
+            "verify --instructions --device cpu --json",
+            "dev instructions --device cpu --json",
+        ),
+    ] {
+        let (old, new) = (scratch.line(old), scratch.line(new));
+        assert_eq!((old.code, &old.out), (new.code, &new.out));
+        let (notice, rest) = old.err.split_once('\n').unwrap();
+        assert!(notice.contains("is now `gallop dev "), "{old:?}");
+        assert_eq!(rest, new.err);
+    }
+    let help = scratch.run(&["--help"]).out;
+    let is_listed = |name: &str| help.lines().any(|l| l.starts_with(&format!("  {name} ")));
+    assert!(is_listed("generate") && is_listed("dev"), "{help}");
+    assert!(
+        !["compare", "bench", "synth"].into_iter().any(is_listed),
+        "{help}"
     );
 }
 
@@ -191,7 +223,7 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
         &["plan", "--gpu-tflops", "0"],
         &["plan", "--size", "256p", "--text", "sr"],
         &["plan", "--json", "--text", "base"],
-        &["synth", "--config", "some.json", "-o", "out"],
+        &["dev", "synth", "--config", "some.json", "-o", "out"],
         &["verify", "--filter", "nothing-has-this-name"],
         &["completions", "tcl"],
         &["unknown"],
@@ -230,6 +262,7 @@ fn every_kind_of_error_has_its_code_and_leaves_nothing() {
         (
             3,
             &[
+                "dev",
                 "synth",
                 "--network",
                 "dit",
@@ -258,8 +291,8 @@ fn every_kind_of_error_has_its_code_and_leaves_nothing() {
                 "none/latents.safetensors",
             ],
         ),
-        (6, &["synth", "-o", "none/out"]),
-        (6, &["synth", "-o", "."]),
+        (6, &["dev", "synth", "-o", "none/out"]),
+        (6, &["dev", "synth", "-o", "."]),
     ] {
         let run = scratch.run(arguments);
         assert_eq!(run.code, code, "{arguments:?}: {run:?}");
@@ -556,6 +589,7 @@ fn plan_gives_the_published_numbers() {
 fn bench_times_every_step_of_a_stage() {
     let scratch = Scratch::new("bench");
     let arguments = [
+        "dev",
         "bench",
         "--stage",
         "base",
@@ -577,10 +611,10 @@ fn bench_times_every_step_of_a_stage() {
     };
     assert_eq!(of("flops"), call["flops"].as_f64().unwrap());
     assert!(of("seconds") > 0.0 && of("calls") > 10.0);
-    let table = scratch.run(&["bench", "--stage", "audio", "--seconds", "1", "--runs", "1"]);
+    let table = scratch.line("dev bench --stage audio --seconds 1 --runs 1");
     assert!(table.code == 0 && table.out.contains("snake"), "{table:?}");
-    assert_eq!(scratch.run(&["bench", "--stage", "sr"]).code, 2);
-    assert_eq!(scratch.run(&["bench", "--model", "none"]).code, 4);
+    assert_eq!(scratch.run(&["dev", "bench", "--stage", "sr"]).code, 2);
+    assert_eq!(scratch.run(&["dev", "bench", "--model", "none"]).code, 4);
 }
 
 #[test]
@@ -627,7 +661,9 @@ fn a_profile_covers_every_step_of_every_stage() {
         }
     }
     assert_eq!(
-        scratch.run(&["bench", "--profile", "none/trace.json"]).code,
+        scratch
+            .run(&["dev", "bench", "--profile", "none/trace.json"])
+            .code,
         6
     );
 }
@@ -636,6 +672,7 @@ fn a_profile_covers_every_step_of_every_stage() {
 fn compare_judges_every_step_of_a_stage() {
     let scratch = Scratch::new("compare");
     let arguments = [
+        "dev",
         "compare",
         "--device",
         "cpu",
@@ -650,7 +687,7 @@ fn compare_judges_every_step_of_a_stage() {
     let report = run.json();
     let checks = report["checks"].as_array().unwrap();
     assert!(checks.len() > 100 && checks.iter().all(|check| check["ok"] == true));
-    assert_eq!(scratch.run(&["compare", "--stage", "sr"]).code, 2);
+    assert_eq!(scratch.line("dev compare --stage sr").code, 2);
     let steps = scratch.line(&format!("{COMPARE} --precision fp8 --all"));
     let is_right = steps.code == 0 && steps.out.contains("row_scale");
     assert!(is_right, "{steps:?}");
@@ -767,17 +804,17 @@ fn frames_are_enlarged_and_drawn_as_a_sheet() {
 #[test]
 fn synth_makes_a_folder_that_inspect_and_generate_take() {
     let scratch = Scratch::new("synth");
-    let dry = scratch.run(&["synth", "-o", "model", "--dry-run"]);
+    let dry = scratch.run(&["dev", "synth", "-o", "model", "--dry-run"]);
     assert!(
         dry.code == 0 && dry.out.lines().count() == 8 && scratch.names().is_empty(),
         "{dry:?}"
     );
-    let run = scratch.run(&["synth", "-o", "model"]);
+    let run = scratch.run(&["dev", "synth", "-o", "model"]);
     assert!(run.code == 0 && run.err.is_empty(), "{run:?}");
     assert_eq!(scratch.names(), ["model"]);
     let run = scratch.run(&["inspect", "model"]);
     assert!(run.code == 0 && !run.out.contains("missing"), "{run:?}");
-    let run = scratch.run(&["synth", "-o", "model"]);
+    let run = scratch.run(&["dev", "synth", "-o", "model"]);
     assert!(run.code == 6 && run.err.contains("empty folder"), "{run:?}");
 
     // The folder holds the miniature's own numbers, so both make the same file.
@@ -818,7 +855,7 @@ fn offset_of(file: &[u8], tensor: &str) -> usize {
 #[test]
 fn a_packed_model_makes_the_same_clip_as_rounding_on_load() {
     let scratch = Scratch::new("pack");
-    assert_eq!(scratch.line("synth -o model").code, 0);
+    assert_eq!(scratch.line("dev synth -o model").code, 0);
     let rules = "fp8,layers.0=bf16";
     let run = scratch.line(&format!(
         "pack --model model --precision {rules} -o packed --json"
@@ -849,7 +886,7 @@ fn a_packed_model_makes_the_same_clip_as_rounding_on_load() {
 #[test]
 fn pack_replaces_nothing_that_it_should_not() {
     let scratch = Scratch::new("pack-replaces");
-    assert_eq!(scratch.line("synth -o model").code, 0);
+    assert_eq!(scratch.line("dev synth -o model").code, 0);
     assert_eq!(scratch.line("pack --model model -o packed").code, 0);
     fs::create_dir(scratch.0.join("other")).unwrap();
     scratch.write("other/diary.txt", "not a model");
@@ -878,7 +915,7 @@ fn pack_replaces_nothing_that_it_should_not() {
 #[test]
 fn a_damaged_packed_model_is_refused_with_file_and_tensor() {
     let scratch = Scratch::new("pack-damaged");
-    assert_eq!(scratch.run(&["synth", "-o", "model"]).code, 0);
+    assert_eq!(scratch.run(&["dev", "synth", "-o", "model"]).code, 0);
     let run = scratch.run(&[
         "pack",
         "--model",
@@ -923,6 +960,7 @@ fn an_interrupted_pack_leaves_nothing() {
         "gelu7_layers": [], "local_attn_layers": [], "post_norm_layers": [], "enable_attn_gating": true}"#;
     scratch.write("dit.json", config);
     let made = [
+        "dev",
         "synth",
         "--network",
         "dit",
@@ -954,6 +992,7 @@ fn an_interrupted_pack_leaves_nothing() {
 fn synth_writes_one_network_of_any_sizes() {
     let scratch = Scratch::new("synth-one");
     let dry = scratch.run(&[
+        "dev",
         "synth",
         "--network",
         "dit",
@@ -972,6 +1011,7 @@ fn synth_writes_one_network_of_any_sizes() {
         "gelu7_layers": [], "local_attn_layers": [], "post_norm_layers": [], "enable_attn_gating": true}"#;
     scratch.write("tiny.json", config);
     let run = scratch.run(&[
+        "dev",
         "synth",
         "--network",
         "dit",
@@ -991,6 +1031,7 @@ fn synth_writes_one_network_of_any_sizes() {
     assert_eq!(names, ["config.json", "model.safetensors"]);
     scratch.write("bad.json", r#"{"num_layers": 1}"#);
     let run = scratch.run(&[
+        "dev",
         "synth",
         "--network",
         "dit",
@@ -1006,6 +1047,7 @@ fn synth_writes_one_network_of_any_sizes() {
 fn an_interrupted_synth_leaves_nothing() {
     let scratch = Scratch::new("synth-interrupt");
     let mut command = scratch.command(&[
+        "dev",
         "synth",
         "--network",
         "dit",
@@ -1030,7 +1072,7 @@ fn an_interrupted_synth_leaves_nothing() {
 const STAND_IN: &str = r#"#!/bin/sh
 case "$*" in
 *--help*) echo "--precision RULES" ;;
-*--instructions*) echo '{"passed": 3, "failed": 1}'; exit 1 ;;
+*instructions*) echo '{"passed": 3, "failed": 1}'; exit 1 ;;
 *--kernels*) echo '{"case": "copy/x", "median_ms": 1.5}' ;;
 *bench*) echo '{"calls": [{"median_seconds": 0.25}]}' ;;
 *) echo '{"passed": 7, "failed": 0}' ;;
@@ -1080,8 +1122,8 @@ fn the_gpu_script_goes_on_after_a_failure_and_sums_up() {
 fn what_needs_a_gpu_says_so_on_the_cpu() {
     let scratch = Scratch::new("needs-gpu");
     for arguments in [
-        &["verify", "--instructions", "--device", "cpu"][..],
-        &["bench", "--kernels", "--device", "cpu", "--json"],
+        &["dev", "instructions", "--device", "cpu"][..],
+        &["dev", "bench", "--kernels", "--device", "cpu", "--json"],
     ] {
         let run = scratch.run(arguments);
         assert!(run.code == 5 && run.out.is_empty(), "{run:?}");
@@ -1090,7 +1132,7 @@ fn what_needs_a_gpu_says_so_on_the_cpu() {
             "{run:?}"
         );
     }
-    let run = scratch.run(&["bench", "--filter", "product"]);
+    let run = scratch.run(&["dev", "bench", "--filter", "product"]);
     assert_eq!(run.code, 2, "{run:?}");
 }
 

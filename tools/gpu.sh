@@ -122,7 +122,7 @@ step() {
 step_with() {
     local option=$1 name=$2
     shift
-    if [ "$dry" != 1 ] && ! "$gallop" bench --help 2>/dev/null | grep -q -- "$option"; then
+    if [ "$dry" != 1 ] && ! "$gallop" dev bench --help 2>/dev/null | grep -q -- "$option"; then
         rows+=("$name|not run, no $option|0|")
         return 0
     fi
@@ -139,18 +139,18 @@ look() {
 
 # Do single instructions do what the emulator does? One at fault may take the device with it: then group by group.
 conformance() {
-    if ! step instructions 40 "$gallop" verify --instructions --device "$device" --json; then
+    if ! step instructions 40 "$gallop" dev instructions --device "$device" --json; then
         for part in warps/ numbers/ barriers/ registers/ boxes/ clusters/ \
             products/bf16_n products/bf16_t products/bf16_r products/e4m3_n products/e4m3_r; do
             # As text, a line for each case as it ends: where nothing ends, the last line says how far it came.
-            step "instructions-${part//\//-}" 12 "$gallop" verify --instructions --filter "$part" --device "$device"
+            step "instructions-${part//\//-}" 12 "$gallop" dev instructions --filter "$part" --device "$device"
         done
     fi
 }
 
 # Do the kernels that wait for each other end at all? One of each kind; a hang here is all that one needs to know.
 first() {
-    local kernels=("$gallop" bench --kernels --device "$device" --json --filter)
+    local kernels=("$gallop" dev bench --kernels --device "$device" --json --filter)
     step first-product 20 "${kernels[@]}" "product/proj 4352x5120x5120, own bf16"
     step first-product-fp8 20 "${kernels[@]}" "product/proj 4352x5120x5120, own fp8"
     step first-attention 20 "${kernels[@]}" "attention/local of 4350"
@@ -162,19 +162,19 @@ first() {
 compare() {
     local tiny=(--size 64x64 --seconds 1 --device "$device" --all)
     export GALLOP_SYNC=1
-    step compare-base 25 "$gallop" compare "${tiny[@]}"
-    step compare-guided 25 "$gallop" compare --variant base "${tiny[@]}"
-    step compare-sr 60 "$gallop" compare --stage sr --size 512x480 --seconds 1 --device "$device" --all
-    step compare-text 25 "$gallop" compare --stage text --device "$device" --all
-    step compare-decode 40 "$gallop" compare --stage decode "${tiny[@]}"
-    step compare-audio 25 "$gallop" compare --stage audio "${tiny[@]}"
-    step_with --precision compare-base-fp8 25 "$gallop" compare --precision fp8 "${tiny[@]}"
-    step compare-base-library 25 "$gallop" compare --gemm cublaslt "${tiny[@]}"
-    step_with --precision compare-fp8-library 25 "$gallop" compare --precision fp8 --gemm cublaslt "${tiny[@]}"
-    step compare-published-decode 60 "$gallop" compare --model published --stage decode "${tiny[@]}"
-    step compare-published 100 "$gallop" compare --model published --layers 5 --text-tokens 160 "${tiny[@]}"
+    step compare-base 25 "$gallop" dev compare "${tiny[@]}"
+    step compare-guided 25 "$gallop" dev compare --variant base "${tiny[@]}"
+    step compare-sr 60 "$gallop" dev compare --stage sr --size 512x480 --seconds 1 --device "$device" --all
+    step compare-text 25 "$gallop" dev compare --stage text --device "$device" --all
+    step compare-decode 40 "$gallop" dev compare --stage decode "${tiny[@]}"
+    step compare-audio 25 "$gallop" dev compare --stage audio "${tiny[@]}"
+    step_with --precision compare-base-fp8 25 "$gallop" dev compare --precision fp8 "${tiny[@]}"
+    step compare-base-library 25 "$gallop" dev compare --gemm cublaslt "${tiny[@]}"
+    step_with --precision compare-fp8-library 25 "$gallop" dev compare --precision fp8 --gemm cublaslt "${tiny[@]}"
+    step compare-published-decode 60 "$gallop" dev compare --model published --stage decode "${tiny[@]}"
+    step compare-published 100 "$gallop" dev compare --model published --layers 5 --text-tokens 160 "${tiny[@]}"
     step_with --precision compare-published-fp8 100 \
-        "$gallop" compare --model published --layers 5 --text-tokens 160 --precision fp8 "${tiny[@]}"
+        "$gallop" dev compare --model published --layers 5 --text-tokens 160 --precision fp8 "${tiny[@]}"
     unset GALLOP_SYNC
 }
 
@@ -200,7 +200,7 @@ clip() {
 # How fast are the stages? Synthetic weights of the published sizes; a run is one step of the sampler. What streams makes
 # its weights on the host and comes last.
 bench() {
-    local made=("$gallop" bench --model published --text-tokens 640 --device "$device" --json)
+    local made=("$gallop" dev bench --model published --text-tokens 640 --device "$device" --json)
     local base=("${made[@]}" --stage base --size 256p) small=("${made[@]}" --stage sr --size 540p)
     local large=("${made[@]}" --stage sr --size 1080p)
     step base-256p 90 "${base[@]}" --runs 8
@@ -222,7 +222,7 @@ rates() {
     for filter in attention/ copy/ "product/up_gate" "product/down" product/qkv product/proj "product/up gelu7" rows/ \
         convolution/; do
         name=rates-$(tr -cs 'a-z0-9_\n' - <<<"${filter%/}")
-        step "$name" 90 "$gallop" bench --kernels --filter "$filter" --device "$device" --json
+        step "$name" 90 "$gallop" dev bench --kernels --filter "$filter" --device "$device" --json
         [ "$dry" = 1 ] || cat "$steps/$name.txt" >>"$out/rates.jsonl" 2>/dev/null
     done
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What PyTorch reaches on the shapes of the model, on random data: matrix products, attention, one layer.
 
-Prints one JSON line per case, as `gallop bench --kernels --json` does, so that both can be laid side by side. Needs
+Prints one JSON line per case, as `gallop dev bench --kernels --json` does, so that both can be laid side by side. Needs
 torch with a GPU; reads and writes nothing else. Usage: torch_rates.py [FILTER]
 """
 

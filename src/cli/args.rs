@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{bench, compare, doctor, generate, inspect, pack, plan, synth, terminal, verify};
+use super::{dev::DevCommand, doctor, generate, inspect, pack, plan, terminal, verify};
 use crate::{Error, Result};
 
 const AFTER_HELP: &str = "\
@@ -16,7 +16,7 @@ Examples:
 
 Exit codes:
     0  done
-    1  verify or compare found a difference, bench wrong results
+    1  verify or dev compare found a difference, dev bench wrong results
     2  usage: an unknown option, an impossible value or combination
     3  input: prompt, image, audio or features file
     4  model files: missing, damaged or of another shape
@@ -44,22 +44,16 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Make a clip: prompt in, MP4 out
     Generate(Box<generate::Arguments>),
-    /// Replay numbers of the reference implementation on a device
-    Verify(verify::Arguments),
     /// Say what a clip would take: tokens, memory, time; runs nothing
     Plan(plan::Arguments),
-    /// Compare a stage on a device with the CPU, op by op
-    Compare(compare::Arguments),
-    /// Time a stage on a device, op by op, with synthetic weights
-    Bench(bench::Arguments),
     /// Say what a model folder holds, lacks and suffices for
     Inspect(inspect::Arguments),
-    /// Say what this machine and this build offer
-    Doctor(doctor::Arguments),
-    /// Write synthetic weights: the same numbers everywhere
-    Synth(synth::Arguments),
     /// Write a model's denoising networks in FP8, once
     Pack(pack::Arguments),
+    /// Replay numbers of the reference implementation on a device
+    Verify(verify::Arguments),
+    /// Say what this machine and this build offer
+    Doctor(doctor::Arguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  gallop completions bash > ~/.local/share/bash-completion/completions/gallop"
@@ -71,6 +65,14 @@ pub(super) enum Command {
     /// Print the manual page
     #[command(after_help = "Example:\n  gallop man > ~/.local/share/man/man1/gallop.1")]
     Man,
+    /// Commands for kernel developers: compare, bench, instructions, synth
+    #[command(
+        after_help = "Examples:\n  gallop dev compare --device cuda:0\n  gallop dev bench --stage base"
+    )]
+    Dev {
+        #[command(subcommand)]
+        command: DevCommand,
+    },
 }
 
 pub(super) fn completions(shell: Shell) -> Result<()> {
@@ -79,23 +81,31 @@ pub(super) fn completions(shell: Shell) -> Result<()> {
     terminal::print(&String::from_utf8_lossy(&script))
 }
 
-/// One page: the program, then each subcommand.
+/// One page: the program, then each command; those of `dev` one by one.
 pub(super) fn man() -> Result<()> {
     let mut command = Arguments::command();
     command.build();
     let mut page = Vec::new();
-    let unwritten = |e| Error::output_io("manual page", e);
-    clap_mangen::Man::new(command.clone())
-        .render(&mut page)
-        .map_err(unwritten)?;
-    for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
-        let name = format!("gallop {}", subcommand.get_name());
-        page.extend(format!(".SH \"{}\"\n", name.to_uppercase()).bytes());
-        let man = clap_mangen::Man::new(subcommand.clone());
-        man.render_synopsis_section(&mut page).map_err(unwritten)?;
-        man.render_options_section(&mut page).map_err(unwritten)?;
-    }
+    write_man(&command, &mut page).map_err(|e| Error::output_io("manual page", e))?;
     terminal::print(&String::from_utf8_lossy(&page))
+}
+
+fn write_man(program: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    clap_mangen::Man::new(program.clone()).render(page)?;
+    let commands = program.get_subcommands().flat_map(|command| {
+        let is_group = command.has_subcommands() && command.get_name() != "help";
+        let own = command.get_subcommands().filter(move |_| is_group);
+        let whole = [command].into_iter().filter(move |_| !is_group);
+        whole.chain(own)
+    });
+    for command in commands.filter(|command| command.get_name() != "help") {
+        let name = command.get_bin_name().unwrap_or(command.get_name());
+        page.extend(format!(".SH \"{}\"\n", name.to_uppercase()).bytes());
+        let man = clap_mangen::Man::new(command.clone());
+        man.render_synopsis_section(page)?;
+        man.render_options_section(page)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

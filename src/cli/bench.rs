@@ -1,4 +1,4 @@
-//! `gallop bench`: how long a stage takes here, op by op, with synthetic weights.
+//! `gallop dev bench`: how long a stage takes here, op by op, with synthetic weights.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -23,38 +23,44 @@ use crate::{
 
 const AFTER_HELP: &str = "\
 Examples:
-  gallop bench --stage base
-  gallop bench --stage decode --size 256x160 --seconds 1 --runs 5
-  gallop bench --stage base --precision fp8
-  gallop bench --model published --stage sr --size 1080p --device cuda:0 --json
-  gallop bench --kernels --device cuda:0 --filter product/
+  gallop dev bench --stage base
+  gallop dev bench --stage decode --size 256x160 --seconds 1 --runs 5
+  gallop dev bench --stage base --precision fp8
+  gallop dev bench --model published --stage sr --size 1080p --device cuda:0 --json
+  gallop dev bench --kernels --device cuda:0 --filter product/
 
-Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones warms up. Results that
-are no finite numbers, or others where each step is measured, are a failure.";
+Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones
+warms up. Results that are no finite numbers, or others where each step is measured, are a failure.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Stage")]
     stage: StageArguments,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Stage")]
     precision: PrecisionArgument,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Device")]
     gemm: GemmArgument,
     /// Instead of a stage, each kernel of a GPU alone at the sizes of the published model, NVIDIA's library beside ours;
     /// with --json one line for each
-    #[arg(long)]
+    #[arg(long, help_heading = "Measurement")]
     kernels: bool,
     /// With --kernels, only cases whose name contains this
-    #[arg(long, value_name = "TEXT", requires = "kernels")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernels",
+        help_heading = "Measurement"
+    )]
     filter: Option<String>,
     /// Measured runs
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 3, help_heading = "Measurement",
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Device")]
     device: DeviceArguments,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -107,7 +113,7 @@ fn faults(gemm: Gemm, timings: &[Timing]) -> Result<()> {
     if timings.iter().any(|timing| !timing.is_finite) {
         return failed("the first run gave results that are no finite numbers");
     }
-    // Where the clock decides who computes a product, two programs may differ.
+    // Where autotuning picks the GEMM backend, two programs may differ.
     let differ = |timing: &Timing| timing.is_same_measured == Some(false);
     if gemm != Gemm::Auto && timings.iter().any(differ) {
         return failed("the same run gave other results when each step was measured");

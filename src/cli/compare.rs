@@ -1,4 +1,4 @@
-//! `gallop compare`: a stage op by op on a device and on the CPU, each step on the same inputs; or layer by layer in two
+//! `gallop dev compare`: a stage op by op on a device and on the CPU, each step on the same inputs; or layer by layer in two
 //! precisions.
 
 use clap::Args;
@@ -19,39 +19,40 @@ use crate::{
 
 const AFTER_HELP: &str = "\
 Examples:
-  gallop compare --device cuda:0
-  gallop compare --device cuda:0 --stage decode --size 64x64 --seconds 1 --all
-  gallop compare --device cuda:0 --stage sr --size 512x480 --seconds 1 --json
-  gallop compare --device cuda:0 --precision fp8
-  gallop compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16
+  gallop dev compare --device cuda:0
+  gallop dev compare --device cuda:0 --stage decode --size 64x64 --seconds 1 --all
+  gallop dev compare --device cuda:0 --stage sr --size 512x480 --seconds 1 --json
+  gallop dev compare --device cuda:0 --precision fp8
+  gallop dev compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16
 
-Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step may be off by twice
-what rounding alone costs on the CPU, and must point the same way. Weights are synthetic and inputs seeded. The exit
-code is 1 if a step is off by more.
+Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step
+may be off by twice what rounding alone costs on the CPU, and must point the same way. Weights are
+synthetic and inputs seeded. The exit code is 1 if a step is off by more.
 
-With --against the whole stage runs twice on one device, and what each layer hands on is compared: errors add up. The
-weights of denoising networks are those of the folder that --model names, if it names one; inputs are seeded noise. There
-is no limit, since what a model can bear is the clip's to show.";
+With --against the whole stage runs twice on one device, and what each layer hands on is compared:
+errors add up. The weights of denoising networks are those of the folder that --model names, if it
+names one; inputs are seeded noise. There is no limit, since what a model can bear is the clip's to
+show.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Stage")]
     stage: StageArguments,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Stage")]
     precision: PrecisionArgument,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Device")]
     gemm: GemmArgument,
     /// Compare two precisions with each other instead, layer by layer: --precision with these rules
-    #[arg(long, value_name = "RULES")]
+    #[arg(long, value_name = "RULES", help_heading = "Stage")]
     against: Option<QuantizationPolicy>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Device")]
     device: DeviceArguments,
     /// List every step, not only the worst of each op and those that are off
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     all: bool,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 

@@ -57,93 +57,99 @@ bounces, slides, spins, grows, blinks or rests on a dark, a grey or a two-tone g
 English, Mandarin, Cantonese, Japanese, Korean, German or French; words it does not know are listed. It takes no picture
 and no voice.";
 
+// The headings of the options in the help.
+const CONTENT: &str = "What to make";
+const MODEL: &str = "Model";
+const DEVICE: &str = "Device";
+const FILE: &str = "File and output";
+
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// What to show and say; a built-in one if neither this nor --prompt-file is given
     prompt: Option<String>,
     /// Read the prompt from a file
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt", help_heading = CONTENT)]
     prompt_file: Option<PathBuf>,
     /// What to steer away from; only the base variant looks at it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = CONTENT)]
     negative_prompt: Option<String>,
     /// Folder with the model's files [default: the built-in miniature]
-    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
+    #[arg(long, value_name = "DIR", env = "GALLOP_MODEL", help_heading = MODEL)]
     model: Option<PathBuf>,
     /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
-    #[arg(long, value_parser = str::parse::<Size>)]
+    #[arg(long, value_parser = str::parse::<Size>, help_heading = CONTENT)]
     size: Option<Size>,
     /// Enlarge the finished frames this many times in both directions [default: 4 if the miniature decides the size, else
     /// 1]
-    #[arg(long, value_name = "TIMES")]
+    #[arg(long, value_name = "TIMES", help_heading = CONTENT)]
     scale: Option<usize>,
     /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long)]
+    #[arg(long, help_heading = CONTENT)]
     seconds: Option<u32>,
     /// Seed of all noise; the same seed gives the same file [default: random, always reported]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = CONTENT)]
     seed: Option<u64>,
     /// Picture of the first frame: png, jpeg, webp
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CONTENT)]
     image: Option<PathBuf>,
     /// Voice track that drives the clip: wav, mp3, m4a, flac
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CONTENT)]
     audio: Option<PathBuf>,
     /// Keep the voice track as it is where the reference would change it
-    #[arg(long, requires = "audio")]
+    #[arg(long, requires = "audio", help_heading = CONTENT)]
     hold_audio: bool,
     /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = Variant::Distill)]
+    #[arg(long, value_enum, default_value_t = Variant::Distill, help_heading = MODEL)]
     variant: Variant,
     /// Steps of the base pass [default: the variant's]
-    #[arg(long)]
+    #[arg(long, help_heading = MODEL)]
     steps: Option<usize>,
     /// Ready text features instead of the text encoder: a safetensors file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = MODEL)]
     text_features: Option<PathBuf>,
     /// Apply the text encoder's soft-cap, which the reference leaves off
-    #[arg(long)]
+    #[arg(long, help_heading = MODEL)]
     softcap: bool,
     /// Network that makes the frames: the fast one, or the original at full quality
-    #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
+    #[arg(long, value_enum, default_value_t = Decoder::Turbo, help_heading = MODEL)]
     decoder: Decoder,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = MODEL)]
     precision: PrecisionArgument,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DEVICE)]
     device: DeviceArguments,
     /// Where to write the clip
-    #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
+    #[arg(short, long, value_name = "FILE", default_value = "out.mp4", help_heading = FILE)]
     output: PathBuf,
     /// Replace an existing file
-    #[arg(long)]
+    #[arg(long, help_heading = FILE)]
     force: bool,
     /// Who encodes: auto and openh264 run inside this program, x264 needs ffmpeg, none writes raw frames and a WAV
-    #[arg(long, value_enum, default_value_t = EncoderChoice::Auto)]
+    #[arg(long, value_enum, default_value_t = EncoderChoice::Auto, help_heading = FILE)]
     encoder: EncoderChoice,
     /// The ffmpeg program for --encoder x264
-    #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg")]
+    #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg", help_heading = FILE)]
     ffmpeg: PathBuf,
     /// Quality of the encoded picture, 0 (draft) to 10 (archive)
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=10))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=10), help_heading = FILE)]
     quality: u8,
     /// Keep sound that is longer than the picture, as the reference does
-    #[arg(long)]
+    #[arg(long, help_heading = FILE)]
     full_audio: bool,
     /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without
-    #[arg(long, value_enum, default_value_t = ColorChoice::Bt709)]
+    #[arg(long, value_enum, default_value_t = ColorChoice::Bt709, help_heading = FILE)]
     color: ColorChoice,
     /// Save the final latents as safetensors
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = FILE)]
     save_latents: Option<PathBuf>,
     /// Draw eight frames and the waveform under them into this PNG
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = FILE)]
     sheet: Option<PathBuf>,
     /// Print the report as JSON
-    #[arg(long)]
+    #[arg(long, help_heading = FILE)]
     json: bool,
     /// Print nothing but the result and errors
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = FILE)]
     quiet: bool,
 }
 

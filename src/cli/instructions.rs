@@ -1,5 +1,6 @@
-//! `gallop verify --instructions`: what single instructions of a GPU do, against what they must do.
+//! `gallop dev instructions`: what single instructions of a GPU do, against what they must do.
 
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::{device::open_gpu, terminal};
@@ -11,17 +12,44 @@ use crate::{
     qualify::instructions::{self, InstructionCase, Kept},
 };
 
+const AFTER_HELP: &str = "\
+Examples:
+  gallop dev instructions --device cuda:0
+  gallop dev instructions --device cuda:0 --filter products/ --json
+
+Each case runs one instruction, or a few that belong together, and its result must equal the
+expected bytes. The exit code is 1 if any case failed.";
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Only cases whose name contains this
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    filter: String,
+    /// The GPU, cuda:N
+    #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
+    device: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// A case and what was wrong with it.
 struct Row {
     name: String,
     problem: Option<String>,
 }
 
-/// Tries the cases whose name contains `filter` on `device`.
-pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) -> Result<()> {
-    let device = open_gpu(device)?;
+pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
+    let Arguments { filter, json, .. } = arguments;
+    let device = open_gpu(&arguments.device)?;
     let mut cases = instructions::cases();
-    cases.retain(|case| case.name.contains(filter));
+    cases.retain(|case| case.name.contains(filter.as_str()));
     if cases.is_empty() {
         let error = Error::request(Field::Filter, "must be part of a case's name");
         return Err(error.found(format!("`{filter}`")));
@@ -35,7 +63,7 @@ pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) ->
         cancel.check()?;
         let outcome = case.check(&*device);
         row.problem = outcome.as_ref().err().map(ToString::to_string);
-        if !as_json {
+        if !json {
             terminal::print(&text(row))?;
         }
         // A GPU that failed fails at everything that follows.
@@ -44,7 +72,7 @@ pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) ->
         }
     }
     let kept = instructions::kept_bits(&*device);
-    summarise(as_json, &device.name(), &rows, kept)
+    summarise(*json, &device.name(), &rows, kept)
 }
 
 fn summarise(as_json: bool, device: &str, rows: &[Row], kept: Result<Vec<Kept>>) -> Result<()> {

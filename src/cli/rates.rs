@@ -1,4 +1,4 @@
-//! `gallop bench --kernels`: each kernel of a GPU alone, against what the chip could do.
+//! `gallop dev bench --kernels`: each kernel of a GPU alone, against what the chip could do.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which stage of which model, for the subcommands that look at one stage: `bench` and `compare`.
+//! Which stage of which model, for the subcommands that look at one stage: `dev bench` and `dev compare`.
 
 use clap::Args;
 

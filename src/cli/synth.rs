@@ -1,4 +1,4 @@
-//! `gallop synth`: synthetic weights by the rule that the goldens use, streamed to disk.
+//! `gallop dev synth`: synthetic weights by the rule that the goldens use, streamed to disk.
 
 use std::{
     fs,
@@ -26,12 +26,13 @@ use crate::{
 
 const AFTER_HELP: &str = "\
 Examples:
-  gallop synth --config miniature -o tiny-model
-  gallop synth --network dit --config released --dry-run -o dit
-  gallop synth --network dit --config my-dit.json --seed 7 -o my-dit
+  gallop dev synth --config miniature -o tiny-model
+  gallop dev synth --network dit --config released --dry-run -o dit
+  gallop dev synth --network dit --config my-dit.json --seed 7 -o my-dit
 
-With --network all the folder is laid out like a download, so that --model takes it; the published vocabulary is not
-ours to make, so --config released leaves the tokenizer out. Nothing is left behind when the writing is interrupted.";
+With --network all the folder is laid out like a download, so that --model takes it; the published
+vocabulary is not ours to make, so --config released leaves the tokenizer out. Nothing is left
+behind when the writing is interrupted.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     device::{open_device, waits_for_every_step},
     gemm::Gemm,
-    instructions, terminal, words,
+    terminal, words,
 };
 use crate::{
     Error, Result,
@@ -29,7 +29,6 @@ Examples:
   gallop verify shared/golden --filter dit
   gallop verify shared/golden/text --tokenizer /models/t5gemma-9b-9b-ul2/tokenizer.json
   gallop verify --json
-  gallop verify --instructions --device cuda:0
 
 A case that cannot be run, or whose kind is not known, is a failure. The one exception is the published vocabulary,
 which is reported as not run and not counted without --tokenizer. The exit code is 1 if anything failed.";
@@ -45,9 +44,6 @@ pub(super) struct Arguments {
     /// auto, cpu or cuda:N
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
     device: String,
-    /// Instead of the cases, the single instructions of a GPU, which must give the very bytes that were worked out
-    #[arg(long, conflicts_with_all = ["dir", "tokenizer"])]
-    instructions: bool,
     /// The published tokenizer.json, for the one case that needs it
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -93,14 +89,6 @@ impl Row<'_> {
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
-    if arguments.instructions {
-        return instructions::run(
-            arguments.filter.as_deref().unwrap_or_default(),
-            &arguments.device,
-            arguments.json,
-            cancel,
-        );
-    }
     let suites = match &arguments.dir {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,

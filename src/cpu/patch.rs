@@ -1,4 +1,5 @@
-//! Latents to tokens and back; the two orders differ (model.md, section 3).
+//! Latents to tokens and back; the two orders differ, as `img2tokens` and `depack_token_sequence` do in the reference's
+//! `data_proxy.py`.
 
 use super::arg::Arg;
 use crate::plan::Grid;

@@ -116,7 +116,7 @@ mod tests {
             let want = trimmed(suite, files);
             if std::env::var_os("UPDATE").is_some() {
                 let path = format!(
-                    "{}/src/testing/golden/embedded/{suite}.json",
+                    "{}/src/golden/embedded/{suite}.json",
                     env!("CARGO_MANIFEST_DIR")
                 );
                 std::fs::write(path, &want).unwrap();

@@ -2,7 +2,7 @@
 //! sound.
 //!
 //! Its sizes are written in the files that the published model has, and its weights lie in such files, so it is also
-//! the smallest example of the format: `gallop synth --config miniature` writes them into a folder that `--model`
+//! the smallest example of the format: `gallop dev synth --config miniature` writes them into a folder that `--model`
 //! takes. Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights
 //! made at start, and what they give is noise. `tools/miniature` is how they were trained and on what.
 

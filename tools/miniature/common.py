@@ -24,7 +24,7 @@ AUDIO = 16
 
 def arguments(about, **more):
     parser = argparse.ArgumentParser(description=about)
-    made = "folder that `gallop synth --config miniature` wrote"
+    made = "folder that `gallop dev synth --config miniature` wrote"
     parser.add_argument("--model", default="out/miniature/model", help=made)
     parser.add_argument("--work", default="out/miniature", help="folder for checkpoints and the record")
     parser.add_argument("--world", default="target/world/release/world", help="the program of tools/miniature/world")

@@ -26,7 +26,7 @@ for step in ${STEPS:-world video audio dit refine export}; do
                 cargo build --release --locked
             fi
             mkdir -p "$work"
-            [ -d "$work/model" ] || target/release/gallop synth --config miniature -o "$work/model"
+            [ -d "$work/model" ] || target/release/gallop dev synth --config miniature -o "$work/model"
             ;;
         video | audio | dit) python3 "tools/miniature/train_$step.py" "${options[@]}" ;;
         refine) python3 tools/miniature/train_video.py --own 4 --steps 7900 "${options[@]}" ;;

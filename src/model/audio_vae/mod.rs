@@ -1,4 +1,4 @@
-//! The audio autoencoder: Oobleck of Stable Audio Open. Facts in `audio-vae.md`.
+//! The audio autoencoder of Stable Audio Open: `OobleckEncoder` and `OobleckDecoder` of stable-audio-tools.
 //!
 //! One latent is 2048 samples at 51 200 Hz, which is one video frame's worth. Everything is f32 and channels
 //! last: latents `[L, 64]`, as the sampler has them, and waves `[samples, 2]`. Weights are called as in the

@@ -8,7 +8,7 @@ pub const HEAD: usize = 128;
 /// Added to the mean square in every norm.
 pub const EPS: f32 = 1e-6;
 
-/// How audio and text tokens are placed in time (model.md, section 6).
+/// How audio and text tokens are placed in time (`coords_style` in the reference's `data_proxy.py`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Coordinates {

@@ -1,7 +1,7 @@
 //! One sampler step as a plan: the network, guidance, and the update of the latents, which stay on the device.
 //!
 //! Every sampler here is linear in the latent, the velocity, the history and the noise, with factors that depend
-//! only on the step (sampling.md, section 5):
+//! only on the step (the reference's `scheduler_unipc.py`):
 //!
 //! ```text
 //! m  = [x, v]            . coefficients.m      estimate of the clean latent

@@ -1,5 +1,5 @@
 //! One layer: gated grouped-query attention and an MLP around an f32 residual stream. The types of the results
-//! are the reference's rounding points (model.md, section 4).
+//! are the reference's rounding points (`Attention` and `MLP` in its `dit_module.py`).
 
 use super::{DitConfig, EPS, HEAD};
 use crate::{

@@ -2,7 +2,10 @@
 //!
 //! [`forward`] is the network alone; [`denoise`] is one sampler step around it, with guidance by a second pass
 //! over the same weights when there is a negative prompt. The network is not told the step: everything that
-//! depends on it comes in through the coefficient inputs. Equations: model.md; step rules: sampling.md.
+//! depends on it comes in through the coefficient inputs.
+//!
+//! The reference is daVinci-MagiHuman: `inference/model/dit/dit_module.py` for the network,
+//! `inference/pipeline/data_proxy.py` for tokens and coordinates, `inference/pipeline/scheduler_unipc.py` for the steps.
 
 mod config;
 mod denoise;

@@ -1,4 +1,4 @@
-//! The text encoder: the encoder half of T5Gemma. Facts in `text-encoder.md`.
+//! The text encoder: the encoder half of T5Gemma, `T5GemmaEncoder` of transformers' `modeling_t5gemma.py`.
 //!
 //! One prompt, no padding, nothing causal. Weights and activations are bf16 as in the reference;
 //! [`Plan::in_f32`] of the plan is the same model on the same weights without rounding. Weights are called as in

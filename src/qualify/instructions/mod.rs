@@ -1,7 +1,7 @@
 //! What single instructions of the GPU must do: the kernels of `conformance.cu` and, worked out here a second time, the
 //! very bytes they must write.
 //!
-//! The same cases run on the emulator, in `cargo test`, and on a GPU, by `gallop verify --instructions`: what holds on
+//! The same cases run on the emulator, in `cargo test`, and on a GPU, by `gallop dev instructions`: what holds on
 //! one and not on the other is where the emulator is wrong.
 
 mod accumulator;

@@ -1,6 +1,6 @@
-//! Seeded random numbers, and cases made from them. `CASES=10000 cargo test` makes a night of it.
+//! Seeded random numbers.
 
-use std::{env, ops::Range};
+use std::ops::Range;
 
 /// SplitMix64.
 pub(crate) struct Random(u64);
@@ -27,14 +27,5 @@ impl Random {
     pub(crate) fn values(&mut self, count: usize) -> Vec<f32> {
         let unit = |bits: u64| (bits >> 40) as f32 / (1 << 23) as f32 - 1.0;
         (0..count).map(|_| unit(self.next())).collect()
-    }
-}
-
-/// Calls `case` with one seed after the other; the last seed printed is the one that failed.
-pub(crate) fn each_case(count: usize, mut case: impl FnMut(&mut Random)) {
-    let cases = env::var("CASES").ok().and_then(|n| n.parse().ok());
-    for seed in 0..cases.unwrap_or(count as u64) {
-        println!("seed {seed}");
-        case(&mut Random::new(seed));
     }
 }

@@ -1,13 +1,14 @@
 //! Texts that must not change unnoticed: `tests/plans/NAME.txt`. `UPDATE=1 cargo test` rewrites them.
 
-use std::{env, fs, path::Path};
+use std::{env, fmt::Display, fs, path::Path};
 
 /// Compares `text` with the stored snapshot `name`, or stores it if `UPDATE=1`.
 #[track_caller]
-pub(crate) fn snapshot(name: &str, text: &str) {
+pub(crate) fn snapshot(name: &str, text: &dyn Display) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
     let update = env::var("UPDATE").is_ok_and(|value| value == "1");
-    if let Err(problem) = compare(&folder.join(format!("{name}.txt")), text, update) {
+    let text = text.to_string();
+    if let Err(problem) = compare(&folder.join(format!("{name}.txt")), &text, update) {
         panic!("{problem}");
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use gallop::{
-    Tensor,
     cpu::Cpu,
     executor::{Executor, Prepare},
     golden,
@@ -16,13 +15,17 @@ use gallop::{
     qualify::{Verdict, relative_l2},
 };
 
-use crate::{Unfused, common, emulate::Policy, emulated, given, kernels};
+use crate::{
+    emulate::Policy,
+    golden_cases,
+    harness::{Unfused, emulated, given, kernels},
+};
 
 /// Replays the first case called `name`, and says how long that took.
 fn replay(suite: &str, name: &str, policy: Policy) {
-    let suites = common::suites(suite);
+    let suites = golden_cases::suites(suite);
     let mut cases = suites.iter().flat_map(golden::Suite::cases);
-    let Some(case) = cases.find(|case| case.name() == name && common::is_here(case)) else {
+    let Some(case) = cases.find(|case| case.name() == name && golden_cases::is_here(case)) else {
         println!("{name}: not run, its file is not here");
         return;
     };
@@ -129,7 +132,7 @@ fn the_fast_video_decoder_is_products_and_little_else() {
 
 #[test]
 fn the_video_decoder_is_products_too() {
-    let case = common::suites("vae");
+    let case = golden_cases::suites("vae");
     let mut cases = case.iter().flat_map(golden::Suite::cases);
     let case = cases.find(|case| case.name() == "wan_dec_small_t1");
     let config: WanConfig = case.unwrap().field("config").unwrap();

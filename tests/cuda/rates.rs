@@ -9,7 +9,10 @@ use gallop::{
     qualify::cases::TESTS,
 };
 
-use crate::{emulate::Policy, emulate::device::Emulated, library::Host};
+use crate::{
+    emulate::{Policy, device::Emulated},
+    gemm_backend::Host,
+};
 
 const SIZES: RateShapes = RateShapes {
     rows: &[70],

@@ -18,9 +18,8 @@ use crate::{
         Policy,
         device::{Emulated, Kind},
     },
-    given,
+    harness::{given, step_of},
     in_memory::InMemory,
-    step_of,
 };
 
 /// Bytes of a pinned slot: a layer takes more than there are slots, so that they are used again and again.

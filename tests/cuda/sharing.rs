@@ -32,7 +32,7 @@ use gallop::{
 
 use crate::{
     emulate::{Policy, device::Emulated},
-    given, step_of,
+    harness::{given, step_of},
 };
 
 /// Passes of a denoising network over three sizes, one of them guided.

@@ -76,24 +76,6 @@ impl Memory {
         Ok(content.to_vec())
     }
 
-    /// The content as `i32` values.
-    pub(crate) fn ints(&self) -> Result<Vec<i32>, String> {
-        let bytes = self.bytes()?;
-        let words = bytes.chunks_exact(4);
-        Ok(words
-            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect())
-    }
-
-    /// The content as `f32` values.
-    pub(crate) fn floats(&self) -> Result<Vec<f32>, String> {
-        let ints = self.ints()?;
-        Ok(ints
-            .iter()
-            .map(|&i| f32::from_bits(i.cast_unsigned()))
-            .collect())
-    }
-
     /// The content as a tensor.
     pub(crate) fn tensor(&self, shape: [usize; 2], dtype: DType) -> Result<Tensor, String> {
         Ok(Tensor::from_bytes(shape, dtype, &self.bytes()?))

@@ -11,9 +11,9 @@ use crate::{
     SEEDS,
     emulate::{Emulator, Run, each_run},
     execute::execute,
-    judge::expected,
     random::Random,
     run::{Tensors, random_tensors, run},
+    tolerance::expected,
 };
 
 /// What stands in front of or behind the convolution.

@@ -10,9 +10,9 @@ use gallop::{
 use crate::{
     SEEDS,
     emulate::{Arg, Emulator, Launch, MapType, Memory, Policy, Run, Swizzle, TensorMap, each_run},
-    judge::expected,
     random::Random,
     run::{Tensors, random_tensors, run},
+    tolerance::expected,
 };
 
 /// Rows of a block's tile, and columns.

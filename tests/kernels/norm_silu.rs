@@ -8,9 +8,9 @@ use gallop::{
 use crate::{
     emulate::{Emulator, each_run},
     execute::execute,
-    judge::expected,
     random::Random,
     run::random_tensors,
+    tolerance::expected,
 };
 
 /// These kernels wait for nothing but each other's threads; few orders of them are enough.

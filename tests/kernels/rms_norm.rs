@@ -8,9 +8,9 @@ use gallop::{
 use crate::{
     SEEDS,
     emulate::{Arg, Emulator, Launch, Memory, Run, each_run},
-    judge::{Expected, expected},
     random::Random,
     run::random_tensors,
+    tolerance::{Expected, expected},
 };
 
 const THREADS: usize = 256;

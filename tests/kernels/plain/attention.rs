@@ -5,7 +5,7 @@ use gallop::{
     plan::{Builder, MaskBlock, Op},
 };
 
-use super::bench::{Bench, Judge, framed_output};
+use super::bench::{Bench, Tolerance, framed_output};
 use crate::emulate::{Arg, Memory};
 
 const THREADS: u32 = 128;
@@ -42,9 +42,9 @@ impl Case {
             windows: self.windows.clone(),
         };
         p.at(y).attention("a", [q, k, v], op, dtype);
-        let judge = match dtype {
-            F32 => Judge::Within(2e-6),
-            _ => Judge::Rounded,
+        let tolerance = match dtype {
+            F32 => Tolerance::Within(2e-6),
+            _ => Tolerance::Rounded,
         };
         let (mut ends, mut ranges) = (Vec::new(), Vec::new());
         for window in &self.windows {
@@ -60,7 +60,7 @@ impl Case {
         let (ends, ranges) = (Memory::of_ints(&ends), Memory::of_ints(&ranges));
         let grid = [self.rows.div_ceil(ROWS), heads, 1];
         let kernel = format!("attention_plain_{dtype}");
-        Bench::new(p, judge).check(&kernel, grid, THREADS, |y, reads| {
+        Bench::new(p, tolerance).check(&kernel, grid, THREADS, |y, reads| {
             let mut args = vec![y.at];
             args.extend(reads.iter().map(|read| read.at));
             args.extend([&ends, &ranges].map(|table| Arg::Pointer(table.address())));

@@ -8,9 +8,9 @@ use gallop::{
 
 use crate::{
     emulate::{Arg, Emulator, Launch, Memory, each_run},
-    judge::expected,
     random::Random,
     run::{Tensors, random_tensors, run},
+    tolerance::expected,
 };
 
 const POISON: u8 = 0xff;
@@ -19,23 +19,23 @@ const SEEDS: u64 = 2;
 
 /// How near a kernel must come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Judge {
+pub(crate) enum Tolerance {
     /// Small whole numbers in, the CPU's bits out.
     Whole,
-    /// As `judge.rs` has it.
+    /// As `tolerance.rs` has it.
     Rounded,
     /// Off by at most this much of the largest value.
     Within(f32),
 }
 
 /// Says what is wrong with a result.
-type Verdict = Box<dyn Fn(&Tensor) -> Result<(), String> + Sync>;
+type Comparison = Box<dyn Fn(&Tensor) -> Result<(), String> + Sync>;
 
 /// The step with its operands.
 pub(crate) struct Bench {
     plan: Plan,
     tensors: Tensors,
-    judge: Judge,
+    tolerance: Tolerance,
     /// By buffer; nothing for parts and for what is written.
     memories: Vec<Option<Memory>>,
 }
@@ -49,10 +49,10 @@ pub(crate) struct Place {
 
 impl Bench {
     /// The plan of `builder`, whose last step is the one.
-    pub(crate) fn new(builder: Builder, judge: Judge) -> Self {
+    pub(crate) fn new(builder: Builder, tolerance: Tolerance) -> Self {
         let plan = builder.finish();
         let mut tensors = random_tensors(&plan, &mut Random::new(5));
-        if matches!(judge, Judge::Whole) {
+        if matches!(tolerance, Tolerance::Whole) {
             for tensor in tensors.values_mut() {
                 let values: Vec<f32> = tensor.to_f32().iter().map(|v| (v * 4.0).round()).collect();
                 let dtype = tensor.dtype();
@@ -69,7 +69,7 @@ impl Bench {
         Self {
             plan,
             tensors,
-            judge,
+            tolerance,
             memories,
         }
     }
@@ -103,17 +103,17 @@ impl Bench {
             grid,
             ..Launch::new(1, threads)
         };
-        let judge = self.judge(step.writes);
+        let compare = self.comparison(step.writes);
         each_run(SEEDS, |run| {
             let written = Memory::poisoned(root.bytes());
             let args = args(place(step.writes, &written), &reads);
             Emulator::load().launch(kernel, &sizes, run, &args)?;
-            judge(&self.read(step.writes, &written)?).map_err(|e| format!("{kernel}: {e}"))
+            compare(&self.read(step.writes, &written)?).map_err(|e| format!("{kernel}: {e}"))
         });
     }
 
-    fn judge(&self, y: Buf) -> Verdict {
-        if let Judge::Rounded = self.judge {
+    fn comparison(&self, y: Buf) -> Comparison {
+        if let Tolerance::Rounded = self.tolerance {
             let expected = expected(&self.plan, y, &self.tensors);
             return Box::new(move |got| expected.check(got));
         }
@@ -121,8 +121,8 @@ impl Bench {
         let want = want.to_f32().into_owned();
         let largest = want.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
         assert!(largest > 0.0, "a result that could be wrong");
-        let allowed = match self.judge {
-            Judge::Within(share) => share * largest,
+        let allowed = match self.tolerance {
+            Tolerance::Within(share) => share * largest,
             _ => 0.0,
         };
         let cols = self.plan.spec(y).shape.cols();

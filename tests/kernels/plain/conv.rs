@@ -5,7 +5,7 @@ use gallop::{
     plan::{Builder, Conv1d, Conv3d, Kernel1d, Kernel3d, PaddingMode},
 };
 
-use super::bench::{Bench, Judge, framed_input, framed_output};
+use super::bench::{Bench, Tolerance, framed_input, framed_output};
 use crate::emulate::Arg;
 
 /// `THREADS` of `depthwise` and of `conv`.
@@ -45,7 +45,7 @@ fn check_3d(x: [usize; 4], weight: &[usize], conv: Conv3d, dtype: DType) {
     sizes.push(outputs);
     sizes.extend(kernel.into_iter().chain(conv.stride).chain(conv.before));
     sizes.push((conv.time_padding == PaddingMode::Replicate).into());
-    Bench::new(p, Judge::Whole).check(&format!("{name}_{dtype}"), grid, threads, |y, reads| {
+    Bench::new(p, Tolerance::Whole).check(&format!("{name}_{dtype}"), grid, threads, |y, reads| {
         let mut args = vec![y.at];
         args.extend(reads.iter().map(|read| read.at));
         args.push(Arg::ints(&sizes));
@@ -172,7 +172,7 @@ fn check_1d(samples: usize, shape: [usize; 3], conv: Option<Conv1d>, bias: bool)
         None => p.at(to).conv_transpose1d("c", x, kernel, stride),
     };
     let grid = [positions.div_ceil(TILE), outputs.div_ceil(TILE), phases];
-    Bench::new(p, Judge::Whole).check(name, grid, TILE_THREADS, |y, reads| {
+    Bench::new(p, Tolerance::Whole).check(name, grid, TILE_THREADS, |y, reads| {
         let bias = reads.get(2).map_or(Arg::Pointer(0), |read| read.at);
         let mut args = vec![y.at, reads[0].at, reads[1].at, bias];
         args.push(Arg::ints(&sizes));

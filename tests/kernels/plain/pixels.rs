@@ -5,7 +5,7 @@ use gallop::{
     plan::{Buf, Builder, PixelOrder},
 };
 
-use super::bench::{Bench, Judge, framed_input, framed_output};
+use super::bench::{Bench, Tolerance, framed_input, framed_output};
 use crate::emulate::Arg;
 
 const THREADS: usize = 256;
@@ -24,10 +24,10 @@ fn check(
         let from = framed_input(&mut p, &x, dtype);
         let to = framed_output(&mut p, &y, dtype);
         op(p.at(to), from);
-        let judge = judge(name, dtype);
+        let tolerance = tolerance(name, dtype);
         let grid = [(rows * y[3].div_ceil(8)).div_ceil(THREADS), 1, 1];
         let kernel = format!("{name}_{dtype}");
-        Bench::new(p, judge).check(&kernel, grid, THREADS as u32, |to, reads| {
+        Bench::new(p, tolerance).check(&kernel, grid, THREADS as u32, |to, reads| {
             let mut args = vec![to.at, reads[0].at];
             args.push(Arg::ints(&[rows, y[3], y[1], y[2]]));
             args.extend(sizes.iter().map(|&size| Arg::int(size)));
@@ -38,11 +38,11 @@ fn check(
 }
 
 /// Only means can be off.
-fn judge(name: &str, dtype: DType) -> Judge {
+fn tolerance(name: &str, dtype: DType) -> Tolerance {
     match (name, dtype) {
-        ("average_down", F32) => Judge::Within(1e-6),
-        ("average_down", _) => Judge::Rounded,
-        _ => Judge::Within(0.0),
+        ("average_down", F32) => Tolerance::Within(1e-6),
+        ("average_down", _) => Tolerance::Rounded,
+        _ => Tolerance::Within(0.0),
     }
 }
 

@@ -6,7 +6,7 @@ use gallop::{
     plan::{Builder, Norm, Op},
 };
 
-use super::bench::{Bench, Judge, Place, framed_input, framed_output};
+use super::bench::{Bench, Place, Tolerance, framed_input, framed_output};
 use crate::emulate::Arg;
 
 const THREADS: usize = 256;
@@ -32,7 +32,7 @@ fn snake_of_each_channel() {
         let x = framed_input(&mut p, &size, F32);
         let y = framed_output(&mut p, &size, F32);
         p.at(y).snake("s", x);
-        let bench = Bench::new(p, Judge::Within(3e-7));
+        let bench = Bench::new(p, Tolerance::Within(3e-7));
         bench.check(
             "snake_f32",
             element_grid(size),
@@ -51,15 +51,18 @@ fn affine_map_of_each_channel() {
             let ab = ["a", "b"].map(|name| p.weight(name, [size[1]], F32));
             let y = framed_output(&mut p, &size, to);
             p.at(y).affine("y", x, ab, to);
-            let judge = if to == F32 {
-                Judge::Within(2e-7)
+            let tolerance = if to == F32 {
+                Tolerance::Within(2e-7)
             } else {
-                Judge::Rounded
+                Tolerance::Rounded
             };
             let kernel = format!("affine_{from}_{to}");
-            Bench::new(p, judge).check(&kernel, element_grid(size), THREADS as u32, |y, reads| {
-                element_args(y, reads, size)
-            });
+            Bench::new(p, tolerance).check(
+                &kernel,
+                element_grid(size),
+                THREADS as u32,
+                |y, reads| element_args(y, reads, size),
+            );
         }
     }
 }
@@ -72,7 +75,7 @@ fn clamp_holds_both_ends() {
         let y = framed_output(&mut p, &size, Bf16);
         let (low, high) = (-0.25, 0.75);
         p.at(y).map("y", Op::Clamp { low, high }, x, Bf16);
-        let bench = Bench::new(p, Judge::Within(0.0));
+        let bench = Bench::new(p, Tolerance::Within(0.0));
         bench.check(
             "clamp_bf16",
             element_grid(size),
@@ -88,7 +91,7 @@ fn clamp_holds_both_ends() {
 
 #[test]
 fn l2_norm_of_rows() {
-    for (dtype, judge) in [(Bf16, Judge::Rounded), (F32, Judge::Within(1e-6))] {
+    for (dtype, tolerance) in [(Bf16, Tolerance::Rounded), (F32, Tolerance::Within(1e-6))] {
         for size in SIZES {
             let (cols, eps) = (size[1], 1e-12);
             // As checkpoints have them: one element to a row, or one row.
@@ -99,7 +102,7 @@ fn l2_norm_of_rows() {
                 p.at(y).l2_norm("n", x, &gamma, eps, dtype);
                 let grid = [size[0].div_ceil(THREADS / 32), 1, 1];
                 let kernel = format!("l2_norm_{dtype}");
-                Bench::new(p, judge).check(&kernel, grid, THREADS as u32, |y, reads| {
+                Bench::new(p, tolerance).check(&kernel, grid, THREADS as u32, |y, reads| {
                     let step = if gamma.len() > 1 { reads[1].pitch } else { 1 };
                     let mut args = vec![y.at, reads[0].at, reads[1].at];
                     args.extend([size[0], cols, step, reads[0].pitch, y.pitch].map(Arg::int));
@@ -117,7 +120,7 @@ fn weight_norm_of_stored_kernels() {
         let mut p = Builder::new();
         let w = p.weight_norm("c", shape);
         p.output(w);
-        let bench = Bench::new(p, Judge::Within(1e-6));
+        let bench = Bench::new(p, Tolerance::Within(1e-6));
         bench.check(
             "weight_norm_f32",
             [shape[0], 1, 1],
@@ -151,7 +154,7 @@ fn rms_norm_with_a_bf16_weight_and_without() {
                 Some(_) => "rms_norm_rows_bf16_bf16_bf16",
                 None => "rms_norm_rows_bf16",
             };
-            let bench = Bench::new(p, Judge::Rounded);
+            let bench = Bench::new(p, Tolerance::Rounded);
             let ends = crate::emulate::Memory::of_ints(&[rows as i32]);
             bench.check(kernel, [rows, 1, 1], THREADS as u32, |y, reads| {
                 let w = reads.get(1).map_or(Arg::Pointer(0), |read| read.at);
@@ -173,7 +176,7 @@ fn rope_by_a_bf16_table() {
         let table = p.input("table", [rows, 2 * half], Bf16);
         let y = framed_output(&mut p, &[rows, heads * head], Bf16);
         p.at(y).rope("r", x, table, heads, Bf16);
-        let bench = Bench::new(p, Judge::Rounded);
+        let bench = Bench::new(p, Tolerance::Rounded);
         let grid = element_grid([rows, heads * head]);
         bench.check("rope_bf16_bf16", grid, THREADS as u32, |y, reads| {
             let pitches = [reads[0].pitch, y.pitch, reads[1].pitch];

@@ -2,10 +2,9 @@
 
 mod arena;
 mod launch;
-mod mistakes;
 mod quantize;
 mod synthetic;
-mod truth;
+pub(crate) mod truth;
 
 use gallop::{
     plan::{Buf, Plan},
@@ -21,12 +20,12 @@ use launch::launch;
 use truth::{Truth, inputs, truth};
 
 /// Nothing in most of these kernels is asynchronous, so few orders of threads are enough.
-const SEEDS: u64 = 3;
+pub(crate) const SEEDS: u64 = 3;
 /// For those that have their products made while they go on.
 const SEEDS_OF_PRODUCTS: u64 = 10;
 
 /// A case with its inputs and what they should give.
-struct Trial<'a> {
+pub(crate) struct Trial<'a> {
     case: &'a RowCase,
     plan: &'a Plan,
     tensors: &'a Tensors,
@@ -34,7 +33,12 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn new(case: &'a RowCase, plan: &'a Plan, outputs: &[Buf], tensors: &'a Tensors) -> Self {
+    pub(crate) fn new(
+        case: &'a RowCase,
+        plan: &'a Plan,
+        outputs: &[Buf],
+        tensors: &'a Tensors,
+    ) -> Self {
         let truths = outputs
             .iter()
             .map(|&out| (out, truth(case, plan, out, tensors)));
@@ -46,7 +50,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn check(&self, emulator: &Emulator, run: Run) -> Result<(), String> {
+    pub(crate) fn check(&self, emulator: &Emulator, run: Run) -> Result<(), String> {
         let arena = Arena::new(self.case, self.plan, self.tensors);
         let problem = |problem| format!("{:?}: {problem}", self.case);
         launch(emulator, self.case, self.plan, &arena, run).map_err(problem)?;

@@ -7,9 +7,9 @@ use gallop::{
 };
 
 use crate::{
-    judge::{Expected, expected},
     random::Random,
     run::{Tensors, random_tensors, run},
+    tolerance::{Expected, expected},
 };
 
 /// Half a unit in the last place of 1 in f32.

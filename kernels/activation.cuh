@@ -1,5 +1,5 @@
-// The activations of the transformer's layers, for the kernels that read what a product has stored
-// and for products that never store it.
+// The activations of the transformer's layers, for the kernels that read a stored GEMM result and
+// for the epilogues of GEMMs.
 #pragma once
 
 #include "common.cuh"

@@ -17,7 +17,7 @@ DEVICE float run_sum(float x) {
     return block_sum<SHARING>(x);
 }
 
-// A run from memory, normalised, as this thread's share of it: x begins with the run, w with its gains or is null.
+// This thread's share of a normalised head: x points to the head, w to its norm weight or is null.
 template <int SHARING, class In, class W>
 DEVICE void norm_run(Vec8 (&chunk)[CHUNKS], const In* x, const W* w, int lane, int cols,
                      float eps) {

@@ -23,7 +23,7 @@ struct alignas(8) AttentionTile {
     int end;           // behind the last row of q
     int head;          // of q
     int kv_head;       // of k and v
-    KeyRange keys[3];  // the rows they see: the first range has some, and behind one without are only such
+    KeyRange keys[3];  // the rows they see; the first range is not empty, and empty ones come last
 };
 
 // One number for each axis of a video.
@@ -42,7 +42,7 @@ struct ConvShape {
     Axes kernel;    // taps
     Axes stride;    // positions of x from one position of y to the next
     Axes before;    // padding in front of the first position
-    int replicate;  // whether the first and the last frame go on for ever; else zeros do
+    int replicate;  // whether time is padded with the first and the last frame; else with zeros
 };
 
 // A convolution of samples x to samples y, or a transposed one.
@@ -66,28 +66,28 @@ struct AttentionShape {
     int k_pitch;    // of k
     int v_pitch;    // of v
     int y_pitch;    // of the result
-    float scale;    // of the products of q and k
+    float scale;    // of the scores q k^T
     float softcap;  // 0 for none
 };
 
-// A product y [m, n] = x [m, k] w^T in tiles, and what becomes of it.
+// A GEMM y [m, n] = x [m, k] w^T in tiles, with an epilogue.
 struct GemmShape {
-    int num_tiles;  // of the list
+    int num_tiles;  // in the tile list
     int m;          // rows of x
-    int n;          // columns of the product
+    int n;          // columns of x w^T
     int k;          // columns of x and w
     int y_pitch;    // elements from one row of y to the next
-    int z_pitch;    // of what is added, likewise
-    float factor;   // of what is stored in 8 bits
+    int z_pitch;    // of the residual, likewise
+    float factor;   // of a result in e4m3
 };
 
-// Where the scales of rows lie.
+// Layout of the scales of rows.
 struct RowScales {
     int step;   // elements from one to the next
-    float all;  // what stands for each where there are none
+    float all;  // the scale of all rows if there is no list
 };
 
-// A norm whose rows are stored in 8 bits.
+// A norm whose rows are stored in e4m3.
 struct QuantizedNorm {
     int cols;     // of a row
     int x_pitch;  // elements from one row to the next

@@ -1,4 +1,4 @@
-//! From the name of a device to its executor: the only file that names `cpu` and `cuda`.
+//! Opens the executor of a named device. Only this file names both `cpu` and `cuda`.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,21 +22,21 @@ pub use cuda::{
     search_order as library_files,
 };
 
-/// How a GPU is opened; the CPU needs nothing.
+/// How to open a GPU; the CPU has no options.
 #[derive(Clone, Default, Debug)]
 pub struct Options {
-    /// A folder whose cubins it runs instead of those that were compiled in.
+    /// A folder whose cubins replace those compiled in.
     pub kernels: Option<PathBuf>,
-    /// Who computes matrix products.
+    /// Which implementation computes GEMMs.
     pub gemm: GemmChoice,
-    /// Files that may be the library for that.
+    /// Files to try as the GEMM library.
     pub library_files: Vec<PathBuf>,
 }
 
-/// The executor that `name` asks for: `cpu` or `cuda:N`, or `auto` for what [`choose`] takes.
+/// The executor of `name`: `cpu`, `cuda:N`, or `auto` for the one that [`choose`] takes.
 ///
 /// # Errors
-/// [`Error::Request`] for any other name, [`Error::Device`] if a GPU or a library is asked for that cannot be used.
+/// [`Error::Request`] for any other name; [`Error::Device`] if the GPU or the library cannot be used.
 pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
     match name {
         "auto" => Ok(choose(options).0),
@@ -45,10 +45,10 @@ pub fn open(name: &str, options: &Options) -> Result<Box<dyn Executor>> {
     }
 }
 
-/// The GPU `cuda:N`, for what only a GPU can do, with `kernels` as in [`Options`].
+/// The GPU `cuda:N`, for commands that need one; `kernels` as in [`Options`].
 ///
 /// # Errors
-/// As for [`open`]; [`Error::Device`] for the CPU.
+/// Those of [`open`]; [`Error::Device`] for the CPU.
 pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
     if matches!(name, "auto" | "cpu") {
         return Err(Error::device("this needs a GPU").with_hint(Hint::Give(Field::Device)));
@@ -68,7 +68,7 @@ pub fn open_gpu(name: &str, kernels: Option<&Path>) -> Result<Arc<Driver>> {
     })
 }
 
-/// The first GPU if it can run the kernels, else the CPU; and a line that says which and why.
+/// The first GPU if it can run the kernels, else the CPU; with a line that says which and why.
 pub fn choose(options: &Options) -> (Box<dyn Executor>, String) {
     let driver = Driver::open(0, options.kernels.as_deref()).map(Arc::new);
     choice(driver.and_then(|driver| executor(&driver, options)))
@@ -92,26 +92,26 @@ fn executor(driver: &Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>
     if options.gemm == GemmChoice::Own {
         return Ok(Box::new(executor));
     }
-    let executor = match open_products(driver, &options.library_files) {
-        Ok(products) => executor.with_library(GemmPolicy::new(products, options.gemm)),
+    let executor = match open_gemm_library(driver, &options.library_files) {
+        Ok(library) => executor.with_library(GemmPolicy::new(library, options.gemm)),
         Err(_) if options.gemm == GemmChoice::Auto => executor,
         Err(error) => return Err(error),
     };
     Ok(Box::new(executor))
 }
 
-/// NVIDIA's library of products on a GPU: the first of `files` that exists, or where the system has it.
+/// cuBLASLt on a GPU: the first of `files` that exists, else the one that the system's loader finds.
 ///
 /// # Errors
-/// [`Error::Device`] if there is none that can be used; [`Error::Memory`].
-pub fn open_products(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn GemmBackend>> {
+/// [`Error::Device`] if none can be used; [`Error::Memory`] if there is too little for its workspace.
+pub fn open_gemm_library(driver: &Arc<Driver>, files: &[PathBuf]) -> Result<Arc<dyn GemmBackend>> {
     Ok(Arc::new(CublasLt::open(driver, files)?))
 }
 
-/// The first GPU, or why there is none.
+/// The first GPU.
 ///
 /// # Errors
-/// Why there is none, as a sentence for the user.
+/// A sentence for the user that says why there is none.
 pub fn gpu() -> std::result::Result<GpuInfo, String> {
     let first = cuda::gpus()?.into_iter().next();
     first.ok_or_else(|| "the NVIDIA driver offers no GPU".into())

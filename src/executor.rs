@@ -1,9 +1,8 @@
 //! Executor, Loaded and Program: the only door between models and devices.
 //!
-//! A model function makes a [`Plan`]. An [`Executor`] loads the weights of a network once ([`Loaded`]) and makes any of
-//! its plans a [`Program`], which the pipeline writes to, runs and reads from without ever asking where it runs.
-//! Validation is the caller's: a plan that was built is right. Errors are only what the caller cannot foresee: memory,
-//! files, the device, an interruption.
+//! A model function makes a [`Plan`]. An [`Executor`] loads the weights of a network once ([`Loaded`]) and makes each of
+//! its plans a [`Program`], which the pipeline writes, runs and reads without knowing the device. Plans are valid: their
+//! builder has checked them. Errors are what no caller can foresee: memory, files, the device, an interruption.
 
 use std::{
     any::Any,
@@ -22,28 +21,27 @@ use crate::{
 };
 
 /// Runs plans on one device.
+///
+/// Every method that returns a `Result` fails with [`Error::Device`] if the device does.
 pub trait Executor: Send + Sync {
-    /// Its name for messages and reports.
+    /// Name for messages and reports.
     fn name(&self) -> String;
 
-    /// What a plan takes; refuses one that cannot fit, with numbers, before anything is opened or allocated.
+    /// Memory that a plan takes. Refuses a plan that cannot fit before anything is opened or allocated.
     ///
     /// # Errors
-    /// [`Error::Memory`]; [`Error::Device`] for an op that the device cannot run.
+    /// [`Error::Memory`] with both sizes; [`Error::Device`] for an op that the device cannot run.
     fn check(&self, plan: &Plan, how: &Prepare) -> Result<Needs>;
 
-    /// Bytes of memory that nobody uses.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Bytes of free memory.
     fn free_bytes(&self) -> Result<u64>;
 
-    /// Loads the tensors of a network, each checked. Besides them, `reserve` bytes of memory stay free for the values
-    /// and tables of the programs that will use them.
+    /// Loads and checks the tensors of a network, and leaves `reserve` bytes of memory free for the values and metadata of
+    /// programs.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a weight that is missing, of another shape or type, or not finite; [`Error::Memory`] if
-    /// there is too little; [`Error::Device`] if the device fails.
+    /// [`Error::Weights`] for a tensor that is missing, of another shape or type, or not finite; [`Error::Memory`] if
+    /// there is too little.
     fn load(
         &self,
         weights: &Weights,
@@ -55,10 +53,10 @@ pub trait Executor: Send + Sync {
     /// Makes a plan of a loaded network ready to run; reads no tensor.
     ///
     /// # Errors
-    /// Too little memory; the device.
+    /// [`Error::Memory`] if there is too little.
     ///
     /// # Panics
-    /// If `loaded` is another executor's, or lacks a tensor of the plan.
+    /// If another executor made `loaded`, or if it lacks a tensor of the plan.
     fn prepare(
         &self,
         plan: &Plan,
@@ -66,10 +64,10 @@ pub trait Executor: Send + Sync {
         how: &Prepare,
     ) -> Result<Box<dyn Program>>;
 
-    /// Loads the tensors of `plan` for it alone and makes it ready: they go when the program does.
+    /// Loads the tensors of `plan` for this program alone, which frees them when dropped.
     ///
     /// # Errors
-    /// As [`Executor::check`], [`Executor::load`] and [`Executor::prepare`].
+    /// Those of [`Executor::check`], [`Executor::load`] and [`Executor::prepare`].
     fn load_and_prepare(
         &self,
         plan: &Plan,
@@ -82,25 +80,25 @@ pub trait Executor: Send + Sync {
         self.prepare(plan, &loaded, how)
     }
 
-    /// Whether it also runs plans whose activations are not rounded ([`Plan::in_f32`]). Where matrix products take
-    /// bf16 alone it does not, and is judged by the rounded plans.
+    /// Whether it runs plans with unrounded activations ([`Plan::in_f32`]). An executor whose GEMMs take only bf16 does
+    /// not, and is judged by the rounded plans.
     fn runs_unrounded(&self) -> bool {
         true
     }
 }
 
-/// The tensors of a network on a device, which programs of any size share.
+/// The tensors of a network on a device, shared by programs of any size.
 pub trait Loaded: Any + Send + Sync {
-    /// Bytes of the device's memory that they take; on the CPU a mapped file takes none.
+    /// Bytes of device memory that they take; on the CPU a mapped file takes none.
     fn bytes(&self) -> u64;
 }
 
-/// The tensor that a weight asks for.
+/// The tensor that a weight is loaded from.
 pub fn tensor_spec(spec: &Spec) -> TensorSpec {
     TensorSpec::new(&spec.label, spec.shape.clone(), spec.dtype)
 }
 
-/// The tensors that all weights of `plan` ask for.
+/// The tensors that the weights of `plan` are loaded from.
 pub fn required_tensors(plan: &Plan) -> Vec<TensorSpec> {
     plan.weights()
         .map(|buf| tensor_spec(plan.spec(buf)))
@@ -109,7 +107,7 @@ pub fn required_tensors(plan: &Plan) -> Vec<TensorSpec> {
 
 /// A plan made ready on a device.
 pub trait Program: Send {
-    /// Fills an input or a state buffer.
+    /// Fills an input or a state buffer with `value`, in the buffer's shape, rounded to its type.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
@@ -130,30 +128,30 @@ pub trait Program: Send {
     /// [`Error::Device`] if the device fails.
     ///
     /// # Panics
-    /// If `buf` was neither an output nor tapped.
+    /// If `buf` is neither an output nor tapped.
     fn read(&mut self, buf: Buf) -> Result<Tensor>;
 
-    /// What ran, step by step, summed over all runs so far.
+    /// The units that ran, with the times of all runs so far.
     fn report(&self) -> ProgramReport;
 }
 
-/// Bytes that a plan takes on a device, as its executor places it.
+/// Bytes that a plan takes on a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Needs {
-    /// Weights when all of them stay.
+    /// Weights if all are resident.
     pub weights: u64,
-    /// Weights when layers are streamed: those outside of layers, and two slots of the largest layer.
+    /// Weights if layers are streamed: those outside of layers, and two slots for the largest layer.
     pub streamed_weights: u64,
-    /// Weights that are copied in every run when layers are streamed.
+    /// Weights that every run copies if layers are streamed.
     pub copied: u64,
-    /// Inputs, outputs, states and everything in between.
+    /// Inputs, outputs, states and activations.
     pub values: u64,
-    /// Lists that kernels read.
+    /// Metadata that kernels read, such as tile lists.
     pub tables: u64,
 }
 
 impl Needs {
-    /// All of it, with these bytes of weights.
+    /// The total, with `weights` bytes of weights.
     pub fn with(&self, weights: u64) -> u64 {
         weights + self.values + self.tables
     }
@@ -167,27 +165,27 @@ pub enum Residency {
     Auto,
     /// All of them on the device.
     Resident,
-    /// Layers are copied from the host's memory in every run, each while the one before is computed.
+    /// Every run copies the layers from host memory, each while the one before it is computed.
     Streamed,
 }
 
-/// How to load weights and prepare a plan. The last five are for devices that launch kernels; the CPU does as
-/// `fuse: false`, `profile: true` ask, and is never ahead of itself.
+/// How to load weights and prepare a plan. The last five are for devices that launch kernels; the CPU always runs as with
+/// `fuse: false`, `profile: true` and `sync: true`.
 #[derive(Clone)]
 pub struct Prepare {
     /// Keep every buffer readable after a run, not only outputs.
     pub taps: bool,
-    /// Looked at between tensors while weights are loaded, between steps or segments while a program runs.
+    /// Checked between tensors while weights are loaded, and between steps or segments while a program runs.
     pub cancel: Cancel,
-    /// Run consecutive steps as one kernel where there is one for them.
+    /// Fuse consecutive steps where one kernel runs them.
     pub fuse: bool,
-    /// Record the launches once and replay them, where the device can.
+    /// Capture the launches as graphs and replay them, where the device can.
     pub graph: bool,
     /// Measure the time of every step; launches one by one.
     pub profile: bool,
     /// Wait for every step, so that a failure names its op; launches one by one.
     pub sync: bool,
-    /// Where the weights are; decided when they are loaded.
+    /// Where the weights are; takes effect when they are loaded.
     pub weights: Residency,
 }
 
@@ -215,15 +213,15 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked.
+    /// Whether work should stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// [`Error::Interrupted`] if somebody asked.
+    /// Fails if work should stop.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if it was.
+    /// [`Error::Interrupted`] after [`Cancel::cancel`].
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::Interrupted)
@@ -238,14 +236,14 @@ impl Cancel {
 pub struct ProgramReport {
     /// Completed runs.
     pub runs: usize,
-    /// In order; together they cover every step of the plan.
+    /// All units in order; together they cover every step of the plan.
     pub units: Vec<UnitReport>,
 }
 
-/// What steps that ran as one did: one step, or more where a kernel does them together.
+/// Report of a unit: one step, or several that a kernel fuses.
 #[derive(Clone, Debug)]
 pub struct UnitReport {
-    /// Which steps of the plan.
+    /// Steps of the plan.
     pub steps: Range<usize>,
     /// Label of the last one's result.
     pub label: String,
@@ -253,9 +251,9 @@ pub struct UnitReport {
     pub op: String,
     /// The kernels that ran; empty on the CPU.
     pub kernels: Vec<&'static str>,
-    /// Work of one run; what a step hands to another of the unit is not counted.
+    /// Work of one run, without values that stay inside the unit.
     pub cost: Cost,
-    /// Of each run, where it was measured.
+    /// Time of each run, if measured.
     pub times: Vec<Duration>,
 }
 

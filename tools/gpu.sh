@@ -141,7 +141,7 @@ look() {
 conformance() {
     if ! step instructions 40 "$gallop" dev instructions --device "$device" --json; then
         for part in warps/ numbers/ barriers/ registers/ boxes/ clusters/ \
-            products/bf16_n products/bf16_t products/bf16_r products/e4m3_n products/e4m3_r; do
+            wgmma/bf16_n wgmma/bf16_t wgmma/bf16_r wgmma/e4m3_n wgmma/e4m3_r; do
             # As text, a line for each case as it ends: where nothing ends, the last line says how far it came.
             step "instructions-${part//\//-}" 12 "$gallop" dev instructions --filter "$part" --device "$device"
         done
@@ -151,8 +151,8 @@ conformance() {
 # Do the kernels that wait for each other end at all? One of each kind; a hang here is all that one needs to know.
 first() {
     local kernels=("$gallop" dev bench --kernels --device "$device" --json --filter)
-    step first-product 20 "${kernels[@]}" "product/proj 4352x5120x5120, own bf16"
-    step first-product-fp8 20 "${kernels[@]}" "product/proj 4352x5120x5120, own fp8"
+    step first-product 20 "${kernels[@]}" "gemm/proj 4352x5120x5120, own bf16"
+    step first-product-fp8 20 "${kernels[@]}" "gemm/proj 4352x5120x5120, own fp8"
     step first-attention 20 "${kernels[@]}" "attention/local of 4350"
     step first-convolution 20 "${kernels[@]}" "convolution/64"
 }
@@ -219,7 +219,7 @@ bench() {
 # Kernels, our library's rival, and copies, each alone; the first lines are worth the most.
 rates() {
     local name filter
-    for filter in attention/ copy/ "product/up_gate" "product/down" product/qkv product/proj "product/up gelu7" rows/ \
+    for filter in attention/ copy/ "gemm/up_gate" "gemm/down" gemm/qkv gemm/proj "gemm/up gelu7" rows/ \
         convolution/; do
         name=rates-$(tr -cs 'a-z0-9_\n' - <<<"${filter%/}")
         step "$name" 90 "$gallop" dev bench --kernels --filter "$filter" --device "$device" --json

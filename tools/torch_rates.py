@@ -138,7 +138,7 @@ def main():
     print(json.dumps({"torch": torch.__version__, "device": torch.cuda.get_device_name()}))
     for m in ROWS:
         for name, n, k in PRODUCTS:
-            flops, shape = 2.0 * m * n * k, f"product/{name} {m}x{n}x{k}"
+            flops, shape = 2.0 * m * n * k, f"gemm/{name} {m}x{n}x{k}"
             report(f"{shape}, torch bf16", flops, lambda: bf16_product(m, n, k))
             report(f"{shape}, torch fp8", flops, lambda: fp8_product(m, n, k, False))
             report(f"{shape}, torch fp8 fast", flops, lambda: fp8_product(m, n, k, True))

@@ -2,7 +2,7 @@
 # Writes kernels/sm90/wgmma_gen.cuh: one function per wgmma shape and source of A. They cannot be a template, because the
 # operand list of inline PTX has a fixed length. tests/kernels/main.rs compares the file with what this prints.
 awk 'BEGIN {
-    print "// Warpgroup products D (+)= A B of 64 rows, N columns and 32 bytes along K, f32 accumulators: one function per shape,"
+    print "// wgmma: D (+)= A B of 64 rows, N columns and 32 bytes along K, f32 accumulators: one function per shape,"
     print "// type and source of A. Written by tools/wgmma_gen.sh; change it there."
     print "//"
     print "// Thread t of the warpgroup holds in d[4j + q] row 16(t / 32) + (t % 32) / 4 + 8(q / 2), column"

@@ -6,7 +6,7 @@
 // relu:      y = max(u, 0)
 // clamp:     y = min(max(u, low), high)
 // mul:       y = u z
-// with sigma(v) = 1 / (1 + exp(-v)). activation_quantize.cu has the same in 8 bits.
+// with sigma(v) = 1 / (1 + exp(-v)). activation_quantize.cu has the same in e4m3.
 //
 //   u       [rows, cols] bf16, for swiglu7 [rows, 2 cols], rows u_pitch elements apart, 16-byte
 //           aligned, u_pitch % 8 == 0

@@ -6,7 +6,7 @@
 //   z       [rows, cols] bf16 or f32, likewise
 //   y       [rows, cols] bf16, likewise
 //   w       [experts, cols] f32, 16-byte aligned
-//   ends    [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at
+//   ends    group offsets [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at
 //           least the rows
 //   cols    a multiple of 8, at most ROW_COLS
 //

@@ -9,7 +9,7 @@
 //   sharing heads / kv_heads
 //   softcap 0 for none
 //
-// For heads, windows and types that the fast kernel does not do. A warp has one row of one head: each lane the product
+// For heads, masks and types that the fast kernel does not take. A warp has one row of one head: each lane the product
 // with one of 32 keys, then each lane its columns of y. The name ends in the type of q, k, v and y.
 //
 //   launch  grid (ceil(rows / ROWS), heads), block THREADS, no dynamic shared memory

@@ -1,6 +1,6 @@
 // conv3d:           y[t, h, w, o] = b[o] + sum over i and taps (k, l, m) of
 //                   X(st t + k - bt, sh h + l - bh, sw w + m - bw, i) w[o, i, k, l, m],
-//                   where X is x, zero beyond its edges; with `replicate` its first and last frame go on for ever
+//                   where X is x, zero beyond its edges; with `replicate` its first and last frame are repeated
 // conv1d:           y[n, o] = b[o] + sum x[stride n + dilation k - padding, i] w[o, i, k]
 // conv_transpose1d: y[n, o] = b[o] + sum x[m, i] w[i, o, k] over n = stride m + k - stride / 2, 2 stride taps
 //
@@ -12,11 +12,11 @@
 //   y       [out_frames, out_height, out_width, outputs], or [out_samples, outputs], rows y_pitch elements apart,
 //           likewise
 //
-// The name ends in the type of all four. Products as of matrices, in plain FMAs: for the parts of the model where
-// little is to be done, and as what faster kernels are compared with.
+// The name ends in the type of all four. An implicit GEMM in plain FMAs: for small convolutions of the model, and as
+// the reference of faster kernels.
 //
 //   for each TILE_K channels, for each tap:
-//       what the tap sees, TILE_M positions, and its weights, TILE_N outputs, to shared memory
+//       the inputs of the tap, TILE_M positions, and its weights, TILE_N outputs, to shared memory
 //       acc[8 positions, 4 outputs] += x tile w tile
 //   store acc + b
 //

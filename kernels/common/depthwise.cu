@@ -1,6 +1,6 @@
 // depthwise: y[t, h, w, c] = b[c] + sum over taps (k, l, m) of
 //            X(st t + k - bt, sh h + l - bh, sw w + m - bw, c) v[c, k, l, m],
-//            where X is x, zero beyond its edges; with `replicate` its first and last frame go on for ever
+//            where X is x, zero beyond its edges; with `replicate` its first and last frame are repeated
 //
 //   x       [frames, height, width, channels], rows x_pitch elements apart, 16-byte aligned, x_pitch % 8 == 0
 //   v       [channels, 1, kernel_t, kernel_h, kernel_w], the runs along its last axis v_pitch elements apart

@@ -9,7 +9,7 @@
 //   y       [rows, heads, HEAD] bf16, rows y_pitch elements apart, likewise
 //   w       [experts, HEAD] f32, 16-byte aligned
 //   table   [rows, 2 HALF] f32, contiguous, 16-byte aligned: HALF sines, then HALF cosines
-//   ends    [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at
+//   ends    group offsets [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at
 //           least `rows`
 //
 // Eight threads share a head, each with two chunks of eight columns. Six of them hold the chunks c

@@ -8,7 +8,7 @@
 //   cols    a multiple of 8, at most COLS
 //   lanes   a power of two up to 32 with cols <= CHUNKS * lanes * 8: so many lanes share a row
 //
-// What stands in front of a video's convolutions. Rows are read once into registers, and short ones share a warp.
+// For the convolutions of a video. Rows are read once into registers, and short ones share a warp.
 //
 //   launch  grid (ceil(rows * lanes / THREADS)), block THREADS, no dynamic shared memory; rows * lanes < 2^31 - THREADS
 //   bound   HBM: 4 * rows * cols bytes
@@ -29,7 +29,7 @@ DEVICE float relu(float u) {
     return fmaxf(u, 0.0f);
 }
 
-// `scale` is of the row, from its sum of squares, and `gain` of the column.
+// `scale` is of the row, from its sum of squares, and `gain` is the norm weight of the column.
 template <float (*ACTIVATION)(float), class Scale, class Gain>
 DEVICE void norm_map(bf16* y, const bf16* x, int rows, int cols, int lanes, int x_pitch,
                      int y_pitch, Scale scale, Gain gain) {

@@ -1,4 +1,4 @@
-// What moves pixels, frames and channels of videos [frames, height, width, channels]:
+// Rearranges pixels, frames and channels of videos [frames, height, width, channels]:
 //
 // upsample_nearest: y[t, i, j, c] = x[t, i / 2, j / 2, c]
 // pixel_shuffle:    y[t, 2i + r, 2j + s, c] = x[t, i, j, 4c + sub(r, s)],  sub(r, s) = row_step r + (3 - row_step) s

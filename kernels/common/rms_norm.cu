@@ -3,13 +3,13 @@
 //
 //   x       [rows, runs, cols] bf16 or f32, rows x_pitch elements apart, 16-byte aligned, x_pitch % 8 == 0
 //   y       [rows, runs, cols] bf16 or f32, rows y_pitch elements apart, likewise
-//   w       [experts, cols] f32 or bf16, 16-byte aligned, or null for zeros
-//   ends    [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at least `rows`
+//   w       norm weight [experts, cols] f32 or bf16, 16-byte aligned, or null for zeros
+//   ends    group offsets [experts] i32: expert e owns rows ends[e - 1] up to ends[e]; the last is at least `rows`
 //   cols    a multiple of 8, at most ROW_COLS or, in the heads kernels, HEAD_COLS
-//   runs    how many times a row is cut: 1 for a whole row, the number of heads for q and k
+//   runs    heads in a row, of cols each: 1 for a whole row
 //
-// A run is read once into registers, reduced, and written once: by a block in the rows kernels, by a warp in the heads
-// kernels, whose runs are too short for a block.
+// A head is read once into registers, reduced, and written once: by a block in the rows kernels, by a warp in the heads
+// kernels, whose heads are too short for a block.
 //
 // The name ends in the types of x and y; y is bf16 where it is not named. A third type is that of w, f32 where it is
 // not named.

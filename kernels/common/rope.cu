@@ -11,8 +11,8 @@
 //
 // The name ends in the type of x, and that of the table where it is not f32.
 //
-// One thread per eight columns of y. What is turned into what lies half columns apart and is read twice; the second
-// time it comes out of L1 or L2.
+// One thread per eight columns of y. The two columns of a rotation lie `half` columns apart; each is read twice, the
+// second time from L1 or L2.
 //
 //   launch  grid (ceil(rows * heads * head / 8 / THREADS)), block THREADS, no dynamic shared memory
 //   bound   HBM: (2 + size of x) * rows * heads * head bytes; the table's row stays in L1 and L2

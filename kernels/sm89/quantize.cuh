@@ -1,4 +1,4 @@
-// A row in 8 bits: its scale and its quantised numbers, from the registers of a block that holds it.
+// Quantises a row to e4m3: its scale and its numbers, from the registers of a block that holds it.
 #pragma once
 
 #include "common.cuh"

@@ -5,7 +5,7 @@
 //   q       [rows, cols] e4m3, rows q_pitch elements apart, 8-byte aligned, q_pitch % 8 == 0
 //   s       [rows] f32, s_pitch elements apart
 //   w       [experts, cols] f32, 16-byte aligned
-//   ends    [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at least the rows
+//   ends    group offsets [experts] i32: expert e owns the rows from ends[e - 1] up to ends[e]; the last is at least the rows
 //   cols    a multiple of 8, at most ROW_COLS
 //
 // One block per row, which is read once into registers. The name ends in the type of x.

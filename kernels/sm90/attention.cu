@@ -8,10 +8,10 @@
 //   scale   the factor on the scores times log2(e), positive
 //
 // Pitches of q, k and v are multiples of 16 bytes, so they may be columns of one buffer. A step
-// reads TILE_K rows, also past its range's end: up to TILE_K rows behind it. What it finds there in
-// k may be anything; in v it must be finite, because it is multiplied by zero. So the host zeroes
-// the rows of v that are no tokens (padding between groups, the arena behind the last row). Rows
-// outside of the tensor arrive as zeros. Rows of q past a tile's end may be anything.
+// reads TILE_K rows, also past its range's end: up to TILE_K rows behind it. There k may hold
+// anything, but v must be finite, because it is multiplied by zero. So the host zeroes the rows of v
+// that are no tokens (padding between groups, the arena behind the last row). TMA reads rows outside
+// of the tensor as zeros. Rows of q past a tile's end may hold anything.
 //
 //   for tile of this block's share:
 //       producer warp:   load q
@@ -52,7 +52,7 @@ constexpr int SMEM_BYTES = 148480;  // of 232448
 // 147456      16   keys left at a step
 // 147472      80   mbarriers
 //
-// A tile lies as two halves of 64 columns, each row 128 bytes long.
+// A tile is stored as two halves of 64 columns, each row 128 bytes long.
 struct alignas(1024) Shared {
     bf16 q[TILE_Q * HEAD];
     bf16 k[STAGES][TILE_K * HEAD];
@@ -66,7 +66,7 @@ constexpr int GROUP_BYTES = 8 * BOX_COLS * 2;  // eight rows of a half
 static_assert(sizeof(Shared) == SMEM_BYTES);
 static_assert(TILE_Q == CONSUMERS * 64 && HEAD == 2 * BOX_COLS && TILE_K % 16 == 0);
 
-// Named barriers; 0 is __syncthreads. TURN + w: warpgroup w may issue its products.
+// Named barriers; 0 is __syncthreads. TURN + w: warpgroup w may issue its wgmmas.
 enum Barrier { TURN = 1 };
 
 // A place in a ring: how many stages were used before it.
@@ -77,7 +77,7 @@ struct Place {
     DEVICE uint32_t parity() const { return count / STAGES % 2; }
 };
 
-// Where a step's keys start. Behind the last range no keys are left.
+// First key of a step. After the last range no keys are left.
 struct Keys {
     const KeyRange* range;
     int row;
@@ -156,7 +156,7 @@ DEVICE void produce(Shared& s, const CUtensorMap& q, const CUtensorMap& k, const
     }
 }
 
-// The same value in all lanes, now known to the compiler, which then needs no register for it.
+// Tells the compiler that all lanes have the same value, so that it needs no register for it.
 DEVICE int uniform(int x) {
     return __shfl_sync(ALL_LANES, x, 0);
 }
@@ -235,13 +235,13 @@ DEVICE void softmax(float (&s)[TILE_K / 2], float scale, State& state, float (&s
     }
 }
 
-// The accumulators of 16 keys are the A operand of these keys as they lie.
+// The accumulators of 16 keys are the A operand of these keys without a permutation.
 DEVICE void round_p(const float (&s)[TILE_K / 2], uint32_t (&p)[TILE_K / 16][4]) {
     UNROLL
     for (int i = 0; i < TILE_K / 4; ++i) p[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
 }
 
-// The warpgroups take turns at issuing products, so that one has the tensor cores while the other
+// The warpgroups take turns at issuing wgmmas, so that one has the tensor cores while the other
 // is in its softmax.
 DEVICE void take_turn(int warpgroup) {
     named_barrier_sync(TURN + warpgroup, 128 * CONSUMERS);
@@ -250,7 +250,7 @@ DEVICE void pass_turn(int warpgroup) {
     named_barrier_arrive(TURN + (warpgroup ^ 1), 128 * CONSUMERS);
 }
 
-// What the steps of a tile need to know.
+// The state that the steps of a tile need.
 struct Steps {
     int warpgroup;
     float scale;
@@ -263,8 +263,8 @@ DEVICE void release_scores(Shared& s, const Steps& steps, Place at) {
     if (at.count + 1 == steps.end) release(&s.q_empty);
 }
 
-// One step: softmax of the scores in `now` while the products before it run, then o takes its part.
-// Those products were o of the step before and the scores of the next one, `next`.
+// One step: softmax of the scores in `now` while the wgmmas issued before it run, then o takes its
+// part. Those wgmmas make o of the step before and the scores of the next one, `next`.
 template <bool LAST>
 DEVICE void step(Shared& s, const Steps& steps, Place at, State& state, float (&now)[TILE_K / 2],
                  float (&next)[TILE_K / 2]) {

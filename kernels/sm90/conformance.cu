@@ -1,6 +1,6 @@
 // conformance: one small kernel per group of instructions in instructions.cuh, on numbers whose results are
 // exact, so that a GPU and the emulator of tests/emulate can be held against the same expected bytes.
-// src/cuda/run/conformance has these; conformance_wgmma.cu does the same for products.
+// src/qualify/instructions has these; conformance_wgmma.cu does the same for wgmma.
 //
 //   launch  one block, or one cluster of two; boxes take SMEM_BYTES of dynamic shared memory
 //   bound   none, these are tests

@@ -1,5 +1,5 @@
-// conformance_wgmma: y = a b^T by every product of wgmma_gen.cuh, on whole numbers, so that a GPU and
-// the emulator of tests/emulate can be held against the same expected sums. src/cuda/run/conformance
+// conformance_wgmma: y = a b^T by every wgmma of wgmma_gen.cuh, on whole numbers, so that a GPU and
+// the emulator of tests/emulate can be held against the same expected sums. src/testing/conformance
 // has these.
 //
 //   a, b     [64, K] and [n, K] in bf16 or e4m3, either of the two extents along memory
@@ -99,12 +99,12 @@ DEVICE void product_of_registers(float* y, const unsigned char* a_rows, const CU
     });
 }
 
-// Every N that there is a product of, and those whose rows of B can lie along memory in whole spans
+// Every N that has an instruction, and those whose rows of B can lie along memory in whole spans
 // of every swizzle.
 #define EVERY_N(run) run(8) run(16) run(32) run(64) run(96) run(112) run(128) run(192) run(256)
 #define WHOLE_SPANS(run) run(64) run(128) run(256)
 
-// The cases of a switch over n, for a product from memory and from registers.
+// The cases of a switch over n, for operands from memory and from registers.
 #define MEMORY(N, ...)                                                                     \
     case N:                                                                                \
         return product<N>(y, a, b, layouts,                                                \

@@ -1,13 +1,13 @@
 // conv3d:  y[t, h, w, o] = b[o] + sum over i and taps (k, l, m) of
 //          X(t + k - bt, h + l - bh, w + m - bw, i) w[k, l, m, o, i],
-//          where X is x, zero beyond its edges; with `replicate` its first and last frame go on for ever
+//          where X is x, zero beyond its edges; with `replicate` its first and last frame are repeated
 //          With `residual`: bf16(that) + residual[t, h, w, o].
 //          With eps >= 0: silu(bf16(v[o] / sqrt(mean(v^2) + eps))), v = bf16(that), the mean over o
 // pack:    packed[k, l, m, o, i] = w[o, i, k, l, m], the form that conv3d reads
 // doubled: packed[2 p + q, l, m, o, i] = sum of w[o, i, l', m'] over (l' + 1 - p) / 2 = l, (m' + 1 - q) / 2 = m,
-//          all of p, q, l, m below 2. Of a picture whose height and width were doubled, the 3x3 taps w make at
-//          rows 2h + p and columns 2w + q what the 2x2 taps packed[2 p + q] make of the picture as it was, with
-//          bh = 1 - p and bw = 1 - q
+//          all of p, q, l, m below 2. The 3x3 taps w on a picture of doubled height and width give at rows 2h + p
+//          and columns 2w + q the same as the 2x2 taps packed[2 p + q] on the original picture, with bh = 1 - p
+//          and bw = 1 - q
 //
 //   x         [frames, height, width, inputs] bf16, box TILE_K x TILE_W x (TILE_H + kernel_h - 1) x 1, 128-byte
 //             swizzle
@@ -22,15 +22,15 @@
 //   eps       negative, or outputs are even and at most TILE_N, and there is no residual
 //   kernel_h  at most LINES; without `replicate` every frame of y sees one of x
 //
-// Any sizes: what a box reads outside of its tensor is zero, and what it would write there is not written. So space
-// is padded by coordinates alone; frames are clamped, or taps that see none are left out. All taps of a column of the
-// kernel read the same box of x, whose lines lie at multiples of the swizzle's pattern.
+// Any sizes: TMA reads zeros outside of a tensor and writes nothing there. So space is padded by coordinates alone;
+// frames are clamped, or taps outside are skipped. All taps of a column of the kernel read the same box of x, whose
+// lines lie at multiples of the swizzle's pattern.
 //
 //   for tile of this block's share: TILE_H x TILE_W positions of a frame, TILE_N outputs
 //       producer warp:   for each k, TILE_K of inputs, m: a box of x to a stage of one ring, and
 //                            for each l: the weights to a stage of the other
 //       two warpgroups:  acc += box, from line l on, weights^T
-//                        store acc + b, or what becomes of it
+//                        epilogue of acc + b, and store
 //
 //   launch  conv3d_*: grid (any, at most one block per SM), block THREADS, dynamic shared memory SMEM_BYTES
 //           pack: grid (ceil(outputs * runs * ceil(inputs / 8) / PACK_THREADS)); doubled: the same with one run
@@ -242,7 +242,7 @@ struct Pair {
     DEVICE static Pair load(const bf16* p) { return of(*reinterpret_cast<const uint32_t*>(p)); }
 };
 
-// What becomes of a product.
+// Epilogues.
 struct Finish {
     const bf16* b;
     const bf16* residual;  // null where there is none

@@ -1,11 +1,11 @@
 // What gemm_bf16.cu and gemm_fp8.cu share: the ring, the producer, the walk over the tiles and the
-// stores of a persistent product of x [m, k] and w [groups * n, k].
+// stores of a persistent grouped GEMM of x [m, k] and w [groups * n, k].
 //
-// Two blocks, a cluster, make neighbouring rows of the same columns. Each loads its own rows of x,
+// The two blocks of a cluster make neighbouring rows of the same columns. Each loads its own rows of x,
 // and half of the rows of w into both blocks: 32 KB from L2 per stage and block. Alone it would be
 // 48 KB; sharing x, the smaller operand, by two blocks side by side 40 KB. Where a group ends, the
 // second block may have no rows: it loads and multiplies like any other and stores nothing. There
-// is no kernel of single blocks: only a product of at most TILE_M rows would gain.
+// is no kernel of single blocks: only a GEMM of at most TILE_M rows would gain.
 //
 //   for tile of this cluster's share:
 //       producer warp:   for each stage of k: wait until both blocks have released it;
@@ -56,7 +56,7 @@ static_assert(TILE_M == CONSUMERS * 64 && TILE_M == SHARE_N);
 // Named barriers, one per consumer warpgroup; 0 is __syncthreads.
 enum Barrier { STORE = 1 };
 
-// The tiles of a product: each a cluster's, of CLUSTER * TILE_M rows.
+// The tiles of a GEMM: each a cluster's, of CLUSTER * TILE_M rows.
 struct Walk {
     const GemmTile* tiles;
     int num_tiles, n, k;
@@ -129,7 +129,7 @@ DEVICE void release(Shared& s, int stage) {
     if (lane < CLUSTER) mbarrier_arrive_cluster(&s.empty[stage], lane);
 }
 
-// What wgmma reads of a stage: the warpgroup's 64 rows of x, and those of w from `row` on.
+// wgmma's operands in a stage: the warpgroup's 64 rows of x, and those of w from `row` on.
 DEVICE uint64_t x_of(const Shared& s, int stage, int warpgroup) {
     return wgmma_descriptor(s.x[stage] + warpgroup * 64 * SPAN, 16, GROUP_BYTES, Swizzle::B128);
 }
@@ -137,18 +137,18 @@ DEVICE uint64_t w_of(const Shared& s, int stage, int row) {
     return wgmma_descriptor(s.w[stage] + row * SPAN, 16, GROUP_BYTES, Swizzle::B128);
 }
 
-// ---- what becomes of a product ------------------------------------------------------------------
+// ---- epilogues ----------------------------------------------------------------------------------
 
 enum class Act { NONE, SWIGLU7, GELU7 };
 
-// As they would be read had they been stored in bf16.
+// Rounded as if they had been stored in bf16.
 DEVICE void round_pair(float& a, float& b) {
     const uint32_t pair = pack_bf16(a, b);
     a = bits_to_float(pair << 16);
     b = bits_to_float(pair & 0xffff0000);
 }
 
-// The activation of the product in bf16; for e4m3 that in bf16 times `factor`. swiglu7 leaves its
+// The activation of the sum in bf16; for e4m3 that in bf16 times `factor`. swiglu7 leaves its
 // results in the even ones.
 template <Act ACT, class Out, int COUNT>
 DEVICE void activate(float* acc, float factor) {
@@ -189,7 +189,7 @@ DEVICE void store_one(float* p, float a) {
     *p = a;
 }
 
-// y [m, n / STEP] of the activated product, SPAN bytes of columns at a time.
+// Stores the activation y [m, n / STEP], SPAN bytes of columns at a time.
 template <class Out, Act ACT>
 struct Stored {
     static constexpr int STEP = ACT == Act::SWIGLU7 ? 2 : 1;  // columns of acc for one of y
@@ -256,7 +256,7 @@ struct Stored {
     }
 };
 
-// y = z + the product in bf16, 64 columns at a time; y may be z.
+// y = z + the sum in bf16, 64 columns at a time; y may be z.
 struct Added {
     static constexpr int COUNT = 32;
 

@@ -17,8 +17,8 @@
 //   launch  grid (even, at most one block per SM), clusters of 2, block THREADS, dynamic shared
 //           memory SMEM_BYTES
 //   bound   tensor cores: 2 m n k FLOP at 4096 per SM and clock
-//   math    bf16 products, f32 sums; p is rounded to bf16 once, also where it is not stored; what
-//           is made of it is computed in f32 and rounded at the store
+//   math    bf16 products, f32 sums; p is rounded to bf16 once, even if it is not stored; the
+//           epilogue is computed in f32 and rounded at the store
 //   error   p within twice the rounding of p to bf16; f32: that of k additions in f32; y as
 //           activation.cu and combine.cu make it of p
 

@@ -17,15 +17,15 @@
 // Any m, n, k, but for swiglu7 n even. Row pitches of x, w and y_map are multiples of 16 bytes. How
 // the tiles are made and stored is written in gemm.cuh.
 //
-// The tensor cores are reported to keep only some 13 bits of the sums of 8-bit products. So the
-// products of TILE_K columns are summed there, and these sums in f32 registers: 128 columns at a
-// time, since both sums of all 256 do not fit in the registers.
+// The tensor cores are reported to keep only some 13 bits of the sums of FP8 products. So they sum
+// only TILE_K columns, and these partial sums are promoted to f32 registers: 128 columns at a time,
+// since both sums of all 256 do not fit in the registers.
 //
 //   launch  grid (even, at most one block per SM), clusters of 2, block THREADS, dynamic shared
 //           memory SMEM_BYTES
 //   bound   tensor cores: 2 m n k FLOP at 8192 per SM and clock
-//   math    e4m3 products, f32 sums; p is rounded to bf16 once, also where it is not stored; what
-//           is made of it is computed in f32 and rounded at the store, for e4m3 to bf16 before
+//   math    e4m3 products, f32 sums; p is rounded to bf16 once, even if it is not stored; the
+//           epilogue is computed in f32 and rounded at the store, for e4m3 to bf16 before
 //   error   p within twice the rounding of p to bf16, as long as the sums of TILE_K products are
 //           good to 13 bits; f32: that, and k / TILE_K additions in f32; y as activation.cu and
 //           combine.cu make it of p

@@ -261,7 +261,7 @@ DEVICE void fence_proxy_async() {
 #endif
 }
 
-// ---- wgmma; the products themselves are in wgmma_gen.cuh ----------------------------------------
+// ---- wgmma; the instructions themselves are in wgmma_gen.cuh ------------------------------------
 
 // How 16-byte pieces of a row are permuted in shared memory, as the descriptor of wgmma encodes it.
 enum class Swizzle : uint64_t { NONE = 0, B128 = 1, B64 = 2, B32 = 3 };
@@ -276,7 +276,7 @@ DEVICE uint64_t wgmma_descriptor(const void* p, uint32_t leading, uint32_t strid
            static_cast<uint64_t>(swizzle) << 62;
 }
 
-// Orders this thread's register accesses before the products that follow.
+// Orders this thread's register accesses before the wgmmas that follow.
 DEVICE void wgmma_fence() {
 #ifdef __CUDACC__
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -285,7 +285,7 @@ DEVICE void wgmma_fence() {
 #endif
 }
 
-// Closes this warpgroup's group of products.
+// Commits this warpgroup's group of wgmmas.
 DEVICE void wgmma_commit() {
 #ifdef __CUDACC__
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
@@ -294,7 +294,7 @@ DEVICE void wgmma_commit() {
 #endif
 }
 
-// Waits until all but the last `LEFT` groups of products are done.
+// Waits until all but the last `LEFT` groups of wgmmas are done.
 template <int LEFT>
 DEVICE void wgmma_wait() {
 #ifdef __CUDACC__

@@ -1,4 +1,4 @@
-// Warpgroup products D (+)= A B of 64 rows, N columns and 32 bytes along K, f32 accumulators: one function per shape,
+// wgmma: D (+)= A B of 64 rows, N columns and 32 bytes along K, f32 accumulators: one function per shape,
 // type and source of A. Written by tools/wgmma_gen.sh; change it there.
 //
 // Thread t of the warpgroup holds in d[4j + q] row 16(t / 32) + (t % 32) / 4 + 8(q / 2), column

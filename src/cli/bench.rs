@@ -27,10 +27,10 @@ Examples:
   gallop dev bench --stage decode --size 256x160 --seconds 1 --runs 5
   gallop dev bench --stage base --precision fp8
   gallop dev bench --model published --stage sr --size 1080p --device cuda:0 --json
-  gallop dev bench --kernels --device cuda:0 --filter product/
+  gallop dev bench --kernels --device cuda:0 --filter gemm/
 
-Weights are synthetic and inputs seeded, so no checkpoint is needed. A run before the measured ones
-warms up. Results that are no finite numbers, or others where each step is measured, are a failure.";
+Weights are synthetic and inputs seeded, so no checkpoint is needed. One run before the measured ones warms up. Results
+that are not finite, or that change when each step is measured, are a failure.";
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     faults(gemm, &timings)
 }
 
-/// Times of wrong results are worth nothing.
+/// Fails on wrong results: their times are worthless.
 fn faults(gemm: Gemm, timings: &[Timing]) -> Result<()> {
     let failed = |problem: &str| {
         Err(Error::Failed {
@@ -111,12 +111,12 @@ fn faults(gemm: Gemm, timings: &[Timing]) -> Result<()> {
         })
     };
     if timings.iter().any(|timing| !timing.is_finite) {
-        return failed("the first run gave results that are no finite numbers");
+        return failed("the first run gave results that are not finite");
     }
-    // Where autotuning picks the GEMM backend, two programs may differ.
+    // With autotuning two programs may pick different GEMMs.
     let differ = |timing: &Timing| timing.is_same_measured == Some(false);
     if gemm != Gemm::Auto && timings.iter().any(differ) {
-        return failed("the same run gave other results when each step was measured");
+        return failed("the same run gave different results when each step was measured");
     }
     Ok(())
 }

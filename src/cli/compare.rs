@@ -1,5 +1,4 @@
-//! `gallop dev compare`: a stage op by op on a device and on the CPU, each step on the same inputs; or layer by layer in two
-//! precisions.
+//! `gallop compare`: a device with the CPU, op by op on the same inputs; or two precisions, layer by layer.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -63,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The device with the CPU, op by op.
+/// Compares the device with the CPU, op by op.
 fn devices(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work(&arguments.precision.formats)?;
     let executor = arguments
@@ -89,7 +88,7 @@ fn devices(arguments: &Arguments) -> Result<()> {
     terminal::verdict(failed, checks.len(), problem)
 }
 
-/// Two precisions with each other, layer by layer.
+/// Compares two precisions, layer by layer.
 fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()> {
     let formats = &arguments.precision.formats;
     let (_, _, work) = arguments.stage.work(formats)?;
@@ -135,7 +134,7 @@ fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()>
     terminal::print(&format!("{title}\n{heading}{}", rows.collect::<String>()))
 }
 
-/// The stage, and what of it is compared.
+/// Title: the stage, and what is compared.
 fn title(work: &Work, what: &str) -> String {
     format!("{} of {}, {what}", work.stage.name(), work.part.key())
 }

@@ -1,4 +1,4 @@
-//! `gallop doctor`: what this machine and this build offer, one line each, and how to fix what is missing.
+//! `gallop doctor`: what this machine and this build offer, a line each, with the fix for what is missing.
 
 use std::path::PathBuf;
 
@@ -172,7 +172,7 @@ fn model(arguments: &Arguments) -> Finding {
     }
 }
 
-/// The value of the first line `field : value` of a file of the system.
+/// The value of the first line `field : value` of a system file.
 fn field_of(file: &str, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let (_, value) = text

@@ -1,4 +1,4 @@
-//! Who computes matrix products on a GPU, for the subcommands that measure and compare.
+//! Choice of the GEMM implementation on a GPU, for the subcommands that measure and compare.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,19 @@ use crate::device::{GemmChoice, library_files};
 
 #[derive(Args, Debug)]
 pub(super) struct GemmArgument {
-    /// Who computes matrix products on a GPU; `auto` measures, so that its results may differ between two processes in
-    /// the last bit
+    /// Which implementation computes GEMMs on a GPU; `auto` measures, so the last bits of its results may differ between
+    /// two processes
     #[arg(long, value_enum, default_value_t = Gemm::Own)]
     pub(super) gemm: Gemm,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub(super) enum Gemm {
-    /// This program
+    /// This program's kernels
     Own,
-    /// NVIDIA's library wherever it can, in place of fused steps too
+    /// NVIDIA's cuBLASLt wherever it can, even instead of fused kernels
     Cublaslt,
-    /// Whoever is faster for a shape; this program where there is no library
+    /// The faster one for each shape; this program's kernels without the library
     Auto,
 }
 
@@ -45,7 +45,7 @@ impl From<Gemm> for GemmChoice {
     }
 }
 
-/// Where NVIDIA's library may lie: the file that `GALLOP_CUBLASLT` names, this folder's tool chain, the Python
+/// Files to try as NVIDIA's library: the one that `GALLOP_CUBLASLT` names, this folder's tool chain, the Python
 /// environment.
 pub(super) fn files() -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());

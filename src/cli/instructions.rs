@@ -1,4 +1,4 @@
-//! `gallop dev instructions`: what single instructions of a GPU do, against what they must do.
+//! `gallop verify --instructions`: single instructions of a GPU against their expected results.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         if !json {
             terminal::print(&text(row))?;
         }
-        // A GPU that failed fails at everything that follows.
+        // After a fault the GPU fails every later case too.
         if matches!(outcome, Err(Error::Device { .. })) {
             break;
         }

@@ -15,7 +15,7 @@ use crate::{
     pipeline::profile::{ConfiguredExecutor, Trace},
 };
 
-/// Writes what ran to `path` and its table to standard error.
+/// Writes the trace to `path` and the table of ops to standard error.
 pub(super) fn write(executor: &ConfiguredExecutor, path: &Path) -> Result<()> {
     let Some(profile) = executor.profile() else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `gallop dev bench --kernels`: each kernel of a GPU alone, against what the chip could do.
+//! `gallop bench --kernels`: each kernel of a GPU alone, against the chip's peak.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
 /// Times the cases whose name contains `filter` on `device`.
 pub(super) fn run(filter: &str, device: &str, as_json: bool, cancel: &Cancel) -> Result<()> {
     let driver = open_gpu(device)?;
-    let library = device::open_products(&driver, &gemm::files());
+    let library = device::open_gemm_library(&driver, &gemm::files());
     if !as_json {
         let beside = library.as_ref().err().map(ToString::to_string);
         terminal::print(&format!("{}\n{}", head(&driver.name(), beside), COLUMNS))?;

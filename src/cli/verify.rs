@@ -1,4 +1,4 @@
-//! `gallop verify`: replays golden cases and says for each how far off it is and how far off it may be.
+//! `gallop verify`: replays golden cases and prints the error of each with its limit.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -58,7 +58,7 @@ enum Outcome {
     Ran(Vec<Check>),
     /// It could not run.
     Broken(String),
-    /// It needs a file that nobody gave.
+    /// It needs a file that was not given.
     NotRun(String),
 }
 
@@ -197,7 +197,7 @@ fn is_wanted(arguments: &Arguments, suite: &str, case: &GoldenCase<'_>) -> bool 
     format!("{suite}/{}", case.name()).contains(filter) || case.kind().contains(filter)
 }
 
-/// A case that makes the program panic is one it cannot run.
+/// Runs a case; a panic means that it cannot run.
 fn replay(case: &GoldenCase<'_>, executor: &dyn Executor, tokenizer: Option<&[u8]>) -> Outcome {
     let is_published_vocabulary = case.kind() == golden::PUBLISHED_VOCABULARY;
     if is_published_vocabulary && tokenizer.is_none() {
@@ -217,7 +217,7 @@ fn replay(case: &GoldenCase<'_>, executor: &dyn Executor, tokenizer: Option<&[u8
     }
 }
 
-/// The case's check that is nearest to its limit or furthest beyond.
+/// The case's check with the largest error over limit.
 fn worst(checks: &[Check]) -> Option<&Check> {
     checks.iter().max_by(|a, b| a.ratio().total_cmp(&b.ratio()))
 }
@@ -284,7 +284,7 @@ fn json(row: &Row<'_>) -> Value {
     })
 }
 
-/// An infinite error, as of a value that is no number, is null.
+/// An infinite error, such as that of NaN, is null.
 fn check_json(check: &Check) -> Value {
     let worst = check.worst.as_ref();
     json!({

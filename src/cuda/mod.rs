@@ -1,8 +1,8 @@
-//! The edge to NVIDIA GPUs: which kernels were compiled in, and which GPUs the driver offers.
+//! NVIDIA GPUs: the executor, and the kernels that it launches.
 //!
-//! Nothing here links to a CUDA library; the driver is opened at run time, and its absence is an answer, not a
-//! panic. Invariant: knows plans, not models; never imports `cpu`. Start with [`Device`], what executors need of a
-//! GPU, [`kernels`], what there is to launch, and [`Cuda`], which runs plans.
+//! Nothing here links to a CUDA library: the driver is opened at run time, and a missing one is an answer, not a panic.
+//! Invariant: knows plans, not models; never imports `cpu`. Start with [`Device`], what executors need of a GPU,
+//! [`kernels`], the entry points, and [`Cuda`], which runs plans.
 
 pub mod gpu;
 mod launch;

@@ -25,24 +25,24 @@ const SEED: u64 = 0;
 /// Times of one plan.
 #[derive(Clone, Debug)]
 pub struct Timing {
-    /// Runs of the plan that a clip takes.
+    /// Runs of the plan for one clip.
     pub runs_per_clip: usize,
-    /// From the checkpoint to a program that can run.
+    /// Time to load the weights and prepare the plan.
     pub prepare: Duration,
-    /// Each measured run, shortest first; one run before them was not measured.
+    /// Each measured run, shortest first, after one run to warm up.
     pub runs: Vec<Duration>,
     /// Work of one run.
     pub cost: Cost,
-    /// By op: one run, the mean of those in which each step was measured.
+    /// By op: the mean of the runs in which each step was measured.
     pub ops: Vec<ProfileRow>,
     /// Whether all results of the first run are finite numbers.
     pub is_finite: bool,
-    /// Whether they have the same bits where each step is measured; `None` where that is the same program.
+    /// Whether a program that measures each step gives the same bits; `None` if it is the same program.
     pub is_same_measured: Option<bool>,
 }
 
 impl Timing {
-    /// The middle one of the measured runs.
+    /// The median of the measured runs.
     pub fn median(&self) -> Duration {
         self.runs[self.runs.len() / 2]
     }
@@ -51,7 +51,7 @@ impl Timing {
 /// Runs each plan of `work` once and then `runs` times more; `told` gets the time of each run as it ends.
 ///
 /// # Errors
-/// The executor's, [`crate::Error::Interrupted`].
+/// Those of the executor; [`crate::Error::Interrupted`].
 ///
 /// # Panics
 /// If `runs` is 0.
@@ -97,7 +97,7 @@ fn time(
     let mut report = program.report();
     let mut is_same_measured = None;
     if report.units.iter().any(|unit| unit.times.is_empty()) {
-        // Where measuring each step takes time itself, that is done apart.
+        // Measuring each step may take time itself, so a second program does it.
         drop(program);
         let how = Prepare {
             profile: true,
@@ -145,7 +145,7 @@ fn ready(
     Ok(program)
 }
 
-/// What a run made.
+/// The outputs of a run.
 fn results(plan: &Plan, program: &mut dyn Program) -> Result<Vec<Tensor>> {
     let outputs = plan
         .handles()
@@ -156,15 +156,14 @@ fn results(plan: &Plan, program: &mut dyn Program) -> Result<Vec<Tensor>> {
 /// Synthetic weights for a plan of `work`, rounded where the plan has them quantised.
 ///
 /// # Errors
-/// If the plan names a tensor that the network does not have, a mistake of ours.
+/// [`crate::Error::Weights`] if the network lacks a tensor of the plan, which would be a bug.
 pub fn weights(work: &Work, plan: &Plan) -> Result<Weights> {
     let (full, formats) = quantized::unquantized_specs(required_tensors(plan));
     let source = Synthetic::new(network_of(work.part), &full, SEED)?;
     Ok(Weights::new(Box::new(source)).quantized(formats))
 }
 
-/// Values for every input and state: normal numbers for floats, sines and cosines of such for tables of rotations, id 0
-/// in tables of ids.
+/// Values for every input and state: normal numbers for floats, sines and cosines of such for rotary tables, 0 for ids.
 pub fn inputs(plan: &Plan) -> Vec<(Buf, Tensor)> {
     let is_ours = |buf: &Buf| {
         let spec = plan.spec(*buf);

@@ -1,4 +1,4 @@
-//! What a model folder holds, whether it is whole, and what it suffices for; read from names and headers alone.
+//! What a model folder holds, whether it is complete, and what it can make; read from names and headers alone.
 
 use std::{
     fs,
@@ -13,40 +13,40 @@ use crate::{
     weights::{Component, Folder, State, Variant, Weights, quantized},
 };
 
-/// A part of the model and what was found of it.
+/// A part of the model, and what was found.
 #[derive(Debug)]
 pub struct InventoryEntry {
     /// Which.
     pub part: Component,
-    /// Where it is, or where it would be.
+    /// Where it is, or is expected.
     pub state: State,
     /// Bytes of its files.
     pub bytes: u64,
     /// Formats of the layers that are stored quantised.
     pub formats: LayerFormats,
-    /// What is wrong with it, if it is there.
+    /// The fault of a part that is there.
     pub problem: Option<Error>,
 }
 
 impl InventoryEntry {
-    /// Whether it is there and nothing is wrong with it.
+    /// Whether it is there and without a fault.
     pub fn is_usable(&self) -> bool {
         self.problem.is_none() && matches!(self.state, State::Found { .. })
     }
 }
 
-/// Something the program can do with the parts it takes.
+/// Something the program can make, and the parts it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// `1080p, base`; of an addition the parameter, with its value: `decoder wan`.
+    /// `1080p, base`; for an addition the parameter with its value: `decoder wan`.
     pub name: String,
     /// Whether it is an addition to a size, not a clip of its own.
     pub is_addition: bool,
-    /// What it takes.
+    /// The parts it needs.
     pub parts: Vec<Component>,
 }
 
-/// Every part of `folder`, with names, shapes and types of all tensors checked against its sizes. Reads no tensor.
+/// Every part of `folder`, with names, shapes and types of all tensors checked against its config. Reads no tensor.
 pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
     let states = folder.states().iter();
     let entries = states.map(|(part, state)| {
@@ -69,7 +69,7 @@ pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
     entries.collect()
 }
 
-/// Everything the program can do.
+/// Everything the program can make.
 pub fn uses() -> Vec<Use> {
     let always = [
         Component::Tokenizer,
@@ -110,7 +110,7 @@ pub fn uses() -> Vec<Use> {
     uses
 }
 
-/// Formats of the layers that a part which is as it should be stores quantised.
+/// Formats of the quantised layers of a part without a fault.
 fn check(folder: &Folder, part: Component) -> Result<LayerFormats> {
     if part == Component::Tokenizer {
         return Tokenizer::open(folder.tokenizer()?).map(|_| LayerFormats::new());

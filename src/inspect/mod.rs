@@ -1,7 +1,7 @@
-//! What can be said of a model and a device without making a clip: what a request takes, which parts a folder has, how
-//! long stages and kernels take.
+//! Facts about a model and a device without making a clip: what a request takes, which parts a folder has, how long
+//! stages and kernels take.
 //!
-//! Invariant: runs plans of the pipeline's, and no pipeline.
+//! Invariant: runs the pipeline's plans, never the pipeline.
 
 pub mod bench;
 pub mod estimate;

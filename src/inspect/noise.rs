@@ -1,4 +1,4 @@
-//! Inputs and weights of measurements: random numbers, because products of zeros take less power and so less time.
+//! Inputs and weights of measurements: random numbers, because a GEMM of zeros takes less power and so less time.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use crate::{
     weights::{Info, Source},
 };
 
-/// Rows of the table that large inputs are made of on the device.
+/// Rows of the table from which large inputs are gathered on the device.
 pub(super) const TABLE_ROWS: usize = 4096;
 
-/// Random numbers between -1 and 1, or row numbers of the tables; a piece of them again and again.
+/// Random numbers between -1 and 1, or row numbers of the tables; a short sequence of them, repeated.
 pub(super) fn noise(shape: Shape, dtype: DType) -> Tensor {
     const PIECE: usize = 1 << 20;
     let mut state = 1_u32;

@@ -1,28 +1,28 @@
-//! Where the time of a program went: its units by op and kernel, with the least time that a GPU's figures allow.
+//! Times of a program by op and kernel, with the least time that a GPU's peak rates allow.
 
 use std::time::Duration;
 
 use super::estimate::GpuSpec;
 use crate::{executor::UnitReport, plan::Cost};
 
-/// Units of the same ops by the same kernels, together.
+/// All units of the same ops by the same kernels.
 #[derive(Clone, Debug)]
 pub struct ProfileRow {
     /// The ops.
     pub op: String,
     /// The kernels; none on the CPU.
     pub kernels: String,
-    /// How many units ran.
+    /// Number of units that ran.
     pub calls: usize,
-    /// Their time.
+    /// Their total time.
     pub time: Duration,
-    /// Their work.
+    /// Their total work.
     pub cost: Cost,
-    /// The least time that a GPU's figures allow for it, seconds.
+    /// The least seconds that the GPU's peak rates allow for it.
     pub floor: Option<f64>,
 }
 
-/// The rows of `units`, each with how often it ran and the time that took; the longest first.
+/// The rows of `units`, each unit with its number of runs and their time; the longest first.
 pub fn rows<'a>(
     units: impl Iterator<Item = (&'a UnitReport, usize, Duration)>,
     gpu: Option<&GpuSpec>,

@@ -1,5 +1,5 @@
-//! How fast kernels are on a device: each alone, at the sizes of the model, on random numbers, against what the chip
-//! could do at most. The cases are plans of one op, so that what is timed is what the model runs.
+//! Rates of kernels on a device: each alone, at the sizes of the model, on random numbers, against the chip's peak. The
+//! cases are plans of one op, so that the timed kernels are those that the model runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,41 +21,41 @@ use crate::{
     weights::Weights,
 };
 
-/// Dense products of bf16 on Hopper, FLOP/s, by the data sheet; e4m3 twice that.
+/// Peak of dense bf16 on Hopper, FLOP/s, by the data sheet; e4m3 has twice that.
 const BF16_RATE: f64 = 989e12;
-/// Device memory of the H200, bytes per second, by the data sheet.
+/// Memory bandwidth of the H200, bytes per second, by the data sheet.
 const MEMORY_RATE: f64 = 4.8e12;
 /// Measured runs of a case that takes longer than this.
 const FEW_RUNS: usize = 3;
 const LONG_MS: f64 = 100.0;
-/// What is measured.
+/// The measured sizes.
 pub struct RateShapes {
-    /// Rows of the products.
+    /// Rows m of the GEMMs.
     pub rows: &'static [usize],
-    /// Name, columns and length of the products of a layer.
-    pub products: &'static [(&'static str, usize, usize)],
+    /// Name, n and k of the GEMMs of a layer.
+    pub gemms: &'static [(&'static str, usize, usize)],
     /// Latent sizes whose attention is measured.
     pub grids: &'static [Grid],
-    /// Audio and text tokens beside them.
+    /// Audio and text tokens in addition.
     pub beside: [usize; 2],
-    /// Query heads; a fifth as many of keys.
+    /// Query heads; there is one key head for five of them.
     pub heads: usize,
-    /// Ops of rows.
+    /// Row ops.
     pub row_cases: &'static [RowCase],
     /// Channels, frames, rows and columns of 3x3x3 convolutions.
     pub convolutions: &'static [[usize; 4]],
     /// Bytes of a copy.
     pub copy_bytes: usize,
-    /// Bytes that are filled before each measurement: several times the cache.
-    pub lead_bytes: usize,
-    /// Measured runs of what takes less than a tenth of a second; the middle one counts.
+    /// Bytes that are filled before each measurement to flush L2: several times its size.
+    pub flush_bytes: usize,
+    /// Measured runs of cases shorter than a tenth of a second; the median counts.
     pub runs: usize,
 }
 
 /// The published model at 1080p, 540p and 256p.
 pub const PUBLISHED: RateShapes = RateShapes {
     rows: &[66_048, 17_088, 4352],
-    products: &[
+    gemms: &[
         ("qkv", 7208, 5120),
         ("proj", 5120, 5120),
         ("up_gate swiglu7", 27_304, 5120),
@@ -78,28 +78,28 @@ pub const PUBLISHED: RateShapes = RateShapes {
         [64, 36, 272, 480],
     ],
     copy_bytes: 1 << 28,
-    lead_bytes: 1 << 28,
+    flush_bytes: 1 << 28,
     runs: 20,
 };
 
 /// The time of a case.
 #[derive(Clone, Debug)]
 pub struct Rate {
-    /// `product/…`, `attention/…`, `rows/…`, `convolution/…` or `copy/…`.
+    /// `gemm/…`, `attention/…`, `rows/…`, `convolution/…` or `copy/…`.
     pub name: String,
-    /// What ran.
+    /// The kernels that ran.
     pub kernels: Vec<&'static str>,
     /// Measured runs.
     pub runs: usize,
-    /// The middle one, milliseconds.
+    /// The median, milliseconds.
     pub median_ms: f64,
-    /// The shortest.
+    /// The shortest, milliseconds.
     pub least_ms: f64,
-    /// Floating-point operations, where they bound it.
+    /// Floating-point operations, if they bound it.
     pub flops: f64,
     /// Bytes that must be moved at least.
     pub bytes: f64,
-    /// What the chip could do at most, by the data sheet.
+    /// The least milliseconds by the data sheet's peaks.
     pub floor_ms: f64,
 }
 
@@ -124,19 +124,18 @@ impl Rate {
     }
 }
 
-/// What is measured on: a GPU, and its library where there is one.
+/// The device that is measured, with its GEMM library if there is one.
 pub struct RateTarget {
     /// The GPU.
     pub device: Arc<dyn Device>,
-    /// A library of products.
+    /// The GEMM library.
     pub library: Option<Arc<dyn GemmBackend>>,
 }
 
-/// Measures every case whose name contains `filter` and gives each to `each` as it comes; a case that fails is an error
-/// in place of its rate.
+/// Measures every case whose name contains `filter` and passes its rate, or its error, to `each` as it comes.
 ///
 /// # Errors
-/// [`Error::Interrupted`]; those of `each`; the device's, if there is no memory to begin with.
+/// [`Error::Interrupted`]; those of `each`; [`Error::Memory`] if the L2 flush cannot be allocated.
 pub fn measure(
     target: &RateTarget,
     sizes: &RateShapes,
@@ -144,7 +143,7 @@ pub fn measure(
     cancel: &Cancel,
     each: &mut dyn FnMut(&str, Result<Rate>) -> Result<()>,
 ) -> Result<()> {
-    let flush = L2Flush::new(&*target.device, sizes.lead_bytes)?;
+    let flush = L2Flush::new(&*target.device, sizes.flush_bytes)?;
     for (name, case) in cases(sizes) {
         cancel.check()?;
         if !name.contains(filter) || (case.is_library() && target.library.is_none()) {
@@ -156,7 +155,7 @@ pub fn measure(
 }
 
 enum Case {
-    /// The units of a plan whose ops `only` is part of; of all, but for those that make inputs, if it is empty.
+    /// The units of a plan whose op contains `only`; an empty one selects all but those that make inputs.
     Plan {
         make: Box<dyn Fn() -> Plan>,
         only: &'static str,
@@ -174,11 +173,11 @@ type Make = fn(usize, usize, usize) -> Plan;
 fn cases(sizes: &'_ RateShapes) -> Vec<(String, Case)> {
     let mut cases: Vec<(String, Case)> = Vec::new();
     for &m in sizes.rows {
-        for &(name, n, k) in sizes.products {
+        for &(name, n, k) in sizes.gemms {
             for (kind, peak, make) in [
-                ("bf16", BF16_RATE, product as Make),
-                ("bf16 with swiglu7", BF16_RATE, gated_product),
-                ("fp8", 2.0 * BF16_RATE, scaled_product),
+                ("bf16", BF16_RATE, gemm as Make),
+                ("bf16 with swiglu7", BF16_RATE, gated_gemm),
+                ("fp8", 2.0 * BF16_RATE, scaled_gemm),
             ] {
                 let case = Case::Plan {
                     make: Box::new(move || make(m, n, k)),
@@ -186,16 +185,16 @@ fn cases(sizes: &'_ RateShapes) -> Vec<(String, Case)> {
                     peak,
                 };
                 if kind != "bf16 with swiglu7" || name.starts_with("up_gate") {
-                    cases.push((format!("product/{name} {m}x{n}x{k}, own {kind}"), case));
+                    cases.push((format!("gemm/{name} {m}x{n}x{k}, own {kind}"), case));
                 }
             }
-            for (kind, factors) in [
+            for (kind, operands) in [
                 ("bf16", OperandType::Bf16),
                 ("fp8", OperandType::E4m3 { fast: false }),
                 ("fp8 fast", OperandType::E4m3 { fast: true }),
             ] {
-                let name = format!("product/{name} {m}x{n}x{k}, cublaslt {kind}");
-                cases.push((name, Case::Library(gemm(m, n, k, factors))));
+                let name = format!("gemm/{name} {m}x{n}x{k}, cublaslt {kind}");
+                cases.push((name, Case::Library(gemm_desc(m, n, k, operands))));
             }
         }
     }
@@ -238,13 +237,13 @@ const COPIES: [&str; 4] = [
     "device to device, meanwhile pinned host to device",
 ];
 
-/// `[rows, cols]` in bf16 from a table on the device, so that no large tensor crosses to it.
+/// `[rows, cols]` in bf16, gathered from a table on the device, so that no large tensor is copied to it.
 fn made(p: &mut Builder, name: &str, rows: usize, cols: usize) -> Buf {
     let ids = p.input(&format!("{name}.ids"), [rows], DType::I32);
     p.embed(name, ids, [TABLE_ROWS.min(rows), cols], 1.0, DType::Bf16)
 }
 
-fn product(m: usize, n: usize, k: usize) -> Plan {
+fn gemm(m: usize, n: usize, k: usize) -> Plan {
     let mut p = Builder::new();
     let x = made(&mut p, "x", m, k);
     p.linear("y", x, &[m], dense(n));
@@ -260,7 +259,7 @@ fn dense(rows: usize) -> Dense {
     }
 }
 
-fn gated_product(m: usize, n: usize, k: usize) -> Plan {
+fn gated_gemm(m: usize, n: usize, k: usize) -> Plan {
     let mut p = Builder::new();
     let x = made(&mut p, "x", m, k);
     let u = p.linear("u", x, &[m], dense(n));
@@ -268,7 +267,7 @@ fn gated_product(m: usize, n: usize, k: usize) -> Plan {
     p.finish()
 }
 
-fn scaled_product(m: usize, n: usize, k: usize) -> Plan {
+fn scaled_gemm(m: usize, n: usize, k: usize) -> Plan {
     let mut p = Builder::new();
     let x = made(&mut p, "x", m, k);
     let scale = Scale::Rows(p.row_scale("s", x));
@@ -306,9 +305,9 @@ fn convolution([channels, frames, rows, cols]: [usize; 4]) -> Plan {
     p.finish()
 }
 
-/// The library's products want rows that are multiples of 16 bytes.
-fn gemm(m: usize, n: usize, k: usize, factors: OperandType) -> GemmDesc {
-    let unit = if factors == OperandType::Bf16 { 8 } else { 16 };
+/// The library's GEMMs need rows of a multiple of 16 bytes.
+fn gemm_desc(m: usize, n: usize, k: usize, operands: OperandType) -> GemmDesc {
+    let unit = if operands == OperandType::Bf16 { 8 } else { 16 };
     let (n, k) = (n.next_multiple_of(8), k.next_multiple_of(unit));
     GemmDesc {
         m,
@@ -317,7 +316,7 @@ fn gemm(m: usize, n: usize, k: usize, factors: OperandType) -> GemmDesc {
         x_pitch: k,
         w_pitch: k,
         y_pitch: n,
-        factors,
+        operands,
         output: OutputType::Bf16,
     }
 }
@@ -350,12 +349,12 @@ impl Case {
             }
             Self::Library(gemm) => {
                 let Some(library) = &target.library else {
-                    return Err(Error::device("there is no library of products"));
+                    return Err(Error::device("there is no GEMM library"));
                 };
-                let times = measure::product_times(&*target.device, library, gemm, flush, runs)?;
+                let times = measure::gemm_times(&*target.device, library, gemm, flush, runs)?;
                 let mut times: Vec<f64> = times.into_iter().map(f64::from).collect();
                 let [m, n, k] = [gemm.m, gemm.n, gemm.k].map(|size| size as f64);
-                let (size, peak) = match gemm.factors {
+                let (size, peak) = match gemm.operands {
                     OperandType::Bf16 => (2.0, BF16_RATE),
                     OperandType::E4m3 { .. } => (1.0, 2.0 * BF16_RATE),
                 };
@@ -375,7 +374,7 @@ impl Case {
     }
 }
 
-/// The time of the units that [`Case::Plan`] names; an [`Op::Embed`] makes an input.
+/// The time of the units that [`Case::Plan`] selects; an [`Op::Embed`] makes an input.
 fn measure_plan(
     (device, flush): (&Arc<dyn Device>, &L2Flush),
     (name, only, peak): (&str, &str, f64),
@@ -397,7 +396,7 @@ fn measure_plan(
     let is_measured = |unit: &&UnitReport| unit.op.contains(only) && unit.op != "embed";
     let mut times: Vec<f64> = Vec::new();
     while times.len() <= runs {
-        flush.queue(&**device)?;
+        flush.enqueue(&**device)?;
         program.run()?;
         let units = program.report().units;
         let last = units

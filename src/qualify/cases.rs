@@ -1,7 +1,7 @@
-//! One op, or the ops that one kernel does at once, as a plan: what kernels are tested and timed on.
+//! Plans of one op, or of the ops that one kernel fuses: the cases that row kernels are tested and timed on.
 //!
-//! [`TESTS`] lie on both sides of every edge of the row kernels, with tails in every dimension; [`BENCHES`] are the
-//! sizes of the 1080p pass. Truth is the plan itself on [`crate::cpu::Cpu`].
+//! [`TESTS`] have sizes on both sides of every edge of the row kernels, with tails in every dimension; [`BENCHES`] are
+//! the sizes of the 1080p pass. The reference is the plan itself on [`crate::cpu::Cpu`].
 
 use crate::{
     DType::{self, Bf16, F32, I32},
@@ -10,16 +10,16 @@ use crate::{
 
 /// Added to mean squares.
 pub const EPS: f32 = 1e-6;
-/// Factor on the rows of a table, the root of the text encoder's width.
+/// Scale of embeddings: the square root of the text encoder's width.
 pub const EMBED_SCALE: f32 = 62.0;
-/// Columns of a head whose norm and rotation are one kernel, and the angles of its row.
+/// Columns and angles of a head whose norm and rotary embedding are one kernel.
 const HEAD: usize = 128;
 const ANGLES: usize = 48;
 
-/// What is computed.
+/// The op.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum RowOp {
-    /// Norm of runs of `width` columns with a weight per group of rows.
+    /// Norm of heads of `width` columns with a weight per group of rows.
     RmsNorm {
         /// Type of x.
         x: DType,
@@ -30,7 +30,7 @@ pub enum RowOp {
     },
     /// [`RowOp::RmsNorm`] over heads of 128 columns in f32, then [`RowOp::Rope`] to bf16.
     NormRope,
-    /// Rotation of heads of `head` columns by `half` angles.
+    /// Rotary embedding of heads of `head` columns with `half` angles.
     Rope {
         /// Type of x.
         x: DType,
@@ -39,7 +39,7 @@ pub enum RowOp {
         /// Angles of a row.
         half: usize,
     },
-    /// x times the logistic function of a gate per head of `head` columns.
+    /// x times the sigmoid of a gate for each head of `head` columns.
     SigmoidGate {
         /// Columns of a head.
         head: usize,
@@ -54,17 +54,17 @@ pub enum RowOp {
     Silu,
     /// [`Op::Relu`] in bf16.
     Relu,
-    /// Product of two bf16.
+    /// Elementwise product of two bf16.
     Mul,
-    /// Sum of two types: f32, unless both are bf16.
+    /// Sum of two types in f32, or in bf16 if both are bf16.
     Add(DType, DType),
-    /// A f32 and another type added, and the norm of the rows of the sum in bf16.
+    /// Sum of f32 and another type, and the norm of its rows in bf16.
     AddRmsNorm(DType),
-    /// Weighted sum of `inputs` buffers, a factor for each and each of `groups` shares of the rows.
+    /// Weighted sum of `inputs` buffers, with a factor for each buffer and each of `groups` equal parts of the rows.
     Combine {
         /// Buffers added.
         inputs: usize,
-        /// Equal shares of the rows.
+        /// Equal parts of the rows.
         groups: usize,
     },
     /// From one type to another.
@@ -94,7 +94,7 @@ pub enum RowOp {
     SwiGlu7Quantize,
     /// [`RowOp::Gelu7`], then FP8 by a factor.
     Gelu7Quantize,
-    /// f32 product over `k`.
+    /// GEMM in f32.
     Linear {
         /// Columns of x.
         k: usize,
@@ -106,13 +106,13 @@ pub enum RowOp {
 /// An op at a size.
 #[derive(Clone, Copy, Debug)]
 pub struct RowCase {
-    /// What is computed.
+    /// The op.
     pub op: RowOp,
-    /// Where the groups of rows end; the last is the number of rows.
+    /// Group offsets: where each group of rows ends; the last is the number of rows.
     pub ends: &'static [usize],
     /// Columns of the result.
     pub cols: usize,
-    /// Columns in front of and behind every matrix in its rows; a multiple of 8.
+    /// Columns before and after every matrix in its buffer; a multiple of 8.
     pub margin: usize,
 }
 
@@ -122,7 +122,7 @@ impl RowCase {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The plan, and what it writes.
+    /// The plan, and its outputs.
     pub fn plan(&self) -> (Plan, Vec<Buf>) {
         let mut p = Builder::new();
         let made = self.emit(&mut p);
@@ -234,7 +234,7 @@ impl RowCase {
         [sum, normed]
     }
 
-    /// What ends in FP8, or in the scales for them.
+    /// Ops whose result is FP8 or its scales.
     fn quantized(&self, p: &mut Builder) -> Vec<Buf> {
         match self.op {
             RowOp::RowScale(x) => {
@@ -274,7 +274,7 @@ impl RowCase {
                 made.push(sum);
                 made
             }
-            other => panic!("{other:?} is not FP8"),
+            other => panic!("FP8 case called with {other:?}"),
         }
     }
 
@@ -290,7 +290,7 @@ impl RowCase {
     }
 }
 
-/// Rows in FP8, an output.
+/// Quantises rows to FP8, an output.
 fn fp8(p: &mut Builder, x: Buf, scale: Scale) -> Buf {
     let q = p.quantize("q", x, scale);
     p.output(q);
@@ -421,7 +421,7 @@ pub const TESTS: &[RowCase] = &[
     test(linear(5123, true), &[3], 2),
 ];
 
-/// 32 latent frames of 2040 tokens, 128 rows of sound and 640 of text.
+/// 32 latent frames of 2040 tokens, 128 audio tokens and 640 text tokens.
 const ALL: &[usize] = &[66_048];
 const MODALITIES: &[usize] = &[65_280, 65_408, 66_048];
 const VIDEO: &[usize] = &[65_280];

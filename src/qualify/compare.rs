@@ -1,7 +1,8 @@
-//! A plan op by op on two executors: every step alone, on the same inputs, judged by what rounding costs.
+//! Compares two executors step by step: every step of a plan alone, on the same inputs.
 //!
-//! The CPU runs each step as it is and without rounding; their difference is what rounding alone costs. The other
-//! executor may be off the exact result by at most twice that and what its f32 sums cost, and must point the same way.
+//! The CPU runs each step with and without rounding; the difference is the error of rounding alone. The other executor's
+//! error against the exact result may be twice that, plus the error of its f32 sums; and the direction of the result
+//! must agree.
 
 use super::{Check, max_abs};
 use crate::{
@@ -12,18 +13,18 @@ use crate::{
     weights::Weights,
 };
 
-/// Ending of the checks of a direction.
+/// Suffix of the direction checks.
 const DIRECTION: &str = ", direction";
 
-/// How far `1 - 2 <x, y> / (|x|^2 + |y|^2)` may be from zero; catches a wrong scale that hides in the largest error.
+/// Tolerance of `1 - 2 <x, y> / (|x|^2 + |y|^2)`, which catches a wrong scale that the largest error hides.
 const DISSIMILARITY: f64 = 1e-5;
 
-/// Runs every step of `plan` on `executor`, each on the CPU's values of what it reads, and gives two checks per step:
-/// the largest error and the direction. `inputs` are the values of the plan's inputs; states are zero at first. A step
-/// at which the device fails is the last, and a check that fails.
+/// Runs every step of `plan` on `executor`, with the CPU's values as inputs, and gives two checks per step: the largest
+/// error and the direction. `inputs` are the plan's inputs; states start at zero. A step at which the device fails gives
+/// a failed check and is the last.
 ///
 /// # Errors
-/// Those of the executors but for that.
+/// Those of the executors, except a failure of the device in a step.
 ///
 /// # Panics
 /// If an input lacks its value.
@@ -49,7 +50,7 @@ pub fn compare(
         let near = run(&Cpu, &one)?;
         let got = match run(executor, &one) {
             Err(error @ Error::Device { .. }) => {
-                // What is behind it would fail as well; what is before it is known.
+                // Later steps would fail as well.
                 checks.push(Check::failed(format!("{}: {error}", named(plan, step))));
                 break;
             }
@@ -66,7 +67,7 @@ fn named(plan: &Plan, step: &Step) -> String {
     format!("{} {}", step.op.name(), plan.spec(step.writes).label)
 }
 
-/// The result of a step of its own.
+/// The result of one step, run alone.
 fn run_single(
     one: &Plan,
     step: &Step,
@@ -87,12 +88,12 @@ fn run_single(
     program.read(step.writes)
 }
 
-/// The value as a buffer of this type holds it.
+/// The value rounded to this type.
 fn rounded(dtype: DType, value: &Tensor) -> Vec<f32> {
     value.to_f32().iter().map(|&v| dtype.round(v)).collect()
 }
 
-/// Puts a step's result where it belongs; `buf` may be a part.
+/// Stores a step's result; `buf` may be a part of a buffer.
 fn store(plan: &Plan, values: &mut [Option<Tensor>], buf: Buf, result: &Tensor) {
     let Some(part) = &plan.spec(buf).part else {
         values[buf.index()] = Some(result.clone());
@@ -113,10 +114,10 @@ fn store(plan: &Plan, values: &mut [Option<Tensor>], buf: Buf, result: &Tensor) 
     values[part.of.index()] = Some(Tensor::from_f32(shape.clone(), &whole));
 }
 
-/// The largest error against `2 max|near - want|` and the f32 sums, and the direction.
+/// The two checks: the largest error against `2 max|near - want|` plus the error of f32 sums, and the direction.
 fn judge(plan: &Plan, step: &Step, values: [std::borrow::Cow<'_, [f32]>; 3]) -> [Check; 2] {
     let [got, want, near] = values;
-    // What is stored as FP8 is defined to the bit, and rounding turns it too far to tell by its direction.
+    // FP8 results are defined to the bit, and their rounding turns them too far for a direction check.
     let is_exact = plan.spec(step.writes).dtype == DType::E4m3;
     let want = if is_exact { near.clone() } else { want };
     let what = named(plan, step);
@@ -138,8 +139,8 @@ fn judge(plan: &Plan, step: &Step, values: [std::borrow::Cow<'_, [f32]>; 3]) -> 
     [error, direction]
 }
 
-/// How many units in the last place of the largest value the roundings of an f32 op come to: a sum of n terms errs like
-/// a random walk, all else by a few.
+/// Rounding error of an f32 op in units in the last place of the largest value: a random walk for a sum of n terms, a few
+/// units for anything else.
 fn f32_roundings(plan: &Plan, step: &Step) -> f64 {
     const FEW: f64 = 8.0;
     match &step.op {
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn eight_bits_are_those_of_the_cpu() {
-        // Rounded, no value points where it did; what is judged is that all bits are the same.
+        // Rounding turns every value, so the check asks for equal bits.
         let (want, near) = ([1.04, -3.1, 0.26], [1.0, -3.0, 0.25]);
         assert_eq!(
             verdicts(&near, &want, &near, DType::E4m3),

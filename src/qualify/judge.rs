@@ -1,9 +1,9 @@
-//! How far a result is from what was expected, and whether that is allowed.
+//! The error of a result, and whether it is allowed.
 
 /// Whether a check holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// The error is within what is allowed.
+    /// The error is within the limit.
     Pass,
     /// It is not.
     Fail,
@@ -14,16 +14,16 @@ pub enum Verdict {
 pub struct Worst {
     /// Row-major index.
     pub index: usize,
-    /// What came out.
+    /// The value computed.
     pub got: f64,
-    /// What was expected.
+    /// The value expected.
     pub want: f64,
 }
 
-/// One comparison of a golden case.
+/// One comparison with an expected result.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was compared: `out.video (f32)`.
+    /// The compared value: `out.video (f32)`.
     pub what: String,
     /// The error, in the measure of `allowed`.
     pub error: f64,
@@ -54,7 +54,7 @@ impl Check {
         }
     }
 
-    /// What could not even be computed.
+    /// A failed check of a value that could not be computed.
     pub fn failed(what: String) -> Self {
         Self {
             what,
@@ -64,7 +64,7 @@ impl Check {
         }
     }
 
-    /// An error beyond the limit, or NaN, fails.
+    /// Fails if the error is beyond the limit or NaN.
     pub fn verdict(&self) -> Verdict {
         if self.error <= self.allowed {
             Verdict::Pass
@@ -73,7 +73,7 @@ impl Check {
         }
     }
 
-    /// Error over what is allowed; infinite when nothing is allowed and something is off.
+    /// Error over limit; infinite for an error where the limit is zero.
     pub fn ratio(&self) -> f64 {
         if self.error == 0.0 {
             0.0

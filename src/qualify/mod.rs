@@ -1,5 +1,5 @@
-//! Whether a device computes what the CPU computes: cases for each kernel and instruction, steps compared one by one,
-//! and the judge of all differences.
+//! Checks that a device computes what the CPU computes: cases for each kernel and instruction, a comparison of plans step
+//! by step, and the judge of all differences.
 
 pub mod cases;
 mod compare;

@@ -1,4 +1,4 @@
-//! What two precisions of one plan make of the same inputs, layer by layer.
+//! Compares two precisions of one plan on the same inputs, layer by layer.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::{
     weights::Weights,
 };
 
-/// How far apart the results of a layer are.
+/// Difference of a layer's results.
 #[derive(Clone, Debug)]
 pub struct LayerError {
     /// The result's label.
@@ -19,8 +19,8 @@ pub struct LayerError {
     pub error: f64,
 }
 
-/// Runs two plans that differ in precision alone, each with its weights, on the same inputs, and gives the error of the
-/// first for what each layer hands on and for what the plan does. Errors add up from layer to layer, as in use.
+/// Runs two plans that differ only in precision, each with its weights, on the same inputs, and gives the error of the
+/// first for every output of a layer and of the plan. Errors accumulate from layer to layer, as in use.
 ///
 /// # Errors
 /// Those of the executor.
@@ -30,7 +30,7 @@ pub fn between(
     inputs: &[(Buf, Tensor)],
     executor: &dyn Executor,
 ) -> Result<Vec<LayerError>> {
-    // Handles of one hold in the other.
+    // Handles of one plan are valid in the other.
     let bufs = handed_on(plans[1]);
     let run = |plan: &Plan, weights: &Weights| -> Result<Vec<Tensor>> {
         let plan = plan.keeping(bufs.iter().copied());
@@ -50,7 +50,7 @@ pub fn between(
     Ok(errors.collect())
 }
 
-/// What steps write in a segment and others read behind it, and what lives beyond a run, in the order written.
+/// Buffers that are written in one segment and read after it, and those that outlive a run, in the order of writing.
 fn handed_on(plan: &Plan) -> Vec<Buf> {
     let mut seen = HashSet::new();
     let mut bufs = Vec::new();

@@ -1,4 +1,4 @@
-//! A library of products beside our own kernel. Here it multiplies on the host; its results are as good as the kernel's.
+//! A GEMM library beside our own kernel. Here it multiplies on the host; its results are as good as the kernel's.
 
 use std::sync::{
     Arc,
@@ -30,11 +30,11 @@ use crate::{
 pub(crate) struct Host {
     described: AtomicUsize,
     queued: Arc<AtomicUsize>,
-    /// Rows of a product that it refuses.
+    /// Rows of the GEMM that it refuses.
     refuses: Option<usize>,
     /// Whether it refuses FP8.
     only_bf16: bool,
-    /// Whether the first way that it offers fails when it is queued.
+    /// Whether its first algorithm fails when it is enqueued.
     fails_first: bool,
 }
 
@@ -55,7 +55,7 @@ impl GemmBackend for Host {
         at: &Operands,
     ) -> Result<Vec<Arc<dyn GemmAlgorithm>>> {
         self.described.fetch_add(1, Ordering::Relaxed);
-        let is_refused = self.only_bf16 && gemm.factors != OperandType::Bf16;
+        let is_refused = self.only_bf16 && gemm.operands != OperandType::Bf16;
         if is_refused || self.refuses == Some(gemm.m) {
             return Err(Error::device("refused"));
         }
@@ -81,7 +81,7 @@ impl GemmAlgorithm for Fails {
         "fails"
     }
 
-    unsafe fn queue(&self) -> Result<()> {
+    unsafe fn enqueue(&self) -> Result<()> {
         Err(Error::device("refused when queued"))
     }
 }
@@ -97,7 +97,7 @@ impl GemmAlgorithm for OnHost {
         "host"
     }
 
-    unsafe fn queue(&self) -> Result<()> {
+    unsafe fn enqueue(&self) -> Result<()> {
         let GemmDesc {
             m,
             n,
@@ -108,11 +108,11 @@ impl GemmAlgorithm for OnHost {
             ..
         } = self.gemm;
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let factor = |address: u64, pitch: usize, row: usize| match self.gemm.factors {
+        let factor = |address: u64, pitch: usize, row: usize| match self.gemm.operands {
             OperandType::Bf16 => elements(address, row * pitch, k, bf16::to_f32),
             OperandType::E4m3 { .. } => elements(address, row * pitch, k, e4m3_to_f32),
         };
-        let scale = |address: u64, index: usize| match self.gemm.factors {
+        let scale = |address: u64, index: usize| match self.gemm.operands {
             OperandType::Bf16 => 1.0,
             OperandType::E4m3 { .. } => elements(address, index, 1, |scale: f32| scale)[0],
         };
@@ -163,7 +163,7 @@ fn elements<T: Copy>(
     values.iter().map(|&value| number(value)).collect()
 }
 
-/// Two products of three groups of rows, one of them empty, with results of both types.
+/// Two GEMMs of three groups of rows, one of them empty, with results of both types.
 fn plan() -> Plan {
     let mut p = Builder::new();
     let x = p.input("x", [40, 72], Bf16);
@@ -204,7 +204,7 @@ fn groups_of_rows_are_slices_for_the_library() {
         checks.iter().all(|c| c.verdict() == Verdict::Pass),
         "{checks:#?}"
     );
-    // Two groups of each product, once to see that it runs.
+    // Two groups of each GEMM, once to see that it runs.
     assert_eq!(queued.load(Ordering::Relaxed), 8);
 }
 

@@ -60,7 +60,7 @@ fn the_fast_video_decoder_matches_the_reference() {
     replay("vae", "turbo_small_t1", Policy::Lazy);
 }
 
-/// The kernels that ran, the table of fused steps on and off; either way the result is as near to no rounding as the
+/// The kernels that ran, with fusion on and off; in both cases the result is as near to no rounding as the
 /// CPU's is.
 fn as_near_as_on_the_cpu((plan, ports): (Plan, Ports)) -> [Vec<&'static str>; 2] {
     let (weights, inputs) = given(&plan, 8);

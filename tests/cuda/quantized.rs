@@ -89,7 +89,7 @@ fn a_norm_that_somebody_else_reads_is_stored_beside_its_8_bits() {
 }
 
 #[test]
-fn a_product_in_8_bits_takes_in_what_follows_it() {
+fn an_fp8_gemm_fuses_what_follows_it() {
     let product = |p: &mut Builder, n| {
         let x = p.input("x", [ROWS, K], E4m3);
         let s = p.input("s", [1, ROWS], F32);
@@ -129,7 +129,7 @@ fn every_op_of_a_step_in_8_bits_is_within_the_cost_of_rounding() {
 }
 
 #[test]
-fn two_steps_in_8_bits_are_as_near_to_no_rounding_as_on_the_cpu() {
+fn two_steps_in_fp8_are_as_near_to_no_rounding_as_on_the_cpu() {
     let plan = step().quantized(|_| Format::FP8);
     let given = given(&plan, 7);
     let latents = |executor: &dyn Executor, plan: &Plan, fuse: bool| {

@@ -16,7 +16,7 @@ use crate::{
 
 const SIZES: RateShapes = RateShapes {
     rows: &[70],
-    products: &[("small", 40, 72)],
+    gemms: &[("small", 40, 72)],
     grids: &[Grid {
         frames: 2,
         height: 4,
@@ -27,7 +27,7 @@ const SIZES: RateShapes = RateShapes {
     row_cases: TESTS.split_at(2).0,
     convolutions: &[[8, 2, 3, 4]],
     copy_bytes: 8192,
-    lead_bytes: 4096,
+    flush_bytes: 4096,
     runs: 2,
 };
 
@@ -59,8 +59,8 @@ fn every_kernel_is_measured_alone_and_failures_stop_nothing() {
     let (own, failed) = measured(false);
     assert!(failed.is_empty(), "{failed:?}");
     for (rate, kernels) in [
-        ("product/small 70x40x72, own bf16", "gemm_bf16"),
-        ("product/small 70x40x72, own fp8", "gemm_fp8"),
+        ("gemm/small 70x40x72, own bf16", "gemm_bf16"),
+        ("gemm/small 70x40x72, own fp8", "gemm_fp8"),
         ("attention/local of 20 tokens", "attention_bf16"),
     ] {
         let rate = own.iter().find(|r| r.name == rate).unwrap();

@@ -32,7 +32,7 @@ fn how(weights: Residency) -> Prepare {
     }
 }
 
-/// Layers of a norm, a product and a sum; the sum of a layer and the norm of the next are one kernel, and all use one
+/// Layers of a norm, a GEMM and a sum; the sum of a layer and the norm of the next are one kernel, and all use one
 /// more weight.
 fn layers(count: usize) -> Plan {
     let mut p = Builder::new();

@@ -1,8 +1,8 @@
-//! The emulator as a device of the crate: host memory, two queues of which one is as late as events allow, and, where
+//! The emulator as a device of the crate: host memory, two streams of which one is as late as events allow, and, where
 //! asked for, graphs and faults.
 //!
-//! On a GPU either queue may run ahead of the other as far as events let it. Here work of one queue is done when it is
-//! queued, that of the late one only when somebody waits for it. A wait that is missing then shows as a wrong result:
+//! On a GPU either stream may run ahead of the other as far as events let it. Here work of one stream is done when it is
+//! enqueued, that of the late one only when somebody waits for it. A wait that is missing then shows as a wrong result:
 //! with late copies where kernels should have waited, with late kernels where copies should have.
 
 use std::{
@@ -38,9 +38,9 @@ pub(crate) struct Emulated {
     emulator: Emulator,
     policy: Policy,
     seed: u64,
-    /// Whether 8-bit products are summed as the hardware is reported to.
+    /// Whether FP8 products are summed as the hardware is reported to.
     truncates: bool,
-    /// How many launches had been queued when a ticket was.
+    /// Number of launches enqueued before each ticket.
     marks: Mutex<HashMap<u64, usize>>,
     /// Bytes that may be allocated in all.
     capacity: usize,
@@ -55,12 +55,12 @@ pub(crate) struct Emulated {
     used: Arc<AtomicUsize>,
     recording: Mutex<Option<Vec<CrateLaunch>>>,
     fault: Mutex<Option<String>>,
-    /// The queue whose work is put off.
+    /// The stream whose work is delayed.
     late: Stream,
     /// A wait that is not obeyed, by its number among those of its kind.
     ignored: Option<(Kind, usize)>,
     waits: Mutex<Vec<Kind>>,
-    /// Asks to stop when so many launches were queued.
+    /// Cancels after this many launches.
     cancel: Mutex<Option<(usize, Cancel)>>,
     queues: Arc<Mutex<Queues>>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Emulated {
 /// Who waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// A queue, for an event.
+    /// A stream, for an event.
     Stream(Stream),
     /// The host, for an event.
     Host,
@@ -83,7 +83,7 @@ struct Queues {
     tickets: u64,
 }
 
-/// One entry of a queue.
+/// One entry of a stream.
 enum Work {
     Launch(CrateLaunch),
     /// Host bytes at an address, to an address.
@@ -96,7 +96,7 @@ enum Work {
     Wait(Stream, u64),
 }
 
-/// The queue an event was last recorded on, and its ticket.
+/// The stream an event was last recorded on, and its ticket.
 type Recorded = Mutex<Option<(Stream, u64)>>;
 
 impl Queues {
@@ -140,7 +140,7 @@ impl Emulated {
         Self { emulator, ..self }
     }
 
-    /// The same with sums of 8-bit products that keep 13 fraction bits.
+    /// The same with sums of FP8 products that keep 13 fraction bits.
     pub(crate) fn truncating(self) -> Self {
         Self {
             truncates: true,
@@ -169,7 +169,7 @@ impl Emulated {
         }
     }
 
-    /// The same where the work of `queue` is put off.
+    /// The same where the work of `stream` is put off.
     pub(crate) fn with_late(self, late: Stream) -> Self {
         Self { late, ..self }
     }
@@ -182,23 +182,23 @@ impl Emulated {
         }
     }
 
-    /// Asks `cancel` to stop the work when `count` launches were queued.
+    /// Asks `cancel` to stop the work when `count` launches were enqueued.
     pub(crate) fn cancel_at_launch(&self, count: usize, cancel: &Cancel) {
         *self.cancel.lock().unwrap() = Some((count, cancel.clone()));
     }
 
-    /// How many launches were queued, one by one.
+    /// Number of launches enqueued one by one.
     pub(crate) fn launches(&self) -> usize {
         self.launched.load(Ordering::Relaxed)
     }
 
-    /// How often was waited in this way.
+    /// Number of waits of this kind.
     pub(crate) fn waits(&self, kind: Kind) -> usize {
         let waits = self.waits.lock().unwrap();
         waits.iter().filter(|&&other| other == kind).count()
     }
 
-    /// Entries of both queues that are not done.
+    /// Entries of both streams that are not done.
     pub(crate) fn queued(&self) -> usize {
         let queues = self.queues.lock().unwrap();
         queues.compute.len() + queues.copy.len()
@@ -252,7 +252,7 @@ impl Emulated {
         self.drain(queue, None)
     }
 
-    /// Does what is queued, up to a ticket if one is given.
+    /// Runs the enqueued work, up to a ticket if one is given.
     fn drain(&self, queue: Stream, until: Option<u64>) -> Result<()> {
         loop {
             let is_done =

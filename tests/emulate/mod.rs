@@ -58,7 +58,7 @@ pub(crate) struct Launch {
     pub(crate) cluster: u32,
     /// Dynamic shared memory in bytes.
     pub(crate) smem: u32,
-    /// Whether 8-bit products are summed with 13 fraction bits, as the hardware is reported to do.
+    /// Whether FP8 products are summed with 13 fraction bits, as the hardware is reported to do.
     pub(crate) truncate: bool,
 }
 

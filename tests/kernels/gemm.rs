@@ -1,5 +1,5 @@
 //! `kernels/gemm_bf16.cu` and `kernels/gemm_fp8.cu`: tails in every dimension, groups of rows that end anywhere, rings
-//! that wrap, clusters whose second block has no rows, and what is made of a product before it is stored.
+//! that wrap, clusters whose second block has no rows, and epilogues.
 
 use gallop::{
     DType::{self, Bf16, E4m3, F32},
@@ -27,9 +27,9 @@ const SCALE_STEP: usize = 8;
 /// `THREADS` of `activation`.
 const ACTIVATION_THREADS: usize = 256;
 
-/// What becomes of a product, and the type of the result.
+/// The epilogue, and the type of the result.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Then {
+pub(crate) enum Epilogue {
     Store(DType),
     SwiGlu7(DType),
     Gelu7(DType),
@@ -39,7 +39,7 @@ pub(crate) enum Then {
     },
 }
 
-/// A product of groups of rows.
+/// A grouped GEMM.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) ends: &'static [usize],
@@ -48,7 +48,7 @@ pub(crate) struct Case {
     pub(crate) k: usize,
     /// With one, the operands are E4m3.
     pub(crate) scaling: Scaling,
-    pub(crate) then: Then,
+    pub(crate) epilogue: Epilogue,
     /// Fewer than tiles, so that each does several.
     pub(crate) clusters: usize,
 }
@@ -85,17 +85,17 @@ impl Case {
 
     /// Columns, pitch and type of y.
     fn y(&self) -> (usize, usize, DType) {
-        let (cols, dtype) = match self.then {
-            Then::Store(dtype) | Then::Gelu7(dtype) => (self.n, dtype),
-            Then::SwiGlu7(dtype) => (self.n / 2, dtype),
-            Then::Add { .. } => (self.n, F32),
+        let (cols, dtype) = match self.epilogue {
+            Epilogue::Store(dtype) | Epilogue::Gelu7(dtype) => (self.n, dtype),
+            Epilogue::SwiGlu7(dtype) => (self.n / 2, dtype),
+            Epilogue::Add { .. } => (self.n, F32),
         };
         (cols, cols.next_multiple_of(16), dtype)
     }
 
     /// The factor in front of the rounding to FP8.
     fn factor(&self) -> f32 {
-        if matches!(self.then, Then::SwiGlu7(_)) {
+        if matches!(self.epilogue, Epilogue::SwiGlu7(_)) {
             8.0
         } else {
             64.0
@@ -133,11 +133,13 @@ impl Case {
                 y
             }
         };
-        let y = match self.then {
-            Then::Store(out) => self.product(&mut p, out),
-            Then::SwiGlu7(dtype) => activated(&mut p, dtype, &|p, u| p.swiglu7("a", u, Bf16)),
-            Then::Gelu7(dtype) => activated(&mut p, dtype, &|p, u| p.map("a", Op::Gelu7, u, Bf16)),
-            Then::Add { .. } => {
+        let y = match self.epilogue {
+            Epilogue::Store(out) => self.product(&mut p, out),
+            Epilogue::SwiGlu7(dtype) => activated(&mut p, dtype, &|p, u| p.swiglu7("a", u, Bf16)),
+            Epilogue::Gelu7(dtype) => {
+                activated(&mut p, dtype, &|p, u| p.map("a", Op::Gelu7, u, Bf16))
+            }
+            Epilogue::Add { .. } => {
                 let product = self.product(&mut p, Bf16);
                 let z = p.input("z", [self.m(), self.n], F32);
                 p.add("y", z, product, F32)
@@ -167,7 +169,7 @@ impl Case {
     pub(crate) fn whole_numbers(&self) -> (Tensors, Tensor) {
         let (plan, y) = self.plan();
         let mut tensors = random_tensors(&plan, &mut Random::new(1));
-        let is_bent = matches!(self.then, Then::SwiGlu7(_) | Then::Gelu7(_));
+        let is_bent = matches!(self.epilogue, Epilogue::SwiGlu7(_) | Epilogue::Gelu7(_));
         for (label, tensor) in &mut tensors {
             let whole = |&v: &f32| match label.as_str() {
                 "x" => (v * 4.0).round(),
@@ -185,7 +187,7 @@ impl Case {
             return (tensors, want);
         }
         let stored = Self {
-            then: Then::Store(Bf16),
+            epilogue: Epilogue::Store(Bf16),
             ..*self
         };
         let (plan, product) = stored.plan();
@@ -200,7 +202,7 @@ impl Case {
         let (m, u_pitch) = (self.m(), self.n.next_multiple_of(8));
         let u = Memory::of(&padded(&product.cast(Bf16), u_pitch));
         let y = Memory::poisoned(m * pitch * 2);
-        let kernel = if matches!(self.then, Then::SwiGlu7(_)) {
+        let kernel = if matches!(self.epilogue, Epilogue::SwiGlu7(_)) {
             "swiglu7_bf16"
         } else {
             "gelu7_bf16"
@@ -254,8 +256,8 @@ impl Product<'_> {
     ) -> Result<Tensor, String> {
         let case = self.case;
         let (m, (cols, y_pitch, dtype)) = (case.m(), case.y());
-        let z_pitch = match case.then {
-            Then::Add { in_place: false } => y_pitch + 8,
+        let z_pitch = match case.epilogue {
+            Epilogue::Add { in_place: false } => y_pitch + 8,
             _ => y_pitch,
         };
         let z = self
@@ -263,8 +265,8 @@ impl Product<'_> {
             .get("z")
             .map(|z| Memory::of(&padded(z, z_pitch)));
         let fresh = Memory::poisoned(m * y_pitch * dtype.size());
-        let y = match (&z, case.then) {
-            (Some(z), Then::Add { in_place: true }) => z,
+        let y = match (&z, case.epilogue) {
+            (Some(z), Epilogue::Add { in_place: true }) => z,
             _ => &fresh,
         };
         let (kernel, args) = self.call(emulator, y, z.as_ref().map(|z| (z, z_pitch)))?;
@@ -301,12 +303,12 @@ impl Product<'_> {
             Scaling::None => "gemm_bf16",
             Scaling::Rows | Scaling::Fixed(_) => "gemm_fp8",
         });
-        kernel.push_str(match case.then {
-            Then::Store(F32) => "_f32",
-            Then::Store(_) => "",
-            Then::SwiGlu7(_) => "_swiglu7",
-            Then::Gelu7(_) => "_gelu7",
-            Then::Add { .. } => "_add",
+        kernel.push_str(match case.epilogue {
+            Epilogue::Store(F32) => "_f32",
+            Epilogue::Store(_) => "",
+            Epilogue::SwiGlu7(_) => "_swiglu7",
+            Epilogue::Gelu7(_) => "_gelu7",
+            Epilogue::Add { .. } => "_add",
         });
         let mut args = vec![Arg::Pointer(y.address())];
         if let Some((z, _)) = z {
@@ -426,7 +428,7 @@ const TAILS: Case = Case {
     n: 259,
     k: 830,
     scaling: Scaling::None,
-    then: Then::Store(Bf16),
+    epilogue: Epilogue::Store(Bf16),
     clusters: 3,
 };
 
@@ -449,7 +451,7 @@ const GROUPS: Case = Case {
 };
 
 /// The same operands in FP8, with stages of twice as many columns.
-fn in_8_bits(case: Case, scaling: Scaling) -> Case {
+fn in_fp8(case: Case, scaling: Scaling) -> Case {
     let k = if case.k > 1 { 2 * case.k } else { 1 };
     Case { k, scaling, ..case }
 }
@@ -465,25 +467,25 @@ fn gemm_is_exact_on_whole_numbers() {
     for case in [TAILS, SMALL, full] {
         check_exactly(&case);
     }
-    let then = Then::Store(F32);
-    check_exactly(&Case { then, ..TAILS });
+    let epilogue = Epilogue::Store(F32);
+    check_exactly(&Case { epilogue, ..TAILS });
 }
 
 #[test]
-fn gemm_in_8_bits_is_exact_on_whole_numbers() {
-    check_exactly(&in_8_bits(TAILS, Scaling::Rows));
-    check_exactly(&in_8_bits(SMALL, Scaling::Rows));
-    let then = Then::Store(F32);
+fn gemm_in_fp8_is_exact_on_whole_numbers() {
+    check_exactly(&in_fp8(TAILS, Scaling::Rows));
+    check_exactly(&in_fp8(SMALL, Scaling::Rows));
+    let epilogue = Epilogue::Store(F32);
     let fixed = Scaling::Fixed(8.0);
-    check_exactly(&in_8_bits(Case { then, ..GROUPS }, fixed));
+    check_exactly(&in_fp8(Case { epilogue, ..GROUPS }, fixed));
 }
 
 #[test]
 fn gemm_takes_each_group_of_rows_with_its_weights() {
-    for then in [Then::Store(Bf16), Then::Store(F32)] {
-        let case = Case { then, ..GROUPS };
+    for epilogue in [Epilogue::Store(Bf16), Epilogue::Store(F32)] {
+        let case = Case { epilogue, ..GROUPS };
         check_exactly(&case);
-        check_exactly(&in_8_bits(case, Scaling::Rows));
+        check_exactly(&in_fp8(case, Scaling::Rows));
     }
 }
 
@@ -498,26 +500,32 @@ const FUSED: Case = Case {
 
 #[test]
 fn what_is_made_of_a_product_has_the_bits_of_single_kernels() {
-    for then in [Then::SwiGlu7(Bf16), Then::Gelu7(Bf16)] {
-        check_exactly(&Case { then, ..FUSED });
+    for epilogue in [Epilogue::SwiGlu7(Bf16), Epilogue::Gelu7(Bf16)] {
+        check_exactly(&Case { epilogue, ..FUSED });
     }
-    for (then, n) in [(false, 262), (true, 259)].map(|(in_place, n)| (Then::Add { in_place }, n)) {
-        check_exactly(&Case { then, n, ..FUSED });
+    for (epilogue, n) in
+        [(false, 262), (true, 259)].map(|(in_place, n)| (Epilogue::Add { in_place }, n))
+    {
+        check_exactly(&Case {
+            epilogue,
+            n,
+            ..FUSED
+        });
     }
 }
 
 #[test]
-fn what_is_made_of_a_product_in_8_bits_has_the_bits_of_single_kernels() {
+fn what_is_made_of_a_product_in_fp8_has_the_bits_of_single_kernels() {
     let in_place = false;
     let all = [
-        (Then::SwiGlu7(Bf16), Scaling::Rows),
-        (Then::Gelu7(Bf16), Scaling::Rows),
-        (Then::SwiGlu7(E4m3), Scaling::Rows),
-        (Then::Gelu7(E4m3), Scaling::Rows),
-        (Then::Add { in_place }, Scaling::Fixed(8.0)),
+        (Epilogue::SwiGlu7(Bf16), Scaling::Rows),
+        (Epilogue::Gelu7(Bf16), Scaling::Rows),
+        (Epilogue::SwiGlu7(E4m3), Scaling::Rows),
+        (Epilogue::Gelu7(E4m3), Scaling::Rows),
+        (Epilogue::Add { in_place }, Scaling::Fixed(8.0)),
     ];
-    for (then, scaling) in all {
-        check_exactly(&in_8_bits(Case { then, ..FUSED }, scaling));
+    for (epilogue, scaling) in all {
+        check_exactly(&in_fp8(Case { epilogue, ..FUSED }, scaling));
     }
 }
 
@@ -544,20 +552,20 @@ fn check_rounding(case: &Case, seeds: u64, truncate: bool) {
 #[test]
 fn gemm_rounds_once() {
     check_rounding(&RANDOM, SEEDS, false);
-    check_rounding(&in_8_bits(RANDOM, Scaling::Rows), SEEDS, false);
+    check_rounding(&in_fp8(RANDOM, Scaling::Rows), SEEDS, false);
 }
 
 #[test]
 fn what_is_made_of_a_product_is_within_the_cost_of_rounding() {
     let in_place = false;
-    for then in [
-        Then::SwiGlu7(Bf16),
-        Then::Gelu7(Bf16),
-        Then::Add { in_place },
+    for epilogue in [
+        Epilogue::SwiGlu7(Bf16),
+        Epilogue::Gelu7(Bf16),
+        Epilogue::Add { in_place },
     ] {
-        let case = Case { then, ..RANDOM };
+        let case = Case { epilogue, ..RANDOM };
         check_rounding(&case, 1, false);
-        check_rounding(&in_8_bits(case, Scaling::Fixed(8.0)), 1, false);
+        check_rounding(&in_fp8(case, Scaling::Fixed(8.0)), 1, false);
     }
 }
 
@@ -567,7 +575,7 @@ const LONG: Case = Case {
     n: 5,
     k: 1024,
     scaling: Scaling::Rows,
-    then: Then::Store(F32),
+    epilogue: Epilogue::Store(F32),
     clusters: 1,
 };
 
@@ -590,8 +598,8 @@ pub(crate) fn check_long(emulator: &Emulator) -> Result<(), String> {
 }
 
 #[test]
-fn gemm_in_8_bits_needs_only_13_bits_of_its_tensor_cores() {
+fn gemm_in_fp8_needs_only_13_bits_of_its_tensor_cores() {
     check_long(Emulator::load()).unwrap();
-    let case = in_8_bits(RANDOM, Scaling::Rows);
+    let case = in_fp8(RANDOM, Scaling::Rows);
     check_rounding(&Case { k: 700, ..case }, 1, true);
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod session;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,13 +1,13 @@
-//! What Rust knows of a kernel file: its constants and its entry points with the types of their parameters.
+//! A kernel file as Rust sees it: its constants and its entry points with the types of their parameters.
 //!
-//! `build.rs` includes this file too, beside `signature.rs`, which reads it out of the sources.
+//! `build.rs` includes this file and `signature.rs`, which parses the sources into it.
 
 use std::fmt;
 
-/// A kernel file, as far as Rust must know it.
+/// The parts of a kernel file that Rust needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// Whole-number constants of the file's top level, in order.
+    /// Integer constants at the file's top level, in order.
     pub(crate) constants: Vec<(String, i64)>,
     /// Entry points, in order.
     pub(crate) kernels: Vec<Signature>,
@@ -22,7 +22,7 @@ pub(crate) struct Signature {
     /// Blocks of a cluster; 1 without clusters.
     pub(crate) cluster: i64,
     pub(crate) parameters: Vec<Parameter>,
-    /// The template that K_INSTANTIATE made it from, and those of its arguments that are no types.
+    /// The template that K_INSTANTIATE instantiates, and its arguments that are not types.
     pub(crate) made_from: Option<(String, String)>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Signature {
 pub(crate) struct Parameter {
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    /// What the template calls the type that it points to, if its arguments say that.
+    /// The template's name of the pointee type, if it is a template parameter.
     pub(crate) open: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Kind {
     Pointer { element: &'static str, read: bool },
 }
 
-/// What a pointer may point to.
+/// Pointee types.
 pub(crate) const ELEMENTS: [&str; 8] = [
     "bf16",
     "e4m3",
@@ -86,7 +86,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// The type that these words of C++ name, if a parameter may have it.
+    /// The type of these C++ tokens, if a parameter may have it.
     pub(crate) fn read(words: &[&str], structures: &[String]) -> Option<Self> {
         match words {
             [name] if structures.iter().any(|known| known == name) => {

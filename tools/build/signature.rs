@@ -1,7 +1,7 @@
-//! What a kernel source tells Rust: its `constexpr int` constants and the signatures of its entry points.
+//! Parses a kernel source: its `constexpr int` constants and the signatures of its entry points.
 //!
-//! `build.rs` includes this file, so it imports nothing of the crate. The grammar is small on purpose: a kernel
-//! that cannot be read stops the build, because an argument list guessed wrongly is undefined behaviour on the GPU.
+//! `build.rs` includes this file, so it imports nothing of the crate. The grammar is small on purpose: a kernel that
+//! does not parse stops the build, because a wrongly guessed argument list is undefined behaviour on the GPU.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use super::{
     tokens::{Token, tokenise},
 };
 
-/// An entry point with more parameters takes its sizes in a structure.
+/// The most parameters of an entry point; one that needs more takes its sizes in a structure.
 const MAX_PARAMETERS: usize = 10;
 
-/// Reads a kernel source; `known` are the constants of the headers, `structures` what may be passed by value.
+/// Parses a kernel source; `known` are the constants of the headers, `structures` the types passed by value.
 ///
 /// # Errors
-/// A sentence with the line of what is not of the grammar.
+/// A sentence with the line that does not parse.
 pub(crate) fn parse(
     text: &str,
     known: &[(String, i64)],
@@ -46,7 +46,7 @@ pub(crate) fn parse(
                     source.constants.extend(constants);
                     continue;
                 }
-                // Not for Rust, but other constants may be made of it as `Vec8::SIZE`.
+                // Not for Rust, but other constants may use it as `Vec8::SIZE`.
                 [Some(structure)] => reader.member(structure),
                 _ => {}
             },
@@ -75,8 +75,8 @@ pub(crate) fn parse(
     Ok(source)
 }
 
-/// The constants of a header, those of its structures as `Structure::NAME`; what cannot be read is left out. `known` are
-/// those of the headers that it includes.
+/// The constants of a header, those of its structures as `Structure::NAME`, without those that do not parse. `known` are
+/// the constants of the headers that it includes.
 pub(crate) fn header_constants(text: &str, known: &[(String, i64)]) -> Vec<(String, i64)> {
     let tokens = tokenise(text).unwrap_or_default();
     let mut reader = Reader::new(&tokens, known);
@@ -99,7 +99,7 @@ struct Reader<'a> {
     at: usize,
     /// Constants that expressions may name.
     known: Vec<(String, i64)>,
-    /// What may be passed by value.
+    /// Structures that may be passed by value.
     structures: &'a [String],
     templates: Vec<Template<'a>>,
 }
@@ -108,9 +108,9 @@ struct Reader<'a> {
 #[derive(Clone)]
 struct Template<'a> {
     name: &'a str,
-    /// Its own parameters: the name of a class, or none for a value.
+    /// Template parameters: the name of a class, or none for a value.
     classes: Vec<Option<&'a str>>,
-    /// Where those of the function begin.
+    /// Position of the function's parameters.
     at: usize,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         text
     }
 
-    /// A problem with the token read last.
+    /// An error at the last token.
     fn problem(&self, what: impl fmt::Display) -> String {
         let last = self.tokens.len().saturating_sub(1);
         let line = self
@@ -166,14 +166,14 @@ impl<'a> Reader<'a> {
         Err(self.problem(format_args!("expected a name, found `{name}`")))
     }
 
-    /// The structure whose `{` this is, if it is one's.
+    /// The structure that this `{` opens, if any.
     fn structure(&self) -> Option<&'a str> {
         let before = |n: usize| self.at.checked_sub(n).map_or("", |at| self.tokens[at].0);
         let aligned = before(2) == ")" && before(5) == "alignas" && before(6) == "struct";
         (before(2) == "struct" || aligned).then(|| before(1))
     }
 
-    /// Adds the constants of a structure to the known ones, if they can be read; stays where it is.
+    /// Adds the constants of a structure to the known ones, if they parse; does not advance.
     fn member(&mut self, structure: &str) {
         let start = self.at;
         if self.nth(1) == "int"
@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
         value.ok_or_else(|| self.problem("the value does not fit an int"))
     }
 
-    /// Notes `template <…> DEVICE void name(`; stays where it is.
+    /// Records `template <…> DEVICE void name(`; does not advance.
     fn template(&mut self) {
         let start = self.at;
         self.at += 2;
@@ -295,7 +295,7 @@ impl<'a> Reader<'a> {
         self.at = start;
     }
 
-    /// What stands between commas up to the mark that closes this list, which is passed.
+    /// The items between commas up to the closing mark, which is consumed.
     fn list(&mut self) -> Vec<Vec<&'a str>> {
         let (mut items, mut depth) = (vec![Vec::new()], 0);
         while let Some(word) = self.peek() {
@@ -318,7 +318,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `K_INSTANTIATE(threads, min_blocks, count, name, template<arguments>)`, the same with `_MAPS`, or with `_CLUSTER` and
-    /// the blocks of a cluster behind `min_blocks`.
+    /// the blocks of a cluster after `min_blocks`.
     fn instance(&mut self) -> Result<Signature, String> {
         let plain = self.nth(0) == "K_INSTANTIATE";
         let (threads, cluster) = self.bounds()?;
@@ -408,7 +408,7 @@ impl<'a> Reader<'a> {
         Ok((threads, cluster))
     }
 
-    /// Those of an entry point up to the closing mark, which is passed; `types` are those of a template's classes.
+    /// The parameters of an entry point up to the closing mark, which is consumed; `types` are the template's classes.
     fn parameters(
         &mut self,
         kernel: &str,

@@ -1,6 +1,6 @@
 //! Writes the Rust side of kernel signatures: for each file a module of constants and of argument structures.
 //!
-//! `build.rs` includes this file, beside `signature.rs`, and so does its test, `tests/stubs/`. What it writes becomes
+//! `build.rs` includes this file and `signature.rs`, and so does their test, `tests/stubs/`. The text becomes
 //! `gallop::cuda::kernels`.
 
 use super::entry_point::{Kind, Parameter, Signature, Source};
@@ -39,7 +39,7 @@ pub(crate) fn stubs(sources: &[(String, Source)]) -> String {
     format!("{modules}/// All entry points.\npub const KERNELS: &[Kernel] = &{list};\n")
 }
 
-/// Entry points that differ in the types of what they point to alone, each group where its first stands.
+/// Groups of entry points that differ only in pointee types, in the order of their first members.
 fn groups(kernels: &[Signature]) -> Vec<Vec<&Signature>> {
     let mut groups: Vec<Vec<&Signature>> = Vec::new();
     for kernel in kernels {
@@ -54,7 +54,7 @@ fn groups(kernels: &[Signature]) -> Vec<Vec<&Signature>> {
     groups
 }
 
-/// What the names of a group have in common: `rope_f32` and `rope_bf16` to `ROPE`.
+/// The common prefix of a group's names: `rope_f32` and `rope_bf16` to `ROPE`.
 fn list_name(group: &[&Signature]) -> String {
     let mut common: Vec<&str> = group[0].name.split('_').collect();
     for kernel in group {
@@ -100,7 +100,7 @@ fn constant(name: &str, value: i64) -> String {
     format!("    /// `{name}` of the kernel file.\n    pub const {name}: usize = {value};\n\n")
 }
 
-/// The structure of an entry point's arguments and what it is launched by.
+/// The structure of an entry point's arguments and its `Entry`.
 fn entry(file: &str, kernel: &Signature) -> String {
     let Signature {
         name, parameters, ..
@@ -119,7 +119,7 @@ fn entry(file: &str, kernel: &Signature) -> String {
     )
 }
 
-/// The structure of the arguments of all entry points that are made from a template.
+/// The structure of the arguments of all instances of a template.
 fn arguments(template: &str, parameters: &[Parameter]) -> String {
     let camel = format!("{}Args", camel(template));
     let types: Vec<String> = parameters
@@ -163,7 +163,7 @@ fn instances(file: &str, template: &str, group: &[&Signature]) -> String {
     )
 }
 
-/// One of them: the entry point, and the types that it is for.
+/// One entry of the list: the entry point, and its types.
 fn instance(file: &str, kernel: &Signature) -> String {
     let open = kernel.parameters.iter().filter(|p| p.open.is_some());
     let types: Vec<String> = open.map(|p| format!("DType::{}", dtype(&p.kind))).collect();
@@ -239,7 +239,7 @@ fn literal(file: &str, kernel: &Signature, spaces: usize) -> String {
     )
 }
 
-/// What plans call the type that is pointed to.
+/// The plan's name of a pointee type.
 fn dtype(kind: &Kind) -> &'static str {
     match kind {
         Kind::Pointer { element, .. } => match *element {

@@ -1,6 +1,6 @@
-//! The tokens of kernel sources, and which structures of a header may be passed by value.
+//! Tokens of kernel sources, and the structures of a header that may be passed by value.
 //!
-//! `build.rs` includes this file too, beside `signature.rs`.
+//! `build.rs` includes this file for `signature.rs`.
 
 /// A word, a number or a mark, and its line.
 pub(crate) type Token<'a> = (&'a str, usize);
@@ -69,7 +69,7 @@ fn string(text: &str) -> Option<usize> {
     end.map(|(at, _)| at + 1)
 }
 
-/// The structures of a header that hold nothing but ints, floats and one another, so that they may be passed by value.
+/// The structures of a header that hold only ints, floats and one another, and so may be passed by value.
 pub(crate) fn structures(text: &str) -> Vec<String> {
     let tokens = tokenise(text).unwrap_or_default();
     let words: Vec<&str> = tokens.iter().map(|&(word, _)| word).collect();

@@ -1,5 +1,5 @@
-//! Arguments of kernels: typed addresses for the structures that `build.rs` writes, and the form in which a device
-//! takes them.
+//! Arguments of kernels: typed addresses for the structures that `build.rs` writes, and the form in which a device takes
+//! them.
 
 use std::{ffi::c_void, fmt, marker::PhantomData};
 
@@ -37,16 +37,16 @@ pub trait Entry {
     fn args(&self) -> Vec<Arg>;
 }
 
-/// Arguments that several entry points take, which are made from one template.
+/// Arguments of several entry points that are instances of one template.
 pub trait Arguments {
-    /// In the kernels' order.
+    /// The arguments in the kernels' order.
     fn args(&self) -> Vec<Arg>;
 
-    /// Element types of the pointers whose types the template leaves open, in order.
+    /// Element types of the pointers to template types, in order.
     fn types(&self) -> Vec<DType>;
 }
 
-/// An entry point that is made from a template, for arguments `A`.
+/// An instance of a template, for arguments `A`.
 #[derive(Debug)]
 pub struct Instance<A> {
     /// What is launched.
@@ -56,7 +56,7 @@ pub struct Instance<A> {
 }
 
 impl<A: Arguments> Instance<A> {
-    /// `kernel`, whose open pointers are to `types`.
+    /// `kernel`, whose pointers to template types are to `types`.
     pub const fn new(kernel: Kernel, types: &'static [DType]) -> Self {
         Self {
             kernel,
@@ -65,7 +65,7 @@ impl<A: Arguments> Instance<A> {
         }
     }
 
-    /// That one of `all` which is for the element types of `args`, if there is one.
+    /// The instance of `all` for the element types of `args`, if there is one.
     pub fn find(all: &[Self], args: &A) -> Option<Kernel> {
         let types = args.types();
         let found = all.iter().find(|one| one.types == types)?;
@@ -91,12 +91,12 @@ pub enum Arg {
 }
 
 impl Arg {
-    /// A structure of `params.h`, which has no padding and no alignment above that of an int.
+    /// A structure of `params.h`; these have no padding and at most an int's alignment.
     pub fn structure<T: bytemuck::NoUninit>(value: &T) -> Self {
         Self::Structure(bytemuck::cast_slice(std::slice::from_ref(value)).into())
     }
 
-    /// Where the value lies, as long as `self` is not moved.
+    /// Pointer to the value, valid while `self` is not moved.
     fn pointer(&self) -> *const c_void {
         match self {
             Self::Address(value) => (&raw const *value).cast(),
@@ -109,7 +109,7 @@ impl Arg {
     }
 }
 
-/// The array that `cuLaunchKernel` and the emulator take: one pointer to each value, good while `args` is borrowed.
+/// The array that `cuLaunchKernel` and the emulator take: one pointer to each value, valid while `args` is borrowed.
 /// Both only read through them.
 pub fn pointers(args: &[Arg]) -> Vec<*mut c_void> {
     args.iter().map(|arg| arg.pointer().cast_mut()).collect()
@@ -127,7 +127,7 @@ pub struct DevMut<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Address of elements whose type is known when a plan is lowered; which kernel reads or writes them follows from it.
+/// Address of elements whose type is known when a plan is lowered and selects the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyDev {
     address: u64,
@@ -135,7 +135,7 @@ pub struct AnyDev {
 }
 
 impl AnyDev {
-    /// The elements at `address`; what lies there is the launch's responsibility.
+    /// The elements at `address`; that they are there is the launch's responsibility.
     pub fn new(address: u64, dtype: DType) -> Self {
         Self { address, dtype }
     }
@@ -155,7 +155,7 @@ impl From<AnyDev> for Arg {
 macro_rules! address_type {
     ($name:ident) => {
         impl<T> $name<T> {
-            /// The elements at `address`; what lies there is the launch's responsibility.
+            /// The elements at `address`; that they are there is the launch's responsibility.
             pub fn new(address: u64) -> Self {
                 Self {
                     address,

@@ -1,4 +1,4 @@
-//! Compiled kernels: those that were compiled in, and those of a folder that is to replace them.
+//! Compiled kernels: those compiled in, and those of a folder that replaces them.
 
 use std::{borrow::Cow, fs, path::Path};
 
@@ -45,8 +45,8 @@ pub(in crate::cuda) fn cubin(module: &str, folder: Option<&Path>) -> Result<Cow<
     })
 }
 
-/// Whether a 64-bit ELF file, which a cubin is, has all the sections it names: the driver is given no length, so it
-/// would read on behind a file that was cut off.
+/// Whether a 64-bit ELF file, which a cubin is, holds all the sections it names: the driver is not told the length, so it
+/// would read past the end of a truncated file.
 fn is_whole_elf(bytes: &[u8]) -> bool {
     const HEADER_BYTES: usize = 64;
     let Some(header) = bytes.get(..HEADER_BYTES) else {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_off_is_no_cubin() {
+    fn a_truncated_file_is_no_cubin() {
         let whole = elf();
         assert!(is_whole_elf(&whole));
         for length in 0..whole.len() {

@@ -1,8 +1,8 @@
-//! Matrix products by cuBLASLt: bf16, and fp8 with one scale per row of activations and per channel of weights.
+//! GEMMs by cuBLASLt: bf16, and fp8 with one scale per row of activations and per channel of weights.
 //!
-//! All tensors are row-major, which the library's column-major world sees transposed: for y = x wᵀ it computes
-//! yᵀ = w xᵀ, with the weights as its matrix A. What a product needs is described once, when a plan is prepared
-//! ([`CublasLt::product`]), its algorithms are timed once ([`fastest`]), and then it is only queued.
+//! All tensors are row-major; cuBLASLt is column-major and sees them transposed: for y = x wᵀ it computes yᵀ = w xᵀ,
+//! with the weights as its matrix A. A GEMM is described once, when a plan is prepared ([`CublasLt::prepare`]), its
+//! algorithms are timed once ([`fastest`]), and from then on it is only enqueued.
 
 #![allow(unsafe_code, reason = "cuBLASLt is a C library")]
 
@@ -20,28 +20,28 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What NVIDIA advises on Hopper.
+/// NVIDIA's recommendation for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
-/// How many algorithms are asked for.
+/// Algorithms that the heuristics are asked for.
 const CANDIDATES: usize = 16;
 
 /// `CUBLAS_OP_N` and `CUBLAS_OP_T` of `cublasOperation_t`, an int that cuBLASLt's own header lacks.
 const AS_IT_IS: i32 = 0;
 const TRANSPOSED: i32 = 1;
 
-/// Types of a product's factors.
+/// Types of a GEMM's operands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OperandType {
     /// Both bf16.
     Bf16,
     /// Both e4m3, with scales.
     E4m3 {
-        /// Sum in the tensor cores' own 14 bits instead of promoting to f32 now and then.
+        /// Accumulate in the tensor cores' 14 bits, without promoting partial sums to f32.
         fast: bool,
     },
 }
 
-/// Type of a product's result.
+/// Type of a GEMM's result.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OutputType {
     /// bf16.
@@ -66,12 +66,12 @@ pub struct GemmDesc {
     /// Elements from one row of y to the next.
     pub y_pitch: usize,
     /// Types of x and w.
-    pub factors: OperandType,
+    pub operands: OperandType,
     /// Type of y.
     pub output: OutputType,
 }
 
-/// Device addresses of a product.
+/// Device addresses of a GEMM's operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Operands {
     /// Activations.
@@ -87,10 +87,10 @@ pub struct Operands {
 }
 
 impl GemmDesc {
-    /// The library's rules, which its own errors do not tell.
+    /// The rule of the library that this breaks; its own errors do not name it.
     fn problem(&self, at: &Operands) -> Option<String> {
         let Self { m, n, k, .. } = *self;
-        let (factor_bytes, is_e4m3) = match self.factors {
+        let (operand_bytes, is_e4m3) = match self.operands {
             OperandType::Bf16 => (2, false),
             OperandType::E4m3 { .. } => (1, true),
         };
@@ -106,8 +106,8 @@ impl GemmDesc {
             return Some("a row is longer than its pitch".into());
         }
         let pitches = [
-            self.x_pitch * factor_bytes,
-            self.w_pitch * factor_bytes,
+            self.x_pitch * operand_bytes,
+            self.w_pitch * operand_bytes,
             self.y_pitch * y_bytes,
         ];
         if let Some(pitch) = pitches.iter().find(|&&pitch| pitch % 16 != 0) {
@@ -115,7 +115,7 @@ impl GemmDesc {
         }
         if is_e4m3 && (k % 16 != 0 || n * y_bytes % 16 != 0) {
             return Some(
-                "rows of an fp8 product's factors and result must be multiples of 16 bytes: pad them with zeros".into(),
+                "rows of an fp8 GEMM's operands and result must be multiples of 16 bytes: pad them with zeros".into(),
             );
         }
         let mut addresses = vec![at.x, at.w, at.y];
@@ -130,8 +130,8 @@ impl GemmDesc {
         ))
     }
 
-    fn factor_type(&self) -> sys::cudaDataType {
-        match self.factors {
+    fn operand_type(&self) -> sys::cudaDataType {
+        match self.operands {
             OperandType::Bf16 => sys::cudaDataType::CUDA_R_16BF,
             OperandType::E4m3 { .. } => sys::cudaDataType::CUDA_R_8F_E4M3,
         }
@@ -152,7 +152,7 @@ pub struct CublasLt {
     driver: Arc<Driver>,
 }
 
-/// A product with its addresses, ready to be queued.
+/// A GEMM with its addresses, ready to be enqueued.
 pub struct PreparedGemm {
     gemm: GemmDesc,
     operands: Operands,
@@ -163,21 +163,21 @@ pub struct PreparedGemm {
 }
 
 impl PreparedGemm {
-    /// What reports call whatever computes it.
+    /// The kernel's name in reports.
     pub fn name(&self) -> &'static str {
-        match self.gemm.factors {
+        match self.gemm.operands {
             OperandType::Bf16 => "cublaslt_bf16",
             OperandType::E4m3 { .. } => "cublaslt_fp8",
         }
     }
 }
 
-/// One of the library's ways to compute a [`PreparedGemm`].
+/// One of the library's algorithms for a [`PreparedGemm`].
 #[derive(Clone, Copy)]
 pub struct Algorithm(sys::cublasLtMatmulAlgo_t);
 
 impl CublasLt {
-    /// Opens the library, as [`open_library`] finds it, and takes its workspace of 32 MB.
+    /// Opens the library, as [`open_library`] finds it, and allocates its workspace of 32 MB.
     ///
     /// # Errors
     /// [`Error::Device`] if there is none, if it is too old, or if it fails; [`Error::Memory`].
@@ -193,11 +193,11 @@ impl CublasLt {
         })
     }
 
-    /// Describes a product to the library.
+    /// Describes a GEMM to the library.
     ///
     /// # Errors
     /// [`Error::Device`] with the rule that the sizes or addresses break.
-    pub fn product(&self, gemm: GemmDesc, operands: Operands) -> Result<PreparedGemm> {
+    pub fn prepare(&self, gemm: GemmDesc, operands: Operands) -> Result<PreparedGemm> {
         if let Some(problem) = gemm.problem(&operands) {
             return Err(Error::device(format!(
                 "cuBLASLt cannot compute {gemm:?}: {problem}"
@@ -207,7 +207,7 @@ impl CublasLt {
         let operation = Operation::create()?;
         operation.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
         operation.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &AS_IT_IS)?;
-        if let OperandType::E4m3 { fast } = gemm.factors {
+        if let OperandType::E4m3 { fast } = gemm.operands {
             let per_row =
                 sys::cublasLtMatmulMatrixScale_t::CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
             operation.set(Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &per_row)?;
@@ -224,22 +224,21 @@ impl CublasLt {
         }
         Ok(PreparedGemm {
             operation,
-            x: Layout::create(gemm.factor_type(), [m, k], gemm.x_pitch)?,
-            w: Layout::create(gemm.factor_type(), [n, k], gemm.w_pitch)?,
+            x: Layout::create(gemm.operand_type(), [m, k], gemm.x_pitch)?,
+            w: Layout::create(gemm.operand_type(), [n, k], gemm.w_pitch)?,
             y: Layout::create(gemm.output_type(), [m, n], gemm.y_pitch)?,
             gemm,
             operands,
         })
     }
 
-    /// The library's algorithms for a product, the one it thinks fastest first. It may still refuse one when it is
-    /// run.
+    /// The library's algorithms for a GEMM, by its heuristics the fastest first. Some may still be refused when they run.
     ///
     /// # Errors
     /// [`Error::Device`] if there are none.
-    pub fn heuristics(&self, product: &PreparedGemm) -> Result<Vec<Algorithm>> {
+    pub fn heuristics(&self, prepared: &PreparedGemm) -> Result<Vec<Algorithm>> {
         self.driver.enter()?;
-        let preference = Preference::create(&product.operands)?;
+        let preference = Preference::create(&prepared.operands)?;
         let mut found =
             [const { MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; CANDIDATES];
         let mut count = 0;
@@ -247,18 +246,18 @@ impl CublasLt {
         let status = unsafe {
             sys::cublasLtMatmulAlgoGetHeuristic(
                 self.handle.0,
-                product.operation.0,
-                product.w.0,
-                product.x.0,
-                product.y.0,
-                product.y.0,
+                prepared.operation.0,
+                prepared.w.0,
+                prepared.x.0,
+                prepared.y.0,
+                prepared.y.0,
                 preference.0,
                 CANDIDATES as i32,
                 found.as_mut_ptr().cast(),
                 &raw mut count,
             )
         };
-        let at = format!("{:?}", product.gemm);
+        let at = format!("{:?}", prepared.gemm);
         status
             .result()
             .map_err(|e| failed("cublasLtMatmulAlgoGetHeuristic", &at, e))?;
@@ -278,17 +277,17 @@ impl CublasLt {
         Ok(algorithms)
     }
 
-    /// Queues a product on the compute queue.
+    /// Enqueues a GEMM on the compute stream.
     ///
     /// # Errors
     /// [`Error::Device`] if the library refuses.
     ///
     /// # Safety
-    /// The product's addresses must be live memory of this GPU, as large as its sizes and pitches say; `algorithm`
-    /// must be one for this product.
-    pub unsafe fn multiply(&self, product: &PreparedGemm, algorithm: &Algorithm) -> Result<()> {
+    /// The GEMM's addresses must be live memory of this GPU, as large as its sizes and pitches say; `algorithm` must be
+    /// one for this GEMM.
+    pub unsafe fn enqueue(&self, prepared: &PreparedGemm, algorithm: &Algorithm) -> Result<()> {
         self.driver.enter()?;
-        let PreparedGemm { gemm, operands, .. } = product;
+        let PreparedGemm { gemm, operands, .. } = prepared;
         let (alpha, beta) = (1.0_f32, 0.0_f32);
         let workspace = self.workspace.start();
         let y = pointer(operands.y);
@@ -297,17 +296,17 @@ impl CublasLt {
         let result = unsafe {
             result::matmul(
                 self.handle.0,
-                product.operation.0,
+                prepared.operation.0,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
                 pointer(operands.w),
-                product.w.0,
+                prepared.w.0,
                 pointer(operands.x),
-                product.x.0,
+                prepared.x.0,
                 y,
-                product.y.0,
+                prepared.y.0,
                 y,
-                product.y.0,
+                prepared.y.0,
                 &raw const algorithm.0,
                 pointer(workspace),
                 WORKSPACE_BYTES,
@@ -318,11 +317,11 @@ impl CublasLt {
     }
 }
 
-/// The candidate with the least time, and that time. Candidates that fail are passed over: cuBLASLt refuses some
-/// combinations only when they run.
+/// The fastest candidate, and its time. Candidates that fail are skipped: cuBLASLt refuses some combinations only when
+/// they run.
 ///
 /// # Errors
-/// The last candidate's if all fail.
+/// The last candidate's error if all fail.
 pub fn fastest<T>(
     candidates: Vec<T>,
     mut time_ms: impl FnMut(&T) -> Result<f32>,
@@ -349,7 +348,7 @@ fn failed(call: &str, at: &str, error: CublasError) -> Error {
     Error::device(format!("{call} failed at {at}: {:?}", error.0))
 }
 
-/// Defines the owner of one of the library's objects.
+/// Defines an owner of one of the library's objects.
 macro_rules! owner {
     ($(#[$doc:meta])* $name:ident($type:ty), $destroy:path) => {
         $(#[$doc])*
@@ -374,20 +373,20 @@ owner!(
     LibraryHandle(sys::cublasLtHandle_t), result::destroy_handle
 );
 owner!(
-    /// What is computed: transpositions, scales.
+    /// The operation: transpositions, scales.
     Operation(sys::cublasLtMatmulDesc_t), result::destroy_matmul_desc
 );
 owner!(
-    /// Type and place of a matrix.
+    /// Type and layout of a matrix.
     Layout(sys::cublasLtMatrixLayout_t), result::destroy_matrix_layout
 );
 owner!(
-    /// What algorithms may use.
+    /// Limits of the search for algorithms.
     Preference(sys::cublasLtMatmulPreference_t), result::destroy_matmul_pref
 );
 
 impl Operation {
-    /// Products and sums in f32, scaled in f32.
+    /// Computes and scales in f32.
     fn create() -> Result<Self> {
         let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
         let operation = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F);
@@ -418,7 +417,7 @@ impl Layout {
 }
 
 impl Preference {
-    /// For algorithms that the workspace and the addresses suffice for.
+    /// For algorithms that need no more workspace and alignment than there is.
     fn create(at: &Operands) -> Result<Self> {
         use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
         let preference = result::create_matmul_pref();
@@ -434,7 +433,7 @@ impl Preference {
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, at.y),
             (Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, at.y),
         ] {
-            // The library takes 256 for granted: a group of rows may begin anywhere.
+            // The default is 256 bytes, but a group's first row need not be aligned so.
             preference.set(attribute, &(1_u32 << address.trailing_zeros().min(8)))?;
         }
         Ok(preference)
@@ -464,7 +463,7 @@ mod tests {
         x_pitch: 13696,
         w_pitch: 13696,
         y_pitch: 5120,
-        factors: OperandType::E4m3 { fast: false },
+        operands: OperandType::E4m3 { fast: false },
         output: OutputType::Bf16,
     };
     const AT: Operands = Operands {
@@ -476,7 +475,7 @@ mod tests {
     };
 
     #[test]
-    fn products_that_the_library_would_refuse_are_refused_with_the_rule() {
+    fn gemms_that_the_library_would_refuse_are_refused_with_the_rule() {
         assert_eq!(DOWN.problem(&AT), None);
         let bad = |gemm: GemmDesc, at: Operands, words: &str| {
             let why = gemm.problem(&at).unwrap();
@@ -504,7 +503,7 @@ mod tests {
         bad(DOWN, Operands { x: 264, ..AT }, "0x108");
         bad(DOWN, Operands { x_scales: 0, ..AT }, "not 0");
         let bf16 = GemmDesc {
-            factors: OperandType::Bf16,
+            operands: OperandType::Bf16,
             k: 13652,
             m: 1,
             ..DOWN

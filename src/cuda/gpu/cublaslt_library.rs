@@ -1,4 +1,4 @@
-//! Where libcublasLt is: pip and the toolkit folder put it where the system's loader does not look.
+//! Finds libcublasLt: pip and the toolkit folder put it where the system's loader does not look.
 
 #![allow(unsafe_code, reason = "opening a library runs its initialisers")]
 
@@ -12,11 +12,11 @@ use cudarc::cublaslt::sys;
 use crate::{Error, Result};
 
 const FILE: &str = "libcublasLt.so.13";
-/// The first that scales fp8 products by row and channel.
+/// The first version with fp8 scales per row and channel.
 const OLDEST: usize = 12_09_00;
 
-/// Files to try, in this order: `named`, the toolkit folder below `root`, the Python environment. The caller reads the
-/// names from its environment.
+/// Files to try, in this order: `named`, the toolkit folder below `root`, the Python environment. The caller reads these
+/// from its environment.
 pub fn search_order(named: Option<PathBuf>, root: &Path, python: Option<&Path>) -> Vec<PathBuf> {
     let toolkit = root.join(".cuda/nvidia/cu13/lib").join(FILE);
     let versions = python.and_then(|python| fs::read_dir(python.join("lib")).ok());
@@ -33,8 +33,8 @@ pub fn search_order(named: Option<PathBuf>, root: &Path, python: Option<&Path>) 
     named.into_iter().chain([toolkit]).chain(wheels).collect()
 }
 
-/// Opens the first file of `search` that exists, else what the system's loader finds, for the rest of the process;
-/// gives its version, `13_00_02` for 13.0.2.
+/// Opens the first file of `search` that exists, else the one that the system's loader finds, for the rest of the
+/// process. Returns its version: 13_00_02 for 13.0.2.
 ///
 /// # Errors
 /// [`Error::Device`] if there is none, if the first that exists cannot be opened, or if it is too old.

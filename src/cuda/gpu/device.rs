@@ -1,8 +1,8 @@
-//! What an executor needs of a GPU, and nothing more: memory, launches, tensor maps, two queues, events, graphs.
+//! What an executor needs of a GPU, and nothing more: memory, launches, tensor maps, two streams, events, graphs.
 //!
-//! Two things are devices: the CUDA driver ([`super::driver::Driver`]) and the emulator that the tests run kernels on. The
-//! trait is as narrow as both can be. Queued work runs in the order of its queue; the queues run beside each other
-//! and are ordered by [`Event`]s. Nothing is allocated by any method that does not say so.
+//! Two devices implement it: the CUDA driver ([`super::driver::Driver`]) and the emulator that the tests run kernels
+//! on; the trait stays narrow so that both can. Work runs in the order of its stream; the two streams run concurrently
+//! and are ordered by [`Event`]s. Only methods that say so allocate.
 
 #![allow(
     unsafe_code,
@@ -20,81 +20,69 @@ use crate::{Error, Result};
 /// The most dynamic shared memory a block may ask for on Hopper: 227 KiB.
 pub const SHARED_BYTES_MAX: u32 = 227 * 1024;
 
-/// A GPU, or something that behaves like one. Memory that is handed to it must be its own.
+/// A GPU, or its emulator. It takes only memory that it allocated itself.
+///
+/// Every method that returns a `Result` fails with [`Error::Device`] if the device does. Faults of earlier work on the
+/// streams may show there too.
 pub trait Device: Send + Sync {
-    /// What it is, for messages and reports: `NVIDIA H200 (cuda:0)`.
+    /// For messages and reports: `NVIDIA H200 (cuda:0)`.
     fn name(&self) -> String;
 
     /// Compute capability, major and minor.
     fn capability(&self) -> (u32, u32);
 
-    /// Streaming multiprocessors: the blocks of a persistent kernel.
+    /// Streaming multiprocessors: a persistent kernel launches one block on each.
     fn num_sms(&self) -> u32;
 
-    /// Memory that nobody uses, in bytes.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Bytes of free memory.
     fn free_bytes(&self) -> Result<u64>;
 
-    /// Allocates memory of any content, aligned to 256 bytes; `for_what` ends the sentence if there is not enough.
+    /// Allocates uninitialised memory, aligned to 256 bytes; `for_what` ends the message if there is too little.
     ///
     /// # Errors
-    /// [`Error::Memory`], or the device's.
+    /// [`Error::Memory`] if there is too little.
     fn alloc(&self, bytes: usize, for_what: &str) -> Result<Memory>;
 
-    /// Allocates host memory that the device can copy from while both go on working.
+    /// Allocates pinned host memory: the device copies from it while the host goes on.
     ///
     /// # Errors
-    /// [`Error::Memory`], or the device's.
+    /// [`Error::Memory`] if there is too little.
     fn alloc_pinned(&self, bytes: usize) -> Result<Box<dyn Pinned>>;
 
-    /// Sets a part of `to` to one byte value, on the compute queue.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Sets the bytes of `part` of `to` to `value`, on the compute stream.
     ///
     /// # Panics
     /// If the part is not inside.
     fn fill(&self, to: &Memory, part: Range<usize>, value: u8) -> Result<()>;
 
-    /// Copies host bytes to `to` from `offset`, behind all work of the compute queue, and waits.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Copies host bytes to byte `offset` of `to` after all work of the compute stream, and waits.
     ///
     /// # Panics
-    /// If the bytes do not fit inside.
+    /// If the bytes exceed `to`.
     fn h2d(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()>;
 
-    /// Copies bytes of `from` from `offset` on to the host, behind all work of the compute queue, and waits.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Copies bytes from byte `offset` of `from` to the host after all work of the compute stream, and waits.
     ///
     /// # Panics
-    /// If the bytes are not inside.
+    /// If the bytes exceed `from`.
     fn d2h(&self, from: &Memory, offset: usize, to: &mut [u8]) -> Result<()>;
 
-    /// Copies host bytes to `to` from `offset` on the copy queue, without waiting.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Copies host bytes to byte `offset` of `to` on the copy stream, without waiting.
     ///
     /// # Panics
-    /// If the bytes do not fit inside.
+    /// If the bytes exceed `to`.
     ///
     /// # Safety
-    /// `from` must stay as it is until an event recorded later on the copy queue has passed.
+    /// `from` must stay unchanged until an event recorded later on the copy stream has passed.
     unsafe fn h2d_async(&self, to: &Memory, offset: usize, from: &[u8]) -> Result<()>;
 
-    /// Encodes how a kernel's bulk copies see a tensor.
+    /// Encodes a tensor map for TMA.
     ///
     /// # Errors
-    /// [`Error::Device`] for what the hardware cannot do ([`TensorMapSpec::check`]).
+    /// [`Error::Device`] if the hardware cannot do it ([`TensorMapSpec::check`]).
     fn tensor_map(&self, spec: &TensorMapSpec) -> Result<TensorMap>;
 
-    /// Queues a kernel on the compute queue.
+    /// Enqueues a kernel on the compute stream.
     ///
     /// # Errors
     /// [`Error::Device`] with the kernel's name; a fault inside the kernel shows at a later call.
@@ -104,60 +92,39 @@ pub trait Device: Send + Sync {
     /// as large and as aligned as the kernel reads and writes for these sizes and this grid.
     unsafe fn launch(&self, launch: &Launch) -> Result<()>;
 
-    /// Allocates an event that nothing has recorded.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Allocates an event, not yet recorded.
     fn event(&self) -> Result<Event>;
 
-    /// Marks the present end of a queue; the event passes when all work before it is done.
-    ///
-    /// # Errors
-    /// The device's.
-    fn record(&self, event: &Event, queue: Stream) -> Result<()>;
+    /// Records an event on a stream: it passes when all work enqueued there before is done.
+    fn record(&self, event: &Event, stream: Stream) -> Result<()>;
 
-    /// Lets what is queued from now on wait for an event.
-    ///
-    /// # Errors
-    /// The device's.
-    fn wait(&self, queue: Stream, event: &Event) -> Result<()>;
+    /// Lets later work of a stream wait for an event.
+    fn wait(&self, stream: Stream, event: &Event) -> Result<()>;
 
     /// Waits on the host until an event has passed.
-    ///
-    /// # Errors
-    /// The device's, those of the work before the event too.
     fn finish(&self, event: &Event) -> Result<()>;
 
     /// Milliseconds between two events that have passed.
-    ///
-    /// # Errors
-    /// The device's.
     fn elapsed_ms(&self, from: &Event, to: &Event) -> Result<f32>;
 
-    /// Waits on the host until both queues are empty.
-    ///
-    /// # Errors
-    /// The device's, those of the work before too.
+    /// Waits on the host until both streams are empty.
     fn synchronize(&self) -> Result<()>;
 
-    /// Records what `work` puts on the compute queue instead of running it. `None`, and `work` is not called, where
-    /// there are no graphs: then the caller launches one by one.
+    /// Captures what `work` enqueues on the compute stream as a graph, without running it. A device without graphs gives
+    /// `None` and does not call `work`: the caller then launches one by one.
     ///
     /// # Errors
-    /// Those of `work`, or the device's.
+    /// Those of `work`.
     fn capture(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Option<Graph>>;
 
-    /// Queues a graph on the compute queue.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Enqueues a graph on the compute stream.
     ///
     /// # Safety
-    /// What [`Device::launch`] asks for must hold again for every launch of the graph: its memory must live.
+    /// Every launch of the graph must meet the conditions of [`Device::launch`] again: its memory must live.
     unsafe fn replay(&self, graph: &Graph) -> Result<()>;
 }
 
-/// The two queues of a device.
+/// The two streams of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stream {
     /// Kernels, and copies that belong between them.
@@ -166,10 +133,10 @@ pub enum Stream {
     Copy,
 }
 
-/// What a handle keeps alive; dropping it gives it back to the device.
+/// What a handle keeps alive; dropping it frees it.
 type Owner = Box<dyn Any + Send + Sync>;
 
-/// Device memory; freed when dropped, after all queued work.
+/// Device memory; freed when dropped, after all enqueued work.
 pub struct Memory {
     address: u64,
     bytes: usize,
@@ -180,7 +147,7 @@ impl Memory {
     /// `bytes` of memory at `address`, which dropping `owner` frees.
     ///
     /// # Safety
-    /// The device that hands it out can read and write all of it until `owner` is dropped.
+    /// The device must be able to read and write all of it until `owner` is dropped.
     pub unsafe fn new(address: u64, bytes: usize, owner: impl Any + Send + Sync) -> Self {
         Self {
             address,
@@ -250,15 +217,15 @@ pub trait Pinned: AsRef<[u8]> + AsMut<[u8]> + Send + Sync {}
 
 impl<T: AsRef<[u8]> + AsMut<[u8]> + Send + Sync> Pinned for T {}
 
-/// A handle that only its device can read.
+/// A handle whose content only its device knows.
 pub struct Handle<Of> {
     owner: Owner,
     of: PhantomData<fn() -> Of>,
 }
 
-/// A point in a queue.
+/// A point in a stream.
 pub type Event = Handle<EventMark>;
-/// Recorded launches.
+/// Captured launches.
 pub type Graph = Handle<GraphMark>;
 
 /// Says that a [`Handle`] is an event.
@@ -267,7 +234,7 @@ pub enum EventMark {}
 pub enum GraphMark {}
 
 impl<Of> Handle<Of> {
-    /// Wraps what the device knows it by.
+    /// Wraps the device's own handle.
     pub fn new(owner: impl Any + Send + Sync) -> Self {
         Self {
             owner: Box::new(owner),
@@ -275,7 +242,7 @@ impl<Of> Handle<Of> {
         }
     }
 
-    /// What the device wrapped.
+    /// The device's own handle.
     ///
     /// # Errors
     /// [`Error::Device`] if another kind of device made it.
@@ -286,7 +253,7 @@ impl<Of> Handle<Of> {
     }
 }
 
-/// A kernel with its arguments, ready to be queued any number of times.
+/// A kernel with its arguments, ready to be enqueued any number of times.
 #[derive(Clone, Debug)]
 pub struct Launch {
     kernel: Kernel,
@@ -296,16 +263,16 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Checks what no kernel could run with. `blocks` is x, y, z; `shared_bytes` the dynamic shared memory of a block.
+    /// A checked launch. `blocks` is the grid's x, y, z; `shared_bytes` the dynamic shared memory of a block.
     ///
     /// # Errors
     /// [`Error::Device`] for a grid that is empty, too large or no multiple of the cluster, and for more shared memory
-    /// than there is.
+    /// than a block may have.
     pub fn new<E: Entry>(entry: &E, blocks: [u32; 3], shared_bytes: u32) -> Result<Self> {
         Self::of(E::KERNEL, entry.args(), blocks, shared_bytes)
     }
 
-    /// The same of that one of `all` which is for the element types of `args`; none if no one is.
+    /// A launch of the instance of `all` for the element types of `args`; `None` if there is none.
     ///
     /// # Errors
     /// As for [`Launch::new`].
@@ -344,7 +311,7 @@ impl Launch {
         )))
     }
 
-    /// What runs.
+    /// The entry point.
     pub fn kernel(&self) -> Kernel {
         self.kernel
     }
@@ -359,7 +326,7 @@ impl Launch {
         self.shared_bytes
     }
 
-    /// In the kernel's order.
+    /// The arguments in the kernel's order.
     pub fn args(&self) -> &[Arg] {
         &self.args
     }

@@ -1,7 +1,7 @@
 //! A GPU through the CUDA driver.
 //!
-//! One compute stream and one copy stream, ordered only by events; the primary context; the kernels loaded and checked
-//! when it is opened. Nothing here allocates device memory unless it says so.
+//! It holds the primary context, a compute stream and a copy stream ordered only by events, and all kernels, which are
+//! loaded and checked when it is opened. Only functions that say so allocate device memory.
 
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
@@ -30,14 +30,14 @@ use crate::{Error, Result, error::Hint};
 
 /// What the kernels are compiled for.
 const COMPUTE_CAPABILITY: (u32, u32) = (9, 0);
-/// The CUDA release whose cubins they are.
+/// The CUDA release that the cubins were built with: older drivers cannot load them.
 const OLDEST_DRIVER: (u32, u32) = (13, 0);
-/// Dynamic shared memory that every function may use; for more it must be told.
+/// Dynamic shared memory that a function may use without opting in to more.
 const PLAIN_SHARED_BYTES: u32 = 48 * 1024;
 
 /// A Hopper GPU with its kernels loaded.
 pub struct Driver {
-    // Before the modules, so that work on the streams is given up first.
+    // Dropped before the modules: their work must end first.
     compute: DriverStream,
     copy: DriverStream,
     functions: HashMap<Kernel, Function>,
@@ -49,12 +49,12 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Opens GPU `ordinal` and loads all kernels: from `kernels`, a folder of cubins, those it has, the others as they
-    /// were compiled in.
+    /// Opens GPU `ordinal` and loads all kernels: each from the folder of cubins `kernels` if it is there, else as compiled
+    /// in.
     ///
     /// # Errors
-    /// [`Error::Device`] if there is no driver, no such GPU, one that the kernels are not for, a driver that is too
-    /// old, no kernels, or if the driver fails.
+    /// [`Error::Device`] if there is no driver or no such GPU, if the kernels do not run on it, if the driver is too old
+    /// or fails, or if no kernels were compiled in.
     pub fn open(ordinal: usize, kernels: Option<&Path>) -> Result<Self> {
         let gpus = gpus().map_err(Error::device)?;
         let gpu = gpus.get(ordinal).cloned().ok_or_else(|| {
@@ -85,24 +85,24 @@ impl Driver {
         &self.gpu
     }
 
-    /// The compute queue, for libraries that queue their own kernels; good while `self` lives.
+    /// The compute stream, for libraries that enqueue their own kernels; valid while `self` lives.
     pub(in crate::cuda) fn compute_stream(&self) -> sys::CUstream {
         self.compute.raw()
     }
 
-    /// Makes the GPU the calling thread's, as such libraries expect.
+    /// Makes the GPU's context current for the calling thread, as such libraries expect.
     pub(in crate::cuda) fn enter(&self) -> Result<()> {
         self.context.enter()
     }
 
-    fn stream(&self, queue: Stream) -> &DriverStream {
-        match queue {
+    fn stream(&self, stream: Stream) -> &DriverStream {
+        match stream {
             Stream::Compute => &self.compute,
             Stream::Copy => &self.copy,
         }
     }
 
-    /// Ends a capture whatever became of it, so that the stream can be used again.
+    /// Ends a capture, failed or not, so that the stream can be used again.
     fn end_capture(&self) -> Result<sys::CUgraph> {
         // SAFETY: the stream lives, and `capture` began the capture on it.
         let graph = unsafe { result::stream::end_capture(self.compute.raw()) };
@@ -130,7 +130,7 @@ fn check_requirements(gpu: &GpuInfo) -> Result<()> {
     Ok(())
 }
 
-/// All kernels that Rust knows of.
+/// All entry points that `build.rs` found.
 fn load(
     context: &Arc<DriverContext>,
     folder: Option<&Path>,
@@ -149,7 +149,7 @@ fn load(
     Ok((modules, functions))
 }
 
-/// Refuses a kernel that keeps registers in memory, or that was compiled for other blocks than Rust will launch.
+/// Refuses a kernel that spills registers, or that was compiled for another block size than Rust launches.
 fn check_function(kernel: &Kernel, function: &Function) -> Result<()> {
     let attribute = |which: FunctionAttribute| {
         // SAFETY: the function's module is loaded.
@@ -173,7 +173,7 @@ fn check_function(kernel: &Kernel, function: &Function) -> Result<()> {
     Ok(())
 }
 
-/// The sentence for a failed copy or fill.
+/// The message for a failed copy or fill.
 fn copying(call: &'static str, bytes: usize) -> impl FnOnce(DriverError) -> Error {
     move |error| failed(call, &format!("{bytes} bytes"), error)
 }
@@ -318,22 +318,22 @@ impl Device for Driver {
         Ok(Event::new(EventHandle::create(&self.context)?))
     }
 
-    fn record(&self, event: &Event, queue: Stream) -> Result<()> {
+    fn record(&self, event: &Event, stream: Stream) -> Result<()> {
         let event: &EventHandle = event.of()?;
         self.context.enter()?;
         // SAFETY: event and stream live as long as the two borrows.
-        let result = unsafe { result::event::record(event.raw(), self.stream(queue).raw()) };
-        result.map_err(|e| failed("cuEventRecord", &format!("the {queue:?} queue"), e))
+        let result = unsafe { result::event::record(event.raw(), self.stream(stream).raw()) };
+        result.map_err(|e| failed("cuEventRecord", &format!("the {stream:?} stream"), e))
     }
 
-    fn wait(&self, queue: Stream, event: &Event) -> Result<()> {
+    fn wait(&self, stream: Stream, event: &Event) -> Result<()> {
         let event: &EventHandle = event.of()?;
         self.context.enter()?;
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: event and stream live as long as the two borrows.
         let result =
-            unsafe { result::stream::wait_event(self.stream(queue).raw(), event.raw(), flags) };
-        result.map_err(|e| failed("cuStreamWaitEvent", &format!("the {queue:?} queue"), e))
+            unsafe { result::stream::wait_event(self.stream(stream).raw(), event.raw(), flags) };
+        result.map_err(|e| failed("cuStreamWaitEvent", &format!("the {stream:?} stream"), e))
     }
 
     fn finish(&self, event: &Event) -> Result<()> {
@@ -362,7 +362,7 @@ impl Device for Driver {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as `self`.
         let begun = unsafe { result::stream::begin_capture(self.compute.raw(), mode) };
-        begun.map_err(|e| failed("cuStreamBeginCapture", "the compute queue", e))?;
+        begun.map_err(|e| failed("cuStreamBeginCapture", "the compute stream", e))?;
         let worked = work();
         let graph = self.end_capture();
         worked?;

@@ -1,8 +1,8 @@
-//! Matrix products by a library beside our own kernel: what an executor needs of it, and when it is used.
+//! GEMMs by a library instead of our own kernel: what an executor needs of it, and when it is used.
 
 #![allow(
     unsafe_code,
-    reason = "products are queued with addresses, as kernels are"
+    reason = "GEMMs are enqueued with raw addresses, as kernels are"
 )]
 
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use std::sync::Arc;
 use super::cublaslt::{self, CublasLt, GemmDesc, Operands};
 use crate::Result;
 
-/// Who computes matrix products.
+/// Which implementation computes GEMMs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum GemmChoice {
     /// Our own kernel.
     #[default]
     Own,
-    /// The library wherever it can, in place of fused steps too.
+    /// The library wherever it can, even where our own kernel would fuse steps.
     CublasLt,
-    /// Where there is a library, whoever is faster for the shape, measured once at prepare; ours if both are.
+    /// The faster for each shape, timed once when a plan is prepared; our own on a tie or without a library.
     Auto,
 }
 
-/// A library of matrix products on one device.
+/// A GEMM library on one device.
 pub trait GemmBackend: Send + Sync {
-    /// The library's ways to compute a product, the one it thinks fastest first.
+    /// Algorithms for a GEMM, by the library's heuristics the fastest first.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] with the rule that the sizes or addresses break, or if there is none.
+    /// [`crate::Error::Device`] with the rule that the sizes or addresses break, or if there is no algorithm.
     fn algorithms(
         self: Arc<Self>,
         gemm: &GemmDesc,
@@ -35,19 +35,19 @@ pub trait GemmBackend: Send + Sync {
     ) -> Result<Vec<Arc<dyn GemmAlgorithm>>>;
 }
 
-/// One way to compute a product at its addresses.
+/// An algorithm for a GEMM at fixed addresses.
 pub trait GemmAlgorithm: Send + Sync {
     /// The library's name, for reports.
     fn name(&self) -> &'static str;
 
-    /// Queues it on the compute queue.
+    /// Enqueues it on the compute stream.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the library refuses.
     ///
     /// # Safety
-    /// The product's addresses must be live memory of the device, as large as its sizes and pitches say.
-    unsafe fn queue(&self) -> Result<()>;
+    /// The GEMM's addresses must be live memory of the device, as large as its sizes and pitches say.
+    unsafe fn enqueue(&self) -> Result<()>;
 }
 
 impl GemmBackend for CublasLt {
@@ -56,37 +56,37 @@ impl GemmBackend for CublasLt {
         gemm: &GemmDesc,
         at: &Operands,
     ) -> Result<Vec<Arc<dyn GemmAlgorithm>>> {
-        let product = Arc::new(self.product(*gemm, *at)?);
+        let prepared = Arc::new(self.prepare(*gemm, *at)?);
         let wrap = |algorithm| {
-            let (library, product) = (self.clone(), product.clone());
+            let (library, prepared) = (self.clone(), prepared.clone());
             Arc::new(CublasLtAlgorithm {
                 library,
-                product,
+                prepared,
                 algorithm,
             }) as Arc<dyn GemmAlgorithm>
         };
-        Ok(self.heuristics(&product)?.into_iter().map(wrap).collect())
+        Ok(self.heuristics(&prepared)?.into_iter().map(wrap).collect())
     }
 }
 
 struct CublasLtAlgorithm {
     library: Arc<CublasLt>,
-    product: Arc<cublaslt::PreparedGemm>,
+    prepared: Arc<cublaslt::PreparedGemm>,
     algorithm: cublaslt::Algorithm,
 }
 
 impl GemmAlgorithm for CublasLtAlgorithm {
     fn name(&self) -> &'static str {
-        self.product.name()
+        self.prepared.name()
     }
 
-    unsafe fn queue(&self) -> Result<()> {
-        // SAFETY: the algorithm is one of this product; the rest is the caller's promise.
-        unsafe { self.library.multiply(&self.product, &self.algorithm) }
+    unsafe fn enqueue(&self) -> Result<()> {
+        // SAFETY: the algorithm is one for this GEMM; the memory is the caller's promise.
+        unsafe { self.library.enqueue(&self.prepared, &self.algorithm) }
     }
 }
 
-/// A library and what it is to be used for.
+/// A library, and when to use it.
 #[derive(Clone)]
 pub struct GemmPolicy {
     pub(in crate::cuda) backend: Arc<dyn GemmBackend>,

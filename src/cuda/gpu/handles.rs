@@ -1,7 +1,7 @@
-//! What the driver hands out, given back when dropped: the context, streams, memory, events, modules, graphs.
+//! Owners of the driver's objects, freed when dropped: the context, streams, memory, events, modules, graphs.
 //!
-//! Each keeps the context alive. What the driver answers at a drop is not looked at: it repeats errors of earlier
-//! work, which the calls that wait for that work have reported.
+//! Each keeps the context alive. Errors at a drop are ignored: they repeat errors of earlier work, which the calls that
+//! waited for it have reported.
 
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
@@ -11,7 +11,7 @@ use cudarc::driver::{DriverError, result, sys};
 
 use crate::{Error, Result};
 
-/// The sentence for a call that failed at `at`: a kernel, a size, a file.
+/// The error of a call that failed at `at`: a kernel, a size, a file.
 pub(in crate::cuda) fn failed(call: &str, at: &str, error: DriverError) -> Error {
     use sys::CUresult as Code;
     let what_to_do = match error.0 {
@@ -39,10 +39,10 @@ pub(in crate::cuda) fn failed(call: &str, at: &str, error: DriverError) -> Error
     Error::device(format!("{call} failed at {at}: {:?}{what_to_do}", error.0))
 }
 
-/// A pointer that the driver takes from any thread.
+/// A driver handle that any thread may use.
 struct Pointer<T>(*mut T);
 
-// SAFETY: the pointers are names of the driver's objects; it locks them itself, and we never look behind them.
+// SAFETY: the pointers are opaque handles; the driver locks the objects itself, and we never dereference them.
 unsafe impl<T> Send for Pointer<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Pointer<T> {}
@@ -54,7 +54,7 @@ pub(in crate::cuda) struct DriverContext {
 }
 
 impl DriverContext {
-    /// Call [`super::probe::gpus`] before, which finds out whether there is a driver.
+    /// Call [`super::probe::gpus`] first: it checks that there is a driver.
     pub(in crate::cuda) fn of(ordinal: i32) -> Result<Arc<Self>> {
         let at = format!("cuda:{ordinal}");
         let device = result::device::get(ordinal).map_err(|e| failed("cuDeviceGet", &at, e))?;
@@ -67,7 +67,7 @@ impl DriverContext {
         }))
     }
 
-    /// Makes it the calling thread's context, as most calls expect.
+    /// Makes it current for the calling thread, as most calls expect.
     pub(in crate::cuda) fn enter(&self) -> Result<()> {
         // SAFETY: the context is retained until `self` is dropped.
         let result = unsafe { result::ctx::set_current(self.context.0) };
@@ -121,7 +121,7 @@ impl DriverStream {
         })
     }
 
-    /// The driver's name for it, good while `self` lives.
+    /// The driver's handle, valid while `self` lives.
     pub(in crate::cuda) fn raw(&self) -> sys::CUstream {
         self.stream.0
     }
@@ -149,7 +149,7 @@ impl Allocation {
         for_what: &str,
     ) -> Result<Self> {
         context.enter()?;
-        // SAFETY: the content is not looked at before it was written; see `Device::alloc`.
+        // SAFETY: the content is written before it is read; see `Device::alloc`.
         let address = unsafe { result::malloc_sync(bytes.max(1)) };
         let address = address.map_err(|e| no_memory(e, "cuMemAlloc", bytes, for_what))?;
         Ok(Self {
@@ -171,7 +171,7 @@ pub(in crate::cuda) struct PinnedBytes {
 impl PinnedBytes {
     pub(in crate::cuda) fn of(context: &Arc<DriverContext>, bytes: usize) -> Result<Self> {
         context.enter()?;
-        // SAFETY: the bytes are set below, before anybody reads them. No flags: memory that is quick to read too.
+        // SAFETY: the bytes are set below, before they are read. No flags: write-combined memory is slow to read.
         let pointer = unsafe { result::malloc_host(bytes.max(1), 0) };
         let pointer: *mut u8 = pointer
             .map_err(|e| no_memory(e, "cuMemHostAlloc", bytes, "pinned host memory"))?
@@ -215,7 +215,7 @@ fn no_memory(error: DriverError, call: &str, bytes: usize, for_what: &str) -> Er
     }
 }
 
-/// A mark in a queue, with its time.
+/// A point in a stream, with its time.
 pub(in crate::cuda) struct EventHandle {
     context: Arc<DriverContext>,
     event: Pointer<sys::CUevent_st>,
@@ -262,7 +262,7 @@ impl Module {
         })
     }
 
-    /// An entry point, good while `self` lives.
+    /// An entry point, valid while `self` lives.
     pub(in crate::cuda) fn function(&self, name: &'static str) -> Result<Function> {
         let symbol = std::ffi::CString::new(name)
             .map_err(|_| Error::device(format!("`{name}` is no name")))?;
@@ -275,7 +275,7 @@ impl Module {
 
 dropped!(Module, |it| result::module::unload(it.module.0));
 
-/// An entry point of a [`Module`] that whoever holds it keeps loaded.
+/// An entry point; its holder keeps the [`Module`] loaded.
 pub(in crate::cuda) struct Function(Pointer<sys::CUfunc_st>);
 
 impl Function {
@@ -284,14 +284,14 @@ impl Function {
     }
 }
 
-/// Recorded launches, ready to be queued.
+/// Captured launches, ready to be enqueued.
 pub(in crate::cuda) struct GraphHandle {
     context: Arc<DriverContext>,
     executable: Pointer<sys::CUgraphExec_st>,
 }
 
 impl GraphHandle {
-    /// Makes a captured graph ready and gives the captured one back.
+    /// Instantiates a captured graph and frees the captured one.
     pub(in crate::cuda) fn instantiate(
         context: &Arc<DriverContext>,
         graph: sys::CUgraph,

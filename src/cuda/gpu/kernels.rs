@@ -1,8 +1,8 @@
 //! The entry points of `kernels/*/*.cu` as Rust sees them: one module per file, with its constants and, for each entry
 //! point, a structure of typed arguments.
 //!
-//! `build.rs` writes the modules from the signatures in the sources, with or without nvcc. So a size is written once,
-//! and an argument cannot change its place or its type unnoticed.
+//! `build.rs` writes the modules from the signatures in the sources, with or without nvcc. So a size is written once, and
+//! Rust cannot mistake the order or the type of an argument.
 
 #[allow(
     unused_imports,

@@ -55,7 +55,7 @@ pub struct AttentionTile {
     pub head: ::std::os::raw::c_int,
     #[doc = " of k and v"]
     pub kv_head: ::std::os::raw::c_int,
-    #[doc = " the rows they see: the first range has some, and behind one without are only such"]
+    #[doc = " the rows they see; the first range is not empty, and empty ones come last"]
     pub keys: [KeyRange; 3usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -106,7 +106,7 @@ pub struct ConvShape {
     pub stride: Axes,
     #[doc = " padding in front of the first position"]
     pub before: Axes,
-    #[doc = " whether the first and the last frame go on for ever; else zeros do"]
+    #[doc = " whether time is padded with the first and the last frame; else with zeros"]
     pub replicate: ::std::os::raw::c_int,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -180,7 +180,7 @@ pub struct AttentionShape {
     pub v_pitch: ::std::os::raw::c_int,
     #[doc = " of the result"]
     pub y_pitch: ::std::os::raw::c_int,
-    #[doc = " of the products of q and k"]
+    #[doc = " of the scores q k^T"]
     pub scale: f32,
     #[doc = " 0 for none"]
     pub softcap: f32,
@@ -208,23 +208,23 @@ const _: () = {
     ["Offset of field: AttentionShape::softcap"]
         [::std::mem::offset_of!(AttentionShape, softcap) - 32usize];
 };
-#[doc = " A product y [m, n] = x [m, k] w^T in tiles, and what becomes of it."]
+#[doc = " A GEMM y [m, n] = x [m, k] w^T in tiles, with an epilogue."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GemmShape {
-    #[doc = " of the list"]
+    #[doc = " in the tile list"]
     pub num_tiles: ::std::os::raw::c_int,
     #[doc = " rows of x"]
     pub m: ::std::os::raw::c_int,
-    #[doc = " columns of the product"]
+    #[doc = " columns of x w^T"]
     pub n: ::std::os::raw::c_int,
     #[doc = " columns of x and w"]
     pub k: ::std::os::raw::c_int,
     #[doc = " elements from one row of y to the next"]
     pub y_pitch: ::std::os::raw::c_int,
-    #[doc = " of what is added, likewise"]
+    #[doc = " of the residual, likewise"]
     pub z_pitch: ::std::os::raw::c_int,
-    #[doc = " of what is stored in 8 bits"]
+    #[doc = " of a result in e4m3"]
     pub factor: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -240,13 +240,13 @@ const _: () = {
     ["Offset of field: GemmShape::z_pitch"][::std::mem::offset_of!(GemmShape, z_pitch) - 20usize];
     ["Offset of field: GemmShape::factor"][::std::mem::offset_of!(GemmShape, factor) - 24usize];
 };
-#[doc = " Where the scales of rows lie."]
+#[doc = " Layout of the scales of rows."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RowScales {
     #[doc = " elements from one to the next"]
     pub step: ::std::os::raw::c_int,
-    #[doc = " what stands for each where there are none"]
+    #[doc = " the scale of all rows if there is no list"]
     pub all: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -256,7 +256,7 @@ const _: () = {
     ["Offset of field: RowScales::step"][::std::mem::offset_of!(RowScales, step) - 0usize];
     ["Offset of field: RowScales::all"][::std::mem::offset_of!(RowScales, all) - 4usize];
 };
-#[doc = " A norm whose rows are stored in 8 bits."]
+#[doc = " A norm whose rows are stored in e4m3."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct QuantizedNorm {

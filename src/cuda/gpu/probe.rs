@@ -1,4 +1,4 @@
-//! What the CUDA driver offers, asked without ever panicking when there is none.
+//! The GPUs that the CUDA driver offers; a missing driver is an answer, not a panic.
 
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
@@ -12,7 +12,7 @@ use cudarc::driver::{
 pub struct GpuInfo {
     /// `NVIDIA H200`.
     pub name: String,
-    /// All its memory, whoever uses it.
+    /// Its memory, used or free.
     pub memory_bytes: u64,
     /// The newest CUDA release the driver supports: major, minor.
     pub driver_version: (u32, u32),
@@ -20,7 +20,7 @@ pub struct GpuInfo {
     pub compute_capability: (u32, u32),
 }
 
-/// All GPUs in the driver's order, at least one; or why there is none.
+/// All GPUs in the driver's order, at least one.
 ///
 /// # Errors
 /// A sentence for the user: no driver, a driver that fails, no GPU.

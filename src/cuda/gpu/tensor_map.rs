@@ -1,13 +1,13 @@
-//! How a kernel's bulk copies (TMA) see a tensor: sizes, strides, the box one copy moves, the swizzle.
+//! Tensor maps for TMA: sizes, strides, the box that one copy moves, the swizzle.
 
 use crate::{Error, Result};
 
-/// What the hardware reads, 128 opaque bytes; only the device that encoded it knows their meaning.
+/// An encoded map: 128 opaque bytes, which only the device that encoded them understands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(128))]
 pub struct TensorMap(pub [u8; 128]);
 
-/// Type of a tensor's elements, as far as bulk copies tell them apart.
+/// Type of a tensor's elements, as far as TMA distinguishes them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Element {
     /// Any 8-bit type.
@@ -19,7 +19,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Its size.
+    /// Its size in bytes.
     pub fn bytes(self) -> u64 {
         match self {
             Self::Byte => 1,
@@ -29,7 +29,7 @@ impl Element {
     }
 }
 
-/// How rows of a box are mixed in shared memory, so that reading columns has no bank conflicts.
+/// How a box's rows are permuted in shared memory, so that reading columns has no bank conflicts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Swizzle {
     /// Not at all.
@@ -54,11 +54,11 @@ impl Swizzle {
     }
 }
 
-/// A tensor and the box that one bulk copy moves; all lists are outermost first, as shapes are. What a box reads
-/// outside the tensor is zero, and what it would write there is not written.
+/// A tensor and the box that one TMA copy moves; all lists are outermost first, as shapes are. Elements of a box outside
+/// the tensor are read as zero and not written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorMapSpec {
-    /// Of the first element.
+    /// Address of the first element.
     pub address: u64,
     /// Type of the elements.
     pub element: Element,
@@ -68,7 +68,7 @@ pub struct TensorMapSpec {
     pub strides_bytes: Vec<u64>,
     /// Sizes of the box, in elements.
     pub box_sizes: Vec<u32>,
-    /// How the box lies in shared memory.
+    /// Layout of the box in shared memory.
     pub swizzle: Swizzle,
 }
 
@@ -91,7 +91,7 @@ impl TensorMapSpec {
         }
     }
 
-    /// The rules of `cuTensorMapEncodeTiled`, so that a refusal has a reason.
+    /// Checks the rules of `cuTensorMapEncodeTiled`, so that a refusal has a reason.
     ///
     /// # Errors
     /// [`Error::Device`] with the rule and the value that breaks it.

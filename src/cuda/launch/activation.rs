@@ -1,4 +1,4 @@
-//! `activation.cu`: element by element, bf16, for some in FP8.
+//! `activation.cu`: elementwise ops in bf16, some with a result in FP8.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -47,7 +47,7 @@ pub(in crate::cuda) fn activation(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> 
     unsafe { cx.launch_one_of(map, &args, grid, 0) }
 }
 
-/// [Op::SwiGlu7 or Op::Gelu7, Op::Quantize], where the activation in bf16 is not stored.
+/// [Op::SwiGlu7 or Op::Gelu7, Op::Quantize], without storing the activation in bf16.
 pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let (u, y) = (cx.read(0), cx.write());
     let Op::Quantize {

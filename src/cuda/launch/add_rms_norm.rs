@@ -1,4 +1,4 @@
-//! `add_rms_norm.cu`: a sum that stays, and the norm of its rows, as it is or in FP8.
+//! `add_rms_norm.cu`: a sum, which is stored, and the norm of its rows in bf16 or FP8.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -20,7 +20,7 @@ use crate::{
     plan::Op,
 };
 
-/// [Op::Add, Op::RmsNorm] of whole rows: an f32 stream, what is added to it, and its norm in bf16.
+/// [Op::Add, Op::RmsNorm] of whole rows: an addition to the f32 residual stream, and its norm in bf16.
 pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Some(sum) = sum(cx)? else {
         return Ok(None);
@@ -46,7 +46,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     Ok(launch.map(|launch| vec![launch]))
 }
 
-/// [Op::Add, Op::RmsNorm, Op::RowScale, Op::Quantize]: the same, where the norm is not stored.
+/// [Op::Add, Op::RmsNorm, Op::RowScale, Op::Quantize]: the same, without storing the norm in bf16.
 pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Some(sum) = sum(cx)? else {
         return Ok(None);
@@ -78,7 +78,7 @@ pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<Boun
     Ok(launch.map(|launch| vec![launch]))
 }
 
-/// What the first two steps read, and the sum.
+/// The inputs of the first two steps, and the sum.
 struct Sum {
     x: DeviceView,
     z: DeviceView,
@@ -88,16 +88,16 @@ struct Sum {
     eps: f32,
 }
 
-/// None if the kernels do not do these shapes or types.
+/// None if the kernels do not take these shapes or types.
 fn sum(cx: &mut LowerCx<'_>) -> Result<Option<Sum>> {
     let [add, norm, ..] = cx.steps else {
-        panic!("there are two steps or more here");
+        panic!("add_rms_norm lowering called with {} steps", cx.steps.len());
     };
     let Op::RmsNorm {
         eps, width, ends, ..
     } = &norm.op
     else {
-        panic!("a norm is the second step here");
+        panic!("add_rms_norm lowering called with {}", norm.op.name());
     };
     let (x, z, s) = (cx.read(0), cx.read(1), cx.view(add.writes));
     let fits = [x, z, s]
@@ -110,7 +110,7 @@ fn sum(cx: &mut LowerCx<'_>) -> Result<Option<Sum>> {
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = cx.gains(norm.reads.get(1), ends.len(), *width) else {
+    let Ok(w) = cx.norm_weight(norm.reads.get(1), ends.len(), *width) else {
         return Ok(None);
     };
     let ends = cx.ends(ends)?;

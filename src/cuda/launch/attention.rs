@@ -22,7 +22,7 @@ use crate::{
     plan::Op,
 };
 
-/// Op::Attention of bf16 heads of 128 over up to three ranges of keys.
+/// Op::Attention of bf16 heads of 128 over up to three key ranges.
 pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     is_ours(cx).then(|| launch(cx, None)).transpose()
 }
@@ -40,7 +40,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     launch(cx, Some(gate)).map(Some)
 }
 
-/// Whether the kernel does this.
+/// Whether the kernel takes these shapes and types.
 fn is_ours(cx: &LowerCx<'_>) -> bool {
     let Op::Attention {
         heads,
@@ -84,11 +84,11 @@ fn launch(cx: &mut LowerCx<'_>, gate: Option<DeviceView>) -> Result<Vec<BoundLau
         scale: scale * LOG2_E,
         y_pitch: int(y.pitch)?,
         gate_pitch: int(gate.map_or(0, |gate| gate.pitch))?,
-        tiles: cx.table(&tiles),
+        tiles: cx.metadata(&tiles),
     };
     // SAFETY: the maps are of q [n, heads * 128], k and v [m, kv_heads * 128] with the kernel's boxes, and read nothing
-    // beyond them: what a step reads behind a range is a token's or zero, so it is finite; the tiles name rows, heads
-    // and keys of these; y has the rows and columns of q, and a gate those rows and a column for each head.
+    // beyond them: keys behind a range are another token's or zero, so they are finite; the tiles name rows, heads and
+    // keys of these; y has the rows and columns of q, and a gate those rows and a column for each head.
     unsafe { cx.launch(&entry, [grid, 1, 1], blocks(SMEM_BYTES)?) }
 }
 

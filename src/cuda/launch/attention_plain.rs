@@ -14,7 +14,7 @@ use crate::{
     plan::{MaskBlock, Op},
 };
 
-/// Op::Attention of heads of any multiple of 8 columns over any windows, all of one type.
+/// Op::Attention of heads of any multiple of 8 columns over any mask, all of one type.
 pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     let Op::Attention {
         heads,
@@ -24,7 +24,7 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
         windows,
     } = &cx.steps[0].op
     else {
-        panic!("attention is lowered here");
+        panic!("attention lowering called with {}", cx.steps[0].op.name());
     };
     let [q, k, v] = [0, 1, 2].map(|i| cx.read(i));
     let y = cx.write();
@@ -34,7 +34,7 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
         return Err(cx.refusal("heads must be a multiple of 8 columns, at most 1024"));
     }
     let (ends, ranges) = tables(windows)?;
-    let (ends, ranges) = (cx.table(&ends), cx.table(&ranges));
+    let (ends, ranges) = (cx.metadata(&ends), cx.metadata(&ranges));
     let grid = [blocks(q.rows.div_ceil(ROWS))?, blocks(*heads)?, 1];
     let args = AttentionArgs {
         y: y.into(),
@@ -56,12 +56,12 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
         },
     };
     // SAFETY: q and y have the same rows and `heads * head` columns, k and v the same rows and `kv_heads * head`
-    // columns; the tables have an end for each row of q and name rows of k; the grid has a warp for each row of each
-    // head.
+    // columns; `ends` has an element for each row of q, and `ranges` names rows of k; the grid has a warp for each row of
+    // each head.
     unsafe { cx.launch_one_of(ATTENTION_PLAIN, &args, grid, 0) }
 }
 
-/// For each query where its ranges of keys end, and the ranges: first key, and behind the last.
+/// For each query the end of its key ranges in the list, and the list: first key, and behind the last.
 fn tables(windows: &[MaskBlock]) -> Result<(Vec<i32>, Vec<i32>)> {
     let (mut ends, mut ranges) = (Vec::new(), Vec::new());
     for window in windows {

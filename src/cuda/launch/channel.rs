@@ -1,4 +1,4 @@
-//! `channel.cu`: maps of each channel.
+//! `channel.cu`: elementwise ops with parameters for each channel.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

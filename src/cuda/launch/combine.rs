@@ -1,4 +1,4 @@
-//! `combine.cu`: sums, with and without factors.
+//! `combine.cu`: sums, weighted or not.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -41,8 +41,8 @@ pub(in crate::cuda) fn combine(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
         pitch: int(y.pitch)?,
     };
     let [x, ..] = chunk_blocks(share, y.cols, THREADS)?;
-    // SAFETY: y and the inputs that there are have the same rows, columns and pitch; c has a row for each input, its
-    // columns rounded up to 8 apart, and `groups` columns that share the rows evenly; the grid covers each group.
+    // SAFETY: y and the inputs given have the same rows, columns and pitch; c has a row for each input, at a pitch of its
+    // columns rounded up to 8, and `groups` columns that divide the rows evenly; the grid covers each group.
     unsafe { cx.launch(&entry, [x, blocks(groups)?, 1], 0) }
 }
 

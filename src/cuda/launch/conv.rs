@@ -1,4 +1,4 @@
-//! `conv.cu`: dense convolutions of videos and sounds.
+//! `conv.cu`: dense convolutions of videos and audio.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

@@ -1,4 +1,4 @@
-//! `conv3d.cu`: convolutions of videos as matrix products, and what can be done on the way.
+//! `conv3d.cu`: convolutions of videos as implicit GEMMs, with epilogues.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -23,7 +23,7 @@ use crate::{
 
 const BYTES: u64 = 2; // of an element
 
-/// Op::Conv3d: as products where the kernel can, else one tap after the other.
+/// Op::Conv3d: as an implicit GEMM where the kernel can, else tap by tap.
 pub(in crate::cuda) fn conv3d(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     Tiled::new(cx, 0, geometry(&cx.steps[0].op))?
         .map(|tiled| tiled.launch(cx, ConvEpilogue::Nothing))
@@ -40,11 +40,11 @@ pub(in crate::cuda) fn added(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     }
 }
 
-/// [Op::Conv3d, Op::RmsNorm, Op::Silu] where a tile has all channels of a position.
+/// [Op::Conv3d, Op::RmsNorm, Op::Silu] if a tile has all channels of a position.
 pub(in crate::cuda) fn normed(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let norm = &cx.steps[1];
     let Op::RmsNorm { eps, width, .. } = norm.op else {
-        panic!("a norm is the second step here");
+        panic!("norm epilogue lowering called with {}", norm.op.name());
     };
     let fits = norm.reads.len() == 1 && width <= MOST_N && width.is_multiple_of(8);
     match Tiled::new(cx, 0, geometry(&cx.steps[0].op))? {
@@ -55,7 +55,7 @@ pub(in crate::cuda) fn normed(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLa
     }
 }
 
-/// [Op::UpsampleNearest, Op::Conv3d] of every frame alone by 3x3 taps.
+/// [Op::UpsampleNearest, Op::Conv3d] with 3x3 taps within each frame.
 pub(in crate::cuda) fn doubled(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let conv = geometry(&cx.steps[1].op);
     let plain = Conv3d::same([1, 3, 3], 0, 0, conv.time_padding);
@@ -67,30 +67,30 @@ pub(in crate::cuda) fn doubled(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundL
 
 fn geometry(op: &Op) -> Conv3d {
     let Op::Conv3d(conv) = op else {
-        panic!("{} is not a convolution", op.name());
+        panic!("convolution lowering called with {}", op.name());
     };
     *conv
 }
 
-/// What is done where the result is stored.
+/// What is done to the result before it is stored.
 #[derive(Clone, Copy)]
 enum ConvEpilogue {
     Nothing,
     /// A residual of y's shape.
     Add(DeviceView),
-    /// With this added to the mean square.
+    /// A norm with this epsilon, and Silu.
     NormSilu(f32),
 }
 
-/// A convolution that the kernel does.
+/// A convolution that the kernel can run.
 struct Tiled {
     x: DeviceView,
-    /// Of x: frames, height, width, inputs.
+    /// Extents of x: frames, height, width, inputs.
     from: [usize; 4],
     w: DeviceView,
     b: DeviceView,
     y: DeviceView,
-    /// Of y: frames, height, width, outputs.
+    /// Extents of y: frames, height, width, outputs.
     to: [usize; 4],
     kernel: [usize; 3],
     before: [usize; 3],
@@ -98,14 +98,14 @@ struct Tiled {
 }
 
 impl Tiled {
-    /// That of step `index`, the first of whose steps reads x and the last of whose writes y; none if the kernel
-    /// does not do it.
+    /// The convolution at step `index`, where the first step reads x and the last writes y; `None` if the kernel cannot
+    /// run it.
     fn new(cx: &LowerCx<'_>, index: usize, conv: Conv3d) -> Result<Option<Self>> {
         let [w, b] = [1, 2].map(|i| cx.view(cx.steps[index].reads[i]));
         let (x, y) = (cx.read(0), cx.write());
         let kernel @ [kernel_t, kernel_h, kernel_w] =
             cx.kernel_extents(cx.steps[index].reads[1])?;
-        // Otherwise some frames of y see none of x.
+        // Otherwise some frames of y depend on none of x.
         let sees = conv.time_padding == PaddingMode::Replicate
             || (conv.before[0] < kernel_t && conv.after[0] < kernel_t);
         let rounds = cx.steps.iter().all(|step| cx.dtype(step.writes) == Bf16);
@@ -153,8 +153,8 @@ impl Tiled {
         Ok(launches)
     }
 
-    /// What had its height and width doubled is not read but what had not: in four parts, by row and by column of
-    /// pixels that came from the same one.
+    /// Fuses nearest upsampling by 2: reads the input of the upsampling instead of its result, as four convolutions, one
+    /// for each parity of row and column of y.
     fn launch_doubled(self, cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
         let [frames, height, width, inputs] = self.from;
         let outputs = self.to[3];
@@ -189,7 +189,7 @@ impl Tiled {
         Ok(Some(launches))
     }
 
-    /// The products, with weights as packed.
+    /// The GEMM, with packed weights.
     fn multiply(
         &self,
         cx: &LowerCx<'_>,
@@ -258,7 +258,7 @@ impl Tiled {
         video_map(cx, self.x.address, self.from, strides, sides)
     }
 
-    /// Every `step`th line and column of `y`.
+    /// A map of every `step`th line and column of `y`.
     fn y_map(&self, cx: &LowerCx<'_>, y: DeviceView, step: usize) -> Result<TensorMap> {
         let strides = strides(self.to, y.pitch, step);
         let sides = [STORE_LINES, TILE_W, STORE_COLS];
@@ -279,7 +279,7 @@ impl Tiled {
         })
     }
 
-    /// Elements from one output's packed weights to the next one's.
+    /// Elements from one output's packed weights to the next.
     fn pitch(&self) -> usize {
         self.from[3].next_multiple_of(8)
     }
@@ -290,8 +290,7 @@ impl Tiled {
     }
 }
 
-/// Bytes from frame to frame, line to line and position to position of a video, of each axis of which in space only
-/// every `step`th index counts.
+/// Strides of a video in bytes, by frame, line and position, where only every `step`th line and column counts.
 fn strides([_, height, width, _]: [usize; 4], pitch: usize, step: usize) -> Vec<u64> {
     let position = pitch as u64 * BYTES;
     let line = position * (width * step) as u64;

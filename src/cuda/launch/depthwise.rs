@@ -11,7 +11,7 @@ use crate::{
     plan::Conv3d,
 };
 
-/// Op::Conv3d of each channel alone, all of one type.
+/// Depthwise Op::Conv3d, all of one type.
 pub(in crate::cuda) fn depthwise(cx: &LowerCx<'_>, conv: Conv3d) -> Result<Vec<BoundLaunch>> {
     let [x, v, b] = [0, 1, 2].map(|i| cx.read(i));
     let y = cx.write();

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Op::Embed; the ids are the text's, which the tokenizer keeps inside the table.
+/// Op::Embed; the tokenizer keeps the ids inside the table.
 pub(in crate::cuda) fn embed(cx: &LowerCx<'_>, scale: f32) -> Result<Vec<BoundLaunch>> {
     let (ids, w, y) = (cx.read(0), cx.read(1), cx.write());
     cx.check_aligned(&[w, y])?;
@@ -29,7 +29,7 @@ pub(in crate::cuda) fn embed(cx: &LowerCx<'_>, scale: f32) -> Result<Vec<BoundLa
         y_pitch: int(y.pitch)?,
         scale,
     };
-    // SAFETY: there are as many ids, in one row, as y has rows, and w has the columns of y; the program's caller gives
-    // ids of the table, as the CPU asks too; the grid covers y.
+    // SAFETY: the ids are one row, one for each row of y, and w has the columns of y; the program's caller gives ids
+    // inside the table, as the CPU executor asks too; the grid covers y.
     unsafe { cx.launch_one_of(EMBED, &args, grid, 0) }
 }

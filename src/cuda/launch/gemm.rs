@@ -1,4 +1,4 @@
-//! `gemm.cuh`: what the products of all types have in common, their tiles above all.
+//! `gemm.cuh`: what GEMMs of all types share, the tile list above all.
 
 use std::ops::Range;
 
@@ -17,23 +17,23 @@ use crate::{
     plan::Op,
 };
 
-/// Row tiles of clusters that are taken together before the next columns, so that their activations stay in L2.
+/// Row tiles of a band: all columns of a band come before the next band, so that its activations stay in L2.
 const BAND: usize = 8;
 
-/// What becomes of a product before it is stored.
+/// What is done to a GEMM's result before it is stored.
 #[derive(Clone, Copy)]
 pub(super) enum Epilogue {
     /// Nothing.
     Store,
-    /// Its activation; for FP8 that times the factor.
+    /// The activation, for FP8 multiplied by the factor.
     SwiGlu7(Option<f32>),
     /// Likewise.
     Gelu7(Option<f32>),
-    /// It is added to this.
+    /// The sum with this f32 residual.
     Add(DeviceView),
 }
 
-/// The arguments of a product that do not depend on the type of its operands.
+/// The arguments of a GEMM that do not depend on the type of its operands.
 pub(super) struct GemmArguments {
     pub(super) x_map: TensorMap,
     pub(super) w_map: TensorMap,
@@ -44,10 +44,10 @@ pub(super) struct GemmArguments {
 }
 
 impl GemmArguments {
-    /// Of x [m, k] and w [groups * n, k], the first two arguments of the first step.
+    /// For x [m, k] and w [groups * n, k], the first two inputs of the first step.
     ///
     /// # Errors
-    /// A refusal of parts of buffers that bulk copies cannot read.
+    /// A refusal of parts of buffers that TMA cannot read.
     pub(super) fn new(
         cx: &mut LowerCx<'_>,
         ends: &[usize],
@@ -80,18 +80,18 @@ impl GemmArguments {
                     _ => 1.0,
                 },
             },
-            tiles: cx.table(&tiles),
+            tiles: cx.metadata(&tiles),
             grid: [clusters * cluster, 1, 1],
         })
     }
 
-    /// How the kernel stores y, 64 rows at a time.
+    /// The map by which the kernel stores y, 64 rows at a time.
     pub(super) fn y_map(&self, cx: &LowerCx<'_>, element: Element) -> Result<TensorMap> {
         map(cx, self.y, element, 64)
     }
 }
 
-/// A map of `view` by boxes as wide as the swizzle.
+/// A map of `view` with boxes as wide as the swizzle.
 fn map(cx: &LowerCx<'_>, view: DeviceView, element: Element, box_rows: usize) -> Result<TensorMap> {
     let box_cols = SPAN as u64 / element.bytes();
     cx.map(&TensorMapSpec::matrix(
@@ -103,9 +103,8 @@ fn map(cx: &LowerCx<'_>, view: DeviceView, element: Element, box_rows: usize) ->
     ))
 }
 
-/// What the steps behind a GEMM do to its result, where a kernel does it too: an activation function, the same and
-/// Op::Quantize, or Op::Add. `None` if the bf16 in between would have to be stored, and for other types than those of
-/// the transformer's layers.
+/// The epilogue that replaces the steps after a GEMM: an activation function, the same with Op::Quantize, or Op::Add.
+/// `None` if no kernel has it: its types are those of the transformer's layers, with results in between in bf16.
 pub(super) fn epilogue(cx: &LowerCx<'_>) -> Option<Epilogue> {
     let hidden = &cx.steps[..cx.steps.len() - 1];
     let in_bf16 = hidden.iter().all(|step| cx.dtype(step.writes) == Bf16);
@@ -128,8 +127,8 @@ pub(super) fn epilogue(cx: &LowerCx<'_>) -> Option<Epilogue> {
     (in_bf16 && fits && is_aligned).then_some(epilogue)
 }
 
-/// All tiles of `n` columns over row groups, those of small groups first: they need weights of their own and would
-/// otherwise come when nothing is left to hide that behind.
+/// The tile list of `n` columns over row groups, small groups first: their tiles wait longest for weights, which at the
+/// end nothing would hide.
 fn tiles(ends: &[usize], n: usize) -> Result<Vec<GemmTile>> {
     let starts = [0].iter().chain(ends);
     let mut groups: Vec<(usize, Range<usize>)> = starts

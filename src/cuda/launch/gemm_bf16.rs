@@ -1,4 +1,4 @@
-//! `gemm_bf16.cu`: products of bf16, one block of weights for each group of rows.
+//! `gemm_bf16.cu`: grouped GEMMs in bf16, with weights of its own for each group of rows.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -22,7 +22,7 @@ use crate::{
     plan::Op,
 };
 
-/// Op::Linear by weights of bf16; those of another type are another kernel's.
+/// Op::Linear with bf16 weights; other kernels take the other types.
 pub(in crate::cuda) fn linear(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Op::Linear { ends, .. } = &cx.steps[0].op else {
         return Ok(None);
@@ -31,7 +31,7 @@ pub(in crate::cuda) fn linear(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLa
         return Ok(None);
     }
     if cx.steps[0].reads.len() > 2 {
-        return Err(cx.refusal("there is no bf16 product with a bias"));
+        return Err(cx.refusal("there is no bf16 GEMM with a bias"));
     }
     if !takes(cx) {
         return Err(cx.types());
@@ -49,45 +49,45 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     }
 }
 
-/// Whether the first step is a product of bf16 by bf16, without bias.
+/// Whether the first step is a GEMM of bf16 by bf16, without bias.
 fn takes(cx: &LowerCx<'_>) -> bool {
     let reads = &cx.steps[0].reads;
     reads.len() == 2 && reads.iter().all(|&buf| cx.dtype(buf) == Bf16)
 }
 
-/// The product, and what becomes of it.
+/// The GEMM with its epilogue.
 fn launch(cx: &mut LowerCx<'_>, ends: &[usize], epilogue: Epilogue) -> Result<Vec<BoundLaunch>> {
-    let product = GemmArguments::new(cx, ends, Element::Bf16, epilogue)?;
+    let gemm = GemmArguments::new(cx, ends, Element::Bf16, epilogue)?;
     let shared = blocks(SMEM_BYTES)?;
     macro_rules! args {
         ($args:ident $(, $name:ident: $value:expr)*) => {
             $args {
                 $($name: $value,)*
-                y: product.y.dev_mut(),
-                x_map: product.x_map,
-                w_map: product.w_map,
-                tiles: product.tiles,
-                shape: product.shape,
+                y: gemm.y.dev_mut(),
+                x_map: gemm.x_map,
+                w_map: gemm.w_map,
+                tiles: gemm.tiles,
+                shape: gemm.shape,
             }
         };
     }
-    let all = match (epilogue, product.y.dtype) {
+    let all = match (epilogue, gemm.y.dtype) {
         (Epilogue::Store, Bf16) => GEMM_BF16,
         (Epilogue::SwiGlu7(None), Bf16) => GEMM_BF16_SWIGLU7,
         (Epilogue::Gelu7(None), Bf16) => GEMM_BF16_GELU7,
         // SAFETY: as below.
         (Epilogue::Store, F32) => unsafe {
-            return cx.launch(&args!(GemmBf16F32), product.grid, shared);
+            return cx.launch(&args!(GemmBf16F32), gemm.grid, shared);
         },
         // SAFETY: as below, and z has the shape of y.
         (Epilogue::Add(z), F32) => unsafe {
-            return cx.launch(&args!(GemmBf16Add, z: z.dev()), product.grid, shared);
+            return cx.launch(&args!(GemmBf16Add, z: z.dev()), gemm.grid, shared);
         },
         _ => return Err(cx.types()),
     };
-    let args = args!(StoredArgs, y_map: product.y_map(cx, Element::Bf16)?);
+    let args = args!(StoredArgs, y_map: gemm.y_map(cx, Element::Bf16)?);
     // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
     // beyond them; the tiles cover y, each inside one group, whose weight rows it names; what is stored from registers
     // lies inside the tile's group and the columns of y.
-    unsafe { cx.launch_one_of(all, &args, product.grid, shared) }
+    unsafe { cx.launch_one_of(all, &args, gemm.grid, shared) }
 }

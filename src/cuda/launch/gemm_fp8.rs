@@ -1,4 +1,4 @@
-//! `gemm_fp8.cu`: products of FP8 numbers with scales, one block of weights for each group of rows.
+//! `gemm_fp8.cu`: grouped GEMMs in FP8 with scales, with weights of its own for each group of rows.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -35,7 +35,7 @@ pub(in crate::cuda) fn linear(
     launch(cx, (ends, scaling), Epilogue::Store)
 }
 
-/// [Op::Linear, Op::SwiGlu7 or Op::Gelu7], the same with Op::Quantize behind, and [Op::Linear, Op::Add].
+/// [Op::Linear, Op::SwiGlu7 or Op::Gelu7], the same followed by Op::Quantize, and [Op::Linear, Op::Add].
 pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     match (&cx.steps[0].op, epilogue(cx)) {
         (Op::Linear { ends, scaling }, Some(epilogue)) if takes(cx) => {
@@ -45,7 +45,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     }
 }
 
-/// Whether the first step is a product of E4m3 by E4m3 with scales in f32, those of the weight's rows in one row.
+/// Whether the first step is a GEMM of E4m3 by E4m3 with scales in f32, those of the weight in one row.
 fn takes(cx: &LowerCx<'_>) -> bool {
     let reads = &cx.steps[0].reads;
     let types: Vec<DType> = reads.iter().map(|&buf| cx.dtype(buf)).collect();
@@ -53,13 +53,13 @@ fn takes(cx: &LowerCx<'_>) -> bool {
         && cx.read(reads.len() - 1).rows == 1
 }
 
-/// The product, and what becomes of it.
+/// The GEMM with its epilogue.
 fn launch(
     cx: &mut LowerCx<'_>,
     (ends, scaling): (&[usize], Scaling),
     epilogue: Epilogue,
 ) -> Result<Vec<BoundLaunch>> {
-    let product = GemmArguments::new(cx, ends, Element::Byte, epilogue)?;
+    let gemm = GemmArguments::new(cx, ends, Element::Byte, epilogue)?;
     let (s, step, all, ws) = match scaling {
         Scaling::Rows => {
             let s = cx.read(2);
@@ -75,29 +75,29 @@ fn launch(
             $args {
                 $($name: $value,)*
                 y: $y,
-                x_map: product.x_map,
-                w_map: product.w_map,
+                x_map: gemm.x_map,
+                w_map: gemm.w_map,
                 s,
                 scales,
                 ws: ws.dev(),
-                tiles: product.tiles,
-                shape: product.shape,
+                tiles: gemm.tiles,
+                shape: gemm.shape,
             }
         };
     }
-    let y = product.y;
+    let y = gemm.y;
     let all = match (epilogue, y.dtype) {
         (Epilogue::Store, Bf16) => GEMM_FP8,
         (Epilogue::SwiGlu7(None), Bf16) | (Epilogue::SwiGlu7(Some(_)), E4m3) => GEMM_FP8_SWIGLU7,
         (Epilogue::Gelu7(None), Bf16) | (Epilogue::Gelu7(Some(_)), E4m3) => GEMM_FP8_GELU7,
         // SAFETY: as below.
         (Epilogue::Store, F32) => unsafe {
-            return cx.launch(&args!(GemmFp8F32, y: y.dev_mut()), product.grid, shared);
+            return cx.launch(&args!(GemmFp8F32, y: y.dev_mut()), gemm.grid, shared);
         },
         // SAFETY: as below, and z has the shape of y.
         (Epilogue::Add(z), F32) => unsafe {
             let args = args!(GemmFp8Add, y: y.dev_mut(), z: z.dev());
-            return cx.launch(&args, product.grid, shared);
+            return cx.launch(&args, gemm.grid, shared);
         },
         _ => return Err(cx.types()),
     };
@@ -106,9 +106,9 @@ fn launch(
     } else {
         Element::Bf16
     };
-    let args = args!(StoredArgs, y: y.into(), y_map: product.y_map(cx, element)?);
+    let args = args!(StoredArgs, y: y.into(), y_map: gemm.y_map(cx, element)?);
     // SAFETY: the maps are of x [m, k], w [groups * n, k] and y with the kernel's boxes, and neither read nor write
     // beyond them; the tiles cover y, each inside one group, whose weight rows it names; s has an entry for each row of
     // x and ws for each row of w; what is stored from registers lies inside the tile's group and the columns of y.
-    unsafe { cx.launch_one_of(all, &args, product.grid, shared) }
+    unsafe { cx.launch_one_of(all, &args, gemm.grid, shared) }
 }

@@ -1,4 +1,4 @@
-//! What a library could compute instead of our own kernel: row groups as row slices.
+//! The GEMMs that a library could compute instead of our own kernel: one for each row group.
 
 use crate::{
     DType::{Bf16, F32},
@@ -12,34 +12,34 @@ use crate::{
     plan::{Op, Scaling},
 };
 
-/// Op::Linear without bias, of bf16 by bf16 or of FP8 with their scales, as one product for each group that has rows;
-/// none of another step.
-pub(in crate::cuda) fn products(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands)> {
+/// Op::Linear without bias, of bf16 by bf16 or of FP8 with scales, as one GEMM for each group that has rows; empty for any
+/// other step.
+pub(in crate::cuda) fn gemms(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands)> {
     let step = &cx.steps[0];
     let Op::Linear { ends, scaling } = &step.op else {
         return Vec::new();
     };
     let (x, w, y) = (cx.read(0), cx.read(1), cx.view(step.writes));
-    // Scales of rows of x and of w: one behind the other.
+    // Addresses of the scales of x and of w.
     let scales = match (scaling, &step.reads[2..]) {
         (Scaling::None, []) if (x.dtype, w.dtype) == (Bf16, Bf16) => None,
         (Scaling::Rows, &[s, ws]) => Some((cx.view(s).address, cx.view(ws).address)),
         (Scaling::Fixed(factor), &[ws]) => {
-            let all: Dev<f32> = cx.table(&vec![1.0 / factor; x.rows]);
+            let all: Dev<f32> = cx.metadata(&vec![1.0 / factor; x.rows]);
             Some((all.address(), cx.view(ws).address))
         }
         _ => return Vec::new(),
     };
-    let factors = match scales {
+    let operands = match scales {
         None => OperandType::Bf16,
-        // Sums are promoted to f32 now and then, as our own kernel does.
+        // Partial sums are promoted to f32, as in our own kernel.
         Some(_) => OperandType::E4m3 { fast: false },
     };
     let row =
         |view: DeviceView, row: usize| view.address + (row * view.pitch * view.dtype.size()) as u64;
     let starts = [0].iter().chain(ends);
     let groups = starts.zip(ends).enumerate();
-    let product = |(group, (&start, &end))| {
+    let gemm_of = |(group, (&start, &end))| {
         let gemm = GemmDesc {
             m: end - start,
             n: y.cols,
@@ -47,7 +47,7 @@ pub(in crate::cuda) fn products(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands
             x_pitch: x.pitch,
             w_pitch: w.pitch,
             y_pitch: y.pitch,
-            factors,
+            operands,
             output: if y.dtype == F32 {
                 OutputType::F32
             } else {
@@ -63,5 +63,5 @@ pub(in crate::cuda) fn products(cx: &mut LowerCx<'_>) -> Vec<(GemmDesc, Operands
         };
         (gemm, at)
     };
-    groups.map(product).filter(|(gemm, _)| gemm.m > 0).collect()
+    groups.map(gemm_of).filter(|(gemm, _)| gemm.m > 0).collect()
 }

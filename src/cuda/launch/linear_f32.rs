@@ -1,4 +1,4 @@
-//! `linear_f32.cu`: products in f32, for the ends of the model.
+//! `linear_f32.cu`: grouped GEMMs in f32, for the first and last layers of the model.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

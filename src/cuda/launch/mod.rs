@@ -1,9 +1,9 @@
-//! Launches, one file for each kernel file: which steps it does, its grid, its tensor maps, and why it is sound.
+//! Launches, one file for each kernel file: which steps it runs, its grid, its tensor maps, and why it is sound.
 //!
-//! All of them rest on the same facts, which their SAFETY notes do not repeat: a view is as large as its rows, columns
-//! and pitch say and lies inside the program's memory ([`super::lowering::arena`]); the plan's builder checked that the shapes
-//! of a step fit together; buffers start at multiples of 256 bytes and pitches are multiples of 8 elements, so that
-//! only where a part starts must be looked at ([`DeviceView::is_aligned`]); a table lives as long as the program.
+//! All of them rest on these facts, which their SAFETY notes do not repeat: a view is as large as its rows, columns and
+//! pitch say and lies inside the program's memory ([`super::lowering::arena`]); the plan's builder has checked that the
+//! shapes of a step fit together; buffers start at multiples of 256 bytes and pitches are multiples of 8 elements, so that
+//! only the start of a part needs a check ([`DeviceView::is_aligned`]); metadata lives as long as the program.
 
 pub(in crate::cuda) mod activation;
 pub(in crate::cuda) mod add_rms_norm;

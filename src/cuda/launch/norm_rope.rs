@@ -1,4 +1,4 @@
-//! `norm_rope.cu`: the norm of each head and its rotation in one pass.
+//! `norm_rope.cu`: the norm of each head and its rotary embedding in one pass.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -12,7 +12,7 @@ use crate::{
     plan::Op,
 };
 
-/// [Op::RmsNorm, Op::Rope] of bf16 heads of 128 by 48 angles.
+/// [Op::RmsNorm, Op::Rope] of bf16 heads of 128 with 48 angles.
 pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let (
         Op::RmsNorm {
@@ -21,7 +21,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
         Op::Rope { heads },
     ) = (&cx.steps[0].op, &cx.steps[1].op)
     else {
-        panic!("a norm and a rotation are fused here");
+        panic!("norm_rope lowering called with {} steps", cx.steps.len());
     };
     let (x, table, y) = (cx.read(0), cx.view(cx.steps[1].reads[1]), cx.write());
     let fits = (*width, heads * HEAD) == (HEAD, x.cols)
@@ -31,7 +31,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = cx.gains(cx.steps[0].reads.get(1), ends.len(), HEAD) else {
+    let Ok(w) = cx.norm_weight(cx.steps[0].reads.get(1), ends.len(), HEAD) else {
         return Ok(None);
     };
     let (eps, heads, ends) = (*eps, *heads, cx.ends(ends)?);

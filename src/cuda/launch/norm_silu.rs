@@ -1,4 +1,4 @@
-//! `norm_silu.cu`: the norm and the activation in front of a video's convolutions.
+//! `norm_silu.cu`: the norm and the activation before the convolutions of a video.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 

@@ -26,8 +26,8 @@ pub(in crate::cuda) fn patchify(cx: &LowerCx<'_>, grid: Grid) -> Result<Vec<Boun
         x_pitch: int(x.pitch)?,
         y_pitch: int(y.pitch)?,
     };
-    // SAFETY: x is [channels, positions of the grid] and y [tokens of the grid, 4 channels], channels at most as many as
-    // the kernel has room for; the grid covers the tokens.
+    // SAFETY: x is [channels, positions of the grid] and y [tokens of the grid, 4 channels], with no more channels than
+    // the kernel holds; the grid covers the tokens.
     unsafe { cx.launch(&entry, [blocks(y.rows.div_ceil(TOKENS))?, 1, 1], 0) }
 }
 

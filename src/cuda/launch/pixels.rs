@@ -1,4 +1,4 @@
-//! `pixels.cu`: pixels, frames and channels change places.
+//! `pixels.cu`: rearranges pixels, frames and channels.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -71,7 +71,7 @@ pub(in crate::cuda) fn pixels(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
             space: space,
             group: cols * frames * space * space / x_channels
         ),
-        op => panic!("{} moves no pixels", op.name()),
+        op => panic!("pixel lowering called with {}", op.name()),
     }
 }
 

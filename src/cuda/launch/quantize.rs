@@ -1,4 +1,4 @@
-//! `quantize.cu`: rows and elements in FP8.
+//! `quantize.cu`: quantises rows and elements to FP8.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -21,7 +21,7 @@ use crate::{
 pub(in crate::cuda) fn row_scale(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
     let (x, s) = (cx.read(0), cx.write());
     match rows(x, None, s, cx.step_of(s)?)? {
-        Some(sound) => Ok(vec![sound]),
+        Some(launch) => Ok(vec![launch]),
         None => Err(cx.refusal("rows must be bf16 or f32, aligned, of at most 24576 columns")),
     }
 }
@@ -30,10 +30,10 @@ pub(in crate::cuda) fn row_scale(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
 pub(in crate::cuda) fn scaled_rows(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let (x, q) = (cx.read(0), cx.write());
     let s = cx.view(cx.steps[0].writes);
-    Ok(rows(x, Some(q), s, cx.step_of(s)?)?.map(|sound| vec![sound]))
+    Ok(rows(x, Some(q), s, cx.step_of(s)?)?.map(|launch| vec![launch]))
 }
 
-/// The rows of a weight in FP8, each with its scale.
+/// Quantises the rows of a weight to FP8, each with a scale.
 pub(in crate::cuda) fn weight(
     from: DeviceView,
     to: DeviceView,
@@ -41,11 +41,11 @@ pub(in crate::cuda) fn weight(
 ) -> Result<BoundLaunch> {
     assert_eq!((from.rows, from.cols), (to.rows, to.cols));
     assert_eq!((scales.rows, scales.cols), (1, from.rows));
-    let sound = rows(from, Some(to), scales, 1)?;
-    Ok(sound.expect("weights are aligned, of types and widths that plans are checked for"))
+    let launch = rows(from, Some(to), scales, 1)?;
+    Ok(launch.expect("an aligned weight of a type and width that the plan was checked for"))
 }
 
-/// The scale of each row of x, `s_pitch` elements apart, and the quantised rows; none if no kernel makes them.
+/// The scale of each row of x, `s_pitch` elements apart, and the quantised rows; `None` if no kernel takes x.
 fn rows(
     x: DeviceView,
     q: Option<DeviceView>,

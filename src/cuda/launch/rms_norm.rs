@@ -25,25 +25,25 @@ pub(in crate::cuda) fn rms_norm(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>
         eps, width, ends, ..
     } = &cx.steps[0].op
     else {
-        panic!("a norm is lowered here");
+        panic!("norm lowering called with {}", cx.steps[0].op.name());
     };
     let (x, y) = (cx.read(0), cx.write());
-    let (eps, width, runs) = (*eps, *width, x.cols / width);
+    let (eps, width, heads) = (*eps, *width, x.cols / width);
     if !width.is_multiple_of(8) || width > ROW_COLS {
-        return Err(cx.refusal("runs must be a multiple of 8 columns, at most 6144"));
+        return Err(cx.refusal("heads must be a multiple of 8 columns, at most 6144"));
     }
     cx.check_aligned(&[x, y])?;
     let weight = cx.steps[0].reads.get(1);
     let short = weight.map(|&w| cx.view(w)).filter(|w| w.dtype == Bf16);
     let by_warps = width <= HEAD_COLS && (x.dtype, y.dtype) != (F32, F32) && short.is_none();
-    let gains = match (weight, short) {
+    let norm_weight = match (weight, short) {
         (_, Some(w)) => w.into(),
-        (Some(_), _) => AnyDev::new(cx.gains(weight, ends.len(), width)?.address(), F32),
+        (Some(_), _) => AnyDev::new(cx.norm_weight(weight, ends.len(), width)?.address(), F32),
         _ => AnyDev::new(0, F32),
     };
     let groups = ends.len();
     let ends = cx.ends(ends)?;
-    let count = x.rows * runs;
+    let count = x.rows * heads;
     let grid = if by_warps {
         count.div_ceil(THREADS / 32)
     } else {
@@ -52,17 +52,17 @@ pub(in crate::cuda) fn rms_norm(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>
     int(count)?;
     let grid = [blocks(grid)?, 1, 1];
     if let Some(w) = short
-        && (runs != 1 || (w.rows, w.cols) != (1, groups * width))
+        && (heads != 1 || (w.rows, w.cols) != (1, groups * width))
     {
         return Err(cx.types());
     }
     let args = RmsNormArgs {
         y: y.into(),
         x: x.into(),
-        w: gains,
+        w: norm_weight,
         ends,
         rows: int(x.rows)?,
-        runs: int(runs)?,
+        runs: int(heads)?,
         cols: int(width)?,
         x_pitch: int(x.pitch)?,
         y_pitch: int(y.pitch)?,
@@ -73,18 +73,18 @@ pub(in crate::cuda) fn rms_norm(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>
     } else {
         RMS_NORM_ROWS
     };
-    // SAFETY: x and y have the same rows and `runs * width` columns; w is null or has a row of `width` for each of the
-    // groups that `ends` lists, and the last of these ends with the rows; the grid covers all runs.
+    // SAFETY: x and y have the same rows and `heads * width` columns; w is null or has a row of `width` for each of the
+    // groups that `ends` lists, and the last of these ends with the rows; the grid covers all heads.
     unsafe { cx.launch_one_of(all, &args, grid, 0) }
 }
 
-/// [Op::RmsNorm, Op::RowScale, Op::Quantize] of whole rows, whose norm in bf16 is not stored.
+/// [Op::RmsNorm, Op::RowScale, Op::Quantize] of whole rows, without storing the norm in bf16.
 pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let Op::RmsNorm {
         eps, width, ends, ..
     } = &cx.steps[0].op
     else {
-        panic!("a norm is the first step here");
+        panic!("norm lowering called with {}", cx.steps[0].op.name());
     };
     let (x, s, q) = (cx.read(0), cx.view(cx.steps[1].writes), cx.write());
     let fits = x.is_aligned()
@@ -96,7 +96,7 @@ pub(in crate::cuda) fn quantized(cx: &mut LowerCx<'_>) -> Result<Option<Vec<Boun
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = cx.gains(cx.steps[0].reads.get(1), ends.len(), *width) else {
+    let Ok(w) = cx.norm_weight(cx.steps[0].reads.get(1), ends.len(), *width) else {
         return Ok(None);
     };
     let (eps, ends) = (*eps, cx.ends(ends)?);

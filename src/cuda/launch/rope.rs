@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Op::Rope with `heads` in a row.
+/// Op::Rope of `heads` in each row.
 pub(in crate::cuda) fn rope(cx: &mut LowerCx<'_>, heads: usize) -> Result<Vec<BoundLaunch>> {
     let (x, table, y) = (cx.read(0), cx.read(1), cx.write());
     let (head, half) = (x.cols / heads, table.cols / 2);
@@ -36,6 +36,6 @@ pub(in crate::cuda) fn rope(cx: &mut LowerCx<'_>, heads: usize) -> Result<Vec<Bo
         table_pitch: int(table.pitch)?,
     };
     // SAFETY: x and y have the same rows of `heads * head` columns and the table as many rows of `2 half`, at most a
-    // head; y is another buffer than x, which is read up to this step; the grid covers x.
+    // head; y and x are different buffers, because this step still reads x; the grid covers x.
     unsafe { cx.launch_one_of(ROPE, &args, grid, 0) }
 }

@@ -1,4 +1,4 @@
-//! `synthetic.cu`: weights that follow from a rule, made where they are used.
+//! `synthetic.cu`: generates weights from a rule on the device.
 
 #![allow(unsafe_code, reason = "vouches for launches")]
 
@@ -12,8 +12,8 @@ use crate::{
     weights::{Rule, synthetic::key_from},
 };
 
-/// Fills rows of a weight, the tensor's from `row` on, by its key and rule, and the pitch behind each with zeros; none if
-/// no kernel makes it.
+/// Fills rows of a weight, from the tensor's row `row` on, by its key and rule, padded with zeros to the pitch; `None` if
+/// no kernel generates it.
 pub(in crate::cuda) fn fill(
     to: DeviceView,
     row: usize,
@@ -27,7 +27,7 @@ pub(in crate::cuda) fn fill(
     else {
         return Ok(None);
     };
-    assert!(to.is_aligned(), "weights are aligned");
+    assert!(to.is_aligned(), "an unaligned weight");
     let key = key_from(key, (row * to.cols) as u64);
     let grid = chunk_blocks(to.rows, to.pitch, THREADS)?;
     if !matches!((dtype, to.dtype), (Bf16 | F32, Bf16) | (F32, F32)) {

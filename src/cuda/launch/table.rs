@@ -1,9 +1,9 @@
 //! The table of kernels: which steps a kernel runs, and what it needs of the GPU.
 //!
-//! One list for runs of consecutive steps and for single steps, best first: longer runs before shorter ones, and of the
-//! kernels for one op the fastest before the one that does any shape. The plan, the CPU and the names of buffers know
-//! nothing of it. A row of several steps applies where the kernel leaves out nothing that anybody else would read, and
-//! switching those rows off is a test. A kernel for another architecture is another row.
+//! One list for single steps and for fused ones, best first: more steps before fewer, and for one op the fastest kernel
+//! before the one that takes any shape. Plans and the CPU know nothing of it. A row of several steps applies if no other
+//! step reads what its kernel does not write; tests switch those rows off. A kernel for another architecture is another
+//! row.
 
 use std::ops::Range;
 
@@ -21,18 +21,18 @@ use crate::{
     plan::{Buf, Op, Plan, Role, Scaling, Step},
 };
 
-/// A kernel, or several that work together, as a way to run consecutive steps.
+/// A kernel, or several that work together, that runs consecutive steps.
 pub(in crate::cuda) struct KernelRow {
-    /// How many steps.
+    /// Number of steps.
     pub(in crate::cuda) length: usize,
-    /// Whether these are the ops.
+    /// Whether it runs these ops.
     matches: fn(&[&Op]) -> bool,
-    /// The GPUs it runs on.
+    /// What it needs of the GPU.
     needs: Architecture,
-    /// The steps whose results the kernel writes as well as the last one's.
+    /// The steps whose results the kernel writes, besides the last one's.
     keeps: &'static [usize],
-    /// The launches; none if the kernel does not do these shapes or types, and another row may. What no other row could
-    /// do either is refused here, with the reason.
+    /// The launches; `None` if the kernel does not take these shapes or types but another row may; a refusal if no other
+    /// row could.
     pub(in crate::cuda) launch: fn(&mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>>,
 }
 
@@ -50,7 +50,7 @@ macro_rules! row {
     };
 }
 
-/// A single `op` on GPUs from `needs` on, by the launches of a function that does it or refuses.
+/// A single `op` on GPUs from `needs` on, by the launches of a function that runs it or refuses.
 macro_rules! op {
     ($needs:ident, $op:pat => |$cx:ident| $launch:expr) => {
         op!($needs, $op if true => |$cx| $launch)
@@ -165,14 +165,14 @@ const ROWS: &[KernelRow] = &[
 ];
 
 impl KernelRow {
-    /// The results among those of `steps` that are not written.
+    /// The results of `steps` that the kernel does not write.
     pub(in crate::cuda) fn unwritten(&self, steps: &[Step]) -> Vec<Buf> {
         let swallowed = (0..self.length - 1).filter(|index| !self.keeps.contains(index));
         swallowed.map(|index| steps[index].writes).collect()
     }
 
-    /// Whether each step takes the result of the one before it, only these steps read what is not
-    /// written, and the last result does not overlap what a step before reads: that one may still be reading.
+    /// Whether each step takes the result of the one before it, only these steps read the unwritten results, and the last
+    /// result overlaps no input of an earlier step, which the kernel may still be reading.
     fn applies(&self, plan: &Plan, readers: &[usize], steps: &[Step]) -> bool {
         let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
         if !(self.matches)(&ops) {
@@ -184,7 +184,7 @@ impl KernelRow {
             let within = reads.filter(|&read| read == buf).count();
             spec.role == Role::Scratch && spec.part.is_none() && readers[buf.index()] == within
         };
-        let (last, before) = steps.split_last().expect("a row has steps");
+        let (last, before) = steps.split_last().expect("a row of at least one step");
         let mut read = before.iter().flat_map(|step| &step.reads);
         steps.windows(2).all(|pair| feeds(&pair[0], &pair[1]))
             && self.unwritten(steps).iter().all(hidden)
@@ -192,8 +192,8 @@ impl KernelRow {
     }
 }
 
-/// Whether `step` reads the result of `before` as its first argument, or as any of a sum's, and nowhere else; the scale
-/// of rows is the second argument, beside the rows themselves.
+/// Whether `step` reads the result of `before` once, as its first input or as either input of an Op::Add. After
+/// Op::RowScale it reads the rows and their scales.
 fn feeds(before: &Step, step: &Step) -> bool {
     if before.op == Op::RowScale {
         return step.reads == [before.reads[0], before.writes];
@@ -211,7 +211,7 @@ pub(in crate::cuda) fn readers(plan: &Plan) -> Vec<usize> {
     counts
 }
 
-/// The rows that apply to the steps from `at` on, on `arch`, best first, and to which of them.
+/// The rows that apply on `arch` to the steps from `at` on, best first, each with the range of its steps.
 pub(in crate::cuda) fn rows_at<'a>(
     plan: &'a Plan,
     readers: &'a [usize],

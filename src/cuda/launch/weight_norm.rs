@@ -18,7 +18,7 @@ pub(in crate::cuda) fn weight_norm(cx: &LowerCx<'_>) -> Result<Vec<BoundLaunch>>
         return Err(cx.types());
     }
     if v.pitch != w.pitch {
-        return Err(cx.refusal("the result must be a buffer of its own"));
+        return Err(cx.refusal("the result must be a whole buffer"));
     }
     let outer = g.rows * g.cols;
     let inner = v.rows / outer;

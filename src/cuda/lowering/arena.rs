@@ -1,5 +1,5 @@
-//! Where the buffers of a plan lie on the device: one allocation for activations, from the plan's lifetimes, and for
-//! what launches keep for a moment, and one for the tables that kernels read. Weights are [`super::weights`]'.
+//! Addresses of a plan's buffers on the device: one allocation for activations, placed by their lifetimes, and the
+//! workspace of launches; another for the metadata that kernels read. For weights see [`super::weights`].
 
 use std::ops::Range;
 
@@ -8,13 +8,13 @@ use crate::{
     plan::{Arena, Buf, Plan},
 };
 
-/// Alignment of every weight and table, bytes: that of the arena's buffers.
+/// Alignment of every weight and metadata entry in bytes: that of the arena's buffers.
 pub(in crate::cuda) const ALIGNMENT: usize = 256;
 
 /// A buffer, or a rectangle of one, as kernels address it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::cuda) struct DeviceView {
-    /// Of the first element.
+    /// Address of the first element.
     pub(in crate::cuda) address: u64,
     /// Rows: the product of all axes but the last.
     pub(in crate::cuda) rows: usize,
@@ -47,33 +47,33 @@ impl DeviceView {
     }
 }
 
-/// Where the allocations start: those of a program, and that of the weights it reads.
+/// Base addresses of a program's allocations, and of the weights it reads.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cuda) struct BaseAddresses {
     pub(in crate::cuda) arena: u64,
     pub(in crate::cuda) weights: u64,
-    pub(in crate::cuda) tables: u64,
+    pub(in crate::cuda) metadata: u64,
 }
 
 impl BaseAddresses {
-    /// Addresses that nothing lies at, aligned as real ones are: to find out what will be launched, and how much
-    /// memory that takes, before there is any.
+    /// Placeholders, aligned as real addresses are: to learn which kernels run and how much memory they take before it
+    /// is allocated.
     pub(in crate::cuda) const UNPLACED: Self = Self {
         arena: 1 << 32,
         weights: 1 << 33,
-        tables: 1 << 34,
+        metadata: 1 << 34,
     };
 }
 
 /// Offsets of a program's own memory.
 pub(in crate::cuda) struct Layout {
     arena: Arena,
-    /// Bytes behind the arena's buffers.
+    /// Bytes of workspace behind the arena's buffers.
     workspace: usize,
 }
 
 impl Layout {
-    /// Buffers of a plan as `arena` has them, and `workspace` bytes behind them.
+    /// Buffers of a plan at the offsets of `arena`, and `workspace` bytes behind them.
     pub(in crate::cuda) fn new(arena: Arena, workspace: usize) -> Self {
         Self { arena, workspace }
     }
@@ -83,30 +83,30 @@ impl Layout {
         self.arena.bytes.next_multiple_of(ALIGNMENT) + self.workspace
     }
 
-    /// Where the workspace starts.
+    /// Address of the workspace.
     pub(in crate::cuda) fn workspace(&self, bases: BaseAddresses) -> u64 {
         bases.arena + self.arena.bytes.next_multiple_of(ALIGNMENT) as u64
     }
 
-    /// Whether `buf`, no weight, lies anywhere: what its kernel does not write does not.
-    pub(in crate::cuda) fn has_place(&self, plan: &Plan, buf: Buf) -> bool {
+    /// Whether `buf`, no weight, has an address: values that a fused kernel does not write have none.
+    pub(in crate::cuda) fn has_address(&self, plan: &Plan, buf: Buf) -> bool {
         self.arena.offsets[plan.root(buf).index()].is_some()
     }
 
-    /// The bytes of the whole buffer that `buf`, no weight, is or is a part of.
+    /// Byte range of the whole buffer that `buf`, no weight, is or is a part of.
     ///
     /// # Panics
-    /// If it has no place: a weight, or a value that its kernel does not write.
+    /// If it has no address: a weight, or a value that its kernel does not write.
     pub(in crate::cuda) fn range(&self, plan: &Plan, buf: Buf) -> Range<usize> {
         let spec = plan.spec(plan.root(buf));
         let start = self.arena.offsets[plan.root(buf).index()];
         let start =
-            start.unwrap_or_else(|| panic!("{} has no place in the arena", plan.spec(buf).label));
+            start.unwrap_or_else(|| panic!("{} has no address in the arena", plan.spec(buf).label));
         start..start + spec.bytes()
     }
 }
 
-/// `buf` as kernels see it, where the whole buffer that it is or is a part of starts at `address`.
+/// `buf` as kernels address it; the whole buffer that it is or is a part of starts at `address`.
 pub(in crate::cuda) fn view(plan: &Plan, buf: Buf, address: u64) -> DeviceView {
     let (spec, root) = (plan.spec(buf), plan.spec(plan.root(buf)));
     let part = spec.part.as_ref();
@@ -127,13 +127,13 @@ pub(in crate::cuda) fn view(plan: &Plan, buf: Buf, address: u64) -> DeviceView {
 pub(in crate::cuda) struct Metadata {
     base: u64,
     bytes: Vec<u8>,
-    /// Start and length of what was added, to add nothing twice.
+    /// Range of each entry, so that equal ones are shared.
     entries: Vec<Range<usize>>,
     workspace: usize,
 }
 
 impl Metadata {
-    /// No tables yet; they will lie at `base`.
+    /// No entries yet; they will start at `base`.
     pub(in crate::cuda) fn new(base: u64) -> Self {
         Self {
             base,
@@ -141,17 +141,17 @@ impl Metadata {
         }
     }
 
-    /// Asks for a workspace of at least `bytes`.
+    /// Requests a workspace of at least `bytes`.
     pub(in crate::cuda) fn ask_for_workspace(&mut self, bytes: usize) {
         self.workspace = self.workspace.max(bytes);
     }
 
-    /// The largest workspace asked for.
+    /// The largest workspace requested.
     pub(in crate::cuda) fn workspace(&self) -> usize {
         self.workspace
     }
 
-    /// Address of a table of these bytes.
+    /// Address of an entry of these bytes.
     pub(in crate::cuda) fn add(&mut self, bytes: &[u8]) -> u64 {
         let same = |range: &&Range<usize>| &self.bytes[(**range).clone()] == bytes;
         if let Some(range) = self.entries.iter().find(same) {

@@ -1,4 +1,4 @@
-//! The work list of `kernels/sm90/attention.cu`: which query rows see which keys, in the order in which blocks take them.
+//! The tile list of `kernels/sm90/attention.cu`: which query rows see which keys, in the order that blocks take them.
 
 use std::{cmp::Reverse, ops::Range};
 
@@ -13,19 +13,18 @@ use crate::{
     plan::MaskBlock,
 };
 
-/// Every query row of every head once, in tiles of at most 128 rows that lie in one window.
+/// Tiles of every query row of every head: at most 128 rows each, all of one mask block.
 ///
-/// One key head comes after the other, so that its keys and values stay in the cache. Within one, the tiles with the
-/// most keys come first, so that the blocks finish together, and the query heads that share the key head stand side
-/// by side.
+/// Tiles are grouped by key head, so that its keys and values stay in L2. Within a group the tiles with the most keys
+/// come first, so that the blocks finish together, and the query heads that share the key head are neighbours.
 ///
 /// # Errors
-/// [`Error::Device`] for a window without keys or with more than three ranges of them, and for rows beyond 2^31.
+/// [`Error::Device`] for a mask block without keys or with more than three key ranges, and for rows beyond 2^31.
 ///
 /// # Panics
 /// If `heads` is not a multiple of `kv_heads`.
 pub fn attention_tiles(
-    windows: &[MaskBlock],
+    blocks: &[MaskBlock],
     heads: usize,
     kv_heads: usize,
 ) -> Result<Vec<AttentionTile>> {
@@ -34,8 +33,8 @@ pub fn attention_tiles(
         "{heads} heads, {kv_heads} key heads"
     );
     let mut tiles = Vec::new();
-    for window in windows {
-        tiles.extend(tiles_of(window)?);
+    for block in blocks {
+        tiles.extend(tiles_of(block)?);
     }
     tiles.sort_by_key(|tile| Reverse(steps(tile)));
     let shared = heads / kv_heads;
@@ -54,13 +53,13 @@ pub fn attention_tiles(
     Ok(work)
 }
 
-/// The tiles of one window, without heads.
-fn tiles_of(window: &MaskBlock) -> Result<Vec<AttentionTile>> {
-    let ranges: Vec<&Range<usize>> = window.keys.iter().filter(|keys| !keys.is_empty()).collect();
+/// The tiles of one mask block, without heads.
+fn tiles_of(block: &MaskBlock) -> Result<Vec<AttentionTile>> {
+    let ranges: Vec<&Range<usize>> = block.keys.iter().filter(|keys| !keys.is_empty()).collect();
     if ranges.is_empty() || ranges.len() > RANGES {
         return Err(Error::device(format!(
             "the attention kernel takes 1 to {RANGES} ranges of keys; queries {:?} see {}",
-            window.queries,
+            block.queries,
             ranges.len()
         )));
     }
@@ -68,8 +67,8 @@ fn tiles_of(window: &MaskBlock) -> Result<Vec<AttentionTile>> {
     for (to, from) in keys.iter_mut().zip(ranges) {
         (to.start, to.end) = (int(from.start)?, int(from.end)?);
     }
-    let end = window.queries.end;
-    let rows = window.queries.clone().step_by(TILE_Q);
+    let end = block.queries.end;
+    let rows = block.queries.clone().step_by(TILE_Q);
     rows.map(|row| {
         Ok(AttentionTile {
             row: int(row)?,
@@ -81,7 +80,7 @@ fn tiles_of(window: &MaskBlock) -> Result<Vec<AttentionTile>> {
     .collect()
 }
 
-/// Steps that the kernel takes over a tile's keys.
+/// Key tiles that the kernel steps through for a tile.
 fn steps(tile: &AttentionTile) -> usize {
     let keys = tile.keys.iter();
     keys.map(|keys| keys.start.abs_diff(keys.end).div_ceil(TILE_K as u32) as usize)
@@ -92,39 +91,39 @@ fn steps(tile: &AttentionTile) -> usize {
 mod tests {
     use super::*;
 
-    /// The keys that `tile` sees, as a window has them.
+    /// The key ranges of `tile`, as a mask block has them.
     fn keys(tile: &AttentionTile) -> Vec<Range<usize>> {
         let keys = tile.keys.iter().filter(|keys| keys.start < keys.end);
         keys.map(|keys| keys.start as usize..keys.end as usize)
             .collect()
     }
 
-    /// Frames that see the frames beside them and 50 rows of another kind, which see everything.
+    /// Frames that see their neighbours and 50 rows of text; text sees everything.
     fn local() -> Vec<MaskBlock> {
         let frame = |i: usize| i * 300..(i + 1) * 300;
         let near = |i: usize| i.saturating_sub(1) * 300..(i + 2).min(5) * 300;
-        let mut windows: Vec<MaskBlock> = (0..5)
+        let mut blocks: Vec<MaskBlock> = (0..5)
             .map(|i| MaskBlock::new(frame(i), [near(i), 1500..1550]))
             .collect();
-        windows.push(MaskBlock::new(1500..1550, [0..1550]));
-        windows
+        blocks.push(MaskBlock::new(1500..1550, [0..1550]));
+        blocks
     }
 
     #[test]
-    fn every_row_of_every_head_is_in_one_tile_and_sees_the_keys_of_its_window() {
-        let (heads, windows) = (10, local());
-        let tiles = attention_tiles(&windows, heads, 2).unwrap();
+    fn every_row_of_every_head_is_in_one_tile_and_sees_the_keys_of_its_block() {
+        let (heads, blocks) = (10, local());
+        let tiles = attention_tiles(&blocks, heads, 2).unwrap();
         let mut seen = vec![0; 1550 * heads];
         for tile in &tiles {
             let (rows, head) = (tile.row as usize..tile.end as usize, tile.head as usize);
             assert!(!rows.is_empty() && rows.len() <= TILE_Q, "{tile:?}");
             assert_eq!(tile.kv_head as usize, head / 5);
-            let window = windows
+            let block = blocks
                 .iter()
                 .find(|w| w.queries.contains(&rows.start))
                 .unwrap();
-            assert!(rows.end <= window.queries.end, "{tile:?} leaves {window:?}");
-            assert_eq!(keys(tile), window.keys);
+            assert!(rows.end <= block.queries.end, "{tile:?} leaves {block:?}");
+            assert_eq!(keys(tile), block.keys);
             rows.for_each(|row| seen[row * heads + head] += 1);
         }
         assert!(seen.iter().all(|&times| times == 1));
@@ -148,11 +147,11 @@ mod tests {
 
     #[test]
     fn empty_ranges_are_left_out() {
-        let window = MaskBlock {
+        let block = MaskBlock {
             queries: 0..1,
             keys: vec![3..3, 4..9, 9..9],
         };
-        let tiles = attention_tiles(&[window], 1, 1).unwrap();
+        let tiles = attention_tiles(&[block], 1, 1).unwrap();
         assert_eq!(keys(&tiles[0]), [4..9]);
         assert_eq!((tiles[0].keys[0].start, tiles.len()), (4, 1));
     }

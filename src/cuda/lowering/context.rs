@@ -1,5 +1,5 @@
-//! What a launch function sees of the plan: the steps it is to run, where their buffers lie, and the refusals it may
-//! answer with.
+//! What a launch function sees of the plan: its steps, the addresses of their buffers, and the refusals it may answer
+//! with.
 
 #![allow(
     unsafe_code,
@@ -26,8 +26,7 @@ use crate::{
     plan::{Buf, Conv3d, PaddingMode, Plan, Role, Step},
 };
 
-/// What a kernel's machine code asks of a GPU: at least this compute capability. Code with an `a` runs on that one
-/// capability alone.
+/// What a kernel's machine code asks of a GPU: at least this compute capability, or with an `a` exactly this one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::cuda) enum Architecture {
     /// mma.sync, cp.async.
@@ -38,7 +37,7 @@ pub(in crate::cuda) enum Architecture {
     Sm90a,
 }
 
-/// What launches depend on besides memory: the GPU they are for.
+/// The properties of a GPU that launches depend on.
 pub(in crate::cuda) struct Arch {
     name: String,
     capability: (u32, u32),
@@ -46,7 +45,7 @@ pub(in crate::cuda) struct Arch {
 }
 
 impl Arch {
-    /// As `device` says.
+    /// Of `device`.
     pub(in crate::cuda) fn of(device: &dyn Device) -> Self {
         Self {
             name: device.name(),
@@ -55,7 +54,7 @@ impl Arch {
         }
     }
 
-    /// An H100 or H200, which need not be there.
+    /// An H100 or H200, without opening one.
     pub(in crate::cuda) fn hopper() -> Self {
         Self {
             name: "a Hopper GPU".into(),
@@ -73,23 +72,23 @@ impl Arch {
         }
     }
 
-    /// Streaming multiprocessors: the blocks of a persistent kernel.
+    /// Streaming multiprocessors: a persistent kernel launches one block on each.
     pub(in crate::cuda) fn num_sms(&self) -> u32 {
         self.num_sms
     }
 }
 
-/// What lowering needs besides the steps.
+/// The inputs of lowering.
 pub(in crate::cuda) struct Lowering<'a> {
     pub(in crate::cuda) plan: &'a Plan,
     pub(in crate::cuda) layout: &'a Layout,
     pub(in crate::cuda) weights: &'a WeightLayout,
-    /// Where its memory starts, and the device that it is of; none before there is any.
+    /// Base addresses and their device; none before memory is allocated.
     pub(in crate::cuda) memory: Option<(BaseAddresses, &'a dyn Device)>,
     pub(in crate::cuda) arch: &'a Arch,
-    /// Whether rows of the table of fused steps apply.
+    /// Whether rows of several steps apply.
     pub(in crate::cuda) fuse: bool,
-    /// What may compute products instead of our own kernel.
+    /// The library that may compute GEMMs instead of our own kernel.
     pub(in crate::cuda) library: Option<&'a GemmPolicy>,
 }
 
@@ -99,7 +98,7 @@ impl Lowering<'_> {
             .map_or(BaseAddresses::UNPLACED, |(bases, _)| bases)
     }
 
-    /// Where the whole buffer that `buf` is or is a part of starts; nowhere if its kernel does not write it.
+    /// Address of the whole buffer that `buf` is or is a part of; none if its kernel does not write it.
     fn address(&self, buf: Buf) -> Option<u64> {
         let (plan, bases) = (self.plan, self.bases());
         let root = plan.spec(plan.root(buf));
@@ -107,23 +106,23 @@ impl Lowering<'_> {
             let view = self.weights.view(&root.label, bases.weights)?;
             return Some(view.address);
         }
-        let is_there = self.layout.has_place(plan, buf);
+        let is_there = self.layout.has_address(plan, buf);
         is_there.then(|| bases.arena + self.layout.range(plan, buf).start as u64)
     }
 }
 
-/// What a launch function sees: the steps it is to run, and where their buffers lie.
+/// What a launch function sees: the steps to run, and the addresses of their buffers.
 pub(in crate::cuda) struct LowerCx<'a> {
     pub(in crate::cuda) context: &'a Lowering<'a>,
-    /// One step, or those of a row of the fused table.
+    /// The steps of one row of the kernel table.
     pub(in crate::cuda) steps: &'a [Step],
-    pub(in crate::cuda) tables: &'a mut Metadata,
+    pub(in crate::cuda) metadata: &'a mut Metadata,
 }
 
 impl LowerCx<'_> {
-    /// Whether everything but what is `unwritten` lies somewhere: not where another row, which was found to apply
-    /// before there was memory, leaves out what this one asks for.
-    pub(in crate::cuda) fn has_places(&self, unwritten: &[Buf]) -> bool {
+    /// Whether all buffers but the `unwritten` ones have an address. One has none if memory was laid out for another row
+    /// that does not write it.
+    pub(in crate::cuda) fn have_addresses(&self, unwritten: &[Buf]) -> bool {
         let touched = self
             .steps
             .iter()
@@ -132,17 +131,17 @@ impl LowerCx<'_> {
         asked_for.all(|&buf| self.context.address(buf).is_some())
     }
 
-    /// A buffer for kernels.
+    /// A buffer as kernels address it.
     ///
     /// # Panics
-    /// If it has no place.
+    /// If it has no address.
     pub(in crate::cuda) fn view(&self, buf: Buf) -> DeviceView {
         let (plan, address) = (self.context.plan, self.context.address(buf));
-        let address = address.unwrap_or_else(|| panic!("{} has no place", plan.spec(buf).label));
+        let address = address.unwrap_or_else(|| panic!("{} has no address", plan.spec(buf).label));
         arena::view(plan, buf, address)
     }
 
-    /// Argument `index` of the first step.
+    /// Input `index` of the first step.
     pub(in crate::cuda) fn read(&self, index: usize) -> DeviceView {
         self.view(self.steps[0].reads[index])
     }
@@ -152,14 +151,14 @@ impl LowerCx<'_> {
         self.view(self.steps[self.steps.len() - 1].writes)
     }
 
-    /// Address of a constant table that launches read.
-    pub(in crate::cuda) fn table<T: bytemuck::NoUninit>(&mut self, values: &[T]) -> Dev<T> {
-        Dev::new(self.tables.add(bytemuck::cast_slice(values)))
+    /// Address of constants that launches read.
+    pub(in crate::cuda) fn metadata<T: bytemuck::NoUninit>(&mut self, values: &[T]) -> Dev<T> {
+        Dev::new(self.metadata.add(bytemuck::cast_slice(values)))
     }
 
-    /// Address of `bytes` for what these launches hand to one another; those of the next unit use them again.
+    /// Address of `bytes` of workspace, shared by all launches of this unit and used again by the next unit.
     pub(in crate::cuda) fn workspace(&mut self, bytes: usize) -> u64 {
-        self.tables.ask_for_workspace(bytes);
+        self.metadata.ask_for_workspace(bytes);
         self.context.layout.workspace(self.context.bases())
     }
 
@@ -181,10 +180,10 @@ impl LowerCx<'_> {
         Ok(vec![unsafe { BoundLaunch::new(launch) }])
     }
 
-    /// A launch of that one of `all` which is for the element types of `args`.
+    /// A launch of the instance of `all` for the element types of `args`.
     ///
     /// # Errors
-    /// As for [`LowerCx::launch`], and a refusal if no one is.
+    /// Those of [`LowerCx::launch`], and a refusal if there is no such instance.
     ///
     /// # Safety
     /// As for [`BoundLaunch::new`].
@@ -201,7 +200,7 @@ impl LowerCx<'_> {
         Ok(vec![unsafe { BoundLaunch::new(launch) }])
     }
 
-    /// Element type of a buffer, one that has no place included.
+    /// Element type of a buffer, which need not have an address.
     pub(in crate::cuda) fn dtype(&self, buf: Buf) -> DType {
         self.context.plan.spec(buf).dtype
     }
@@ -211,24 +210,24 @@ impl LowerCx<'_> {
         &self.context.plan.spec(buf).shape
     }
 
-    /// How bulk copies see a tensor.
+    /// Encodes a tensor map for TMA.
     ///
     /// # Errors
-    /// [`Error::Device`] for what the hardware cannot do.
+    /// [`Error::Device`] if the hardware cannot do it.
     pub(in crate::cuda) fn map(&self, spec: &TensorMapSpec) -> Result<TensorMap> {
         match self.context.memory {
             Some((_, device)) => device.tensor_map(spec),
-            // Of memory that is not there a driver might refuse to make a map.
+            // A driver might refuse a map of placeholder addresses.
             None => spec.check().map(|()| TensorMap([0; 128])),
         }
     }
 
-    /// The device that will run it.
+    /// The GPU that will run it.
     pub(in crate::cuda) fn device(&self) -> &Arch {
         self.context.arch
     }
 
-    /// That no kernel does this, and why.
+    /// The error that no kernel runs these steps, and why.
     pub(in crate::cuda) fn refusal(&self, why: &str) -> Error {
         let plan = self.context.plan;
         let step = &self.steps[0];
@@ -251,9 +250,9 @@ impl LowerCx<'_> {
     }
 }
 
-/// An element type as plans and kernels both have it.
+/// A kernel's element type, with the plan's name for it.
 pub(in crate::cuda) trait KernelType {
-    /// The plan's name for it.
+    /// The plan's name.
     const DTYPE: DType;
 }
 
@@ -277,7 +276,7 @@ impl From<DeviceView> for AnyDev {
 }
 
 impl DeviceView {
-    /// Its elements, to be read.
+    /// Its elements, for reading.
     ///
     /// # Panics
     /// If they are of another type.
@@ -286,7 +285,7 @@ impl DeviceView {
         Dev::new(self.address)
     }
 
-    /// Its elements, to be written.
+    /// Its elements, for writing.
     ///
     /// # Panics
     /// If they are of another type.
@@ -295,17 +294,17 @@ impl DeviceView {
         DevMut::new(self.address)
     }
 
-    /// Whether eight elements from any multiple of 8 columns on can be moved by 16-byte instructions.
+    /// Whether every eighth column of a row starts at a multiple of 16 bytes, for 16-byte loads and stores.
     pub(in crate::cuda) fn is_aligned(self) -> bool {
         self.address.is_multiple_of(16) && self.pitch.is_multiple_of(8)
     }
 }
 
 impl LowerCx<'_> {
-    /// That the views start where vectors of 16 bytes can be read.
+    /// Refuses views that 16-byte loads and stores cannot access.
     ///
     /// # Errors
-    /// A refusal.
+    /// That refusal.
     pub(in crate::cuda) fn check_aligned(&self, views: &[DeviceView]) -> Result<()> {
         if views.iter().all(|view| view.is_aligned()) {
             return Ok(());
@@ -313,34 +312,34 @@ impl LowerCx<'_> {
         Err(self.refusal("a part of a buffer starts at no multiple of 16 bytes"))
     }
 
-    /// What the second step, a sum, adds to the result of the first.
+    /// What the second step, an `Op::Add`, adds to the result of the first.
     pub(in crate::cuda) fn summand(&self) -> DeviceView {
         let others = |buf: &&Buf| **buf != self.steps[0].writes;
         let other = self.steps[1].reads.iter().find(others);
-        self.view(*other.expect("a result is one argument of its sum"))
+        self.view(*other.expect("an add with one input besides the first step's result"))
     }
 
-    /// That no kernel takes these types.
+    /// The refusal of element types that no kernel takes.
     pub(in crate::cuda) fn types(&self) -> Error {
         self.refusal("there is no kernel for these types")
     }
 
-    /// Group ends as kernels read them.
+    /// Group offsets as kernels read them: where each group of rows ends.
     pub(in crate::cuda) fn ends(&mut self, ends: &[usize]) -> Result<Dev<i32>> {
         let ends: Vec<i32> = ends.iter().map(|&end| int(end)).collect::<Result<_>>()?;
-        Ok(self.table(&ends))
+        Ok(self.metadata(&ends))
     }
 
     /// Frames, height, width and channels of a video.
     ///
     /// # Errors
-    /// A refusal of a buffer seen as rows and columns.
+    /// A refusal of a buffer of another rank.
     pub(in crate::cuda) fn video(&self, buf: Buf) -> Result<[usize; 4]> {
         let extents = self.shape(buf).extents().try_into();
         extents.map_err(|_| self.refusal("a part of a video is not one"))
     }
 
-    /// Frames, rows and columns under a stored kernel `[out, in, (frames,) rows, columns]`.
+    /// Taps in time, height and width of a convolution's weight `[out, in, (frames,) rows, columns]`.
     ///
     /// # Errors
     /// A refusal of other shapes.
@@ -352,7 +351,7 @@ impl LowerCx<'_> {
         }
     }
 
-    /// The extents of a convolution of videos, which is the only step.
+    /// The shape of a convolution of videos, the only step.
     pub(in crate::cuda) fn conv_shape(&self, conv: Conv3d) -> Result<ConvShape> {
         let step = &self.steps[0];
         let [frames, height, width, inputs] = self.video(step.reads[0])?;
@@ -369,7 +368,7 @@ impl LowerCx<'_> {
         })
     }
 
-    /// Elements from one value to the next of a vector, stored as a row or as a column.
+    /// Stride of a vector in elements; it is one row or one column.
     ///
     /// # Errors
     /// A refusal of a matrix.
@@ -381,8 +380,8 @@ impl LowerCx<'_> {
         }
     }
 
-    /// The f32 weight `buf` of a norm, one row of `width` for each of `groups`, without gaps.
-    pub(in crate::cuda) fn gains(
+    /// The norm weight `buf`, f32 `[groups, width]` without gaps.
+    pub(in crate::cuda) fn norm_weight(
         &self,
         buf: Option<&Buf>,
         groups: usize,
@@ -418,7 +417,7 @@ pub(in crate::cuda) fn blocks(count: usize) -> Result<u32> {
     int(count).map(i32::unsigned_abs)
 }
 
-/// Blocks of `threads` where every thread has eight columns of a row.
+/// Grid of blocks of `threads`, where every thread has eight columns of a row.
 ///
 /// # Errors
 /// [`Error::Device`] for more than 2^31 threads.
@@ -431,7 +430,7 @@ pub(in crate::cuda) fn chunk_blocks(rows: usize, cols: usize, threads: usize) ->
     ])
 }
 
-/// Frames or time, height and width, as kernels have them.
+/// Time, height and width, as kernels take them.
 pub(in crate::cuda) fn axes([t, h, w]: [usize; 3]) -> Result<Axes> {
     Ok(Axes {
         t: int(t)?,

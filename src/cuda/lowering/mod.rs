@@ -1,4 +1,4 @@
-//! What lowering works with: where buffers lie, what a launch function sees of the plan, and what it makes.
+//! What lowering works with: addresses of buffers, a launch function's view of the plan, and bound launches.
 
 pub(super) mod arena;
 pub mod attention_tiles;

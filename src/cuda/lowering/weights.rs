@@ -1,14 +1,14 @@
-//! Where the weights of a network lie in their allocation, known from the list of its tensors alone: those that stay,
-//! and behind them, where layers are streamed, two slots that the layers use in turn.
+//! Offsets of a network's weights in their allocation, computed from its tensor list alone: first the resident ones, then,
+//! if layers are streamed, two slots that the layers use in turn.
 
 use std::ops::Range;
 
 use super::arena::{ALIGNMENT, DeviceView};
 use crate::plan::{ListedTensor, TensorList};
 
-/// Weights that are copied together, to one segment of bytes.
+/// Weights that are copied together, to one range of bytes.
 pub(in crate::cuda) struct Block {
-    /// Positions in the list, in the order they lie, each at a multiple of [`ALIGNMENT`].
+    /// Positions in the list, in the order of their offsets, each at a multiple of [`ALIGNMENT`].
     pub(in crate::cuda) tensors: Vec<usize>,
     pub(in crate::cuda) range: Range<usize>,
 }
@@ -16,12 +16,12 @@ pub(in crate::cuda) struct Block {
 /// Offsets of the weights.
 pub(in crate::cuda) struct WeightLayout {
     tensors: TensorList,
-    /// Of each tensor of the list.
+    /// Of each tensor of the list, in bytes.
     offsets: Vec<usize>,
-    /// Weights that stay.
+    /// The resident weights.
     fixed: Block,
-    /// Weights that are copied in every run, each with the number of the layer that reads them: the first, third, ... of
-    /// them share one slot of memory, the others a second.
+    /// Weights that are copied in every run, by the layer that reads them: even entries share one slot, odd ones the
+    /// other.
     streamed: Vec<(usize, Block)>,
     bytes: usize,
 }
@@ -74,19 +74,19 @@ impl WeightLayout {
         self.bytes
     }
 
-    /// Bytes of weights that are copied in every run; two layers keep their slots.
+    /// Bytes of weights that are copied in every run: none if there are only two layers, which keep their slots.
     pub(in crate::cuda) fn copied_bytes(&self) -> usize {
         let blocks = self.streamed.iter().filter(|_| self.streamed.len() > 2);
         blocks.map(|(_, block)| block.range.len()).sum()
     }
 
-    /// The weights that stay.
+    /// The resident weights.
     pub(in crate::cuda) fn fixed(&self) -> &Block {
         &self.fixed
     }
 
-    /// The weights that are copied in every run, each with the number of the layer that reads them; even ones lie in one
-    /// slot, odd ones in the other.
+    /// The weights that are copied in every run, by the layer that reads them; even entries share one slot, odd ones the
+    /// other.
     pub(in crate::cuda) fn streamed(&self) -> &[(usize, Block)] {
         &self.streamed
     }
@@ -106,15 +106,15 @@ impl WeightLayout {
         self.offsets[at]
     }
 
-    /// Whether work of `layer` finds the tensor of this name: it stays, or is streamed for that layer. So do values, which
-    /// are on no list.
+    /// Whether the tensor of this name is on the device while `layer` runs: it is resident, streamed for that layer, or no
+    /// weight.
     pub(in crate::cuda) fn is_there(&self, name: &str, layer: Option<usize>) -> bool {
         let tensor = self.tensors.position(name).map(|at| self.tensor(at));
         let of = tensor.and_then(|tensor| tensor.layer);
         self.streamed.is_empty() || of.is_none() || of == layer
     }
 
-    /// A whole weight for kernels, if it is on the list; the weights start at `base`.
+    /// A whole weight as kernels address it, if it is on the list; the weights start at `base`.
     pub(in crate::cuda) fn view(&self, name: &str, base: u64) -> Option<DeviceView> {
         let at = self.tensors.position(name)?;
         let spec = &self.tensor(at).spec;

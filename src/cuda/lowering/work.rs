@@ -1,4 +1,4 @@
-//! What lowering makes: launches whose arguments are vouched for, and the units of steps that they run.
+//! What lowering makes: bound launches, whose arguments are vouched for, and the units of steps that they run.
 
 #![allow(
     unsafe_code,
@@ -18,8 +18,8 @@ use crate::{
     plan::Buf,
 };
 
-/// A launch whose arguments are what its kernel asks for, if the memory it was lowered for is there; or a library's
-/// product, of which the same holds.
+/// A launch whose arguments are what its kernel asks for, if the memory it was lowered for is there; or a library's GEMM,
+/// for which the same holds.
 pub(in crate::cuda) struct BoundLaunch(Bound);
 
 enum Bound {
@@ -31,14 +31,14 @@ impl BoundLaunch {
     /// Vouches for `launch`.
     ///
     /// # Safety
-    /// If [`Lowering::memory`] says where memory as large as the layout says starts, then the arguments are what the
-    /// kernel's header asks for: every address points into that memory, to at least as many elements as the kernel
-    /// reads and writes for these sizes and this grid, aligned as it needs.
+    /// If [`Lowering::memory`] is given and as large as the layout says, the arguments are what the kernel's header asks
+    /// for: every address points into that memory, to at least as many elements as the kernel reads and writes for these
+    /// sizes and this grid, aligned as it needs.
     pub(in crate::cuda) unsafe fn new(launch: Launch) -> Self {
         Self(Bound::Kernel(launch))
     }
 
-    /// Vouches for a library's product.
+    /// Vouches for a library's GEMM.
     ///
     /// # Safety
     /// As for [`BoundLaunch::new`].
@@ -54,24 +54,24 @@ impl BoundLaunch {
         }
     }
 
-    /// Queues it on the compute queue.
+    /// Enqueues it on the compute stream.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device or the library refuses.
     ///
     /// # Safety
-    /// The memory it was lowered for is there, tables included, until it is done.
-    pub(in crate::cuda) unsafe fn queue(&self, device: &dyn Device) -> Result<()> {
+    /// The memory it was lowered for, metadata included, is there until it is done.
+    pub(in crate::cuda) unsafe fn enqueue(&self, device: &dyn Device) -> Result<()> {
         match &self.0 {
-            // SAFETY: whoever made it vouched for the arguments; the memory is the caller's promise.
+            // SAFETY: `new` vouches for the arguments; the memory is the caller's promise.
             Bound::Kernel(launch) => unsafe { device.launch(launch) },
             // SAFETY: as above.
-            Bound::ByBackend(algorithm) => unsafe { algorithm.queue() },
+            Bound::ByBackend(algorithm) => unsafe { algorithm.enqueue() },
         }
     }
 
-    /// A launch of that one of `all` which is for the element types of `args`, without dynamic shared memory, for memory
-    /// that is there already; none if no one is.
+    /// A launch of the instance of `all` for the element types of `args`, without dynamic shared memory, for memory that
+    /// is there already; `None` if there is no such instance.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) for a grid that no kernel can have.
@@ -93,8 +93,8 @@ impl BoundLaunch {
 pub(in crate::cuda) struct Unit {
     pub(in crate::cuda) steps: Range<usize>,
     pub(in crate::cuda) launches: Vec<BoundLaunch>,
-    /// What a library could compute instead.
+    /// The GEMMs that a library could compute instead.
     pub(in crate::cuda) gemms: Vec<(GemmDesc, Operands)>,
-    /// Values that the launches do not write, because no other step reads them.
+    /// Values that the launches do not write, because only these steps read them.
     pub(in crate::cuda) unwritten: Vec<Buf>,
 }

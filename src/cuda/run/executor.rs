@@ -1,10 +1,10 @@
 //! Loads weights and prepares plans to run on a [`Device`].
 //!
-//! Where weights lie follows from the list of a network's tensors; whether all of them stay is decided when they are
-//! loaded, by what is free. A plan is lowered to launches and its values are placed before anything is allocated, which
-//! needs no GPU, for who wants to know what a plan takes ([`needs`]).
+//! The offsets of weights follow from a network's tensor list; whether all weights are resident is decided when they are
+//! loaded, by the free memory. A plan is lowered and its values are placed before anything is allocated: so [`needs`]
+//! tells how much memory a plan takes without a GPU.
 
-#![allow(unsafe_code, reason = "products are timed in memory that is there")]
+#![allow(unsafe_code, reason = "GEMMs are timed in allocated memory")]
 
 use std::{
     any::Any,
@@ -37,14 +37,14 @@ use crate::{
     weights::{TensorSpec, Weights},
 };
 
-/// A slot of pinned memory: long enough that a copy's start costs nothing, short enough that a cancel takes effect.
+/// Size of a staging slot: long enough to hide the latency of a copy, short enough for a cancel to take effect.
 const SLOT_BYTES: usize = 64 << 20;
 
-/// A GPU, or what stands in for one.
+/// The executor of a GPU, or of its emulator.
 pub struct Cuda {
     device: Arc<dyn Device>,
     slot_bytes: usize,
-    /// Made when weights are first uploaded, then shared by all programs.
+    /// Allocated by the first upload, then shared by all.
     ring: Mutex<Option<Arc<Mutex<StagingRing>>>>,
     library: Option<GemmPolicy>,
 }
@@ -60,7 +60,7 @@ impl Cuda {
         }
     }
 
-    /// The same with a library of products.
+    /// The same with a GEMM library.
     #[must_use]
     pub fn with_library(self, library: GemmPolicy) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Cuda {
         }
     }
 
-    /// The same, where weights are copied at most so many bytes at a time; no row of a weight may be longer.
+    /// The same with staging slots of `slot_bytes`; no row of a weight may be longer.
     #[must_use]
     pub fn copying(self, slot_bytes: usize) -> Self {
         Self { slot_bytes, ..self }
@@ -142,7 +142,7 @@ impl Executor for Cuda {
         let loaded = loaded.filter(|loaded| Arc::ptr_eq(&loaded.weights.device, &self.device));
         let loaded = loaded.expect("weights loaded by this executor");
         let plan = kept(plan, how).into_owned();
-        // What the kernels read is as large as they were lowered for.
+        // Memory safety rests on this: kernels read as many bytes as the plan says.
         let has_all = loaded
             .weights
             .layout
@@ -153,34 +153,34 @@ impl Executor for Cuda {
         let weights = &loaded.weights.layout;
         let Placement {
             layout,
-            table_bytes,
+            metadata_bytes,
         } = place(&plan, weights, &arch, library, how.fuse)?;
-        let placed = DeviceBuffers {
+        let buffers = DeviceBuffers {
             arena: self.device.alloc(layout.bytes().max(1), "values")?,
-            tables: self.device.alloc(table_bytes.max(1), "lists of tiles")?,
+            metadata: self.device.alloc(metadata_bytes.max(1), "tile lists")?,
             device: self.device.clone(),
             how: how.clone(),
             layout,
             loaded,
             plan,
         };
-        let (mut units, tables) = lower(&Lowering {
-            plan: &placed.plan,
-            layout: &placed.layout,
-            weights: &placed.loaded.weights.layout,
-            memory: Some((placed.bases(), &*self.device)),
+        let (mut units, metadata) = lower(&Lowering {
+            plan: &buffers.plan,
+            layout: &buffers.layout,
+            weights: &buffers.loaded.weights.layout,
+            memory: Some((buffers.bases(), &*self.device)),
             arch: &arch,
             fuse: how.fuse,
             library,
         })?;
-        if table_bytes > 0 {
-            self.device.h2d(&placed.tables, 0, tables.bytes())?;
+        if metadata_bytes > 0 {
+            self.device.h2d(&buffers.metadata, 0, metadata.bytes())?;
         }
         if let Some(library) = library {
-            // SAFETY: memory and tables are there, and nothing has been written to the arena yet.
-            unsafe { gemm_select::choose(&mut units, library, &*self.device, &placed.arena) }?;
+            // SAFETY: memory and metadata are there, and the arena holds no values yet.
+            unsafe { gemm_select::choose(&mut units, library, &*self.device, &buffers.arena) }?;
         }
-        Ok(Box::new(CudaProgram::new(placed, units)?))
+        Ok(Box::new(CudaProgram::new(buffers, units)?))
     }
 
     fn runs_unrounded(&self) -> bool {
@@ -188,7 +188,7 @@ impl Executor for Cuda {
     }
 }
 
-/// What `plan` takes on a GPU that the kernels are for, whether there is one or not.
+/// Memory that `plan` takes on a Hopper GPU; needs no GPU.
 ///
 /// # Errors
 /// [`Error::Device`] for an op that no kernel runs.
@@ -199,7 +199,7 @@ pub fn needs(plan: &Plan) -> Result<Needs> {
     Ok(placement.needs(&tensors))
 }
 
-/// The plan with everything readable that is to be.
+/// The plan, with every buffer kept if `how` asks for taps.
 fn kept<'a>(plan: &'a Plan, how: &Prepare) -> Cow<'a, Plan> {
     match how.taps {
         true => Cow::Owned(plan.keeping(plan.handles())),
@@ -207,13 +207,13 @@ fn kept<'a>(plan: &'a Plan, how: &Prepare) -> Cow<'a, Plan> {
     }
 }
 
-/// Where the values of a plan lie, and how long its tables are.
+/// Offsets of a plan's values, and the size of its metadata.
 struct Placement {
     layout: Layout,
-    table_bytes: usize,
+    metadata_bytes: usize,
 }
 
-/// Finds a kernel for everything, then places all values; neither needs memory.
+/// Finds a kernel for every step, then places all values; neither needs memory.
 fn place(
     plan: &Plan,
     weights: &WeightLayout,
@@ -221,7 +221,7 @@ fn place(
     library: Option<&GemmPolicy>,
     fuse: bool,
 ) -> Result<Placement> {
-    let (units, tables) = lower(&Lowering {
+    let (units, metadata) = lower(&Lowering {
         plan,
         layout: &Layout::new(plan.arena(), 0),
         weights,
@@ -234,8 +234,8 @@ fn place(
     let unwritten: Vec<Buf> = units.into_iter().flat_map(|unit| unit.unwritten).collect();
     let arena = plan.arena_of_groups(&groups, &unwritten);
     Ok(Placement {
-        layout: Layout::new(arena, tables.workspace()),
-        table_bytes: tables.bytes().len(),
+        layout: Layout::new(arena, metadata.workspace()),
+        metadata_bytes: metadata.bytes().len(),
     })
 }
 
@@ -247,12 +247,12 @@ impl Placement {
             streamed_weights: streamed.bytes() as u64,
             copied: streamed.copied_bytes() as u64,
             values: self.layout.bytes() as u64,
-            tables: self.table_bytes as u64,
+            tables: self.metadata_bytes as u64,
         }
     }
 }
 
-/// The layout for `residency` where `reserve` bytes must stay free; refuses what does not fit into what is free now.
+/// The layout for `residency` that leaves `reserve` bytes free; refuses one that exceeds the free memory.
 fn choose(
     tensors: &TensorList,
     reserve: u64,

@@ -1,13 +1,12 @@
-//! Matrix products by a library beside our own kernel: what an executor needs of it, and who computes which product.
+//! Selects the implementation of each GEMM: our own kernel or an algorithm of a library.
 //!
-//! Which algorithm computes a product decides its last bits. So that the same request gives the same bytes in every
-//! process, our own kernel computes everything unless somebody asks otherwise: [`GemmChoice::CublasLt`] takes the first
-//! algorithm that the library offers and runs, which is the same every time; only [`GemmChoice::Auto`] lets the clock
-//! decide.
+//! The algorithm decides a result's last bits, and a request must give the same bytes in every process. So our own kernel
+//! is the default, and [`GemmChoice::CublasLt`] takes the library's first algorithm that runs, the same every time. Only
+//! [`GemmChoice::Auto`] picks by measured time.
 
 #![allow(
     unsafe_code,
-    reason = "products are queued with addresses, as kernels are"
+    reason = "GEMMs are enqueued with raw addresses, as kernels are"
 )]
 
 use std::{collections::HashMap, sync::Arc};
@@ -26,28 +25,28 @@ use crate::{
     },
 };
 
-/// Measured runs of each way; the middle one counts.
+/// Measured runs of each algorithm; the median counts.
 const RUNS: usize = 3;
-/// How many of the library's algorithms are timed.
+/// The most algorithms of the library that are tried.
 const CANDIDATES: usize = 8;
-/// Random numbers are copied to the device in such pieces.
+/// Random numbers are copied to the device in chunks of this size.
 const CHUNK_BYTES: usize = 16 << 20;
 
-/// Gives units to the library where it is to compute them. Where the clock decides, both are run, on random numbers in
-/// the arena, whose content is lost, and on the weights as they are.
+/// Replaces the launches of units whose GEMMs the library is to compute; our own kernel keeps those that the library
+/// refuses. Autotuning runs both, with the real weights and random activations, which overwrites the arena.
 ///
 /// # Errors
-/// The device's. A product that the library refuses is ours.
+/// [`crate::Error::Device`] if the device fails.
 ///
 /// # Safety
-/// The units were lowered for memory and tables that are there, `arena` among it, and nobody needs what that holds.
+/// The memory and metadata that the units were lowered for are there, and the content of `arena` may be lost.
 pub(in crate::cuda) unsafe fn choose(
     units: &mut [Unit],
     library: &GemmPolicy,
     device: &dyn Device,
     arena: &Memory,
 ) -> Result<()> {
-    // By shape: which of the library's ways, none for our own kernel.
+    // By shape: index of the library's algorithm, none for our own kernel.
     let mut made: HashMap<Vec<GemmDesc>, Option<usize>> = HashMap::new();
     for unit in units.iter_mut().filter(|unit| !unit.gemms.is_empty()) {
         let algorithms = unit
@@ -71,15 +70,15 @@ pub(in crate::cuda) unsafe fn choose(
         };
         made.insert(shape, taken);
         if let Some(algorithms) = taken.and_then(|index| nth(&algorithms, index)) {
-            // SAFETY: the ways compute what the unit's launches do, at the addresses that they were lowered for.
-            let sound = |algorithm| unsafe { BoundLaunch::by_backend(algorithm) };
-            unit.launches = algorithms.into_iter().map(sound).collect();
+            // SAFETY: the algorithms compute what the unit's launches do, at the addresses they were lowered for.
+            let launch = |algorithm| unsafe { BoundLaunch::by_backend(algorithm) };
+            unit.launches = algorithms.into_iter().map(launch).collect();
         }
     }
     Ok(())
 }
 
-/// The way of each product at one place of the lists, if all have one.
+/// Algorithm `index` of each GEMM, if all have one.
 fn nth(
     algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
     index: usize,
@@ -90,8 +89,8 @@ fn nth(
         .collect()
 }
 
-/// Which of the library's ways is the first that it does not refuse when it runs, which it must not do for the first
-/// time while a graph is recorded.
+/// Index of the library's first algorithm that runs. It is tried here because a refusal while a graph is captured would
+/// be too late.
 ///
 /// # Safety
 /// As for [`choose`].
@@ -102,14 +101,14 @@ unsafe fn first_that_runs(
     let runs = |algorithms: Vec<Arc<dyn GemmAlgorithm>>| {
         let queued = algorithms.iter().try_for_each(|algorithm| {
             // SAFETY: the caller's promise.
-            unsafe { algorithm.queue() }
+            unsafe { algorithm.enqueue() }
         });
         queued.and_then(|()| device.synchronize()).is_ok()
     };
     (0..CANDIDATES).find(|&index| nth(algorithms, index).is_some_and(runs))
 }
 
-/// Which of the library's ways takes less time than the unit's own launches, if any does.
+/// Index of the library's fastest algorithm, if it is faster than the unit's own launches.
 ///
 /// # Safety
 /// As for [`choose`].
@@ -119,9 +118,9 @@ unsafe fn fastest(
     device: &dyn Device,
 ) -> Result<Option<usize>> {
     let own = || {
-        unit.launches.iter().try_for_each(|sound| {
+        unit.launches.iter().try_for_each(|launch| {
             // SAFETY: the caller's promise.
-            unsafe { sound.queue(device) }
+            unsafe { launch.enqueue(device) }
         })
     };
     let (mut least, mut best) = (time_ms(device, RUNS, &mut || Ok(()), own)?, None);
@@ -129,14 +128,14 @@ unsafe fn fastest(
         let Some(algorithms) = nth(algorithms, index) else {
             break;
         };
-        let queue = || {
+        let enqueue = || {
             algorithms.iter().try_for_each(|algorithm| {
                 // SAFETY: the caller's promise.
-                unsafe { algorithm.queue() }
+                unsafe { algorithm.enqueue() }
             })
         };
-        // The library refuses some of its own proposals when they run.
-        if let Ok(ms) = time_ms(device, RUNS, &mut || Ok(()), queue)
+        // The library refuses some of its own algorithms when they run.
+        if let Ok(ms) = time_ms(device, RUNS, &mut || Ok(()), enqueue)
             && ms < least
         {
             (least, best) = (ms, Some(index));
@@ -145,15 +144,15 @@ unsafe fn fastest(
     Ok(best)
 }
 
-/// Fills those factors of some gemms that lie in the arena with random numbers.
+/// Fills the operands that lie in the arena with random numbers.
 fn fill(device: &dyn Device, arena: &Memory, gemms: &[(GemmDesc, Operands)]) -> Result<()> {
     let noise = random_bf16(CHUNK_BYTES / 2, 1);
     for (gemm, at) in gemms {
-        let factors = [
+        let operands = [
             (at.x, gemm.m * gemm.x_pitch * 2),
             (at.w, gemm.n * gemm.w_pitch * 2),
         ];
-        for (address, bytes) in factors {
+        for (address, bytes) in operands {
             let offset = address.checked_sub(arena.start());
             let offset = offset.and_then(|offset| usize::try_from(offset).ok());
             let Some(offset) = offset.filter(|&offset| offset < arena.bytes()) else {
@@ -170,7 +169,7 @@ fn fill(device: &dyn Device, arena: &Memory, gemms: &[(GemmDesc, Operands)]) -> 
     Ok(())
 }
 
-/// Numbers of bf16 between -1 and 1, the same for the same seed.
+/// Random bf16 numbers between -1 and 1, the same for the same seed.
 pub(in crate::cuda) fn random_bf16(count: usize, seed: u32) -> Vec<bf16> {
     let mut state = seed;
     let mut number = || {
@@ -180,36 +179,37 @@ pub(in crate::cuda) fn random_bf16(count: usize, seed: u32) -> Vec<bf16> {
     (0..count).map(|_| number()).collect()
 }
 
-/// The middle of the times of `runs` runs.
+/// The median time of `runs` runs in milliseconds.
 ///
 /// # Errors
-/// Those of `queue`, or the device's.
+/// Those of [`times_ms`].
 pub(in crate::cuda) fn time_ms(
     device: &dyn Device,
     runs: usize,
     before: &mut dyn FnMut() -> Result<()>,
-    queue: impl Fn() -> Result<()>,
+    enqueue: impl Fn() -> Result<()>,
 ) -> Result<f32> {
-    Ok(times_ms(device, runs, before, queue)?[runs / 2])
+    Ok(times_ms(device, runs, before, enqueue)?[runs / 2])
 }
 
-/// The times of `runs` runs behind one that warms up, shortest first; `before` queues what goes before each.
+/// Times of `runs` runs in milliseconds, shortest first, after one run to warm up; `before` enqueues work ahead of each
+/// that is not timed.
 ///
 /// # Errors
-/// Those of `before` and `queue`, or the device's.
+/// Those of `before` and `enqueue`; [`crate::Error::Device`] if the device fails.
 pub(in crate::cuda) fn times_ms(
     device: &dyn Device,
     runs: usize,
     before: &mut dyn FnMut() -> Result<()>,
-    queue: impl Fn() -> Result<()>,
+    enqueue: impl Fn() -> Result<()>,
 ) -> Result<Vec<f32>> {
-    queue()?;
+    enqueue()?;
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
         let marks = [device.event()?, device.event()?];
         before()?;
         device.record(&marks[0], Stream::Compute)?;
-        queue()?;
+        enqueue()?;
         device.record(&marks[1], Stream::Compute)?;
         device.finish(&marks[1])?;
         times.push(device.elapsed_ms(&marks[0], &marks[1])?);

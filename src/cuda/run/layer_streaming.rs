@@ -1,7 +1,7 @@
-//! Layers whose weights are copied while the layer before is computed.
+//! Streams layers: copies the weights of each while the layer before it is computed.
 //!
-//! Two slots of device memory take turns. The copy of a layer waits until the layer that had its slot was computed, and
-//! computing waits until the copy is done: two events for each slot, and nothing else orders the queues.
+//! Two slots of device memory take turns. The copy of a layer waits until the layer before in its slot is computed, and
+//! the computation waits for the copy: two events for each slot, and nothing else, order the streams.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,26 +16,26 @@ use crate::{
     weights::Weights,
 };
 
-/// Where the layers of a network come from, and which are on the device.
+/// The streamed layers of a network, and which of them are on the device.
 pub(in crate::cuda) struct LayerStreaming {
     ring: Arc<Mutex<StagingRing>>,
-    /// The weights of each layer that is streamed, in the order they lie.
+    /// The weights of each streamed layer, in the order of their offsets.
     stored: Vec<Vec<Stored>>,
     slots: [Slot; 2],
 }
 
-/// One of two places for a layer's weights.
+/// One of the two slots.
 struct Slot {
-    /// The layer whose weights are there or on their way.
+    /// The layer whose weights are there or being copied.
     holds: Option<usize>,
-    /// Behind their copies.
+    /// Recorded after their copies.
     copied: Event,
-    /// Behind the last work that reads them.
+    /// Recorded after the last work that reads them.
     computed: Event,
 }
 
 impl LayerStreaming {
-    /// Knows of no weights yet, and queues nothing.
+    /// Without weights yet; enqueues nothing.
     pub(in crate::cuda) fn new(device: &dyn Device, ring: Arc<Mutex<StagingRing>>) -> Result<Self> {
         let slot = || {
             Ok(Slot {
@@ -51,7 +51,7 @@ impl LayerStreaming {
         })
     }
 
-    /// Queues what brings the weights that stay, which the compute queue will wait for, and looks up the others.
+    /// Uploads the resident weights, which the compute stream waits for, and looks up the others.
     pub(in crate::cuda) fn open(
         &mut self,
         to: &WeightMemory,
@@ -70,7 +70,7 @@ impl LayerStreaming {
         to.device.wait(Stream::Compute, copied)
     }
 
-    /// Lets the compute queue wait for the weights of layer `number`.
+    /// Lets the compute stream wait for the weights of layer `number`.
     pub(in crate::cuda) fn before(
         &mut self,
         to: &WeightMemory,
@@ -82,7 +82,7 @@ impl LayerStreaming {
             .wait(Stream::Compute, &self.slots[number % 2].copied)
     }
 
-    /// Behind the last work of layer `number`: starts to copy the next, after the last the first for the next run.
+    /// After the last work of layer `number`: starts to copy the next one; after the last layer, the first for the next run.
     pub(in crate::cuda) fn after(
         &mut self,
         to: &WeightMemory,
@@ -99,7 +99,7 @@ impl LayerStreaming {
         self.slots.iter_mut().for_each(|slot| slot.holds = None);
     }
 
-    /// Queues the copies of layer `number`, unless they are.
+    /// Enqueues the copies of layer `number`, unless they already are.
     fn copy(&mut self, to: &WeightMemory, number: usize, cancel: &Cancel) -> Result<()> {
         let slot = &mut self.slots[number % 2];
         if slot.holds == Some(number) {
@@ -115,7 +115,7 @@ impl LayerStreaming {
     }
 }
 
-/// The ring, whatever became of its last user: a slot that was half filled is filled again.
+/// Locks the ring even if its last user panicked: every slot is filled anew.
 fn lock(ring: &Mutex<StagingRing>) -> MutexGuard<'_, StagingRing> {
     ring.lock().unwrap_or_else(PoisonError::into_inner)
 }

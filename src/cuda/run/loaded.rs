@@ -11,17 +11,18 @@ use crate::{
 
 /// The weights of a network on a device.
 pub(in crate::cuda) struct CudaLoaded {
-    /// Locked by the one program that runs, if layers are streamed.
-    stream: Mutex<LayerStreaming>,
+    /// Locked by the running program, if layers are streamed.
+    streaming: Mutex<LayerStreaming>,
     pub(in crate::cuda) weights: WeightMemory,
 }
 
 impl CudaLoaded {
-    /// Brings the weights that stay to `to` and looks the others up. Of the device's memory `staging` bytes are free
-    /// for as long as that takes. The compute queue will wait for the copies.
+    /// Uploads the resident weights to `to` and looks the others up, with at most `staging` bytes of device memory for
+    /// staging. The compute stream waits for the copies.
     ///
     /// # Errors
-    /// Those of the weights and the device; a tensor that is not finite; [`crate::Error::Interrupted`].
+    /// [`crate::Error::Weights`] for a tensor that is missing or not finite; [`crate::Error::Device`] if the device fails;
+    /// [`crate::Error::Interrupted`].
     pub(in crate::cuda) fn new(
         to: WeightMemory,
         weights: &Weights,
@@ -29,20 +30,22 @@ impl CudaLoaded {
         staging: usize,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let stream = LayerStreaming::new(&*to.device, ring)?;
+        let streaming = LayerStreaming::new(&*to.device, ring)?;
         let mut loaded = Self {
-            stream: Mutex::new(stream),
+            streaming: Mutex::new(streaming),
             weights: to,
         };
-        let stream = loaded.stream.get_mut();
-        let stream = stream.unwrap_or_else(PoisonError::into_inner);
-        stream.open(&loaded.weights, weights, staging, cancel)?;
+        let streaming = loaded.streaming.get_mut();
+        let streaming = streaming.unwrap_or_else(PoisonError::into_inner);
+        streaming.open(&loaded.weights, weights, staging, cancel)?;
         Ok(loaded)
     }
 
-    /// The layers that are streamed, for one program alone: what it queues is what lies in their slots.
-    pub(in crate::cuda) fn stream(&self) -> MutexGuard<'_, LayerStreaming> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The streamed layers, locked: only one program at a time may fill their slots.
+    pub(in crate::cuda) fn streaming(&self) -> MutexGuard<'_, LayerStreaming> {
+        self.streaming
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,9 +56,9 @@ impl Loaded for CudaLoaded {
 }
 
 impl Drop for CudaLoaded {
-    /// Memory must not go while something works on it.
+    /// Waits until no work uses the memory.
     fn drop(&mut self) {
-        // A device that fails here failed before, and said so.
+        // A device that fails here has reported its failure before.
         let _ = self.weights.device.synchronize();
     }
 }

@@ -1,8 +1,7 @@
-//! From steps to launches: which kernels run a step or a fused run of steps, with which arguments.
+//! From steps to launches: which kernels run one step or several fused ones, with which arguments.
 //!
-//! Lowering is a pure function of the plan and of where its memory starts. It is done twice: at addresses where
-//! nothing lies, to learn whether there is a kernel for everything and how much memory that takes, and again when the
-//! memory is there.
+//! Lowering is a pure function of the plan and its base addresses. It runs twice: first at placeholder addresses, to
+//! learn whether every step has a kernel and how much memory that takes, then again at the allocated ones.
 
 use crate::{
     Error, Result,
@@ -18,22 +17,22 @@ use crate::{
     plan::Plan,
 };
 
-/// Launches for all steps, and the tables they read.
+/// Launches for all steps, and the metadata that they read.
 ///
 /// # Errors
 /// [`Error::Device`] naming the first op that no kernel runs, with its label.
 pub(in crate::cuda) fn lower(context: &Lowering<'_>) -> Result<(Vec<Unit>, Metadata)> {
-    let mut tables = Metadata::new(context.bases().tables);
+    let mut metadata = Metadata::new(context.bases().metadata);
     let mut units = Vec::new();
     let readers = table::readers(context.plan);
     let mut at = 0;
     while at < context.plan.steps().len() {
-        let unit = next_unit(context, &readers, at, &mut tables);
+        let unit = next_unit(context, &readers, at, &mut metadata);
         let unit = unit.map_err(|error| located(context.plan, at, error))?;
         at = unit.steps.end;
         units.push(unit);
     }
-    Ok((units, tables))
+    Ok((units, metadata))
 }
 
 /// The error with the op and label of step `at`, unless it names them.
@@ -53,17 +52,17 @@ fn next_unit(
     context: &Lowering<'_>,
     readers: &[usize],
     at: usize,
-    tables: &mut Metadata,
+    metadata: &mut Metadata,
 ) -> Result<Unit> {
     let plan = context.plan;
     let mut cx = LowerCx {
         context,
         steps: &plan.steps()[at..=at],
-        tables,
+        metadata,
     };
-    // A value that a fused row leaves out has no place for the backend either.
+    // The library cannot write a value that has no address because a fused kernel does not write it.
     let gemms = match context.library {
-        Some(_) if cx.has_places(&[]) => launch::library::products(&mut cx),
+        Some(_) if cx.have_addresses(&[]) => launch::library::gemms(&mut cx),
         _ => Vec::new(),
     };
     let is_taken = context
@@ -74,7 +73,7 @@ fn next_unit(
     for (steps, row) in table::rows_at(plan, readers, context.arch, at) {
         cx.steps = &plan.steps()[steps.clone()];
         let unwritten = row.unwritten(cx.steps);
-        if row.length > 1 && !fuse || !cx.has_places(&unwritten) {
+        if row.length > 1 && !fuse || !cx.have_addresses(&unwritten) {
             continue;
         }
         if let Some(launches) = (row.launch)(&mut cx)? {

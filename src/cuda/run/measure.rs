@@ -1,7 +1,9 @@
-//! Times of what plans do not reach: a library's products, and copies. Memory is the measurement's own and holds random
-//! numbers, because products of zeros take less power and so less time.
+//! Times of what plans do not reach: a library's GEMMs, and copies. Operands hold random numbers, because a GEMM of zeros
+//! takes less power and so less time.
+//!
+//! Every function fails with [`crate::Error::Device`] if the device does.
 
-#![allow(unsafe_code, reason = "launches kernels, queues products and copies")]
+#![allow(unsafe_code, reason = "launches kernels, enqueues GEMMs and copies")]
 
 use std::sync::Arc;
 
@@ -19,58 +21,53 @@ use crate::{
     },
 };
 
-/// Random numbers are made once and copied in such pieces.
+/// Random numbers are made once and copied in chunks of this size.
 const CHUNK_BYTES: usize = 16 << 20;
 /// Runs of each of a library's algorithms before the fastest is measured.
 const TRIALS: usize = 3;
 /// Columns of the matrix that is copied.
 const COPY_COLS: usize = 1024;
 
-/// What goes before a measurement on the compute queue: memory is filled, which takes longer than the launch that is
-/// measured takes to arrive, and leaves nothing of it in the cache.
+/// Flushes L2 before a measurement: fills memory on the compute stream, which also hides the latency of the launch that is
+/// measured.
 pub struct L2Flush(Memory);
 
 impl L2Flush {
-    /// Of as many bytes.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Allocates `bytes` to fill.
     pub fn new(device: &dyn Device, bytes: usize) -> Result<Self> {
-        device
-            .alloc(bytes, "what goes before a measurement")
-            .map(Self)
+        device.alloc(bytes, "the L2 flush").map(Self)
     }
 
     /// Queues it.
     ///
     /// # Errors
     /// The device's.
-    pub fn queue(&self, device: &dyn Device) -> Result<()> {
+    pub fn enqueue(&self, device: &dyn Device) -> Result<()> {
         device.fill(&self.0, 0..self.0.bytes(), 0)
     }
 }
 
-/// Milliseconds of `runs` runs of the fastest of a library's algorithms for `gemm`, shortest first, each behind `flush`.
+/// Milliseconds of `runs` runs of a library's fastest algorithm for `gemm`, shortest first, each after `flush`.
 ///
 /// # Errors
-/// The library's, if it has no algorithm that runs; the device's.
-pub fn product_times(
+/// Those of the library if no algorithm runs.
+pub fn gemm_times(
     device: &dyn Device,
-    products: &Arc<dyn GemmBackend>,
+    library: &Arc<dyn GemmBackend>,
     gemm: &GemmDesc,
     flush: &L2Flush,
     runs: usize,
 ) -> Result<Vec<f32>> {
-    let size = match gemm.factors {
+    let size = match gemm.operands {
         OperandType::Bf16 => 2,
         OperandType::E4m3 { .. } => 1,
     };
     let out = if gemm.output == OutputType::F32 { 4 } else { 2 };
-    let x = noise(device, gemm.m * gemm.x_pitch * size, gemm.factors)?;
-    let w = noise(device, gemm.n * gemm.w_pitch * size, gemm.factors)?;
-    let y = device.alloc(gemm.m * gemm.y_pitch * out, "a measured product")?;
+    let x = noise(device, gemm.m * gemm.x_pitch * size, gemm.operands)?;
+    let w = noise(device, gemm.n * gemm.w_pitch * size, gemm.operands)?;
+    let y = device.alloc(gemm.m * gemm.y_pitch * out, "a measured GEMM")?;
     let ones = vec![1.0_f32; gemm.m.max(gemm.n)];
-    let scales = device.alloc(ones.len() * 4, "the scales of a measured product")?;
+    let scales = device.alloc(ones.len() * 4, "the scales of a measured GEMM")?;
     device.h2d(&scales, 0, bytemuck::cast_slice(&ones))?;
     let at = Operands {
         x: x.start(),
@@ -79,22 +76,22 @@ pub fn product_times(
         x_scales: scales.start(),
         w_scales: scales.start(),
     };
-    let queue = |algorithm: &Arc<dyn GemmAlgorithm>| {
+    let enqueue = |algorithm: &Arc<dyn GemmAlgorithm>| {
         // SAFETY: x, w and y are as large as the sizes and pitches say, the scales as long as the longer side.
-        unsafe { algorithm.queue() }
+        unsafe { algorithm.enqueue() }
     };
-    let algorithms = products.clone().algorithms(gemm, &at)?;
-    let mut before = || flush.queue(device);
+    let algorithms = library.clone().algorithms(gemm, &at)?;
+    let mut before = || flush.enqueue(device);
     let trial = |algorithm: &Arc<dyn GemmAlgorithm>| {
-        time_ms(device, TRIALS, &mut before, || queue(algorithm))
+        time_ms(device, TRIALS, &mut before, || enqueue(algorithm))
     };
     let (algorithm, _) = crate::cuda::gpu::cublaslt::fastest(algorithms, trial)?;
-    times_ms(device, runs, &mut || flush.queue(device), || {
-        queue(&algorithm)
+    times_ms(device, runs, &mut || flush.enqueue(device), || {
+        enqueue(&algorithm)
     })
 }
 
-/// Milliseconds of copies, shortest first each.
+/// Milliseconds of copies, each list shortest first.
 #[derive(Clone, Debug)]
 pub struct CopyTimes {
     /// Bytes of each copy.
@@ -103,10 +100,7 @@ pub struct CopyTimes {
     pub times: [Vec<f32>; 4],
 }
 
-/// Copies about `bytes`, `runs` times each way, alone and both at once, on the device behind `flush`.
-///
-/// # Errors
-/// The device's.
+/// Copies about `bytes`, `runs` times in each direction, alone and both at once; device copies start after `flush`.
 pub fn copy_times(
     device: &dyn Device,
     bytes: usize,
@@ -140,7 +134,7 @@ pub fn copy_times(
         unsafe { device.launch(&launch) }
     };
     let to_device = || {
-        // SAFETY: the pinned bytes stay as they are until the queue was waited for.
+        // SAFETY: the pinned bytes stay unchanged until `between` has synchronized.
         unsafe { device.h2d_async(&target, 0, (*pinned).as_ref()) }
     };
     let mut times: [Vec<f32>; 4] = Default::default();
@@ -153,7 +147,7 @@ pub fn copy_times(
             (device, flush),
             &[(Stream::Copy, &to_device), (Stream::Compute, &on_device)],
         )?;
-        // The first warms up.
+        // The first run warms up.
         for (times, ms) in times.iter_mut().zip(alone.iter().chain(&both)) {
             times.extend((run > 0).then_some(*ms));
         }
@@ -162,29 +156,29 @@ pub fn copy_times(
     Ok(CopyTimes { bytes, times })
 }
 
-/// Queues all work at once and gives each queue's milliseconds. A kernel takes a fortieth of a host copy's time, so
-/// where there are both, it runs again and again until the copy is about over, and the mean counts.
+/// Enqueues all work at once and gives the milliseconds of each stream. A kernel takes a fortieth of a host copy's time,
+/// so beside a copy it is repeated until the copy is about done, and its mean counts.
 fn between(
     (device, flush): (&dyn Device, &L2Flush),
     work: &[(Stream, &dyn Fn() -> Result<()>)],
 ) -> Result<Vec<f32>> {
     const AGAIN: usize = 40;
     let mut marks = Vec::new();
-    for (queue, queue_one) in work {
+    for (stream, enqueue) in work {
         let [from, to] = [device.event()?, device.event()?];
-        if *queue == Stream::Compute {
-            flush.queue(device)?;
+        if *stream == Stream::Compute {
+            flush.enqueue(device)?;
         }
-        device.record(&from, *queue)?;
-        let times = if *queue == Stream::Compute && work.len() > 1 {
+        device.record(&from, *stream)?;
+        let times = if *stream == Stream::Compute && work.len() > 1 {
             AGAIN
         } else {
             1
         };
         for _ in 0..times {
-            queue_one()?;
+            enqueue()?;
         }
-        device.record(&to, *queue)?;
+        device.record(&to, *stream)?;
         marks.push((from, to, times));
     }
     device.synchronize()?;
@@ -198,7 +192,7 @@ fn noise(device: &dyn Device, bytes: usize, of: OperandType) -> Result<Memory> {
     let numbers = random_bf16(CHUNK_BYTES.min(bytes.next_multiple_of(2)) / 2, 1);
     let mut piece: Vec<u8> = bytemuck::cast_slice(&numbers).to_vec();
     if of != OperandType::Bf16 {
-        // The lower bytes are even noise; without the highest bit of the exponent they are numbers below 2.
+        // The lower bytes are uniform noise; without the highest bit of the exponent they are numbers below 2.
         let low: Vec<u8> = piece.iter().step_by(2).map(|byte| byte & 0xbf).collect();
         piece = [&low[..], &low[..]].concat();
     }

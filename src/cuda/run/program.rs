@@ -1,12 +1,12 @@
-//! A plan made ready on a [`Device`]: its launches in stretches, replayed as graphs where there are some.
+//! A plan made ready on a [`Device`]: its launches in graph segments, replayed as graphs where the device has them.
 //!
-//! With all weights on the device a short run is one graph. Any other run is a graph for each stretch of steps, a layer
-//! mostly: the host looks for a cancel between them, and queues the copies of the next layer's weights. Nothing is
-//! allocated after prepare.
+//! With all weights resident a short run is one graph. Any other run has a graph for each segment, usually a layer:
+//! between them the host checks for a cancel and enqueues the copies of the next layer's weights. Nothing is allocated
+//! after prepare.
 
 #![allow(
     unsafe_code,
-    reason = "launches are unsafe; what makes them sound is named where they are made"
+    reason = "launches are unsafe; lowering says why they are sound"
 )]
 
 use std::{
@@ -28,13 +28,13 @@ use crate::{
     plan::{Buf, Plan, Role},
 };
 
-/// The most arithmetic of a run that nobody would want to stop: a third of a second, at rates that are estimates.
+/// The longest run captured as one graph, which cannot be cancelled: a third of a second at estimated rates.
 const SHORT_RUN_FLOPS: f64 = 2e14;
 
 /// A plan with its memory.
 pub(in crate::cuda) struct DeviceBuffers {
     pub(in crate::cuda) arena: Memory,
-    pub(in crate::cuda) tables: Memory,
+    pub(in crate::cuda) metadata: Memory,
     pub(in crate::cuda) layout: Layout,
     pub(in crate::cuda) device: Arc<dyn Device>,
     pub(in crate::cuda) loaded: Arc<CudaLoaded>,
@@ -43,17 +43,17 @@ pub(in crate::cuda) struct DeviceBuffers {
 }
 
 impl DeviceBuffers {
-    /// Where its memory starts.
+    /// Base addresses of its memory.
     pub(in crate::cuda) fn bases(&self) -> BaseAddresses {
         BaseAddresses {
             arena: self.arena.start(),
             weights: self.loaded.weights.base(),
-            tables: self.tables.start(),
+            metadata: self.metadata.start(),
         }
     }
 }
 
-/// Units that run without a look at the host.
+/// Units that run without a check by the host.
 struct GraphSegment {
     units: Vec<Unit>,
     graph: Option<Graph>,
@@ -62,31 +62,31 @@ struct GraphSegment {
 }
 
 pub(in crate::cuda) struct CudaProgram {
-    // Before the memory that its work uses: fields are dropped in order, and the device waits for its queues.
+    // Dropped before the memory that the graphs use.
     graph_segments: Vec<GraphSegment>,
-    placed: DeviceBuffers,
-    /// With `profile`: one event in front of each unit and one behind the last.
+    buffers: DeviceBuffers,
+    /// With `profile`: one event before each unit and one after the last.
     marks: Option<Vec<Event>>,
-    /// Behind the stretches of even and odd number.
+    /// Recorded after the segments of even and of odd number.
     waited: [Event; 2],
-    /// Of each unit in each run, if they are measured.
+    /// Of each unit in each run, with `profile`.
     times: Vec<Vec<Duration>>,
     runs: usize,
 }
 
 impl CudaProgram {
-    /// Clears states, records graphs.
-    pub(in crate::cuda) fn new(placed: DeviceBuffers, units: Vec<Unit>) -> Result<Self> {
-        let device = placed.device.clone();
+    /// Clears states, captures graphs.
+    pub(in crate::cuda) fn new(buffers: DeviceBuffers, units: Vec<Unit>) -> Result<Self> {
+        let device = buffers.device.clone();
         let marks = (0..=units.len()).map(|_| device.event());
-        let how = placed.how.clone();
+        let how = buffers.how.clone();
         let mut program = Self {
             marks: how.profile.then(|| marks.collect()).transpose()?,
             times: vec![Vec::new(); units.len()],
             waited: [device.event()?, device.event()?],
-            graph_segments: group(&placed, units),
+            graph_segments: group(&buffers, units),
             runs: 0,
-            placed,
+            buffers,
         };
         program.clear_states()?;
         if how.graph && !how.sync && !how.profile {
@@ -95,23 +95,23 @@ impl CudaProgram {
         Ok(program)
     }
 
-    /// State that nobody wrote is zero.
+    /// Sets all states to zero.
     fn clear_states(&self) -> Result<()> {
-        for buf in self.placed.plan.handles() {
-            let spec = self.placed.plan.spec(buf);
+        for buf in self.buffers.plan.handles() {
+            let spec = self.buffers.plan.spec(buf);
             if spec.role == Role::State && spec.part.is_none() {
-                let range = self.placed.layout.range(&self.placed.plan, buf);
-                self.placed.device.fill(&self.placed.arena, range, 0)?;
+                let range = self.buffers.layout.range(&self.buffers.plan, buf);
+                self.buffers.device.fill(&self.buffers.arena, range, 0)?;
             }
         }
         Ok(())
     }
 
-    /// Records one graph for each stretch, where the device has graphs.
+    /// Captures a graph of each segment, where the device has graphs.
     fn record(&mut self) -> Result<()> {
         for segment in &mut self.graph_segments {
             let units = &segment.units;
-            let device = &self.placed.device;
+            let device = &self.buffers.device;
             segment.graph = device
                 .capture(&mut || units.iter().try_for_each(|unit| launch(&**device, unit)))?;
         }
@@ -119,28 +119,28 @@ impl CudaProgram {
     }
 
     /// Runs everything; `stream` is locked where layers are streamed.
-    fn run_all(&mut self, stream: &mut Option<MutexGuard<'_, LayerStreaming>>) -> Result<()> {
-        let (weights, cancel) = (&self.placed.loaded.weights, &self.placed.how.cancel);
+    fn run_all(&mut self, streaming: &mut Option<MutexGuard<'_, LayerStreaming>>) -> Result<()> {
+        let (weights, cancel) = (&self.buffers.loaded.weights, &self.buffers.how.cancel);
         let mut unit = 0;
         for index in 0..self.graph_segments.len() {
             cancel.check()?;
-            let layer = self.graph_segments[index].layer.zip(stream.as_mut());
-            if let Some((layer, stream)) = layer {
-                stream.before(weights, layer, cancel)?;
+            let layer = self.graph_segments[index].layer.zip(streaming.as_mut());
+            if let Some((layer, streaming)) = layer {
+                streaming.before(weights, layer, cancel)?;
             }
-            self.run_stretch(index, &mut unit)?;
-            // The host is at most one stretch ahead, so that a cancel takes effect and the queue never runs dry.
-            let device = &self.placed.device;
+            self.run_segment(index, &mut unit)?;
+            // The host is at most one segment ahead: a cancel takes effect, and the stream never runs dry.
+            let device = &self.buffers.device;
             device.record(&self.waited[index % 2], Stream::Compute)?;
-            let layer = self.graph_segments[index].layer.zip(stream.as_mut());
-            if let Some((layer, stream)) = layer {
-                stream.after(weights, layer, cancel)?;
+            let layer = self.graph_segments[index].layer.zip(streaming.as_mut());
+            if let Some((layer, streaming)) = layer {
+                streaming.after(weights, layer, cancel)?;
             }
             if index > 0 {
                 device.finish(&self.waited[(index - 1) % 2])?;
             }
         }
-        let device = &self.placed.device;
+        let device = &self.buffers.device;
         let last = match &self.marks {
             Some(marks) => &marks[unit],
             None => &self.waited[0],
@@ -152,19 +152,20 @@ impl CudaProgram {
         Ok(())
     }
 
-    fn run_stretch(&self, index: usize, unit: &mut usize) -> Result<()> {
-        let (segment, plan) = (&self.graph_segments[index], &self.placed.plan);
+    fn run_segment(&self, index: usize, unit: &mut usize) -> Result<()> {
+        let (segment, plan) = (&self.graph_segments[index], &self.buffers.plan);
         if let Some(graph) = &segment.graph {
             // SAFETY: as in `launch`, for every launch of the graph; the program's memory lives.
-            return unsafe { self.placed.device.replay(graph) };
+            return unsafe { self.buffers.device.replay(graph) };
         }
         for each in &segment.units {
             if let Some(marks) = &self.marks {
-                self.placed.device.record(&marks[*unit], Stream::Compute)?;
+                self.buffers.device.record(&marks[*unit], Stream::Compute)?;
             }
-            launch(&*self.placed.device, each).map_err(|e| located(plan, each.steps.end - 1, e))?;
-            if self.placed.how.sync {
-                self.placed
+            launch(&*self.buffers.device, each)
+                .map_err(|e| located(plan, each.steps.end - 1, e))?;
+            if self.buffers.how.sync {
+                self.buffers
                     .device
                     .synchronize()
                     .map_err(|e| located(plan, each.steps.end - 1, e))?;
@@ -179,7 +180,7 @@ impl CudaProgram {
             return Ok(());
         };
         for (times, pair) in self.times.iter_mut().zip(marks.windows(2)) {
-            let milliseconds = self.placed.device.elapsed_ms(&pair[0], &pair[1])?;
+            let milliseconds = self.buffers.device.elapsed_ms(&pair[0], &pair[1])?;
             times.push(Duration::from_secs_f64(
                 f64::from(milliseconds).max(0.0) / 1e3,
             ));
@@ -190,11 +191,11 @@ impl CudaProgram {
 
 impl Program for CudaProgram {
     fn write(&mut self, buf: Buf, value: &Tensor) -> Result<()> {
-        let spec = self.placed.plan.written_by_host(buf, value.shape());
-        let offset = self.placed.layout.range(&self.placed.plan, buf).start;
+        let spec = self.buffers.plan.written_by_host(buf, value.shape());
+        let offset = self.buffers.layout.range(&self.buffers.plan, buf).start;
         transfer::h2d(
-            &*self.placed.device,
-            &self.placed.arena,
+            &*self.buffers.device,
+            &self.buffers.arena,
             offset,
             spec,
             value,
@@ -202,34 +203,34 @@ impl Program for CudaProgram {
     }
 
     fn run(&mut self) -> Result<()> {
-        let loaded = self.placed.loaded.clone();
+        let loaded = self.buffers.loaded.clone();
         let is_streamed = !loaded.weights.layout.streamed().is_empty();
-        let mut stream = is_streamed.then(|| loaded.stream());
-        let outcome = self.run_all(&mut stream);
+        let mut streaming = is_streamed.then(|| loaded.streaming());
+        let outcome = self.run_all(&mut streaming);
         if outcome.is_err() {
-            // Nothing stays queued; that the device fails again here is no news.
-            let _ = self.placed.device.synchronize();
-            if let Some(stream) = &mut stream {
-                stream.forget();
+            // Nothing stays enqueued; `outcome` has the device's error already.
+            let _ = self.buffers.device.synchronize();
+            if let Some(streaming) = &mut streaming {
+                streaming.forget();
             }
         }
         outcome
     }
 
     fn read(&mut self, buf: Buf) -> Result<Tensor> {
-        let spec = self.placed.plan.spec(buf);
-        let role = self.placed.plan.spec(self.placed.plan.root(buf)).role;
+        let spec = self.buffers.plan.spec(buf);
+        let role = self.buffers.plan.spec(self.buffers.plan.root(buf)).role;
         assert!(
             matches!(role, Role::Output | Role::State | Role::Input),
             "{} was neither an output nor tapped",
             spec.label
         );
-        let whole = self.placed.layout.range(&self.placed.plan, buf);
-        let view = view(&self.placed.plan, buf, whole.start as u64);
+        let whole = self.buffers.layout.range(&self.buffers.plan, buf);
+        let view = view(&self.buffers.plan, buf, whole.start as u64);
         let offset = usize::try_from(view.address).expect("an offset in memory fits");
         transfer::d2h(
-            &*self.placed.device,
-            &self.placed.arena,
+            &*self.buffers.device,
+            &self.buffers.arena,
             offset,
             spec,
             view.pitch,
@@ -237,7 +238,7 @@ impl Program for CudaProgram {
     }
 
     fn report(&self) -> ProgramReport {
-        let plan = &self.placed.plan;
+        let plan = &self.buffers.plan;
         let units = self
             .graph_segments
             .iter()
@@ -245,7 +246,7 @@ impl Program for CudaProgram {
         let units = units.zip(&self.times).map(|(unit, times)| {
             let launches = unit.launches.iter();
             UnitReport {
-                kernels: launches.map(|sound| sound.name()).collect(),
+                kernels: launches.map(|launch| launch.name()).collect(),
                 times: times.clone(),
                 ..UnitReport::new(plan, unit.steps.clone(), &unit.unwritten)
             }
@@ -258,28 +259,28 @@ impl Program for CudaProgram {
 }
 
 impl Drop for CudaProgram {
-    /// Memory must not go while something works on it.
+    /// Waits until no work uses the memory.
     fn drop(&mut self) {
-        // A device that fails here failed before, and said so.
-        let _ = self.placed.device.synchronize();
+        // A device that fails here has reported its failure before.
+        let _ = self.buffers.device.synchronize();
     }
 }
 
 fn launch(device: &dyn Device, unit: &Unit) -> Result<()> {
-    unit.launches.iter().try_for_each(|sound| {
-        // SAFETY: a `BoundLaunch` launch vouches for its arguments if the memory it was lowered for is there; a program's units
-        // were lowered for its own memory and for that of its weights, which both live until it is dropped and the queues
-        // are empty, and the compute queue runs one launch after the other.
-        unsafe { sound.queue(device) }
+    unit.launches.iter().try_for_each(|launch| {
+        // SAFETY: a `BoundLaunch` vouches for its arguments if the memory it was lowered for is there; a program's units
+        // were lowered for its own memory and that of its weights, which both live until it is dropped and the streams are
+        // empty, and the compute stream runs one launch after the other.
+        unsafe { launch.enqueue(device) }
     })
 }
 
-/// Units in segments of the plan, or all in one; a unit that reaches over an end belongs where it starts.
+/// Units by the plan's segments, or all in one; a unit across a boundary belongs to the segment where it starts.
 ///
 /// # Panics
-/// If a unit reads weights that are streamed for another layer, a mistake of the table of fused steps.
-fn group(placed: &DeviceBuffers, units: Vec<Unit>) -> Vec<GraphSegment> {
-    let (plan, weights) = (&placed.plan, &placed.loaded.weights.layout);
+/// If a unit reads weights that are streamed for another layer: a mistake in the kernel table.
+fn group(buffers: &DeviceBuffers, units: Vec<Unit>) -> Vec<GraphSegment> {
+    let (plan, weights) = (&buffers.plan, &buffers.loaded.weights.layout);
     let is_one = weights.streamed().is_empty() && plan.total_cost().flops < SHORT_RUN_FLOPS;
     let mut found: Vec<(Option<usize>, GraphSegment)> = Vec::new();
     for unit in units {

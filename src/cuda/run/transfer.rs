@@ -1,4 +1,4 @@
-//! Values between host tensors and rows on the device, whose pitch may be longer than a row.
+//! Copies between host tensors and rows on the device, whose pitch may be longer than a row.
 
 use std::ops::Range;
 
@@ -11,11 +11,11 @@ use crate::{
     tensor::e4m3_from_f32,
 };
 
-/// The most bytes that are laid out on the host at a time.
+/// The most bytes that are converted on the host at a time.
 const CHUNK_BYTES: usize = 32 << 20;
 
-/// Copies `tensor`, which has the elements of `spec`, to `offset` of `to`: rounded to the buffer's type, the pitch
-/// behind each row zero.
+/// Copies `tensor`, which has the elements of `spec`, to byte `offset` of `to`: rounded to the buffer's type, each row
+/// padded with zeros to its pitch.
 pub(in crate::cuda) fn h2d(
     device: &dyn Device,
     to: &Memory,
@@ -42,7 +42,7 @@ pub(in crate::cuda) fn row_bytes(spec: &Spec) -> usize {
     spec.pitch() * spec.dtype.size()
 }
 
-/// Rows `range` of `tensor` in the buffer's type, at its pitch, the rest of which becomes zero.
+/// Writes rows `range` of `tensor` in the buffer's type, each padded with zeros to its pitch.
 pub(in crate::cuda) fn put_rows(spec: &Spec, tensor: &Tensor, range: Range<usize>, to: &mut [u8]) {
     let (cols, size) = (spec.shape.cols(), spec.dtype.size());
     let rows = to.chunks_exact_mut(row_bytes(spec).max(1));
@@ -63,7 +63,7 @@ pub(in crate::cuda) fn put_rows(spec: &Spec, tensor: &Tensor, range: Range<usize
     }
 }
 
-/// Values as little-endian elements; integers are cut off at their ends.
+/// Values as little-endian elements; integers saturate.
 fn encode(dtype: DType, values: &[f32], to: &mut [u8]) {
     match dtype {
         DType::F32 => put(values, to, f32::to_le_bytes),
@@ -82,7 +82,7 @@ fn put<const N: usize>(values: &[f32], to: &mut [u8], bytes: impl Fn(f32) -> [u8
     }
 }
 
-/// The values at `offset` of `from`, rows of `spec` at `pitch` elements; floats as f32.
+/// The values at byte `offset` of `from`: rows of `spec`, `pitch` elements apart; floats as f32.
 pub(in crate::cuda) fn d2h(
     device: &dyn Device,
     from: &Memory,

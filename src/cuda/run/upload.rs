@@ -1,11 +1,9 @@
-//! Weights on their way to the device: mapped file, pinned slot, copy queue.
+//! Uploads weights: from the mapped file through a ring of pinned staging slots to the device.
 //!
-//! Threads fill a slot of pinned memory with rows as the device will have them, and look for NaN and infinity while the
-//! bytes are in the cache; the copy queue takes it while they fill the next. Who reads the weights waits for an event
-//! on that queue.
+//! Threads fill a slot with rows in the device's layout and check for NaN and infinity while the bytes are in the cache;
+//! the copy stream copies it while they fill the next. Readers of the weights wait for an event on that stream.
 //!
-//! Of the weights that stay, the device makes those itself that follow from a rule, and rounds those to FP8 that are
-//! stored in more.
+//! The device itself generates resident weights that are synthetic, and rounds to FP8 those that are stored in more bits.
 
 #![allow(
     unsafe_code,
@@ -36,12 +34,12 @@ use crate::{
     weights::{self, Rule, Weights, check_finite, is_finite},
 };
 
-/// Slots: while one is copied, the next are filled.
+/// Number of slots: while one is copied, the next are filled.
 const SLOTS: usize = 4;
-/// The most bytes that a thread fills at a time, so that they are still in its cache when they are looked at.
+/// The most bytes that a thread fills at a time, so that they are still in its cache when they are checked.
 const TASK_BYTES: usize = 1 << 20;
 
-/// Pinned memory that weights go through. Whoever uploads empties the copy queue before dropping its share of it.
+/// Ring of pinned slots that weights are copied through. Users synchronize the copy stream before they drop their share.
 pub(in crate::cuda) struct StagingRing {
     slots: Vec<Slot>,
     next: usize,
@@ -49,11 +47,11 @@ pub(in crate::cuda) struct StagingRing {
 
 struct Slot {
     pinned: Box<dyn Pinned>,
-    /// Behind the copy that reads it.
+    /// Recorded after the copy that reads it.
     copied: Event,
 }
 
-/// A tensor of a checkpoint, of which nothing is read yet where files are mapped.
+/// A tensor of a checkpoint; of a mapped file nothing is read yet.
 #[derive(Clone)]
 pub(in crate::cuda) struct Stored {
     tensor: Tensor,
@@ -62,7 +60,7 @@ pub(in crate::cuda) struct Stored {
 }
 
 impl Stored {
-    /// What a weight is copied from.
+    /// The tensor that a weight is copied from.
     pub(in crate::cuda) fn of(spec: &Spec, weights: &Weights) -> Result<Self> {
         let spec = tensor_spec(spec);
         Ok(Self {
@@ -72,26 +70,26 @@ impl Stored {
     }
 }
 
-/// Where the values of a weight that stays come from.
+/// Origin of a resident weight's values.
 enum WeightOrigin {
-    /// The checkpoint has them.
+    /// The checkpoint.
     Stored(Stored),
-    /// A kernel makes them.
+    /// A kernel generates them.
     Generated(BoundLaunch),
-    /// A kernel rounds them to FP8, with scales in this other weight, by its position in the list.
+    /// A kernel rounds them to FP8 and writes the scales to the weight at this position of the list.
     Quantized(Unquantized, usize),
-    /// They are such scales.
+    /// Such scales.
     Scales,
 }
 
-/// What is rounded to FP8.
+/// The values that are rounded to FP8.
 enum Unquantized {
     Stored(Stored),
     Rule((u64, Rule)),
 }
 
 impl WeightOrigin {
-    /// Of the weight at a position of the list.
+    /// Of the weight at position `at` of the list.
     fn of(to: &WeightMemory, at: usize, weights: &Weights, staging: &Staging<'_>) -> Result<Self> {
         let stored = || Stored::of(to.spec(at), weights).map(Self::Stored);
         let pair = quantized_pair(to.layout.list(), at);
@@ -126,7 +124,7 @@ impl WeightOrigin {
     }
 }
 
-/// Positions of a weight in FP8 and of its scales, of which `at` is one.
+/// Positions of an FP8 weight and of its scales; `at` is either of them.
 fn quantized_pair(list: &TensorList, at: usize) -> Option<(usize, usize)> {
     const SCALES: &str = "_scale";
     let label = &list.tensors()[at].spec.label;
@@ -137,13 +135,13 @@ fn quantized_pair(list: &TensorList, at: usize) -> Option<(usize, usize)> {
     (list.tensors()[weight].spec.dtype == DType::E4m3).then_some((weight, scales))
 }
 
-/// Rows of a weight and their place in a slot.
+/// Rows of a weight and their offset in a slot.
 struct Piece<'a> {
-    /// What the rows become.
+    /// The weight on the device.
     spec: &'a Spec,
     stored: Stored,
     rows: Range<usize>,
-    /// From the slot's start, in bytes.
+    /// Offset in the slot, in bytes.
     at: usize,
 }
 
@@ -168,11 +166,12 @@ impl StagingRing {
         })
     }
 
-    /// Puts the weights that stay where they belong: copies on the copy queue, and kernels on the compute queue for
-    /// those that the device makes or rounds, which takes `staging` bytes of memory until it is done.
+    /// Uploads the resident weights: copies on the copy stream, and kernels on the compute stream for those that the device
+    /// generates or rounds. Rounding takes up to `staging` bytes of device memory.
     ///
     /// # Errors
-    /// Those of the weights and the device; a tensor that is not finite; [`crate::Error::Interrupted`].
+    /// [`crate::Error::Weights`] for a tensor that is missing or not finite; [`crate::Error::Device`] if the device fails;
+    /// [`crate::Error::Interrupted`].
     pub(in crate::cuda) fn upload_fixed(
         &mut self,
         to: &WeightMemory,
@@ -191,20 +190,20 @@ impl StagingRing {
                     self.round(&batch, (at, scales), &full, &mut staging)?;
                 }
                 WeightOrigin::Scales => self.send(&mut batch)?,
-                WeightOrigin::Generated(sound) => {
+                WeightOrigin::Generated(launch) => {
                     self.send(&mut batch)?;
-                    // SAFETY: made for a weight of this memory, which lives until the queues are empty.
-                    unsafe { sound.queue(&*to.device) }?;
+                    // SAFETY: made for a weight of this memory, which lives until the streams are empty.
+                    unsafe { launch.enqueue(&*to.device) }?;
                 }
             }
         }
         self.send(&mut batch)
     }
 
-    /// Puts the weights of `block`, copied from `stored` each, on the copy queue, a slot at a time.
+    /// Enqueues copies of the weights of `block`, each from its `stored` tensor, a slot at a time.
     ///
     /// # Errors
-    /// As [`StagingRing::upload_fixed`].
+    /// Those of [`StagingRing::upload_fixed`].
     pub(in crate::cuda) fn upload(
         &mut self,
         to: &WeightMemory,
@@ -223,7 +222,7 @@ impl StagingRing {
         (*self.slots[0].pinned).as_ref().len()
     }
 
-    /// Adds a weight to what is sent together, as much of it as fits a slot at a time.
+    /// Adds a weight to the batch, and sends the batch whenever a slot is full.
     fn add(&mut self, batch: &mut Batch<'_>, at: usize, stored: &Stored) -> Result<()> {
         let spec = batch.to.spec(at);
         let (offset, row_bytes) = (batch.to.layout.offset(at), row_bytes(spec));
@@ -252,13 +251,13 @@ impl StagingRing {
         Ok(())
     }
 
-    /// Sends what was added, if anything.
+    /// Sends the batch, unless it is empty.
     fn send(&mut self, batch: &mut Batch<'_>) -> Result<()> {
         let pieces = std::mem::take(&mut batch.pieces);
         self.copy(batch, (&batch.to.memory, batch.start), &pieces)
     }
 
-    /// Fills a slot and queues its copy.
+    /// Fills a slot and enqueues its copy.
     fn copy(
         &mut self,
         Batch { to, cancel, .. }: &Batch<'_>,
@@ -275,13 +274,13 @@ impl StagingRing {
         to.device.finish(&slot.copied)?;
         let bytes = &mut (*slot.pinned).as_mut()[..last.at + last.bytes()];
         fill(pieces, bytes)?;
-        // SAFETY: the slot is filled again only behind `copied`, which is recorded next, and freed only when the copy
-        // queue is empty.
+        // SAFETY: the slot is refilled only after `copied`, which is recorded next, and freed only when the copy stream is
+        // empty.
         unsafe { to.device.h2d_async(memory, start, bytes) }?;
         to.device.record(&slot.copied, Stream::Copy)
     }
 
-    /// Brings rows to the staging memory in bf16, and lets a kernel round them.
+    /// Copies or generates rows in bf16 in the staging memory, and rounds them there by a kernel.
     fn round(
         &mut self,
         batch: &Batch<'_>,
@@ -317,28 +316,28 @@ impl StagingRing {
                     to.device.wait(Stream::Compute, &part.copied)?;
                 }
                 Unquantized::Rule(rule) => {
-                    let sound = launch::synthetic::fill(from, first, *rule)?;
-                    let sound = sound.expect("bf16 is made of uniform rules");
-                    // SAFETY: made for rows of the staging memory, which lives until the queues are empty.
-                    unsafe { sound.queue(&*to.device) }?;
+                    let launch = launch::synthetic::fill(from, first, *rule)?;
+                    let launch = launch.expect("a kernel for uniform rules in bf16");
+                    // SAFETY: made for rows of the staging memory, which lives until the streams are empty.
+                    unsafe { launch.enqueue(&*to.device) }?;
                 }
             }
             let rounded = (values.rows(rows.clone()), scales.cols(rows));
-            let sound = launch::quantize::weight(from, rounded.0, rounded.1)?;
-            // SAFETY: made for rows of the weights and of the staging memory, which both live until the queues are
-            // empty; those of the latter stay until `rounded`.
-            unsafe { sound.queue(&*to.device) }?;
+            let launch = launch::quantize::weight(from, rounded.0, rounded.1)?;
+            // SAFETY: made for rows of the weights and of the staging memory, which both live until the streams are empty;
+            // the staging rows stay until `rounded`.
+            unsafe { launch.enqueue(&*to.device) }?;
             to.device.record(&part.rounded, Stream::Compute)?;
         }
         Ok(())
     }
 }
 
-/// Neighbours that are copied together.
+/// Adjacent weights that are copied together.
 struct Batch<'a> {
     to: &'a WeightMemory,
     cancel: &'a Cancel,
-    /// Where they go, in bytes from the start of the weights.
+    /// Their offset in the weights, in bytes.
     start: usize,
     pieces: Vec<Piece<'a>>,
 }
@@ -354,12 +353,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Memory of two parts for rows on their way to be rounded; there is none before the first.
+/// Double buffer on the device for rows that are to be rounded, allocated when it is first needed.
 struct Staging<'a> {
     device: &'a dyn Device,
     memory: Option<Memory>,
     parts: [StagingPart; 2],
-    /// Of a part.
+    /// Size of a part.
     bytes: usize,
     turn: usize,
 }
@@ -370,7 +369,7 @@ struct StagingPart {
 }
 
 impl<'a> Staging<'a> {
-    /// Of parts of at most `bytes`.
+    /// Two parts of at most `bytes`.
     fn new(device: &'a dyn Device, bytes: usize) -> Result<Self> {
         let part = || {
             Ok(StagingPart {
@@ -387,7 +386,7 @@ impl<'a> Staging<'a> {
         })
     }
 
-    /// The memory, the part whose turn it is, and where it lies.
+    /// The memory, the next part and its offset.
     fn next(&mut self) -> Result<(&Memory, &StagingPart, usize)> {
         if self.memory.is_none() {
             let memory = self.device.alloc(2 * self.bytes, "weights to be rounded")?;
@@ -412,16 +411,16 @@ fn as_bf16(spec: &Spec) -> Spec {
 }
 
 impl Drop for Staging<'_> {
-    /// Memory must not go while something works on it.
+    /// Waits until no work uses the memory.
     fn drop(&mut self) {
         if self.memory.is_some() {
-            // A device that fails here failed before, or will say so when the weights are used.
+            // A device that fails here has reported its failure before, or will when the weights are used.
             let _ = self.device.synchronize();
         }
     }
 }
 
-/// Writes and checks all pieces, many threads at once.
+/// Writes and checks all pieces, in parallel.
 fn fill(pieces: &[Piece<'_>], mut rest: &mut [u8]) -> Result<()> {
     let (mut tasks, mut end) = (Vec::new(), 0);
     for piece in pieces {

@@ -10,7 +10,7 @@ use crate::{
     plan::Spec,
 };
 
-/// Where weights lie, or will.
+/// The allocation of weights, and their offsets in it.
 pub(in crate::cuda) struct WeightMemory {
     pub(in crate::cuda) memory: Memory,
     pub(in crate::cuda) device: Arc<dyn Device>,
@@ -18,7 +18,7 @@ pub(in crate::cuda) struct WeightMemory {
 }
 
 impl WeightMemory {
-    /// Where the memory starts.
+    /// Address of the memory.
     pub(in crate::cuda) fn base(&self) -> u64 {
         self.memory.start()
     }
@@ -28,9 +28,9 @@ impl WeightMemory {
         &self.layout.tensor(at).spec
     }
 
-    /// The same for kernels.
+    /// That tensor as kernels address it.
     pub(in crate::cuda) fn view(&self, at: usize) -> DeviceView {
         let view = self.layout.view(&self.spec(at).label, self.base());
-        view.expect("what is on the list has a place")
+        view.expect("a position of the list")
     }
 }

@@ -1,32 +1,32 @@
-//! A GPU as four rates and a size, and how long a plan would take on it.
+//! A roofline model: a GPU as four rates and a memory size, and the time of a plan on it.
 //!
-//! Every step takes the larger of two times: its arithmetic at a share of the peak rate, its bytes at a share of
-//! the memory's; the shares are those of good public kernels and are stated with every estimate ([`super::Estimate::assumptions`]).
-//! Nothing is fused, so the bytes are an upper bound.
+//! Every step takes the larger of two times: its arithmetic at a share of the peak rate, its bytes at a share of the
+//! memory bandwidth. The shares are those of good public kernels; every estimate states them
+//! ([`super::Estimate::assumptions`]). Nothing is fused, so the bytes are an upper bound.
 
 use crate::{
     DType,
     plan::{Cost, Op, Plan, Role, Scaling},
 };
 
-/// Share of the bf16 peak that matrix products reach.
+/// Share of the bf16 peak that GEMMs reach.
 const LINEAR_BF16: f64 = 0.73;
-/// Share of the fp8 peak that matrix products reach.
+/// Share of the fp8 peak that GEMMs reach.
 const LINEAR_FP8: f64 = 0.66;
 /// Share of the bf16 peak that attention reaches.
 const ATTENTION: f64 = 0.69;
 /// Share of the bf16 peak that convolutions reach.
 const CONVOLUTION: f64 = 0.53;
-/// Share of the memory's rate that everything else reaches.
+/// Share of the memory bandwidth that everything else reaches.
 const BANDWIDTH: f64 = 0.88;
-/// A matrix product in f32 is three in bf16.
+/// A GEMM in f32 costs three in bf16.
 const F32_PRODUCTS: f64 = 3.0;
-/// A convolution in f32 runs outside the tensor cores, whose bf16 peak is this much higher.
+/// A convolution in f32 runs without tensor cores, whose bf16 peak is this much higher.
 const F32_CONVOLUTION: f64 = 16.0;
-/// From one step to the next, seconds.
+/// Launch overhead of a step, seconds.
 const LAUNCH: f64 = 3e-6;
 
-/// What matters about a GPU.
+/// The figures of a GPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuSpec {
     /// Its name.
@@ -37,9 +37,9 @@ pub struct GpuSpec {
     pub bf16_flops: f64,
     /// Dense fp8 peak, FLOP/s; that of bf16 where there is no fp8 arithmetic.
     pub fp8_flops: f64,
-    /// Memory rate, bytes/s.
+    /// Memory bandwidth, bytes/s.
     pub bandwidth: f64,
-    /// Rate from the host's memory, bytes/s.
+    /// Bandwidth from host memory, bytes/s.
     pub link: f64,
 }
 
@@ -47,7 +47,7 @@ impl GpuSpec {
     /// Names that [`GpuSpec::named`] knows.
     pub const NAMES: [&str; 4] = ["h100", "h200", "a100-80", "rtx4090"];
 
-    /// A GPU by name, with its maker's figures; `None` for any other name.
+    /// A GPU by name, with the vendor's figures; `None` for an unknown name.
     pub fn named(name: &str) -> Option<Self> {
         let (gigabytes, bf16, fp8, bandwidth, link) = match name {
             "h100" => (80, 989.0, 1979.0, 3.35, 50.0),
@@ -68,15 +68,14 @@ impl GpuSpec {
 }
 
 impl GpuSpec {
-    /// The GPU that a device says it is; `None` for one whose figures are not known here, or the CPU.
+    /// The GPU of a device's name; `None` for the CPU and for GPUs with unknown figures.
     pub fn of_device(name: &str) -> Option<Self> {
         let known = [("H200", "h200"), ("H100", "h100")];
         let found = known.into_iter().find(|(part, _)| name.contains(part));
         found.and_then(|(_, name)| Self::named(name))
     }
 
-    /// The least seconds that the peak rates allow for `cost`; FP8 kernels have that in their
-    /// names.
+    /// The least seconds that the peak rates allow for `cost`; kernels with `fp8` in their names get the fp8 peak.
     pub fn floor(&self, cost: &Cost, kernels: &str) -> f64 {
         let rate = if kernels.contains("fp8") {
             self.fp8_flops
@@ -87,7 +86,7 @@ impl GpuSpec {
     }
 }
 
-/// Seconds of one run of `plan` with all weights in the GPU's memory.
+/// Seconds of one run of `plan` with resident weights.
 pub(super) fn seconds(plan: &Plan, gpu: &GpuSpec) -> f64 {
     let steps = 0..plan.steps().len();
     steps.map(|index| step_seconds(plan, index, gpu)).sum()
@@ -117,16 +116,13 @@ fn step_seconds(plan: &Plan, index: usize, gpu: &GpuSpec) -> f64 {
     LAUNCH + (cost.flops / rate).max(bytes / (gpu.bandwidth * BANDWIDTH))
 }
 
-/// What the times rest on, in words; with or without FP8 layers.
+/// The assumptions behind the times, in words; with or without FP8 layers.
 pub(super) fn assumptions(has_fp8: bool) -> String {
     let percent = |share: f64| (share * 100.0).round();
-    let mut linear = format!(
-        "matrix products at {} % of the bf16 peak",
-        percent(LINEAR_BF16)
-    );
+    let mut linear = format!("GEMMs at {} % of the bf16 peak", percent(LINEAR_BF16));
     if has_fp8 {
         linear += &format!(
-            ", those of 8 bits at {} % of the fp8 peak",
+            ", those in FP8 at {} % of the fp8 peak",
             percent(LINEAR_FP8)
         );
     }

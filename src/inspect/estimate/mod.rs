@@ -1,7 +1,7 @@
-//! What a job will take, from plans alone: tokens, arithmetic, bytes, memory and, for a GPU, time.
+//! What a job takes, from plans alone: tokens, arithmetic, bytes, memory and time on a GPU.
 //!
-//! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates, and
-//! [`Estimate::assumptions`] says what they rest on. Read [`estimate`] first.
+//! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates under
+//! [`Estimate::assumptions`]. Read [`estimate`] first.
 
 mod gpu;
 mod stages;
@@ -13,17 +13,17 @@ use crate::{
     DType, Result, error::quoted, executor::Needs, pipeline::Stage, plan::Plan, weights::Component,
 };
 
-/// Kept free on the GPU for the driver's context and what others use, bytes.
+/// Bytes kept free on the GPU for the driver's context and other programs.
 const RESERVED_BYTES: u64 = 1 << 30;
 
 /// Where the weights are while a stage runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResidencyPlan {
-    /// All networks stay in the GPU's memory.
+    /// All networks are resident on the GPU.
     Resident,
-    /// One network at a time is in the GPU's memory, loaded before its stage.
+    /// One network at a time is resident, loaded before its stage.
     Staged,
-    /// Layers are copied from the host's memory while the one before is computed, two at a time on the GPU.
+    /// Layers are copied from host memory while the one before is computed, two at a time on the GPU.
     Streamed,
 }
 
@@ -31,7 +31,7 @@ impl ResidencyPlan {
     /// From the fastest to the smallest.
     pub const ALL: [Self; 3] = [Self::Resident, Self::Staged, Self::Streamed];
 
-    /// Its name in tables and JSON.
+    /// Name in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resident => "resident",
@@ -48,23 +48,23 @@ pub struct StageEstimate {
     pub stage: Stage,
     /// The network that runs.
     pub part: Component,
-    /// Rows of each forward pass of a run.
+    /// Tokens of each forward pass of a run.
     pub tokens: Vec<Tokens>,
     /// Runs of its plans: sampler steps, calls of a decoder.
     pub runs: usize,
     /// Floating-point operations of all runs.
     pub flops: f64,
-    /// Bytes of activations and weights that all runs move, nothing fused.
+    /// Bytes of activations and weights that all runs move without fusion.
     pub bytes: f64,
     /// Buffers of the largest plan.
     pub arena_bytes: u64,
     /// Its weights.
     pub weight_bytes: u64,
-    /// Its weights on the GPU when layers are streamed: those outside of layers, and the two largest layers.
+    /// Its weights on the GPU if layers are streamed: those outside of layers, and the two largest layers.
     pub streamed_weight_bytes: u64,
-    /// Seconds with the weights in the GPU's memory.
+    /// Seconds with resident weights.
     pub resident_seconds: f64,
-    /// Seconds when layers are streamed.
+    /// Seconds with streamed layers.
     pub streamed_seconds: f64,
 }
 
@@ -77,13 +77,13 @@ pub struct Estimate {
     pub has_fp8: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
-    /// The fastest way that fits; none if nothing does, or if an op cannot run.
+    /// The fastest residency that fits; none if nothing does, or if an op cannot run.
     pub residency: Option<ResidencyPlan>,
-    /// Why the GPU's executor cannot run a plan, one sentence each; what that plan would take is what it says itself.
+    /// Why the GPU's executor cannot run a plan, one sentence each; the memory of such a plan is its own estimate.
     pub refusals: Vec<String>,
 }
 
-/// What `work` takes on `gpu`, whose executor says by `needs` what it would allocate for a plan.
+/// What `work` takes on `gpu`; `needs` gives the memory that its executor would allocate for a plan.
 pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Estimate {
     let mut refusals = Vec::new();
     let mut needs = |plan: &Plan| {
@@ -121,12 +121,12 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
 }
 
 impl Estimate {
-    /// What the times rest on, in words.
+    /// The assumptions behind the times, in words.
     pub fn assumptions(&self) -> String {
         gpu::assumptions(self.has_fp8)
     }
 
-    /// Most of the GPU's memory that is used at a time.
+    /// Peak of the GPU memory used.
     pub fn peak_bytes(&self, how: ResidencyPlan) -> u64 {
         let most =
             |bytes: fn(&StageEstimate) -> u64| self.stages.iter().map(bytes).max().unwrap_or(0);

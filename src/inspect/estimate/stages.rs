@@ -1,4 +1,4 @@
-//! The stages of a job as plans, each with how often it runs.
+//! The stages of a job as plans, each with its number of runs.
 
 use crate::{
     Result,
@@ -19,10 +19,10 @@ use crate::{
     weights::{Component, Variant},
 };
 
-/// Tokens of the published negative prompt, which the guided base pass sees beside the prompt.
+/// Tokens of the published negative prompt, which the guided base pass takes besides the prompt.
 pub const NEGATIVE_TOKENS: usize = 392;
 
-/// What is to be made, beyond the job's numbers.
+/// The request, beyond the job's numbers.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Tokens of the prompt.
@@ -33,11 +33,11 @@ pub struct Scenario {
     pub steps: Option<usize>,
     /// Network that makes the frames.
     pub decoder: VideoDecoder,
-    /// In which formats the layers of the denoising networks are.
+    /// Formats of the denoising networks' layers.
     pub policy: QuantizationPolicy,
 }
 
-/// Rows of one forward pass.
+/// Tokens of one forward pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tokens {
     /// Video tokens.
@@ -55,11 +55,11 @@ impl Tokens {
     }
 }
 
-/// A plan and how often it runs.
+/// A plan and its number of runs.
 pub struct PlannedCall {
     /// The plan.
     pub plan: Plan,
-    /// Runs of it.
+    /// Number of runs.
     pub runs: usize,
 }
 
@@ -69,7 +69,7 @@ pub struct Work {
     pub stage: Stage,
     /// The network that runs.
     pub part: Component,
-    /// Rows of each forward pass of a run; none for convolutions.
+    /// Tokens of each forward pass of a run; none for convolutions.
     pub tokens: Vec<Tokens>,
     /// Its plans.
     pub calls: Vec<PlannedCall>,
@@ -78,7 +78,7 @@ pub struct Work {
 /// The stages of `job` that run on the device, in order.
 ///
 /// # Errors
-/// [`crate::Error::Request`] for formats that cannot be had of a network.
+/// [`crate::Error::Request`] for formats that a network cannot have.
 pub fn stages(networks: &ModelConfigs, job: &Job, scenario: &Scenario) -> Result<Vec<Work>> {
     let base = scenario.variant.network();
     let sr = job.sr.map(|(variant, grid)| (variant.network(), grid));

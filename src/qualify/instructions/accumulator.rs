@@ -1,35 +1,35 @@
-//! How many bits the sums of 8-bit products keep. The tensor cores are said to align what they add to the largest and
-//! to drop what lies 14 bits or so below; f32 would keep 23. A figure, not a check: nobody promises any.
+//! Accumulator precision of FP8 wgmma. Tensor cores are reported to align the terms to the largest one and to drop bits
+//! about 14 below it; f32 would keep 23. A figure, not a check: no document promises one.
 
 use crate::{
     Result,
     cuda::{
         Device,
-        conformance::{WgmmaOperands, product},
+        conformance::{WgmmaOperands, gemm},
     },
 };
 
 const N: usize = 8;
 const K: usize = 128;
-/// K of one product.
+/// K of one instruction.
 const STEP: usize = 32;
 const ROWS: usize = 64;
 /// The large term is 2^6, and the small ones are this many powers of two below.
 const LARGE: i32 = 6;
 const MOST: i32 = 23;
 
-/// A large and a small term, and down to which of the small ones their sum is exact.
+/// Placement of a large and a small term, and the smallest term whose sum is exact.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kept {
-    /// Where the terms stand.
+    /// Where the terms are along K.
     pub place: &'static str,
-    /// The small term is subtracted.
+    /// Whether the small term is subtracted.
     pub negative: bool,
-    /// Every ratio up to 2 to this gives the exact sum; 23 is what f32 can hold.
+    /// Sums are exact for ratios up to 2 to this power; f32 would reach 23.
     pub bits: i32,
 }
 
-/// Places of the large and the small term along K.
+/// Positions of the large and the small term along K.
 const PLACES: [(&str, usize, usize); 3] = [
     ("one product", 0, 1),
     ("small in the next product", 0, STEP),
@@ -39,7 +39,7 @@ const PLACES: [(&str, usize, usize); 3] = [
 /// The figures of a device.
 ///
 /// # Errors
-/// The device's.
+/// Those of [`crate::cuda::conformance`].
 pub fn kept_bits(device: &dyn Device) -> Result<Vec<Kept>> {
     let mut figures = Vec::new();
     for (place, large_at, small_at) in PLACES {
@@ -61,8 +61,7 @@ pub fn kept_bits(device: &dyn Device) -> Result<Vec<Kept>> {
     Ok(figures)
 }
 
-/// 2^6 and, in row r, a term r powers of two below. Row r of A and two columns of B make it: the first column times
-/// 2^-9 where A alone cannot be small enough.
+/// Operands whose row r adds to 2^6 a term r powers of two below, which a factor of 2^-9 in B extends beyond the range of A.
 fn sums(device: &dyn Device, large_at: usize, small_at: usize, negative: bool) -> Result<Vec<f32>> {
     const TINY: i32 = -9;
     let (mut a, mut b) = (vec![0; ROWS * K], vec![0; N * K]);
@@ -78,7 +77,7 @@ fn sums(device: &dyn Device, large_at: usize, small_at: usize, negative: bool) -
         b[col * K + small_at] = power_of_two(small);
     }
     let what = WgmmaOperands::E4m3 { registers: false };
-    let y = product(device, what, N, [&a, &b], [128; 2])?;
+    let y = gemm(device, what, N, [&a, &b], [128; 2])?;
     let sum = |ratio: i32| y[ratio as usize * N + usize::from(!is_tiny(ratio))];
     Ok((0..=MOST).map(sum).collect())
 }

@@ -1,5 +1,5 @@
-//! Boxes moved by TMA: every rank, every swizzle, inside, across each end and outside of a tensor; into one block and
-//! into both of a cluster.
+//! TMA copies of boxes: every rank, every swizzle, inside, across each end and outside of a tensor; to one block and to
+//! both blocks of a cluster.
 
 use super::case::{InstructionCase, equal};
 use crate::{
@@ -70,8 +70,8 @@ fn boxed(&(element, swizzle, sizes, sides, at): &Row) -> Boxed {
     }
 }
 
-/// What shared memory holds of a tensor with the bytes `from`, and what a tensor of 0xff holds when the box was stored
-/// with its bits turned over.
+/// Expected shared memory after loading a box of the tensor `from`, and expected content of a tensor of 0xff after storing
+/// the box with its bits inverted.
 fn expected(of: &Boxed, from: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (spec, size) = (&of.spec, of.spec.element.bytes() as usize);
     let (mut raw, mut to) = (vec![0; of.bytes()], vec![0xff; from.len()]);
@@ -90,7 +90,7 @@ fn expected(of: &Boxed, from: &[u8]) -> (Vec<u8>, Vec<u8>) {
             continue;
         }
         let (address, offset) = (address as usize, index * size);
-        // 16-byte pieces are exchanged within lines of 128 bytes by the number of the line.
+        // The swizzle permutes 16-byte chunks within lines of 128 bytes by the line number.
         let pieces = match spec.swizzle {
             Swizzle::None => 1,
             Bytes32 => 2,

@@ -1,15 +1,15 @@
-//! One thing that must hold of an instruction.
+//! A conformance case: one property of an instruction.
 
 use std::fmt;
 
 use crate::{Error, Result, cuda::Device};
 
-/// What runs on a device and says what is wrong.
+/// A check that runs on a device.
 type Check = Box<dyn Fn(&dyn Device) -> Result<()> + Send + Sync>;
 
-/// One thing that must hold.
+/// A conformance case.
 pub struct InstructionCase {
-    /// What it is about: `boxes/…`, `products/…`.
+    /// Name: `boxes/…`, `wgmma/…`.
     pub name: String,
     check: Check,
 }
@@ -28,13 +28,13 @@ impl InstructionCase {
     /// Runs it.
     ///
     /// # Errors
-    /// [`Error::Failed`] with the first value that is wrong, or the device's.
+    /// [`Error::Failed`] with the first wrong value; [`Error::Device`] if the device fails.
     pub fn check(&self, device: &dyn Device) -> Result<()> {
         (self.check)(device)
     }
 }
 
-/// That `got` is `want`, element by element.
+/// Checks that `got` equals `want`, element by element.
 pub(super) fn equal<T: PartialEq + fmt::Debug>(what: &str, got: &[T], want: &[T]) -> Result<()> {
     assert_eq!(got.len(), want.len(), "{what}");
     match got.iter().zip(want).position(|(a, b)| a != b) {

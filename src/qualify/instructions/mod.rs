@@ -1,8 +1,8 @@
-//! What single instructions of the GPU must do: the kernels of `conformance.cu` and, worked out here a second time, the
-//! very bytes they must write.
+//! Conformance of single GPU instructions: the kernels of `conformance.cu`, and the exact bytes that they must write,
+//! computed here independently.
 //!
-//! The same cases run on the emulator, in `cargo test`, and on a GPU, by `gallop dev instructions`: what holds on
-//! one and not on the other is where the emulator is wrong.
+//! The same cases run on the emulator, in `cargo test`, and on a GPU, by `gallop verify --instructions`: where the two
+//! differ, the emulator is wrong.
 
 mod accumulator;
 mod boxes;
@@ -14,7 +14,7 @@ mod threads;
 pub use accumulator::{Kept, kept_bits};
 pub use case::InstructionCase;
 
-/// All of them.
+/// All cases.
 pub fn cases() -> Vec<InstructionCase> {
     let mut cases = threads::cases();
     cases.extend(numbers::cases());

@@ -1,4 +1,4 @@
-//! Conversions between number types, bit for bit, and the approximate functions, within what they promise.
+//! Conversions between number types, bit for bit, and approximate functions, within the errors that PTX documents.
 
 use half::bf16;
 
@@ -28,7 +28,7 @@ fn from_e4m3(byte: u8) -> f32 {
 
 /// The byte of the positive e4m3 value nearest to `v`, the even one of two; 448 for more.
 fn nearest_e4m3(v: f32) -> u8 {
-    // `min_by` takes the first of equals, so the even one is put first.
+    // `min_by` takes the first of equals, so the even one comes first.
     let mut bytes: Vec<u8> = (0..127).collect();
     bytes.sort_by_key(|byte| byte & 1);
     let distance = |byte: u8| (f64::from(from_e4m3(byte)) - f64::from(v).min(448.0)).abs();
@@ -82,7 +82,7 @@ fn conversions(device: &dyn Device) -> Result<()> {
     equal("numbers", &got_back, &back)
 }
 
-/// Units in the last place that each may be off: what PTX promises.
+/// Error of each in units in the last place, as PTX documents it.
 const ULPS: [(&str, f64); 3] = [
     ("fast_exp2", 2.0),
     ("fast_rsqrt", 2.0),

@@ -1,18 +1,18 @@
-//! wgmma: where operands lie in shared memory and in registers, for every layout that descriptors can name, and every
-//! product of `wgmma_gen.cuh`.
+//! wgmma: every instruction of `wgmma_gen.cuh`, with operands in registers and in every shared memory layout that
+//! descriptors can name.
 
 use half::bf16;
 
 use super::case::{InstructionCase, equal};
-use crate::cuda::conformance::{WgmmaOperands, product};
+use crate::cuda::conformance::{WgmmaOperands, gemm};
 
 const ROWS: usize = 64;
-/// Columns of B that there are products for.
+/// Values of n that have instructions.
 const EVERY_N: [usize; 9] = [8, 16, 32, 64, 96, 112, 128, 192, 256];
 /// Those that fill whole spans of every swizzle.
 const WHOLE_SPANS: [usize; 3] = [64, 128, 256];
 
-/// A product of bf16 from memory or registers, by which of its operands are transposed.
+/// A bf16 wgmma with A from shared memory or registers, by the operands that are transposed.
 fn of_bf16(registers: bool, a_transposed: bool, b_transposed: bool) -> WgmmaOperands {
     WgmmaOperands::Bf16 {
         registers,
@@ -21,7 +21,7 @@ fn of_bf16(registers: bool, a_transposed: bool, b_transposed: bool) -> WgmmaOper
     }
 }
 
-/// Products, columns, and the spans that the operands' swizzles permute.
+/// Operand kinds, n, and the swizzle spans of the operands.
 fn shapes() -> Vec<(WgmmaOperands, usize, [usize; 2])> {
     let mut shapes = Vec::new();
     for span in [16, 32, 64] {
@@ -55,9 +55,9 @@ pub(super) fn cases() -> Vec<InstructionCase> {
         let [a_transposed, b_transposed] = what.transposed();
         let a = laid_out(what, &a, k, a_transposed);
         let b = laid_out(what, &b, k, b_transposed);
-        let name = format!("products/{what} 64x{n}x{k} by swizzles {spans:?}");
+        let name = format!("wgmma/{what} 64x{n}x{k} by swizzles {spans:?}");
         InstructionCase::new(name, move |device| {
-            let got = product(device, what, n, [&a, &b], spans)?;
+            let got = gemm(device, what, n, [&a, &b], spans)?;
             equal("numbers", &got, &want)
         })
     };
@@ -78,7 +78,7 @@ fn multiplied(a: &[f32], b: &[f32], k: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The bytes of a matrix `[rows, k]` as the product takes it.
+/// The bytes of a matrix `[rows, k]` in the instruction's layout.
 fn laid_out(what: WgmmaOperands, values: &[f32], k: usize, transposed: bool) -> Vec<u8> {
     let rows = values.len() / k;
     let ordered: Vec<f32> = if transposed {

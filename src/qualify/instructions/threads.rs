@@ -1,4 +1,4 @@
-//! What threads do together: exchange numbers and matrices, wait for each other, hand registers over.
+//! Instructions of several threads: shuffles, matrix exchange, barriers, register reallocation.
 
 use half::bf16;
 
@@ -44,7 +44,7 @@ fn lanes(device: &dyn Device) -> Result<()> {
     equal("numbers", &conformance::lanes(device, &x)?, &want)
 }
 
-/// Four 8x8 matrices as ldmatrix takes and stmatrix leaves them; a transpose is within each.
+/// Four 8x8 matrices as ldmatrix takes and stmatrix leaves them; a transpose is within each matrix.
 fn transposes(device: &dyn Device) -> Result<()> {
     let values: [bf16; 256] = std::array::from_fn(|i| bf16::from_f32(i as f32));
     let mut want = Vec::new();

@@ -1,4 +1,4 @@
-//! Mutations of the GEMMs: of what they share, of that in bf16 and of that in FP8.
+//! Mutation tests of the GEMM kernels: of what they share, of bf16 and of FP8.
 
 use gallop::{
     DType::{Bf16, E4m3},
@@ -8,7 +8,7 @@ use gallop::{
 use super::{Mutation, expect_killed, mutation};
 use crate::{
     emulate::{Edit, Emulator},
-    gemm::{Case, Then, check_long},
+    gemm::{Case, Epilogue, check_long},
 };
 
 /// The ring of two blocks, their tiles and their stores.
@@ -301,7 +301,7 @@ const MADE: &[Mutation] = &[
     ),
 ];
 
-/// All products of a tile are summed where only 13 bits are kept.
+/// All terms of a tile are summed where only 13 bits are kept.
 const NOT_PROMOTED: [[&str; 2]; 3] = [
     [
         "float part[ACC / 2];",
@@ -318,7 +318,7 @@ const CASE: Case = Case {
     n: 264,
     k: 500,
     scaling: Scaling::None,
-    then: Then::Store(Bf16),
+    epilogue: Epilogue::Store(Bf16),
     clusters: 3,
 };
 
@@ -334,7 +334,7 @@ fn every_mistake_in_the_gemm_is_found() {
 }
 
 #[test]
-fn every_mistake_in_the_gemm_in_8_bits_is_found() {
+fn every_mistake_in_the_gemm_in_fp8_is_found() {
     let case = Case {
         n: 136,
         k: 600,
@@ -349,7 +349,7 @@ fn every_mistake_in_the_gemm_in_8_bits_is_found() {
     let case = Case {
         n: 80,
         k: 100,
-        then: Then::SwiGlu7(E4m3),
+        epilogue: Epilogue::SwiGlu7(E4m3),
         ..case
     };
     let (tensors, want) = case.whole_numbers();

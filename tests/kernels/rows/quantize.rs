@@ -257,7 +257,7 @@ fn elements_become_8_bits_by_scales_or_a_factor() {
 }
 
 /// Weights of the norm, one row for each of two groups, and where these end.
-fn gains(cols: usize, random: &mut Random) -> [Memory; 2] {
+fn norm_weight(cols: usize, random: &mut Random) -> [Memory; 2] {
     let w = Tensor::from_f32([2 * cols], &random.values(2 * cols));
     [Memory::of(&w), Memory::of_ints(&[2, 5])]
 }
@@ -293,7 +293,7 @@ fn shape(cols: usize) -> Arg {
 fn check_norm(emulator: &Emulator, dtype: DType, cols: usize, order: Run) -> Result<(), String> {
     let mut random = Random::new(cols as u64);
     let x = Matrix::random(dtype, 5, cols, &mut random);
-    let [w, ends] = gains(cols, &mut random);
+    let [w, ends] = norm_weight(cols, &mut random);
     let from = [&x.memory, &w, &ends].map(|memory| Arg::Pointer(memory.address()));
     let want = quantised([x.rows, cols], order, |y| {
         let mut args = vec![y];
@@ -374,7 +374,7 @@ fn a_sum_its_norm_and_8_bits_are_those_of_two_kernels() {
             let mut random = Random::new(cols as u64);
             let x = Matrix::random(DType::F32, 5, cols, &mut random);
             let z = Matrix::random(dtype, 5, cols, &mut random);
-            let [w, ends] = gains(cols, &mut random);
+            let [w, ends] = norm_weight(cols, &mut random);
             let from = [&x.memory, &z.memory, &w, &ends].map(|m| Arg::Pointer(m.address()));
             each_run(SEEDS, |order| {
                 let sums = [(); 2].map(|()| Memory::poisoned(x.rows * pitch(cols) * 4));

@@ -1,4 +1,4 @@
-//! Memory of a single instruction's kernel, and its launch.
+//! Memory and launch of a conformance kernel.
 
 #![allow(unsafe_code, reason = "launches kernels")]
 
@@ -14,7 +14,7 @@ use crate::{
 /// A NaN in every float type.
 const POISON: u8 = 0xff;
 
-/// Runs a kernel on one block or one cluster, to its end.
+/// Runs a kernel on one block or one cluster and waits for it.
 ///
 /// # Safety
 /// As for [`Device::launch`].
@@ -37,7 +37,7 @@ pub(super) fn poisoned(device: &dyn Device, bytes: usize) -> Result<Memory> {
     Ok(memory)
 }
 
-/// All that is in `memory`.
+/// The content of `memory`.
 pub(super) fn download<T: bytemuck::Pod>(device: &dyn Device, memory: &Memory) -> Result<Vec<T>> {
     let mut values = vec![T::zeroed(); memory.bytes() / size_of::<T>()];
     device.d2h(memory, 0, bytemuck::cast_slice_mut(&mut values))?;

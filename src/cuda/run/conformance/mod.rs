@@ -1,8 +1,8 @@
-//! `conformance.cu` and `conformance_wgmma.cu` on host values: brings them to a device, runs one kernel of single instructions, and gives what it
-//! wrote. What that should be is not known here; [`crate::qualify`] knows.
+//! Runs the kernels of `conformance.cu` and `conformance_wgmma.cu`, each of a single instruction, on host values and
+//! returns what they wrote. [`crate::qualify`] knows the expected results.
 //!
-//! Each function makes memory as large as its kernel needs and checks what a caller could get wrong, so that all of
-//! them are safe to call.
+//! Each function allocates the memory that its kernel needs and checks its arguments, so that all are safe to call. All
+//! fail with [`crate::Error::Device`] if the device does.
 
 #![allow(unsafe_code, reason = "launches kernels")]
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-pub use wgmma::{WgmmaOperands, product};
+pub use wgmma::{WgmmaOperands, gemm};
 
 use host::{download, int, poisoned, run, upload};
 
@@ -34,7 +34,7 @@ use host::{download, int, poisoned, run, upload};
 pub struct Boxed {
     /// Tensor, box and swizzle; the address does not count.
     pub spec: TensorMapSpec,
-    /// Where the box starts, innermost axis first.
+    /// Start of the box in elements, innermost axis first.
     pub at: Vec<i32>,
 }
 
@@ -54,7 +54,7 @@ impl Boxed {
         (bytes + last * spec.element.bytes()) as usize
     }
 
-    /// Its map at an address, if box and tensor are as large as the kernels can do.
+    /// Its tensor map at an address, if the kernels can take a box and a tensor of these sizes.
     fn map(&self, device: &dyn Device, tensor: &Memory) -> Result<TensorMap> {
         self.spec.check()?;
         let fits = self.at.len() == self.spec.sizes.len()
@@ -70,11 +70,8 @@ impl Boxed {
     }
 }
 
-/// Loads a box of the tensor with the bytes `from`, turns its bits over, and stores it at the same place of a tensor
-/// of 0xff: what lay in shared memory, and that tensor.
-///
-/// # Errors
-/// The device's.
+/// Loads a box of the tensor with the bytes `from`, inverts its bits, and stores it at the same position of a tensor of
+/// 0xff. Returns the shared memory after the load, and that tensor.
 pub fn copy_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let (from, to) = (upload(device, from)?, poisoned(device, from.len())?);
     let raw = poisoned(device, of.bytes())?;
@@ -104,10 +101,7 @@ pub fn copy_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<(Vec<u8>
     Ok((download(device, &raw)?, download(device, &to)?))
 }
 
-/// Loads a box of two to four axes into both blocks of a cluster: the shared memory of one, then of the other.
-///
-/// # Errors
-/// The device's.
+/// Loads a box of two to four axes into both blocks of a cluster. Returns the shared memory of one, then of the other.
 pub fn share_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<Vec<u8>> {
     let (from, raw) = (upload(device, from)?, poisoned(device, 2 * of.bytes())?);
     let at = upload(device, bytemuck::cast_slice(&of.at))?;
@@ -135,13 +129,10 @@ pub fn share_box(device: &dyn Device, of: &Boxed, from: &[u8]) -> Result<Vec<u8>
     download(device, &raw)
 }
 
-/// Columns of the rows that [`multicast`] adds up.
+/// Columns of the rows that [`multicast`] sums.
 pub const MULTICAST_COLS: usize = RING_COLS;
 
-/// The sum of the rows of x `[rounds, 256]`, and twice that sum: by two blocks that share every load.
-///
-/// # Errors
-/// The device's.
+/// The sum of the rows of x `[rounds, 256]`, and twice that sum, by two blocks that share every load.
 pub fn multicast(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
     let rounds = x.len() / RING_COLS;
     let from = upload(device, bytemuck::cast_slice(x))?;
@@ -166,11 +157,8 @@ pub fn multicast(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
     download(device, &y)
 }
 
-/// x as four matrices: through ldmatrix and stmatrix without a transpose, with one in the first, in the second, in
+/// x as four 8x8 matrices through ldmatrix and stmatrix: without transpose, transposed by the first, by the second, by
 /// both.
-///
-/// # Errors
-/// The device's.
 pub fn transposes(device: &dyn Device, x: &[bf16; 256]) -> Result<Vec<bf16>> {
     let x = upload(device, bytemuck::cast_slice(x))?;
     let y = poisoned(device, 4 * 256 * 2)?;
@@ -183,10 +171,7 @@ pub fn transposes(device: &dyn Device, x: &[bf16; 256]) -> Result<Vec<bf16>> {
     download(device, &y)
 }
 
-/// Eight rows of 32: shuffles and votes of x.
-///
-/// # Errors
-/// The device's.
+/// Shuffles and votes of x, eight rows of 32.
 pub fn lanes(device: &dyn Device, x: &[i32; 32]) -> Result<Vec<i32>> {
     let x = upload(device, bytemuck::cast_slice(x))?;
     let y = poisoned(device, 8 * 32 * 4)?;
@@ -199,10 +184,7 @@ pub fn lanes(device: &dyn Device, x: &[i32; 32]) -> Result<Vec<i32>> {
     download(device, &y)
 }
 
-/// The pairs (x, -x) in bf16, then in e4m3; and x as bf16 holds it, then as e4m3 does.
-///
-/// # Errors
-/// The device's.
+/// The pairs (x, -x) in bf16, then in e4m3; and x rounded to bf16, then to e4m3.
 pub fn conversions(device: &dyn Device, x: &[f32]) -> Result<(Vec<i32>, Vec<f32>)> {
     let (count, bytes) = (x.len(), x.len() * 4);
     let x = upload(device, bytemuck::cast_slice(x))?;
@@ -219,9 +201,6 @@ pub fn conversions(device: &dyn Device, x: &[f32]) -> Result<(Vec<i32>, Vec<f32>
 }
 
 /// 2^x, 1 / sqrt(|x|) and 1 / x by the approximate functions, one after the other.
-///
-/// # Errors
-/// The device's.
 pub fn functions(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
     let count = x.len();
     let x = upload(device, bytemuck::cast_slice(x))?;
@@ -236,10 +215,7 @@ pub fn functions(device: &dyn Device, x: &[f32]) -> Result<Vec<f32>> {
     download(device, &y)
 }
 
-/// How many threads came, and what each of four warps read behind the one before it.
-///
-/// # Errors
-/// The device's.
+/// Number of threads that arrived, and what each of four warps read after the one before it.
 pub fn chain(device: &dyn Device) -> Result<Vec<i32>> {
     let y = upload(device, &[0; 5 * 4])?;
     let entry = Chain { y: y.dev_mut(0, 5) };
@@ -249,9 +225,6 @@ pub fn chain(device: &dyn Device) -> Result<Vec<i32>> {
 }
 
 /// The numbers that one warp handed to another, 32 a round.
-///
-/// # Errors
-/// The device's.
 pub fn phases(device: &dyn Device, rounds: usize) -> Result<Vec<i32>> {
     let y = poisoned(device, rounds * 32 * 4)?;
     let entry = Phases {
@@ -263,10 +236,7 @@ pub fn phases(device: &dyn Device, rounds: usize) -> Result<Vec<i32>> {
     download(device, &y)
 }
 
-/// What the threads of three warpgroups wrote, one of which gave registers to the others.
-///
-/// # Errors
-/// The device's.
+/// What the threads of three warpgroups wrote, after one gave registers to the others.
 pub fn registers(device: &dyn Device) -> Result<Vec<i32>> {
     let threads = <Registers as Entry>::KERNEL.threads as usize;
     let y = poisoned(device, threads * 4)?;

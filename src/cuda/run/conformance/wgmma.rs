@@ -1,4 +1,4 @@
-//! `conformance_wgmma.cu`: one product by each instruction there is for it.
+//! `conformance_wgmma.cu`: one small GEMM by each wgmma instruction.
 
 #![allow(unsafe_code, reason = "launches kernels")]
 
@@ -18,27 +18,27 @@ use crate::{
     },
 };
 
-/// Bytes of K that one product takes.
+/// Bytes along K of one instruction.
 const STEP_BYTES: usize = 32;
 /// Rows of A and of every result.
 const ROWS: usize = 64;
 
-// One size for all launches here.
+// Shared by all launches here.
 const _: () = assert!(conformance::SMEM_BYTES == SMEM_BYTES);
 
-/// Which product, by its operands: A, then B.
+/// Kind of wgmma, by its operands: A, then B.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WgmmaOperands {
-    /// bf16; A from registers or from memory, and whether the rows of A and of B lie along memory, not K.
+    /// bf16; A from registers or shared memory, each operand K-major or not.
     Bf16 {
         /// A from registers.
         registers: bool,
-        /// M, not K, lies along memory.
+        /// A is M-major instead of K-major.
         a_transposed: bool,
-        /// N, not K, lies along memory.
+        /// B is N-major instead of K-major.
         b_transposed: bool,
     },
-    /// e4m3; K lies along memory.
+    /// e4m3, always K-major.
     E4m3 {
         /// A from registers.
         registers: bool,
@@ -54,7 +54,7 @@ impl WgmmaOperands {
         }
     }
 
-    /// Length of the sums.
+    /// K of the GEMM in elements.
     pub fn k(self) -> usize {
         STEPS * STEP_BYTES / self.size()
     }
@@ -66,7 +66,7 @@ impl WgmmaOperands {
         }
     }
 
-    /// Whether the rows of A, and those of B, lie along memory.
+    /// Whether A, and B, are transposed: M- or N-major instead of K-major.
     pub fn transposed(self) -> [bool; 2] {
         match self {
             Self::Bf16 {
@@ -80,7 +80,7 @@ impl WgmmaOperands {
 }
 
 impl fmt::Display for WgmmaOperands {
-    /// `bf16_nt`: n for operands whose K lies along memory, t for those whose rows do, r for registers; A, then B.
+    /// `bf16_nt`: n for a K-major operand, t for a transposed one, r for registers; A, then B.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = self.transposed().map(|along| if along { "t" } else { "n" });
         let a = if self.a_in_registers() { "r" } else { a };
@@ -89,7 +89,7 @@ impl fmt::Display for WgmmaOperands {
     }
 }
 
-/// One operand of a product, `[rows, k]`.
+/// One operand, `[rows, k]`.
 #[derive(Clone, Copy, Debug)]
 struct Operand {
     size: usize,
@@ -114,7 +114,7 @@ impl Operand {
     fn layout(self) -> Result<Vec<i32>> {
         let [inner, outer] = self.extents();
         let (span, box_bytes) = (self.span, outer * self.span);
-        // Without swizzle only operands along K are tried, and spans must divide what lies along memory.
+        // Without swizzle only K-major operands are tried, and spans must divide the innermost extent.
         let known = matches!(span, 32 | 64 | 128) || (span == 16 && !self.transposed);
         if !known || !(inner * self.size).is_multiple_of(span) {
             return Err(Error::device(format!("{self:?} cannot be tried")));
@@ -174,12 +174,12 @@ impl Operand {
     }
 }
 
-/// y `[64, n]` = A Bᵀ. `bytes` holds A `[64, k]` and B `[n, k]` as they lie in memory, `spans` the bytes that their
-/// swizzles permute.
+/// y `[64, n]` = A Bᵀ. `bytes` holds A `[64, k]` and B `[n, k]` in their layouts, `spans` the bytes that their swizzles
+/// permute.
 ///
 /// # Errors
-/// The device's; one for an operand that cannot be laid out so.
-pub fn product(
+/// [`crate::Error::Device`] for an operand that has no such layout, or if the device fails.
+pub fn gemm(
     device: &dyn Device,
     what: WgmmaOperands,
     n: usize,

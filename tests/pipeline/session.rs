@@ -1,7 +1,5 @@
 //! What stays in a session from one clip to the next, and that no clip's bytes tell.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{
     fs,
     path::PathBuf,

@@ -1,10 +1,10 @@
-//! What can go wrong from outside: a user's request, a file, a device. Mistakes of our own panic instead.
+//! Errors from outside: a user's request, a file, a device. Bugs panic instead.
 //!
-//! Every message names the thing, what was expected, what was found and, where there is one, the way out.
-//! The variant decides the exit code ([`Error::exit_code`]), so a script can tell a typo from a full disk.
+//! Every message names the thing, what was expected, what was found and, if there is one, the remedy. The variant
+//! decides the exit code ([`Error::exit_code`]), so a script can tell a typo from a full disk.
 //!
-//! Parameters are a [`Field`] and ways out a [`Hint`]: data, which each door puts into its own words. `Display` uses
-//! the names that requests have in JSON.
+//! Parameters are [`Field`]s and remedies [`Hint`]s: data, which each front end (command line, JSON) words itself.
+//! `Display` uses the field names of JSON requests.
 
 mod field;
 
@@ -16,59 +16,59 @@ pub(crate) use field::{neutral, quoted};
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong from outside, split by what the reader can do about it.
+/// An error from outside; variants differ in what the reader can do about it.
 #[derive(Debug)]
 pub enum Error {
-    /// An option or value that cannot be meant (exit code 2).
+    /// An impossible option or value (exit code 2).
     Request {
         /// The parameter.
         field: Field,
-        /// What was expected, as what follows its name: `must be 1 to 10`.
+        /// What was expected, phrased to follow the field's name: `must be 1 to 10`.
         expected: String,
         /// What was found instead.
         found: Option<String>,
         /// What to do.
         hint: Option<Hint>,
     },
-    /// A prompt, image, sound or features file that cannot be used (exit code 3).
+    /// A prompt, image, audio or features file that cannot be used (exit code 3).
     Input {
         /// The file, or `prompt`.
         what: String,
         /// What was expected, what was found, what to do.
         problem: String,
-        /// The system's reason, if it was one.
+        /// The system's error, if there was one.
         source: Option<io::Error>,
     },
     /// A model file that is missing, damaged or of another shape (exit code 4).
     Weights {
         /// The file or folder.
         path: PathBuf,
-        /// The tensor, where the problem has one.
+        /// The tensor, if the problem is about one.
         tensor: Option<String>,
         /// What was expected, what was found, what to do.
         problem: String,
-        /// The system's reason, if it was one.
+        /// The system's error, if there was one.
         source: Option<io::Error>,
     },
     /// Not enough memory (exit code 5).
     Memory {
-        /// Bytes that are needed.
+        /// Bytes needed.
         need_bytes: u64,
-        /// Bytes there are.
+        /// Bytes available.
         have_bytes: u64,
         /// What they are needed for.
         for_what: String,
         /// How to need less.
         hint: Option<Hint>,
     },
-    /// No device, no driver, or a device that failed (exit code 5).
+    /// No device, no driver, or a failing device (exit code 5).
     Device {
         /// What was expected, what was found, what to do.
         problem: String,
-        /// How to do without.
+        /// What to use instead.
         hint: Option<Hint>,
     },
-    /// A result that cannot be written (exit code 6).
+    /// An output that cannot be written (exit code 6).
     Output {
         /// The file or folder that was to be written.
         path: PathBuf,
@@ -76,12 +76,12 @@ pub enum Error {
         problem: String,
         /// What else to do.
         hint: Option<Hint>,
-        /// The system's reason, if it was one.
+        /// The system's error, if there was one.
         source: Option<io::Error>,
     },
-    /// A check that ran and did not hold: `verify`, for one (exit code 1).
+    /// A check that ran and failed, such as `verify` (exit code 1).
     Failed {
-        /// What did not hold.
+        /// What failed.
         problem: String,
     },
     /// The user interrupted (exit code 130).
@@ -89,7 +89,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// An impossible option or value: `expected` follows the parameter's name.
+    /// An impossible option or value: `expected` follows the field's name.
     pub fn request(field: Field, expected: impl Into<String>) -> Self {
         Self::Request {
             field,
@@ -99,7 +99,7 @@ impl Error {
         }
     }
 
-    /// A request's error with what was found.
+    /// Adds what was found to a request error; other variants stay as they are.
     #[must_use]
     pub fn found(mut self, value: impl fmt::Display) -> Self {
         if let Self::Request { found, .. } = &mut self {
@@ -108,7 +108,7 @@ impl Error {
         self
     }
 
-    /// The error with a way out, if it is of a kind that has one.
+    /// Adds a remedy, if the variant has one.
     #[must_use]
     pub fn with_hint(mut self, way_out: Hint) -> Self {
         if let Self::Request { hint, .. }
@@ -181,7 +181,7 @@ impl Error {
         }
     }
 
-    /// A result that cannot be written.
+    /// An output that cannot be written.
     pub fn output(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::Output {
             path: path.into(),
@@ -191,7 +191,7 @@ impl Error {
         }
     }
 
-    /// A result that the system would not let us write.
+    /// An output that the system refused to write.
     pub fn output_io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Output {
             path: path.into(),
@@ -201,7 +201,7 @@ impl Error {
         }
     }
 
-    /// The process exit code for this kind of error; the list is part of `gallop --help`.
+    /// The process exit code; `gallop --help` lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed { .. } => 1,
@@ -214,7 +214,7 @@ impl Error {
         }
     }
 
-    /// A word for this kind of error that programs can rely on.
+    /// A stable word for this kind of error, for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Failed { .. } => "check_failed",
@@ -231,7 +231,7 @@ impl Error {
         }
     }
 
-    /// The way out, if there is one besides what the facts say.
+    /// The remedy, if there is one besides the facts.
     pub fn hint(&self) -> Option<Hint> {
         match self {
             Self::Request { hint, .. }
@@ -244,7 +244,7 @@ impl Error {
         }
     }
 
-    /// What is wrong, where `name` is what the reader's door calls a parameter.
+    /// What is wrong; `name` is what the front end calls a field.
     pub fn facts(&self, name: fn(Field) -> String) -> String {
         match self {
             Self::Request {
@@ -306,7 +306,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Bytes as people read them: `71.2 GiB`, `3.4 MiB`, `17 B`.
+/// Bytes for people: `71.2 GiB`, `3.4 MiB`, `17 B`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (unit, size) in UNITS {

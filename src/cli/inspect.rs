@@ -1,4 +1,4 @@
-//! `gallop inspect`: what a model folder holds, lacks and suffices for.
+//! `gallop inspect`: which components a model folder has, which it lacks, and what it suffices for.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     ))
 }
 
-/// The parts that `one` takes and that cannot be used.
+/// The components that `one` needs and that cannot be used.
 fn lacking(one: &Use, entries: &[InventoryEntry]) -> Vec<Component> {
     let is_usable = |part: &Component| {
         entries
@@ -87,7 +87,7 @@ fn text(entries: &[InventoryEntry], uses: &[Use]) -> String {
     text
 }
 
-/// A use, an addition as the option that asks for it.
+/// A use, or an addition by the option that requests it.
 fn name(one: &Use) -> String {
     let dashes = if one.is_addition { "--" } else { "" };
     format!("{dashes}{}", one.name)

@@ -27,12 +27,12 @@ use crate::{
     },
 };
 
-/// What the headers of packed files say of them.
+/// Metadata in the headers of packed files.
 const NOTE: (&str, &str) = (
     "gallop.packed",
     "X.weight of type F8_E4M3 stands for X.weight * X.weight_scale, row by row; all else is as it was",
 );
-/// Name of a network's sizes in its folder.
+/// File of a network's sizes in its folder.
 const CONFIG: &str = "dit.json";
 
 const AFTER_HELP: &str = "\
@@ -132,7 +132,7 @@ impl Item {
     }
 
     fn write(&self, folder: &Path, advance: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-        /// Bytes between two looks at whether to go on.
+        /// Bytes between two checks for a cancel.
         const CHUNK: usize = 64 << 20;
         let source = self.network.weights.source();
         let mut fill = |index: usize, writer: &mut Writer| {
@@ -213,7 +213,7 @@ fn item_json(item: &Item) -> Value {
     })
 }
 
-/// Replacing the folder that is read, one around it, or one that parts of the model lie in would take them away.
+/// Refuses an output folder that is, contains or is the home of parts of the input: replacing it would delete them.
 fn check_apart(folder: &Folder, output: &Path) -> Result<()> {
     let Ok(output) = fs::canonicalize(output) else {
         return Ok(());
@@ -251,7 +251,8 @@ fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
     Ok(())
 }
 
-/// The packed networks beside the manifest, with their sizes and all their properties; every other part where it is.
+/// Writes the manifest: packed networks beside it, with their sizes and properties; all other components where they
+/// are.
 fn write_manifest(folder: &Folder, items: &[Item], output: &Path) -> Result<()> {
     let mut manifest = Map::new();
     for (part, state) in folder.states() {
@@ -290,7 +291,8 @@ fn write_manifest(folder: &Folder, items: &[Item], output: &Path) -> Result<()> 
     fs::write(&path, text).map_err(|e| Error::output_io(&path, e))
 }
 
-/// The JSON of a network's sizes, if there is one, beside its packed weights; relative to the manifest.
+/// Copies the JSON of a network's sizes, if there is one, beside its packed weights; returns its path relative to the
+/// manifest.
 fn copy_config(folder: &Folder, part: Component, output: &Path) -> Result<Option<String>> {
     let Some(text) = folder.config(part)? else {
         return Ok(None);

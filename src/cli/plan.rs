@@ -1,4 +1,4 @@
-//! `gallop plan`: what a clip would take. Builds plans, loads no weights, runs nothing.
+//! `gallop plan`: the time and memory that a clip would take. Builds plans, loads no weights, runs nothing.
 
 use std::path::PathBuf;
 
@@ -87,7 +87,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Whose sizes: a name or a folder.
+/// Source of network sizes: a name or a folder.
 #[derive(Clone, Debug)]
 pub(super) enum NetworksChoice {
     Published,
@@ -163,7 +163,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     )
 }
 
-/// The named GPU with the numbers given in its place.
+/// The named GPU, with the given numbers replacing its own.
 fn gpu(arguments: &Arguments) -> Result<GpuSpec> {
     let mut gpu = GpuSpec::named(&arguments.gpu).expect("clap accepts no other name");
     let positive = |field, value: Option<f64>| match value {
@@ -189,7 +189,7 @@ fn gpu(arguments: &Arguments) -> Result<GpuSpec> {
 }
 
 impl StageChoice {
-    /// The work of this stage.
+    /// This stage's work.
     pub(super) fn find(self, work: &[Work]) -> Result<&Work> {
         let stage = match self {
             Self::Text => Stage::Text,
@@ -209,7 +209,7 @@ fn print_plan(work: &[Work], choice: StageChoice) -> Result<()> {
     terminal::print(&choice.find(work)?.calls[0].plan.to_string())
 }
 
-/// Whose networks, what they make, and in which precision.
+/// Networks, job and precision of a stage.
 type What<'a> = (&'a ModelConfigs, &'a Job, &'a QuantizationPolicy);
 
 fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
@@ -288,7 +288,7 @@ fn verdict(estimate: &Estimate) -> String {
     text
 }
 
-/// Keys of parts, cut to their column.
+/// Keys of components, shortened to their column.
 fn short(key: &str) -> &str {
     match key {
         "text_encoder" => "text",

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::pipeline::QuantizationPolicy;
 
-/// What the rules are, for long help.
+/// The rules, for long help.
 pub(super) const RULES: &str = "\
 Which linear layers of the denoising networks are FP8. A rule is a value, fp8, bf16 or auto (as the checkpoint stores \
 the weight: fp8 if packed, else bf16), with the place it holds for in front; rules are separated by commas and the last \

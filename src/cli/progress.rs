@@ -1,4 +1,4 @@
-//! How far a clip is: bars on a terminal, one line per stage elsewhere, or nothing.
+//! Progress of a clip: bars on a terminal, otherwise one line per stage, or nothing.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -113,7 +113,7 @@ impl Progress for Bars {
     }
 }
 
-/// Says nothing; keeps the notices for the report.
+/// Prints nothing; keeps the notices for the report.
 pub(super) struct Silent {
     notices: Mutex<Vec<Notice>>,
 }

@@ -1,4 +1,4 @@
-//! What `generate` made: a line, a table, or JSON.
+//! Report of `generate`: a line, a table, or JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -9,11 +9,11 @@ use crate::{
     pipeline::{Notice, Report, request::FPS},
 };
 
-/// A report and what else belongs to it.
+/// A report and additional facts.
 pub(super) struct Outcome<'a> {
     pub(super) report: &'a Report,
     pub(super) notices: Vec<Notice>,
-    /// From the start of the program.
+    /// Seconds since the start of the program.
     pub(super) seconds: f64,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn table(outcome: &Outcome<'_>) -> String {
     lines.join("\n")
 }
 
-/// The same as one document.
+/// The report as one JSON document.
 pub(super) fn json(outcome: &Outcome<'_>) -> Value {
     let report = outcome.report;
     let (width, height) = report.job.shown();

@@ -1,4 +1,4 @@
-//! Which stage of which model, for the subcommands that look at one stage: `dev bench` and `dev compare`.
+//! Arguments that select one stage of a model, for `bench` and `compare`.
 
 use clap::Args;
 
@@ -46,7 +46,7 @@ pub(super) struct StageArguments {
 }
 
 impl StageArguments {
-    /// The weights that `plan`, one of `work`, runs with: of a denoising network in a folder its own, else made up.
+    /// The weights for `plan`, one of `work`: a folder's own for a denoising network, otherwise synthetic.
     pub(super) fn weights(
         &self,
         work: &Work,
@@ -61,7 +61,7 @@ impl StageArguments {
         }
     }
 
-    /// The model's name, the job, and the chosen stage's work with products as `formats` says.
+    /// The model's name, the job, and the selected stage's work with linear layers in `formats`.
     pub(super) fn work(&self, formats: &QuantizationPolicy) -> Result<(String, Job, Work)> {
         let mut networks = self.model.open()?;
         if let Some(layers) = self.layers {

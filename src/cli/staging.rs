@@ -1,4 +1,4 @@
-//! A folder that appears under its name only when everything is in it.
+//! A folder that gets its name only when it is complete.
 
 use std::{
     fs, io,
@@ -10,7 +10,7 @@ use crate::{Error, Result, weights::manifest};
 /// Largest file of a checkpoint that is written in shards, bytes.
 pub(super) const SHARD_BYTES: u64 = 5_000_000_000;
 
-/// A folder beside the wanted one, which takes its name when everything is in it, and goes away otherwise.
+/// A folder beside its target, renamed to it when complete and removed otherwise.
 pub(super) struct Staging {
     pub(super) path: PathBuf,
     target: PathBuf,
@@ -18,7 +18,8 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Beside `target`, which must be new or empty; with `force` it may be a model folder, which is then replaced.
+    /// A folder for `target`, which must be new or empty; with `force` it may be a model folder, which is then
+    /// replaced.
     pub(super) fn new(target: &Path, force: bool) -> Result<Self> {
         if target.exists() {
             let is_empty = fs::read_dir(target).map(|mut entries| entries.next().is_none());
@@ -51,7 +52,7 @@ impl Staging {
         Ok(())
     }
 
-    /// What was there goes away last.
+    /// The old folder is removed last.
     fn replace(&self) -> io::Result<()> {
         if !self.target.exists() {
             return fs::rename(&self.path, &self.target);

@@ -1,4 +1,4 @@
-//! `gallop dev synth`: synthetic weights by the rule that the goldens use, streamed to disk.
+//! `gallop synth`: synthetic weights by the goldens' rule, streamed to disk.
 
 use std::{
     fs,
@@ -91,7 +91,7 @@ struct Item {
     /// Folder of its weights, relative to the output.
     folder: &'static str,
     weights: Synthetic,
-    /// What is stored of each tensor.
+    /// Shape and stored type of each tensor.
     infos: Vec<Info>,
 }
 
@@ -128,7 +128,7 @@ impl Item {
         self.infos.iter().map(Info::bytes).sum()
     }
 
-    /// Where its weights go.
+    /// Folder of its weights below `root`.
     fn folder_in(&self, root: &Path) -> PathBuf {
         match self.folder {
             "" => root.to_path_buf(),
@@ -174,7 +174,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     stage.commit()
 }
 
-/// One network in the folder itself.
+/// One network, directly in the folder.
 fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)> {
     let (sizes, json) = match arguments.config.as_str() {
         "released" => (
@@ -254,7 +254,7 @@ fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
     Ok((items, extras))
 }
 
-/// Where a part's weights and its JSON lie in a model folder.
+/// Folder of a component's weights and file name of its JSON in a model folder.
 fn place(part: Component) -> (&'static str, &'static str) {
     match part {
         Component::Dit(variant) => (variant.key(), "dit.json"),

@@ -1,4 +1,4 @@
-//! Lines to the user: results, remarks, errors.
+//! Output to the user: results, notices, errors.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::words;
 use crate::{Error, Result};
 
-/// Writes `text` to standard output. A reader that has seen enough (`| head`) is no error.
+/// Writes `text` to standard output. A reader that stops early (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -54,7 +54,7 @@ pub(super) fn complain(error: &Error) {
     say(&format!("error: {}", words::error(error)));
 }
 
-/// A time as people read it: `0.42 s`, `1 min 40 s`.
+/// A duration for people: `0.42 s`, `1 min 40 s`.
 pub(super) fn human_seconds(seconds: f64) -> String {
     if seconds < 100.0 {
         return format!("{seconds:.2} s");

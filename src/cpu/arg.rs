@@ -1,4 +1,4 @@
-//! What an op reads: a rectangle of values, or a checkpoint tensor.
+//! Arguments of an op: a rectangle of values, or a checkpoint tensor.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The values from the first on, `pitch` apart by row: what the matrix product reads.
+    /// The values from the first on, rows `pitch` apart: the operand of a matmul.
     pub(super) fn strided(&self) -> &'a [f32] {
         self.values
     }
@@ -111,7 +111,7 @@ impl<'a> Arg<'a> {
         }
     }
 
-    /// All values, row after row; a weight's rounded to the type it is used in.
+    /// All values, row after row; those of a weight rounded to the type it is used in.
     pub(super) fn values(&self) -> Cow<'a, [f32]> {
         match self.source {
             Source::Values(view) => view.dense(),
@@ -124,7 +124,7 @@ impl<'a> Arg<'a> {
         }
     }
 
-    /// Rows `range`, each of the last axis' extent, as [`Arg::values`] has them.
+    /// Rows `range` of [`Arg::values`]; a row is as long as the last axis.
     pub(super) fn read_rows(&self, range: Range<usize>, out: &mut [f32]) {
         let cols = self.shape.cols();
         match self.source {

@@ -1,5 +1,5 @@
-//! `softmax(cap(scale q kᵀ)) v` per head: logits of a block of queries over the union of their key ranges, one
-//! softmax with sums in f64, one product with v.
+//! `softmax(cap(scale q kᵀ)) v` per head: logits of a block of queries over the union of their key ranges, one softmax
+//! with sums in f64, one matmul with v.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::plan::MaskBlock;
 
-/// Queries of one task; bounds the logits in memory to this many rows of all keys.
+/// Queries of one task; bounds the memory of the logits to this many rows of all keys.
 const BLOCK: usize = 64;
 
 /// A block of queries, the keys it sees, and the head.
@@ -97,7 +97,7 @@ fn one_head(
     y
 }
 
-/// Replaces a row of products by `exp(logit - max)` and returns their sum.
+/// Replaces a row of logits by `exp(logit - max)` and returns the sum.
 fn exponentials(row: &mut [f32], heads: &Heads) -> f64 {
     for z in row.iter_mut() {
         *z *= heads.scale;

@@ -1,9 +1,9 @@
-//! 1D convolutions over `[samples, channels]`, as matrix products.
+//! 1D convolutions over `[samples, channels]`, as matmuls.
 //!
-//! A convolution gathers what a block of output samples reads into rows of `taps * inputs` values, tap slowest,
-//! and multiplies them by the weight in the same order. A transposed convolution multiplies first, input samples
-//! by the whole weight, and then adds the two products that meet in each output sample. Blocks only bound memory
-//! and make tasks: an element is summed in the same order however the work is cut.
+//! A convolution gathers the inputs of a block of output samples into rows of `taps * inputs` values, tap slowest
+//! (im2col), and multiplies them by the weight in the same order. A transposed convolution multiplies input samples by
+//! the whole weight first, then adds the two products that meet in each output sample. Blocks only bound memory and
+//! make tasks: an element is summed in the same order whatever the blocks.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -15,11 +15,11 @@ use super::{
 };
 use crate::{Shape, plan::Conv1d};
 
-/// Output samples of a convolution, or input samples of a transposed one, whose operands are in memory at once.
+/// Output samples of a convolution, or input samples of a transposed one, that are gathered at once.
 const BLOCK_ROWS: usize = 256;
-/// Output channels of one matrix product of a convolution.
+/// Output channels of one matmul of a convolution.
 const BLOCK_COLS: usize = 128;
-/// Output channels of one matrix product of a transposed convolution, whose product is `2 stride` times as wide.
+/// Output channels of one matmul of a transposed convolution, whose result is `2 stride` times as wide.
 const TRANSPOSED_BLOCK_COLS: usize = 32;
 
 /// `y[n, o] = b[o] + sum x[stride n + dilation k - padding, i] w[o, i, k]`.
@@ -109,7 +109,7 @@ fn tap_slowest(weight: Cow<'_, [f32]>, inputs: usize, taps: usize) -> Cow<'_, [f
     Cow::Owned(turned)
 }
 
-/// What the output samples `rows` read, one row of `taps * inputs` values each; zeros beyond the ends of x.
+/// The inputs of the output samples `rows`, one row of `taps * inputs` values each; zeros beyond the ends of x.
 fn gather(x: View<'_>, rows: Range<usize>, conv: Conv1d, taps: usize) -> Vec<f32> {
     let inputs = x.cols();
     let mut gathered = vec![0.0; rows.len() * taps * inputs];

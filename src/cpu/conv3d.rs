@@ -1,12 +1,11 @@
 //! 3D convolution over `[frames, height, width, channels]`.
 //!
-//! The values under the kernel of a block of output positions are gathered as rows of a matrix, a few rows of the
-//! kernel at a time, and multiplied with the weights in the order `[out][time, row, column, in]`. With channels
-//! last a row of the kernel is one run of memory, so gathering is copying. Padding exists only in that matrix: the
-//! padded input is never made, and kernel rows that lie in zeros for a whole block are left out, which for a
-//! single frame under a causal kernel is two thirds of the work.
+//! The inputs of a block of output positions are gathered as rows of a matrix (im2col), a few rows of the kernel at a
+//! time, and multiplied with the weights in the order `[out][time, row, column, in]`. With channels last a row of the
+//! kernel is contiguous, so gathering is copying. Padding exists only in that matrix. Kernel rows that lie in zeros
+//! for a whole block are skipped: for a single frame under a causal kernel that is two thirds of the work.
 //!
-//! All sizes are fixed by shapes, so the result does not depend on the number of threads.
+//! Block sizes depend on shapes only, so the result does not depend on the number of threads.
 
 use rayon::prelude::*;
 
@@ -23,7 +22,7 @@ use crate::{
 const BLOCK: usize = 512;
 /// Columns gathered at once, unless one row of the kernel has more.
 const DEPTH: usize = 1024;
-/// Output channels of one product.
+/// Output channels of one matmul.
 const TILE: usize = 256;
 
 pub(super) fn conv3d(args: &[Arg<'_>], conv: Conv3d, result: &Shape) -> Vec<f32> {
@@ -39,7 +38,7 @@ pub(super) fn conv3d(args: &[Arg<'_>], conv: Conv3d, result: &Shape) -> Vec<f32>
     y
 }
 
-/// Extents of a convolution and what lies under its kernel.
+/// Extents of a convolution.
 #[derive(Clone, Copy)]
 struct Geometry {
     input: [usize; 3],
@@ -86,8 +85,8 @@ impl Geometry {
         ]
     }
 
-    /// Index of what row `kernel_row` of the kernel sees first at an output position, were it at column 0;
-    /// `None` if the whole row sees zeros.
+    /// Index of the first input under row `kernel_row` of the kernel at an output position, as if at column 0; `None`
+    /// if the whole row lies in padding.
     fn input_row(&self, [t, h, _]: [usize; 3], kernel_row: usize) -> Option<usize> {
         let [frames, height, width] = self.input;
         let frame = self.place(0, t, kernel_row / self.kernel[1]);
@@ -99,7 +98,8 @@ impl Geometry {
         Some((frame * height + row) * width)
     }
 
-    /// The kernel's columns that see the input at output column `w`, and the input column the first of them sees.
+    /// The kernel's columns that lie inside the input at output column `w`, and the input column under the first of
+    /// them.
     fn columns(&self, w: usize) -> (std::ops::Range<usize>, usize) {
         let (start, width) = (self.place(2, w, 0), self.input[2] as isize);
         let first = (-start).max(0);
@@ -108,7 +108,7 @@ impl Geometry {
         (first.min(end) as usize..end as usize, seen)
     }
 
-    /// Where tap `tap` of output index `index` looks along an axis; negative in front of the input.
+    /// Input index under tap `tap` of output index `index` along an axis; negative before the input.
     fn place(&self, axis: usize, index: usize, tap: usize) -> isize {
         (index * self.conv.stride[axis] + tap) as isize - self.conv.before[axis] as isize
     }
@@ -139,7 +139,7 @@ fn dense(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry, y: &mut 
         });
 }
 
-/// Adds the products of the block of positions from `first` on to `tiles`, `TILE` output channels each.
+/// Adds the matmuls of the block of positions from `first` on to `tiles`, `TILE` output channels each.
 fn multiply(x: &[f32], weights: &[f32], geometry: Geometry, first: usize, tiles: &mut [Vec<f32>]) {
     let (run, kernel_rows) = (geometry.run(), geometry.kernel_rows());
     let depth = run * kernel_rows;
@@ -163,8 +163,8 @@ fn multiply(x: &[f32], weights: &[f32], geometry: Geometry, first: usize, tiles:
     }
 }
 
-/// What the kernel's rows `taken` see at the positions from `first` on, a matrix row for each position. Whether
-/// any of it is input rather than padding.
+/// Gathers the inputs under the kernel's rows `taken` at the positions from `first` on, one matrix row per position.
+/// Returns whether any of them is not padding.
 fn gather(
     x: &[f32],
     geometry: Geometry,
@@ -256,7 +256,7 @@ mod tests {
         ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0
     }
 
-    /// The result on made-up values, checked against the definition in f64.
+    /// The result on synthetic values, checked against the definition in f64.
     fn run(x: [usize; 4], weight: &[usize], conv: Conv3d) -> Vec<f32> {
         let values = |count: usize, from: usize| (from..from + count).map(value).collect();
         let shapes = [Shape::from(x), weight.into(), [weight[0]].into()];
@@ -375,7 +375,7 @@ mod tests {
             &[3, 4, 1, 1, 1],
             Conv3d::same([1; 3], 0, 0, PaddingMode::Zero),
         );
-        // Padding beyond the kernel's own reach: whole rows of it see nothing.
+        // Padding larger than the kernel: whole rows of it lie in padding.
         for depthwise in [false, true] {
             let wide = Conv3d {
                 stride: [1; 3],

@@ -1,10 +1,10 @@
-//! Ops that treat every element alone: sums, products, weighted combinations, per-channel maps.
+//! Elementwise ops: sums, products, weighted combinations, per-channel maps.
 
 use rayon::prelude::*;
 
 use super::arg::Arg;
 
-/// Values of one task, so that small buffers stay on one thread.
+/// Values of one task; small buffers stay on one thread.
 const CHUNK: usize = 1 << 14;
 
 /// `f(x)` for every element.
@@ -24,8 +24,8 @@ pub(super) fn zip(args: &[Arg<'_>], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f
     out
 }
 
-/// `sum_i c[i, g] x_i`, group g an equal share of the rows; skips factors of zero, so that history that was never
-/// written plays no part.
+/// `sum_i c[i, g] x_i`, where the rows are split into equal groups g. Factors of zero are skipped, so history that was
+/// never written has no effect.
 pub(super) fn combine(args: &[Arg<'_>]) -> Vec<f32> {
     let coefficients = args[0].view();
     let first = args[1].view();

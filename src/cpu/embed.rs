@@ -1,8 +1,8 @@
-//! Rows of a table.
+//! Rows of an embedding table.
 
 use super::arg::Arg;
 
-/// `y[t] = scale w[ids[t]]`; only the rows asked for are read from the checkpoint.
+/// `y[t] = scale w[ids[t]]`; only the rows that ids name are read from the checkpoint.
 pub(super) fn embed(args: &[Arg<'_>], scale: f32) -> Vec<f32> {
     let (ids, table) = (args[0].view().dense(), &args[1]);
     let cols = table.shape.cols();

@@ -107,7 +107,7 @@ struct CpuProgram {
     plan: Plan,
     /// Weights by buffer, as the checkpoint stores them.
     tensors: Vec<Option<Tensor>>,
-    /// Values of whole buffers, rounded to their types; `None` where nothing was written or all was read.
+    /// Values of whole buffers, rounded to their types; `None` before the first write and after the last read.
     values: Vec<Option<Vec<f32>>>,
     last_uses: Vec<Option<usize>>,
     cancel: Cancel,
@@ -174,7 +174,7 @@ impl CpuProgram {
         }
     }
 
-    /// State that nobody wrote is zero.
+    /// State that was never written is zero.
     fn ensure(&mut self, buf: Buf) {
         let root = self.plan.root(buf);
         let spec = self.plan.spec(root);
@@ -201,7 +201,7 @@ impl CpuProgram {
         }
     }
 
-    /// Rounds `result` to the buffer's type and puts it where it belongs.
+    /// Rounds `result` to the buffer's type and stores it, for a part in its rectangle of the whole.
     fn store(&mut self, buf: Buf, mut result: Vec<f32>) {
         let spec = self.plan.spec(buf);
         let dtype = spec.dtype;
@@ -237,7 +237,7 @@ fn view_of<'a>(plan: &Plan, buf: Buf, values: &'a [f32]) -> View<'a> {
     }
 }
 
-/// One op, unrounded.
+/// The op's result, unrounded.
 fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
     let result = &plan.spec(step.writes).shape;
     match &step.op {

@@ -1,22 +1,22 @@
-//! Matrix product on one thread, over `matrixmultiply`'s micro-kernels.
+//! f32 GEMM on one thread, over the micro-kernels of `matrixmultiply`.
 //!
-//! This is the one place outside the device edges where `unsafe` is allowed: the crate's entry point takes raw
-//! pointers. Every product of the CPU executor goes through [`gemm`], which checks the extents first. An element
-//! of the result is summed in an order that depends on `k` alone, so callers may cut rows and columns as they like.
+//! This file may use `unsafe`, because that crate's entry point takes raw pointers. Every matmul of the CPU executor
+//! goes through [`gemm`], which checks the extents first. The order in which an element is summed depends only on `k`,
+//! so callers may split rows and columns freely.
 
 /// A matrix in memory: element `(i, j)` at `i * row + j * col`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     /// The values.
     pub values: &'a [f32],
-    /// Distance between rows.
+    /// Distance between rows, elements.
     pub row: usize,
-    /// Distance between columns.
+    /// Distance between columns, elements.
     pub col: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows of `pitch` values.
+    /// Row-major values with rows `pitch` apart.
     pub fn rows(values: &'a [f32], pitch: usize) -> Self {
         Self {
             values,
@@ -25,7 +25,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The transpose of rows of `pitch` values.
+    /// The transpose of row-major values with rows `pitch` apart.
     pub fn transposed(values: &'a [f32], pitch: usize) -> Self {
         Self {
             values,
@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `c[m, n] = a[m, k] b[k, n]`, c with rows of `pitch` values; adds to c if `accumulate`.
+/// `c[m, n] = a[m, k] b[k, n]`, all f32, c row-major with rows `pitch` apart; adds to c if `accumulate`.
 ///
 /// # Panics
 /// If a matrix is smaller than the extents say.
@@ -56,11 +56,11 @@ pub fn gemm(
     }
     assert!(
         a.holds(m, k) && b.holds(k, n),
-        "operands of a {m}x{k}x{n} product"
+        "operands of a {m}x{k}x{n} matmul"
     );
     assert!(
         pitch >= n && (m - 1) * pitch + n <= c.len(),
-        "result of a {m}x{k}x{n} product"
+        "result of a {m}x{k}x{n} matmul"
     );
     let beta = if accumulate { 1.0 } else { 0.0 };
     product([m, k, n], a, b, beta, c.as_mut_ptr(), pitch);

@@ -1,5 +1,5 @@
-//! `y[m, n] = sum_k x[m, k] w[n, k] + b[n]`, one block of weight rows per group of rows; of FP8 arguments the sums
-//! are scaled instead.
+//! `y[m, n] = sum_k x[m, k] w[n, k] + b[n]`, one block of weight rows per group of rows; with FP8 operands the sums
+//! are scaled instead of a bias.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::plan::Scaling;
 
-/// Rows of x and rows of w of one task; fixed, so that cutting never depends on the number of threads.
+/// Rows of x and of w in one task; fixed, so that the split does not depend on the number of threads.
 const TILE_ROWS: usize = 512;
 const TILE_COLS: usize = 256;
 

@@ -1,4 +1,4 @@
-//! Whether a plan fits into memory, before anything is allocated.
+//! Checks that a plan fits into memory, before anything is allocated.
 
 use crate::{
     Error, Result,
@@ -7,8 +7,11 @@ use crate::{
     plan::{Plan, Role},
 };
 
-/// Refuses a plan whose values would not fit into what is free; without knowledge of the system nothing is
-/// refused. Weights take nothing: their files are mapped.
+/// Refuses a plan whose values exceed the free memory. Where the system does not tell how much is free, nothing is
+/// refused. Weights count nothing: their files are mapped.
+///
+/// # Errors
+/// [`Error::Memory`].
 pub(super) fn check(plan: &Plan) -> Result<Needs> {
     let need = peak_bytes(plan);
     match available_bytes() {
@@ -25,8 +28,8 @@ pub(super) fn check(plan: &Plan) -> Result<Needs> {
     }
 }
 
-/// Most bytes of values alive at once: all that is kept over a run, what is between its first and last use, and
-/// the result of the step twice, once as tiles and once whole.
+/// Peak bytes of values: all buffers that outlive a run, those between first and last use, and the result of the
+/// current step twice, once as tiles and once whole.
 fn peak_bytes(plan: &Plan) -> u64 {
     let bytes = |index: usize| plan.buffers()[index].shape.count() as u64 * 4;
     let last_uses = plan.last_uses();
@@ -55,7 +58,7 @@ fn peak_bytes(plan: &Plan) -> u64 {
     peak
 }
 
-/// Memory that can be had without swapping, where the system tells.
+/// Memory that is available without swapping, if the system tells.
 pub(crate) fn available_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text

@@ -1,9 +1,9 @@
-//! The truth: one plain function per op, rounding where the buffer's type says so and nowhere else.
+//! The reference executor: one plain function per op, rounding only to the type of the result's buffer.
 //!
-//! Values are f32 in memory whatever a buffer's type; a store rounds them to that type. Sums of norms and
-//! softmax are f64. Matrix products (linear layers, convolutions, attention) sum in f32 in a fixed order that
-//! depends on shapes alone, so the result is the same for any number of threads; against the goldens' f64 runs
-//! the whole networks stay within a few 1e-6, far below the 1e-5 to 1e-4 that is allowed.
+//! Values are f32 in memory whatever a buffer's type; a store rounds them. Sums of norms and softmax are f64. Matmuls
+//! (linear layers, convolutions, attention) sum in f32 in a fixed order that depends only on shapes, so the result is
+//! the same for any number of threads. Against the goldens' f64 runs whole networks differ by a few 1e-6, far below
+//! the allowed 1e-5 to 1e-4.
 //!
 //! Invariant: knows plans, not models; never imports `cuda`. Start with [`Cpu`].
 

@@ -1,11 +1,11 @@
-//! Norms, with sums in f64: `rms_norm`, `l2_norm`, and `weight_norm` of stored convolutions.
+//! Norms, with sums in f64: `rms_norm`, `l2_norm`, and `weight_norm` of convolution weights.
 
 use rayon::prelude::*;
 
 use super::arg::Arg;
 use crate::plan::NormWeight;
 
-/// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over runs of `width` columns, one run of w per group of rows.
+/// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over heads of `width` columns; each group of rows has its own w.
 pub(super) fn rms_norm(
     args: &[Arg<'_>],
     eps: f32,

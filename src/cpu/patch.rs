@@ -1,5 +1,5 @@
-//! Latents to tokens and back; the two orders differ, as `img2tokens` and `depack_token_sequence` do in the reference's
-//! `data_proxy.py`.
+//! Latents to tokens and back. The two channel orders differ, as in the reference (`pipeline/data_proxy.py`,
+//! `MagiDataProxy.img2tokens` and `SingleData.depack_token_sequence`).
 
 use super::arg::Arg;
 use crate::plan::Grid;

@@ -88,8 +88,8 @@ pub(super) fn frame_shuffle(args: &[Arg<'_>]) -> Vec<f32> {
     y
 }
 
-/// Channel `m = ((c frames + frame) space + row) space + column` of a cell gathers its sub-positions; consecutive
-/// m are averaged in equal groups. An odd number of frames in pairs gets a zero frame in front.
+/// Channel `m = ((c frames + frame) space + row) space + column` of a cell gathers its sub-positions; consecutive m
+/// are averaged in equal groups. With `frames` 2 and an odd number of frames, a zero frame is put in front.
 pub(super) fn average_down(
     args: &[Arg<'_>],
     [frames, space]: [usize; 2],
@@ -123,8 +123,8 @@ pub(super) fn average_down(
     y
 }
 
-/// The inverse arrangement of [`average_down`], every channel repeated over its group; of the first frame only the
-/// last of its copies is kept.
+/// The inverse arrangement of [`average_down`], every channel repeated over its group; only the last copy of the first
+/// frame is kept.
 pub(super) fn duplicate_up(
     args: &[Arg<'_>],
     [frames, space]: [usize; 2],

@@ -1,4 +1,4 @@
-//! Values scaled into the range of E4m3; the store rounds them.
+//! Scaling into the range of E4M3; the store rounds.
 
 use rayon::prelude::*;
 

@@ -1,8 +1,8 @@
-//! Parameters and ways out as data, so that each door can call them by its own names.
+//! Parameters and remedies as data, so that each front end can use its own names.
 
 use std::fmt;
 
-/// The enum with the name of each of its variants.
+/// Declares the enum and the name of each variant.
 macro_rules! fields {
     ($($(#[$doc:meta])* $field:ident $name:literal)*) => {
         /// A parameter of a request, or an option of the program.
@@ -12,10 +12,10 @@ macro_rules! fields {
         }
 
         impl Field {
-            /// All of them.
+            /// All fields.
             pub const ALL: &[Self] = &[$(Self::$field,)*];
 
-            /// Its name in a request's JSON. It stays what it is.
+            /// Its name in a JSON request, which never changes.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$field => $name,)*
@@ -26,43 +26,43 @@ macro_rules! fields {
 }
 
 fields! {
-    /// What to show and say.
+    /// Content of the clip: picture and speech.
     Prompt "prompt"
-    /// What to steer away from.
+    /// What the clip should avoid.
     NegativePrompt "negative_prompt"
     /// Folder with the model's files.
     Model "model"
-    /// Size of the picture.
+    /// Size of the clip.
     Size "size"
-    /// How many times larger than decoded the frames are in the file.
+    /// Factor by which decoded frames are enlarged in the file.
     Scale "scale"
     /// Length of the clip.
     Seconds "seconds"
     /// Seed of all noise.
     Seed "seed"
-    /// Picture of the first frame.
+    /// Image of the first frame.
     Image "input_reference"
     /// Voice track that drives the clip.
     Audio "audio_reference"
-    /// Whether the voice track's latent stays as it is.
+    /// Whether the voice track's latent is kept unchanged.
     HoldAudio "hold_audio"
     /// Network of the base pass.
     Variant "variant"
     /// Steps of the base pass.
     Steps "num_inference_steps"
-    /// Ready text features.
+    /// Precomputed text features.
     TextFeatures "text_features"
-    /// Network that makes the frames.
+    /// Network that decodes frames.
     Decoder "decoder"
-    /// Formats of the denoising networks' products.
+    /// Formats of the denoising networks' linear layers.
     Precision "precision"
-    /// Which device runs.
+    /// Device that runs the networks.
     Device "device"
-    /// Where the weights are while a GPU runs a network.
+    /// Where weights are kept while a GPU runs a network.
     Residency "residency"
-    /// Where the clip goes.
+    /// Where the clip is written.
     Output "output"
-    /// Who encodes the clip.
+    /// Encoder of the clip.
     Encoder "encoder"
     /// Quality of the encoded picture.
     Quality "quality"
@@ -70,37 +70,37 @@ fields! {
     Shift "shift"
     /// Noise level at which the super-resolution pass starts.
     NoiseValue "noise_value"
-    /// Which cases run.
+    /// Which cases are run.
     Filter "filter"
     /// Formats to compare with.
     Against "against"
     /// Sizes of a network.
     Config "config"
-    /// Memory of a GPU that is planned for.
+    /// Memory of the GPU to plan for.
     GpuMemory "gpu_memory"
-    /// Its arithmetic.
+    /// Its peak arithmetic rate.
     GpuTflops "gpu_tflops"
-    /// Its memory rate.
+    /// Its memory bandwidth.
     GpuBandwidth "gpu_bandwidth"
 }
 
-/// A way out of an error, or out of what a notice tells.
+/// A remedy for an error or a notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hint {
-    /// Give this parameter.
+    /// Set this parameter.
     Give(Field),
-    /// Give this parameter this value.
+    /// Set this parameter to this value.
     Set(Field, &'static str),
-    /// Ask for less of one of these.
+    /// Lower one of these.
     Lower(&'static [Field]),
-    /// Allow that what is there is replaced.
+    /// Allow existing files to be replaced.
     Replace,
 }
 
 impl Hint {
-    /// Do without a GPU.
+    /// Use the CPU.
     pub const USE_CPU: Self = Self::Set(Field::Device, "cpu");
-    /// Take less memory.
+    /// Make a smaller or shorter clip.
     pub const SMALLER_CLIP: Self = Self::Lower(&[Field::Size, Field::Seconds]);
 }
 
@@ -118,12 +118,12 @@ impl fmt::Display for Hint {
     }
 }
 
-/// A parameter as text of no door's own names it.
+/// A parameter in text without a front end.
 pub(crate) fn quoted(field: Field) -> String {
     format!("`{}`", field.name())
 }
 
-/// Facts and way out as one line.
+/// Facts and remedy as one line.
 pub(crate) fn neutral(facts: String, hint: Option<Hint>) -> String {
     match hint {
         Some(hint) => format!("{facts}; {hint}"),

@@ -1,4 +1,4 @@
-//! Cases of the audio autoencoder. Its precision is f32 throughout, so there is one path.
+//! Cases of the audio autoencoder. Everything is f32, so there is one precision.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// `oobleck.decode`: `z` `[1, 64, L]` to a wave `[1, 2, 2048 L]`.
+/// `oobleck.decode`: `z` `[1, 64, L]` to a waveform `[1, 2, 2048 L]`.
 pub(super) fn decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors, allowed) = (config(case)?, case.tensors()?, allowed(case)?);
     let z = channels_last(case, &tensors, "z", config.latent_channels)?;
@@ -68,13 +68,13 @@ pub(super) fn encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<V
     Ok(checks)
 }
 
-/// `oobleck.encode_windowed`: a made-up mono track in overlapping windows, without noise, to `[1, 64, L]`.
+/// `oobleck.encode_windowed`: a synthetic mono track in overlapping windows, without noise, to `[1, 64, L]`.
 pub(super) fn encode_windowed(
     case: &GoldenCase<'_>,
     executor: &dyn Executor,
 ) -> Result<Vec<Check>> {
     let (config, tensors, allowed) = (config(case)?, case.tensors()?, allowed(case)?);
-    let mono = made_up_track(case)?;
+    let mono = synthetic_track(case)?;
     let windows = audio_vae::windows(mono.len());
     let samples = windows[0].len();
     let (plan, ports) = audio_vae::encode(&config, samples);
@@ -102,8 +102,8 @@ pub(super) fn encode_windowed(
     Ok(vec![tensors.relative_l2("latent", &got, "ref64", allowed)?])
 }
 
-/// The mono track of a windowed case: the rule's tensor `input.NAME`.
-fn made_up_track(case: &GoldenCase<'_>) -> Result<Vec<f32>> {
+/// The synthetic mono track of a windowed case: the rule's tensor `input.NAME`.
+fn synthetic_track(case: &GoldenCase<'_>) -> Result<Vec<f32>> {
     let samples = case.number(&["config", "samples"])?;
     if !(1.0..=1e8).contains(&samples) {
         return Err(case.bad(format!(
@@ -127,7 +127,7 @@ fn config(case: &GoldenCase<'_>) -> Result<AudioVaeConfig> {
     AudioVaeConfig::from_value(&value, Path::new(case.name()))
 }
 
-/// Three times the error of the reference in f32, but not below 1e-5.
+/// Tolerance: three times the error of the reference in f32, but at least 1e-5.
 fn allowed(case: &GoldenCase<'_>) -> Result<f64> {
     Ok((3.0 * case.number(&["errors", "up_vs_ref64_rel"])?).max(1e-5))
 }
@@ -144,7 +144,7 @@ fn taps(
         let Some(layer) = name.strip_prefix("tap.") else {
             continue;
         };
-        // A stage ends with its last residual unit in the decoder, with its strided convolution in the encoder.
+        // A decoder stage ends with its last residual unit, an encoder stage with its strided convolution.
         let got = match plan.find(&format!("{layer}.layers.4")) {
             Some(buf) => channels_first(&program.read(buf)?),
             None => Vec::new(),
@@ -154,7 +154,7 @@ fn taps(
     Ok(checks)
 }
 
-/// The tensor `label` `[1, channels, N]` as `[N, channels]`.
+/// The tensor `label` `[1, channels, N]` transposed to `[N, channels]`.
 fn channels_last(
     case: &GoldenCase<'_>,
     tensors: &Tensors,
@@ -173,7 +173,7 @@ fn channels_last(
     }
 }
 
-/// The values of `[N, C]` channel by channel.
+/// The values of `[N, C]` transposed to `[C, N]`.
 fn channels_first(x: &Tensor) -> Vec<f32> {
     transposed(&x.to_f32(), x.shape().cols())
 }

@@ -1,4 +1,4 @@
-//! Suites and cases: what an index says, and the tensors of its files.
+//! Suites and cases: the index of a suite, and the tensors of its files.
 
 use std::{
     borrow::Cow,
@@ -34,7 +34,7 @@ impl Suite {
     /// The suite in `folder`.
     ///
     /// # Errors
-    /// If its `index.json` cannot be read or has no list of cases.
+    /// [`Error::Input`] if its `index.json` cannot be read or has no list of cases.
     pub fn open(folder: &Path) -> Result<Self> {
         Self::new(
             folder.display().to_string(),
@@ -42,7 +42,7 @@ impl Suite {
         )
     }
 
-    /// A suite in the binary: an `index.json` and the files it names.
+    /// A suite in the binary: an `index.json` and its files.
     ///
     /// # Errors
     /// As [`Suite::open`].
@@ -71,7 +71,7 @@ impl Suite {
         &self.name
     }
 
-    /// Its cases in the index's order.
+    /// Its cases in the order of the index.
     pub fn cases(&self) -> impl Iterator<Item = GoldenCase<'_>> {
         self.index["cases"]
             .as_array()
@@ -83,7 +83,7 @@ impl Suite {
     /// The bytes of one of its files.
     ///
     /// # Errors
-    /// If it is not there.
+    /// [`Error::Input`] if it does not exist.
     pub fn file(&self, name: &str) -> Result<Cow<'static, [u8]>> {
         match &self.files {
             Files::Folder(folder) => {
@@ -106,7 +106,7 @@ impl Suite {
     }
 }
 
-/// One case: its entry in the index.
+/// One case: an entry of the index.
 #[derive(Clone, Copy)]
 pub struct GoldenCase<'a> {
     suite: &'a Suite,
@@ -124,7 +124,7 @@ impl<'a> GoldenCase<'a> {
         self.entry["kind"].as_str().unwrap_or_default()
     }
 
-    /// The suite it is of.
+    /// Its suite.
     pub fn suite(&self) -> &'a Suite {
         self.suite
     }
@@ -137,7 +137,7 @@ impl<'a> GoldenCase<'a> {
     /// The entry's field `name`.
     ///
     /// # Errors
-    /// If it is missing or of another type.
+    /// [`Error::Input`] if it is missing or of another type.
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let value = self
             .entry
@@ -149,7 +149,7 @@ impl<'a> GoldenCase<'a> {
     /// A number by its path in the entry: `["measured", "out.video", "accept_f32_rel_l2"]`.
     ///
     /// # Errors
-    /// If it is missing or no number.
+    /// [`Error::Input`] if it is missing or not a number.
     pub fn number(&self, path: &[&str]) -> Result<f64> {
         let value = path
             .iter()
@@ -187,7 +187,7 @@ impl<'a> GoldenCase<'a> {
     /// The tensors of its file.
     ///
     /// # Errors
-    /// If the file is missing or damaged.
+    /// [`Error::Input`] if the file is missing or damaged.
     pub fn tensors(&self) -> Result<Tensors> {
         let file: String = self.field("file")?;
         let bytes = self.suite.file(&file)?;
@@ -225,7 +225,7 @@ impl Tensors {
     /// The tensor `label`.
     ///
     /// # Errors
-    /// If there is none.
+    /// [`Error::Input`] if it does not exist.
     pub fn get(&self, label: &str) -> Result<&Tensor> {
         self.tensors
             .get(label)

@@ -10,7 +10,7 @@ use crate::{
     weights::{Architecture, Synthetic, TensorSpec, Weights},
 };
 
-/// A 2D tap with its label in our plan: residual streams, and the values inside a traced layer.
+/// Two-dimensional taps with their labels in our plan: residual streams, and values inside a traced layer.
 const TRACES: [(&str, &str); 12] = [
     ("attn_pre_norm", "attention.pre_norm"),
     ("qkvg", "attention.linear_qkv"),
@@ -107,7 +107,7 @@ pub(super) fn rope(
     Ok(Tensor::from_f32([sequence.len(), 96], &table))
 }
 
-/// Coordinates, rotation table and windows of the case, where it holds them.
+/// Checks coordinates, rotation table and mask blocks, where the case has them.
 fn placement(case: &GoldenCase<'_>, tensors: &Tensors, sequence: Sequence) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     let style = case.field("coords_style")?;
@@ -152,7 +152,7 @@ fn placement(case: &GoldenCase<'_>, tensors: &Tensors, sequence: Sequence) -> Re
     Ok(checks)
 }
 
-/// Our label of the residual stream in front of `layer`.
+/// Our label of the residual stream before `layer`.
 fn residual(layer: usize) -> String {
     match layer {
         0 => "hidden".into(),
@@ -170,7 +170,7 @@ struct Run<'a, 'b> {
 }
 
 impl Run<'_, '_> {
-    /// Velocities, and the residual stream after each layer where the case holds it.
+    /// Checks velocities, and the residual stream after each layer for which the case has it.
     fn outputs(&mut self, ports: &ForwardPorts, path: &str, limit: &str) -> Result<()> {
         for (label, buf) in [
             ("out.video", ports.video_velocity),
@@ -190,7 +190,8 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// The values inside traced layers; the index gives no limit for them, so the f32 limit of the outputs holds.
+    /// Checks the values inside traced layers. The index has no limit for them, so the f32 limit of the outputs is
+    /// used.
     fn traces(&mut self, config: &DitConfig) -> Result<()> {
         let limit = self
             .case

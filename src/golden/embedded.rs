@@ -1,8 +1,8 @@
 //! The small suites in the binary, so that `gallop verify` alone proves an installation.
 //!
 //! Their files are those of `tests/golden/`. Their indices, in `embedded/`, are the full ones without the entries of
-//! all other cases, so that nothing is left out when they run; the test below makes them with `UPDATE=1 cargo test
-//! --lib embedded` and holds them equal.
+//! other cases, so that every entry can run. The test below makes them with `UPDATE=1 cargo test --lib embedded` and
+//! checks that they are current.
 
 use super::Suite;
 use crate::Result;
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// The full index of a suite with the entries of those cases only whose files are embedded.
+    /// The full index of a suite, reduced to the cases whose files are embedded.
     fn trimmed(suite: &str, files: Files) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = root.join("tests/golden").join(suite).join("index.json");

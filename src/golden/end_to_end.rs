@@ -1,7 +1,7 @@
 //! Cases of whole clips in latent space: base pass and super-resolution from given noise.
 //!
-//! Each case runs three times: in f32, with the reference's roundings, and with the roundings while every step is
-//! given the reference's own latents, so that a step is judged alone.
+//! Each case runs three times: in f32; with the reference's roundings; and with these roundings while every step
+//! starts from the reference's latents, so that each step is judged alone.
 
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ use crate::{
     tensor::LayerFormats,
 };
 
-/// The reference's settings, by its own names.
+/// The reference's settings, under its names.
 #[derive(Deserialize)]
 struct Evaluation {
     cfg_number: usize,
@@ -244,7 +244,7 @@ impl Run<'_, '_> {
         unbatched(self.tensors, label)
     }
 
-    /// Compares the latents a step is given, its velocities, and the latents it leaves.
+    /// Compares the latents before a step, its velocities, and the latents after it.
     fn on_step(
         &mut self,
         pass: &str,
@@ -264,7 +264,7 @@ impl Run<'_, '_> {
             if self.mode.is_forced {
                 event.program.write(buf, &want)?;
             } else if self.mode.in_f32 {
-                // The index gives no figure for inputs; the one of the final latents holds for all f32 values.
+                // The index has no limit for inputs; that of the final latents applies to all f32 values.
                 let allowed =
                     self.case
                         .number(&["measured", "out.final.video", self.mode.limit])?;
@@ -301,7 +301,7 @@ impl Run<'_, '_> {
                 self.checks.push(check);
                 continue;
             }
-            // The index gives no figure for the audio's velocity in a free run; in f32 the video's holds for it.
+            // The index has no limit for the audio velocity in a free run; in f32 the video's applies.
             if name == "video" || self.mode.in_f32 {
                 self.compare(
                     &format!("{label}.v_{name}"),
@@ -310,7 +310,7 @@ impl Run<'_, '_> {
                 )?;
             }
             let (x, latent) = (format!("x_{name}"), event.program.read(update.latent)?);
-            // The golden is the latent before the picture's frame is put back.
+            // The golden is the latent before the image's frame is restored.
             if name == "audio" || image.is_none() {
                 self.compare(&format!("{label}.{x}"), &["measured", label, &x], &latent)?;
             }

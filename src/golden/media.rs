@@ -1,4 +1,4 @@
-//! Cases of pictures, frames and sound: what happens outside of the networks, on the host.
+//! Cases of images, frames and audio: the work of the host outside of networks.
 
 use super::{
     GoldenCase, Tensors,
@@ -10,7 +10,7 @@ use crate::{
     qualify::Check,
 };
 
-/// Relative error of a resampling in f64.
+/// Tolerance of resampling in f64, relative.
 const RESAMPLED: f64 = 1e-6;
 
 /// `audio.resample_441_512`: `wave` `[512 n, channels]` to `[441 n, channels]`.
@@ -22,8 +22,8 @@ pub(super) fn resample(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     Ok(vec![check])
 }
 
-/// `audio.merge_windows`: `windows` `[k, n, channels]` to one track. A merged value is two products and a sum in
-/// f32, and may be off by as many roundings more than the reference's, which is f32 too.
+/// `audio.merge_windows`: `windows` `[k, n, channels]` to one track. A merged value is two products and a sum in f32;
+/// the tolerance allows these roundings on top of the reference's, which computes in f32 too.
 pub(super) fn merge(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [_, latents, channels] = extents(case, &tensors, "windows", DType::F32)?;
@@ -91,7 +91,7 @@ pub(super) fn video_to_u8(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     Ok(vec![exact("u8", &floats(&bytes), tensors.get("u8")?)])
 }
 
-/// `video.rescale`: `frames` `[n, height, width, 3]` at another size, within one level.
+/// `video.rescale`: `frames` `[n, height, width, 3]` at another size, to within one level.
 pub(super) fn rescale_video(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let [_, height, width] = frames(case, &tensors, "frames")?;
@@ -121,7 +121,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.iter().copied().map(f32::from).collect()
 }
 
-/// The bytes that a normalised picture `[3, height, width]` stands for, `[height, width, 3]`.
+/// The bytes `[height, width, 3]` of a normalised image `[3, height, width]`.
 fn denormalised(x: &[f32]) -> Vec<f32> {
     let pixels = x.len() / 3;
     let at = |i: usize| x[i % 3 * pixels + i / 3];
@@ -130,7 +130,7 @@ fn denormalised(x: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// The shape of a stored tensor of rank N and type `dtype` that is not empty.
+/// The shape of a stored tensor that has rank N, type `dtype` and at least one element.
 fn extents<const N: usize>(
     case: &GoldenCase<'_>,
     tensors: &Tensors,
@@ -154,7 +154,7 @@ fn extents<const N: usize>(
         })
 }
 
-/// Frames, height and width of stored colour frames.
+/// Frames, height and width of stored RGB frames.
 fn frames(case: &GoldenCase<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 3]> {
     match extents(case, tensors, label, DType::U8)? {
         [frames, height, width, 3] => Ok([frames, height, width]),
@@ -162,7 +162,7 @@ fn frames(case: &GoldenCase<'_>, tensors: &Tensors, label: &str) -> Result<[usiz
     }
 }
 
-/// Height and width of a stored picture.
+/// Height and width of a stored image.
 fn picture(case: &GoldenCase<'_>, tensors: &Tensors, label: &str) -> Result<[usize; 2]> {
     match extents(case, tensors, label, DType::U8)? {
         [height, width, 3] => Ok([height, width]),

@@ -1,4 +1,4 @@
-//! Cases of the built-in miniature: a prompt through tokenizer, text encoder and all steps to the latents of its clip.
+//! Cases of the built-in miniature: a prompt through tokenizer, text encoder and all steps to the latents of a clip.
 
 use crate::{
     Result, Tensor,
@@ -17,9 +17,8 @@ impl Progress for Silent {
     fn notice(&self, _: &Notice) {}
 }
 
-/// Compares the channels that mean something with the case's. As much may they be off as the index says: one and a
-/// half times what the reference's roundings change. On a CPU that multiplies by the instructions that the case was
-/// made with, all bits must be the same.
+/// Compares the meaningful channels with the case's. The tolerance of the index is one and a half times the effect of
+/// the reference's roundings. On a CPU with the matmul instructions of the case's, all bits must be equal.
 pub(super) fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let request = request(case.field("prompt")?, case.field("seed")?);
     let context = Context::new(executor);
@@ -56,7 +55,7 @@ fn request(prompt: String, seed: u64) -> Request {
     }
 }
 
-/// Axis of the channels, and how many of them mean something: `latents.rs` of `tools/miniature/world` says what.
+/// Axis of the channels, and how many of them are meaningful (see `latents.rs` of `tools/miniature/world`).
 type Channels = (usize, usize);
 const VIDEO: Channels = (0, 33);
 const AUDIO: Channels = (1, 16);
@@ -124,7 +123,7 @@ mod tests {
         }
     }
 
-    /// By more than ten times what rounding changes, which is half a hundredth.
+    /// They differ by more than ten times the effect of rounding, which is half a hundredth.
     #[test]
     fn seeds_differ_and_the_same_seed_does_not() {
         let make = |seed| {
@@ -157,7 +156,7 @@ mod tests {
                 save_latents(&folder.join(&file), &rounded).unwrap();
                 let off = |of: fn(&crate::pipeline::denoise::Latents) -> &Tensor, channels| {
                     let both = [&rounded, &unrounded].map(|made| meant(of(made), channels));
-                    // As much more as the other goldens allow.
+                    // The same tolerance factor as the other goldens.
                     1.5 * relative_l2(&both[0], &both[1])
                 };
                 json!({

@@ -1,22 +1,8 @@
 //! Golden cases: numbers of the reference implementation, replayed on an executor.
 //!
-//! A [`Suite`] is a folder with an `index.json` and files beside it, or the small one in the binary. A [`GoldenCase`]
-//! is an entry of the index with its tensors. [`run`] replays a case of any known kind and says, for everything
-//! the case holds, how far off we are and how far off we may be; the limits come from the index.
-//!
-//! A case of a network runs twice: without rounding, where it must agree with a float64 run of the reference (1e-4 for
-//! denoising, 1e-5 for the autoencoders, 1e-5 or with long prompts 2e-5 for the text encoder), and with the reference's
-//! roundings, where its error may be at most 1.5 times (text encoder 1.25) that of the reference itself. On the CPU:
-//!
-//! | | cases | largest error over what is allowed |
-//! |---|--:|--:|
-//! | denoising network, f32 / bf16 | 6 | 0.05 / 0.70 |
-//! | samplers, rotation, ops | 7 | 1.0 (a table of the reference's, within one f32 ulp of 1) |
-//! | whole clips in latent space, f32 / bf16 | 4 | 0.19 / 0.76 |
-//! | video autoencoders | 18 | 0.70 |
-//! | audio autoencoder | 7 | 0.24 |
-//! | text encoder and tokenizer | 8 | 0.80 |
-//! | pictures, frames, sound | 16 | exact, or one grey level |
+//! A [`Suite`] is a folder with an `index.json` and files, or a small one in the binary. A [`GoldenCase`] is an entry
+//! of the index with its tensors. [`run`] replays a case of any known kind and reports, for each of its values, our
+//! error and the allowed error, which comes from the index.
 
 mod audio_vae;
 mod case;
@@ -40,7 +26,8 @@ use crate::{Error, Result, executor::Executor, qualify::Check, sampler::Method};
 /// Replays `case` on `executor`.
 ///
 /// # Errors
-/// A kind that is not known, tensors or settings that the case lacks, or the executor's.
+/// [`Error::Failed`] for an unknown kind, [`Error::Input`] for tensors or settings that the case lacks; also the
+/// errors of the executor.
 pub fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     match case.kind() {
         "dit_forward" => dit::forward(case, executor),
@@ -72,13 +59,14 @@ pub fn run(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>>
     }
 }
 
-/// The kind of the one case that needs a file no suite holds: the published tokenizer.
+/// Kind of the one case that needs a file outside of the suites: the published tokenizer.
 pub const PUBLISHED_VOCABULARY: &str = "tokenizer_real_vocabulary";
 
 /// Replays a case of kind [`PUBLISHED_VOCABULARY`] with the bytes of the published `tokenizer.json`.
 ///
 /// # Errors
-/// A file that is no tokenizer, or what the case lacks.
+/// [`Error::Weights`] if the file is not a tokenizer, [`Error::Input`] if
+/// the case is incomplete.
 pub fn run_published_vocabulary(case: &GoldenCase<'_>, tokenizer: &[u8]) -> Result<Vec<Check>> {
     tokenizer::published_vocabulary(case, tokenizer)
 }

@@ -1,4 +1,4 @@
-//! Cases of single ops: each as a plan of one step.
+//! Cases of single ops, each as a plan of one step.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ use crate::{
     weights::{Info, Source, Weights},
 };
 
-/// Single ops of the DiT and of the sampling around it.
+/// Single ops of the DiT, and of the sampling around it.
 pub(super) fn ops(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let tensors = case.tensors()?;
     let run = Run {
@@ -87,7 +87,7 @@ pub(super) fn rope(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// The weights of a plan of one step.
+/// Weights in memory for a plan of one step.
 struct Given(Vec<(String, Tensor)>);
 
 impl Source for Given {
@@ -134,7 +134,7 @@ impl Run<'_, '_> {
             self.unary("swiglu7_edge", limit("swiglu7")?, swiglu)?,
             self.unary("gelu7_edge", limit("gelu7")?, gelu)?,
         ];
-        // The case has no f64 result for the bf16 input; ours in f32, judged above, stands in for it.
+        // The case has no f64 result for the bf16 input; our f32 result, judged above, stands in for it.
         let input = [("swiglu7.in_bf16", Bf16)];
         let exact = self.run(&input, vec![], |p, x| p.swiglu7("y", x[0], F32))?;
         let rounded = self.run(&input, vec![], |p, x| p.swiglu7("y", x[0], Bf16))?;
@@ -270,7 +270,7 @@ impl Run<'_, '_> {
         Ok(checks)
     }
 
-    /// Steps of the sampling that the host does.
+    /// Steps of the sampling on the host.
     fn host(&self) -> Result<Vec<Check>> {
         let mut checks = Vec::new();
         for name in ["trilinear0", "trilinear1"] {
@@ -280,7 +280,7 @@ impl Run<'_, '_> {
             let got = upsample(&from.to_f32(), size(from), size(want));
             checks.push(self.against(name, &got, "accept_f32_rel_l2")?);
         }
-        // The reference's table was made in f32: its entries are within one unit in the last place of 1.
+        // The reference computed its table in f32: entries are within one unit in the last place of 1.
         let want = self.tensors.get("zerosnr.signal_table")?.to_f32();
         checks.push(Check::max_abs(
             "zerosnr.signal_table",
@@ -298,13 +298,13 @@ impl Run<'_, '_> {
         Ok(checks)
     }
 
-    /// The limit the index gives for f32 ops, where it has none for one.
+    /// The index's limit for f32 ops, for ops without their own.
     fn f32_limit(&self) -> Result<f64> {
         self.case
             .number(&["measured", "gelu7", "accept_f32_rel_l2"])
     }
 
-    /// Windows from the case's rectangles of queries and keys.
+    /// Mask blocks from the case's rectangles of queries and keys.
     fn windows(&self, rows: usize) -> Result<Vec<MaskBlock>> {
         let pairs = |label: &str| self.tensors.get(label).map(Tensor::to_i32);
         let (queries, keys) = (pairs("attn.q_ranges")?, pairs("attn.k_ranges")?);
@@ -332,7 +332,7 @@ impl Run<'_, '_> {
         Ok(windows)
     }
 
-    /// Where the rows of each modality end.
+    /// Group offsets: where the rows of each modality end.
     fn ends(&self, label: &str) -> Result<Vec<usize>> {
         let modality = self.tensors.get(label)?.to_i32();
         Ok((0..3)

@@ -1,20 +1,21 @@
-//! Frames at another size, by the reference's interpolation without antialiasing.
+//! Frames resized by the reference's interpolation without antialiasing (`pipeline/video_process.py`,
+//! `upsample_video`).
 
 use rayon::prelude::*;
 
-/// How a pixel between four others is made.
+/// How an output pixel is interpolated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Interpolation {
-    /// The pixel it falls into.
+    /// The nearest input pixel.
     Nearest,
-    /// Linear between 2x2 pixels.
+    /// Linear over 2x2 pixels.
     Bilinear,
     /// Keys' cubic (a = -0.75) over 4x4 pixels.
     Bicubic,
 }
 
-/// Frames `[frames, from[0], from[1], 3]` at the size `to`; sizes are `[height, width]`. Half-pixel centres,
-/// borders repeated, f32 arithmetic on `value / 255`, truncated to bytes.
+/// RGB frames u8 `[frames, from[0], from[1], 3]` resized to `to`; sizes are `[height, width]`. Half-pixel centres,
+/// repeated borders, f32 arithmetic on `value / 255`, truncation to bytes.
 ///
 /// # Panics
 /// If `frames` is not a whole number of frames or a size is zero.
@@ -52,7 +53,7 @@ pub(super) fn rescale(
     out
 }
 
-/// The inputs of one output position along an axis, with their weights; 1, 2 or 4 of them.
+/// The inputs of an output position along an axis, with their weights: 1, 2 or 4.
 type Tap = Vec<(usize, f32)>;
 
 fn sample(frame: &[u8], width: usize, [row, column]: [&Tap; 2], channel: usize) -> u8 {

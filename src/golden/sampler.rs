@@ -1,4 +1,4 @@
-//! Cases of the samplers: given velocities and noise, the latents after each step.
+//! Cases of the samplers: from given velocities and noise to the latents after each step.
 
 use super::GoldenCase;
 use crate::{
@@ -40,7 +40,7 @@ pub(super) fn run(case: &GoldenCase<'_>, method: Method) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// `sum_i factors[i] buffers[i]` in f32, as an executor does it.
+/// `sum_i factors[i] buffers[i]` in f32, in an executor's order.
 fn combine(factors: &[f32], buffers: &[&[f32]]) -> Vec<f32> {
     let mut sum = vec![0.0; buffers[0].len()];
     for (&factor, buffer) in factors

@@ -14,11 +14,11 @@ use crate::{
     weights::{Architecture, Info, Source, Synthetic, Weights},
 };
 
-/// Elements of the largest embedding that is made whole; of a larger one only the rows that are used are.
+/// Elements of the largest embedding that is generated whole; of a larger one only the rows used.
 const WHOLE_EMBEDDING: usize = 1 << 24;
 const EMBEDDING: &str = "model.encoder.embed_tokens.weight";
 
-/// `text_encoder`: every hidden state, tap and feature of the case, for the tokens that are not padding.
+/// `text_encoder`: every hidden state, tap and feature of the case, for all tokens except padding.
 pub(super) fn encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let encoding = Encoding::new(case)?;
     let scale = text_encoder::embed_scale(encoding.config.hidden_size);
@@ -51,7 +51,7 @@ impl Mode {
     }
 }
 
-/// A case with its inputs checked.
+/// A case with checked inputs.
 struct Encoding<'a> {
     case: &'a GoldenCase<'a>,
     config: TextEncoderConfig,
@@ -106,7 +106,7 @@ impl<'a> Encoding<'a> {
         })
     }
 
-    /// The embedding rows of a case that stores them.
+    /// Checks the embedding rows, if the case has them.
     fn check_rows(&self) -> Result<Option<Check>> {
         if !self.tensors.has("in.inputs_embeds") {
             return Ok(None);
@@ -125,7 +125,7 @@ impl<'a> Encoding<'a> {
         )))
     }
 
-    /// Runs every prompt in one mode and compares all that the case holds of it.
+    /// Runs every prompt in one mode and checks all that the case has of it.
     fn check(&self, executor: &dyn Executor, mode: Mode, rounded: bool) -> Result<Vec<Check>> {
         let mut programs = Vec::new();
         for ids in &self.prompts {
@@ -176,7 +176,7 @@ impl<'a> Encoding<'a> {
         Ok(checks)
     }
 
-    /// The features: exactly what the rule makes of the reference's own output, and as near to ours as the output.
+    /// Checks the features: equal to the rule applied to the reference's output, and as close to ours as the output.
     fn check_features(&self, mode: Mode, output: &Tensor) -> Result<[Check; 2]> {
         let stored = |name: &str| self.tensors.get(&format!("{name}.{}.up_bf16", mode.name()));
         let theirs = text_encoder::features(stored("output")?);
@@ -247,7 +247,7 @@ impl<'a> Encoding<'a> {
         Ok(rows)
     }
 
-    /// The largest error allowed for `name`; `None` if the case does not say how far the reference is off.
+    /// The error allowed for `name`; `None` if the case does not have the reference's error.
     fn allowed(&self, name: &str, rounded: bool) -> Result<Option<f64>> {
         if !rounded {
             return Ok(Some(if self.padded > 100 { 2e-5 } else { 1e-5 }));
@@ -264,7 +264,7 @@ impl<'a> Encoding<'a> {
         Ok(measured.ok().map(|theirs| 1.5 * theirs))
     }
 
-    /// The rows of a stored tensor that are not padding.
+    /// The rows of a stored tensor without padding.
     fn valid(&self, label: &str) -> Result<Vec<f32>> {
         let tensor = self.tensors.get(label)?;
         let values = tensor.to_f32();
@@ -299,7 +299,7 @@ fn is_of(name: &str, mode: Mode) -> bool {
     name == "hidden.0" || name.rsplit('.').next() == Some(mode.name())
 }
 
-/// The plan's label for a golden's name.
+/// Our plan's label for a golden's name.
 fn buffer(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let part = match *parts.as_slice() {
@@ -334,7 +334,7 @@ fn tapped(tap: &str) -> &str {
     }
 }
 
-/// Synthetic weights whose embedding holds only some rows.
+/// Synthetic weights with only some rows of the embedding.
 struct FewRows {
     synthetic: Synthetic,
     rows: Tensor,

@@ -1,4 +1,4 @@
-//! Cases of the tokenizer: strings and the ids they must become.
+//! Cases of the tokenizer: strings and their ids.
 
 use serde::Deserialize;
 
@@ -19,12 +19,12 @@ pub(super) fn own_vocabulary(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
     check(case, &Tokenizer::parse(&json, &file)?)
 }
 
-/// `tokenizer_real_vocabulary`: the published file, which the suite does not hold.
+/// `tokenizer_real_vocabulary`: the published file, which is not part of the suite.
 pub(super) fn published_vocabulary(case: &GoldenCase<'_>, json: &[u8]) -> Result<Vec<Check>> {
     check(case, &Tokenizer::parse(json, "tokenizer.json")?)
 }
 
-/// The size of the vocabulary, and every string's ids, equal.
+/// Checks the size of the vocabulary, and that every string's ids are equal.
 fn check(case: &GoldenCase<'_>, tokenizer: &Tokenizer) -> Result<Vec<Check>> {
     let file: String = case.field("cases")?;
     let samples: Vec<Sample> = serde_json::from_slice(&case.suite().file(&file)?)

@@ -1,5 +1,4 @@
-//! Cases of the video autoencoders, in three precisions: without rounding, with bf16 weights alone, and as
-//! published.
+//! Cases of the video autoencoders in three precisions: without rounding, with bf16 weights only, and as published.
 
 use std::path::Path;
 
@@ -20,7 +19,7 @@ use crate::{
 
 /// Largest relative L2 error with f32 activations.
 const F32_LIMIT: f64 = 1e-5;
-/// The published precision may be off by this much more than the reference in bf16 is, in relative L2.
+/// In the published precision the relative L2 error may exceed the reference's own in bf16 by this factor.
 const BF16_FACTOR: f64 = 1.5;
 /// The same for the largest difference.
 const BF16_MAX_FACTOR: f64 = 2.0;
@@ -30,14 +29,14 @@ const BF16_WEIGHTS: VaePrecision = VaePrecision {
     activations: DType::F32,
 };
 
-/// A precision, its name, and the tensor it is compared with.
+/// A precision, its name, and the tensor to compare with.
 const PATHS: [(VaePrecision, &str, &str); 3] = [
     (VaePrecision::F32, "f32", "ref64"),
     (BF16_WEIGHTS, "bf16 weights", "ref64_wbf16"),
     (VaePrecision::BF16, "bf16", "ref64"),
 ];
 
-/// Those that the executor runs.
+/// The precisions that the executor supports.
 fn paths(
     executor: &dyn Executor,
 ) -> impl Iterator<Item = (VaePrecision, &'static str, &'static str)> {
@@ -70,7 +69,7 @@ pub(super) fn turbo_decode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Re
     Ok(checks)
 }
 
-/// `turbo_vaed.decoder_call`: one call on `z` as it is, as the video's first and as a later one.
+/// `turbo_vaed.decoder_call`: one call on `z` as it is, once as the video's first and once as a later one.
 pub(super) fn turbo_call(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (turbo_config(case)?, case.tensors()?);
     let z = video(case, tensors.get("z")?, statistics::LATENT_CHANNELS)?;
@@ -95,7 +94,7 @@ pub(super) fn turbo_call(case: &GoldenCase<'_>, executor: &dyn Executor) -> Resu
     Ok(checks)
 }
 
-/// `wan22.encode`: `video` `[1, 3, F, H, W]` to the normalised latent; frames beyond whole groups play no part.
+/// `wan22.encode`: `video` `[1, 3, F, H, W]` to the normalised latent; frames beyond whole groups are ignored.
 pub(super) fn wan_encode(case: &GoldenCase<'_>, executor: &dyn Executor) -> Result<Vec<Check>> {
     let (config, tensors) = (wan_config(case)?, case.tensors()?);
     let input = video(case, tensors.get("video")?, 3)?;
@@ -191,7 +190,7 @@ fn replayed(program: &mut dyn Program, input: Buf, x: &Tensor, output: Buf) -> R
     program.read(output)
 }
 
-/// Checks one output against `want` by the limits of its path.
+/// Checks one output against `want` with the limits of its precision.
 fn compared(
     case: &GoldenCase<'_>,
     path: &str,
@@ -223,7 +222,7 @@ fn bytes(case: &GoldenCase<'_>, tensors: &Tensors) -> Result<Check> {
     tensors.max_abs("bytes of `up`", &got, "up_u8", 0.0)
 }
 
-/// Checks every tensor `THEIRS...` against the output of our module `OURS...`: the last buffer in its scope.
+/// Checks every tensor `THEIRS...` against the output of our module `OURS...`, the last buffer in its scope.
 fn taps(
     plan: &Plan,
     program: &mut dyn Program,

@@ -1,28 +1,28 @@
-//! A finished clip, and how it is to be written.
+//! A finished clip, and options for writing it.
 
 use std::path::PathBuf;
 
-/// Frames per second of every clip.
+/// Video frames per second of every clip.
 pub const FPS: usize = 25;
-/// Sound samples per second of every clip.
+/// Audio sample rate of every clip, Hz.
 pub const SAMPLE_RATE: usize = 44_100;
-/// Sound samples (per channel) during one frame.
+/// Audio samples per channel during one frame.
 pub const SAMPLES_PER_FRAME: usize = SAMPLE_RATE / FPS;
 
-/// What is to be written: frames at 25 per second and stereo sound at 44.1 kHz.
+/// A clip to write: frames at 25 per second and stereo audio at 44.1 kHz.
 #[derive(Clone, Copy, Debug)]
 pub struct Clip<'a> {
     /// Pixels in a row; a multiple of 32.
     pub width: usize,
     /// Rows; a multiple of 32.
     pub height: usize,
-    /// `[frames, height, width, 3]`, RGB.
+    /// u8 `[frames, height, width, 3]`, RGB.
     pub frames: &'a [u8],
-    /// `[samples, 2]`, nominal range [-1, 1]; empty for a silent film without sound track.
+    /// f32 `[samples, 2]` at 44.1 kHz, nominal range [-1, 1]; empty for a clip without audio track.
     pub audio: &'a [f32],
 }
 
-/// What makes the file.
+/// What encodes the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Encoder {
     /// OpenH264 and our AAC, inside this program; the same clip always gives the same bytes.
@@ -32,11 +32,11 @@ pub enum Encoder {
         /// The program.
         ffmpeg: PathBuf,
     },
-    /// No encoder: raw RGB, a WAV and a JSON that says what they are.
+    /// No encoder: raw RGB, a WAV, and a JSON that describes them.
     Raw,
 }
 
-/// The matrix from RGB to YCbCr, and its tag in the file.
+/// Matrix from RGB to YCbCr, and how the file is tagged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Color {
     /// BT.709, limited range, tagged as such.
@@ -45,17 +45,16 @@ pub enum Color {
     Reference,
 }
 
-/// How a clip is written.
+/// Options for writing a clip.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodeOptions {
-    /// What makes the file.
+    /// What encodes the file.
     pub encoder: Encoder,
     /// 0 (draft) to 10 (archive).
     pub quality: u8,
-    /// Keeps sound that is longer than the picture. Otherwise the sound is cut, or continued with silence, to end
-    /// with the picture.
+    /// Keeps audio that is longer than the video. Otherwise audio is cut or padded with silence to the video's length.
     pub full_audio: bool,
-    /// Colour matrix.
+    /// Colour matrix and tag.
     pub color: Color,
 }
 
@@ -70,18 +69,18 @@ impl Default for EncodeOptions {
     }
 }
 
-/// A file that was written.
+/// A written file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WrittenFile {
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
-    /// Its length.
+    /// Its length, bytes.
     pub bytes: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
 }
 
-/// What [`write_clip`](super::write_clip) did.
+/// Result of [`write_clip`](super::write_clip).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodeReport {
     /// The encoder that ran, with its settings.
@@ -90,6 +89,6 @@ pub struct EncodeReport {
     pub files: Vec<WrittenFile>,
     /// Frames in the file.
     pub frames: usize,
-    /// Sound samples per channel in the file.
+    /// Audio samples per channel in the file.
     pub samples: usize,
 }

@@ -1,8 +1,9 @@
-//! Pictures: PNG, JPEG and WebP files to 8-bit RGB.
+//! Images: PNG, JPEG and WebP files to 8-bit RGB.
 //!
-//! The format is told by the first bytes, never by the name. EXIF orientation is applied, alpha is dropped (not
-//! blended), palettes and greys are expanded, of 16-bit values the upper byte is kept. Sizes are checked before
-//! anything is allocated. What would change the picture silently is refused: animations and CMYK.
+//! The format is recognised by the first bytes, never by the name. EXIF orientation is applied, alpha is dropped (not
+//! blended), palettes and greys are expanded, 16-bit values keep the upper byte. Sizes are checked before anything is
+//! allocated. Animations and CMYK are refused, since reading them would silently change the image. Reference:
+//! `PIL.Image.open`, `ImageOps.exif_transpose`, `convert("RGB")`.
 
 use std::{io::Cursor, path::Path};
 
@@ -19,22 +20,22 @@ use super::{
     read::read_file,
 };
 
-/// Largest picture that is read, in pixels.
+/// Largest image that is read, pixels.
 pub const MAX_PIXELS: u64 = 100_000_000;
 /// Longest picture file that is read.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// Opens the PNG, JPEG or WebP picture at `path`.
+/// Reads the PNG, JPEG or WebP image at `path` as u8 `[height, width, 3]`.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file: unreadable, of another format, damaged or truncated, without pixels, over
+/// [`Error::Input`] naming the file if it is unreadable, of another format, damaged or truncated, empty, over
 /// [`MAX_PIXELS`], animated, or CMYK.
 pub fn open_image(path: &Path) -> Result<Image> {
     let bytes = read_file(path, MAX_FILE_BYTES)?;
     decode_image(&bytes, &path.display().to_string())
 }
 
-/// [`open_image`] from bytes; `name` is what messages call them.
+/// [`open_image`] from bytes; messages call them `name`.
 ///
 /// # Errors
 /// As [`open_image`].
@@ -58,7 +59,7 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
     Ok(upright(image, picture.orientation))
 }
 
-/// What a decoder gives: the picture as stored, and how it is to be turned.
+/// A decoder's result: the image as stored, and its orientation.
 struct Picture {
     width: usize,
     height: usize,
@@ -66,7 +67,7 @@ struct Picture {
     orientation: u16,
 }
 
-/// The number of pixels of a `width` x `height` picture, if it may be read.
+/// The number of pixels of a `width` x `height` image, if it is within the limit.
 fn checked_pixels(width: u64, height: u64) -> Result<usize, String> {
     if width == 0 || height == 0 {
         return Err(format!("is {width}x{height}; expected at least one pixel"));
@@ -104,7 +105,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     {
         return Err(animated(u64::from(animation.num_frames)));
     }
-    // The decoder checks that it is not too long, and takes the rest on trust.
+    // The decoder checks only that the palette is not too long.
     let palette_bytes = info.palette.as_ref().map_or(0, |palette| palette.len());
     if !palette_bytes.is_multiple_of(3) {
         return Err(damaged(
@@ -117,7 +118,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
         .ok_or_else(|| damaged("PNG", "size overflows"))?;
     let mut samples = vec![0; size];
     reader.next_frame(&mut samples).map_err(bad)?;
-    // Also reads what follows the pixels, where the orientation may be.
+    // Also reads what follows the pixels, where the orientation may be stored.
     reader.finish().map_err(bad)?;
     let (color, _) = reader.output_color_type();
     let orientation = reader
@@ -136,7 +137,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
     let bad = |e: zune_jpeg::errors::DecodeErrors| damaged("JPEG", e);
     let max_side = usize::from(u16::MAX);
-    // Strict, because otherwise a file that ends early is filled up with grey.
+    // Strict: otherwise a file that ends early is filled up with grey.
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(max_side)
@@ -152,7 +153,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
         return Err("is a CMYK picture; expected RGB or grey, convert it to RGB".into());
     }
     let rgb = decoder.decode().map_err(bad)?;
-    // The decoder looks for the end of the data once a row of blocks, so it misses a cut in the last row.
+    // The decoder checks for the end of the data once per row of blocks, so it misses a cut in the last row.
     if !ends_properly(bytes) {
         return Err(damaged("JPEG", "no end marker"));
     }
@@ -214,7 +215,7 @@ fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
     }
 }
 
-/// What a file that we do not read most likely is.
+/// The most likely format of a file that is not supported.
 fn other_format(bytes: &[u8]) -> &'static str {
     match bytes {
         [b'G', b'I', b'F', b'8', ..] => "a GIF file",

@@ -1,18 +1,18 @@
-//! Which part of an MP4's sound is meant to be heard.
+//! Which part of an MP4's audio is played: its edit list.
 //!
-//! The demuxer we use ignores edit lists. For AAC that matters: the first thousand or two samples only prime the
-//! decoder, and the last ones fill a frame.
+//! Our demuxer ignores edit lists. For AAC they matter: the first one or two thousand samples only prime the decoder,
+//! and the last ones fill a frame.
 
-/// The first edit of the first sound track that plays something, in seconds of the file's own clocks.
+/// The first edit of the first audio track that plays something, in seconds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Edit {
     /// Where in the track it starts.
     pub(super) start_seconds: f64,
-    /// How long it lasts; `None` if to the end.
+    /// Its length; `None`: to the end.
     pub(super) length_seconds: Option<f64>,
 }
 
-/// The edit of an MP4 file; `None` if it has no edit list or is not an MP4. Damaged boxes count as missing.
+/// The edit of an MP4 file; `None` if it has no edit list or is no MP4. Damaged boxes count as missing.
 pub(super) fn sound_edit(file: &[u8]) -> Option<Edit> {
     let movie = child(file, b"moov")?;
     let movie_scale = timescale(child(movie, b"mvhd")?)?;
@@ -33,7 +33,7 @@ fn is_sound(track: &[u8]) -> Option<bool> {
     Some(handler.get(8..12)? == b"soun")
 }
 
-/// Units per second of an `mvhd` or `mdhd`, whose beginnings agree.
+/// Units per second of an `mvhd` or `mdhd` box, which begin alike.
 fn timescale(header: &[u8]) -> Option<f64> {
     // version 1 has 64-bit times before it
     let at = if *header.first()? == 1 { 20 } else { 12 };
@@ -41,7 +41,7 @@ fn timescale(header: &[u8]) -> Option<f64> {
     (scale > 0).then_some(f64::from(scale))
 }
 
-/// Length and start of the first entry that is not a pause.
+/// Length and start of the first entry that is not a pause, in their box's units.
 fn first_edit(list: &[u8]) -> Option<(u64, u64)> {
     let is_long = *list.first()? == 1;
     let entry_bytes = if is_long { 20 } else { 12 };

@@ -1,4 +1,4 @@
-//! The orientation tag of EXIF data, and turning a picture by it.
+//! The orientation tag of EXIF data, and turning an image by it.
 
 use super::image::Image;
 
@@ -7,8 +7,8 @@ const ORIENTATION: u16 = 0x0112;
 /// Field type of a 16-bit unsigned number.
 const SHORT: u16 = 3;
 
-/// Orientation 1 to 8 from a TIFF block, with or without the `Exif\0\0` that JPEG puts before it. Data that is
-/// damaged or has no such tag means 1, upright: a picture is not refused for its metadata.
+/// Orientation 1 to 8 from a TIFF block, with or without JPEG's prefix `Exif\0\0`. Damaged data or a missing tag mean
+/// 1, upright: an image is not refused for its metadata.
 pub(super) fn orientation(exif: &[u8]) -> u16 {
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     find_orientation(tiff)
@@ -47,7 +47,7 @@ fn find_orientation(tiff: &[u8]) -> Option<u16> {
         .and_then(|at| short(at + 8))
 }
 
-/// `image` as orientation 1 to 8 says it is to be seen.
+/// `image` turned upright from orientation 1 to 8.
 pub(super) fn upright(image: Image, orientation: u16) -> Image {
     if orientation <= 1 {
         return image;
@@ -58,7 +58,7 @@ pub(super) fn upright(image: Image, orientation: u16) -> Image {
     let mut rgb = Vec::with_capacity(image.rgb.len());
     for y in 0..height {
         for x in 0..width {
-            // Where the pixel that is seen at (x, y) was stored.
+            // Where the pixel that is displayed at (x, y) was stored.
             let (column, row) = match orientation {
                 2 => (w - 1 - x, y),
                 3 => (w - 1 - x, h - 1 - y),

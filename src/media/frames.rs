@@ -2,13 +2,13 @@
 
 use rayon::prelude::*;
 
-/// A sample of nominal range [-1, 1] as a byte: clamped, scaled in f32, truncated (not rounded), as the reference
-/// does. NaN becomes 0.
+/// A sample of nominal range [-1, 1] as a byte: clamped, scaled in f32, truncated (not rounded). NaN becomes 0.
+/// Reference: `pipeline/video_generate.py`, `MagiEvaluator.post_process`.
 fn byte(x: f32) -> u8 {
     ((0.5 * x + 0.5).clamp(0.0, 1.0) * 255.0) as u8
 }
 
-/// Planar video `[3, frames, height, width]` in [-1, 1] to `[frames, height, width, 3]` bytes.
+/// Planar f32 video `[3, frames, height, width]` in [-1, 1] to RGB bytes `[frames, height, width, 3]`.
 ///
 /// # Panics
 /// If `x` has another length.

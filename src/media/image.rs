@@ -1,6 +1,6 @@
-//! A picture in memory.
+//! An image in memory.
 
-/// An 8-bit RGB picture.
+/// An 8-bit RGB image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
     /// The file it came from, for messages.
@@ -9,6 +9,6 @@ pub struct Image {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// `[height, width, 3]`.
+    /// u8 `[height, width, 3]`.
     pub rgb: Vec<u8>,
 }

@@ -1,10 +1,10 @@
-//! Bytes people know: pictures and sound in, an MP4 out.
+//! Media files: images and audio in, an MP4 out.
 //!
-//! In: [`open_image`] and [`preprocess`] make the first-frame tensor, [`open_voice`] the waveform of a voice
-//! track. Out: [`to_u8`] turns decoded video into frames, [`resample_441_512`] decoded sound into 44.1 kHz, and
+//! In: [`open_image`] and [`preprocess`] make the tensor of the first frame, [`open_voice`] the waveform of a voice
+//! track. Out: [`to_u8`] turns decoded video into frames, [`resample_441_512`] decoded audio into 44.1 kHz, and
 //! [`write_clip`] makes one file of both. Read [`Clip`] and [`write_clip`] first.
 //!
-//! This module knows nothing about models, plans or devices. Only `encode/h264.rs` contains `unsafe`.
+//! Imports no model, plan or device. Only `encode/h264.rs` contains `unsafe`.
 
 mod clip;
 mod decode;

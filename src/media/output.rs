@@ -1,4 +1,4 @@
-//! A file that appears whole or not at all: written under another name in its own folder, then renamed.
+//! A file that appears complete or not at all: written under a temporary name in its folder, then renamed.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,14 +9,14 @@ use std::{
 
 use crate::{Error, Result, error::human_bytes};
 
-/// How many left-over names of dead processes are stepped over before giving up.
+/// How many left-over temporary names of dead processes are skipped before giving up.
 const NAMES_TRIED: u32 = 1000;
 
-/// A file being written next to its final place. [`AtomicFile::commit`] renames it there and replaces what was
-/// there before; dropping it without `commit` (an error, a cancel, a panic) removes it.
+/// A file being written. [`AtomicFile::commit`] renames it to its final path and replaces what was there; dropping it
+/// without `commit` (after an error, a cancel, a panic) removes it.
 ///
-/// The temporary name is `.NAME.PID.N.part` and is created exclusively, so two runs that write one file do not
-/// mix: the last one to finish wins.
+/// The temporary name is `.NAME.PID.N.part`, created exclusively, so two runs that write one file do not mix: the last
+/// to finish wins.
 #[derive(Debug)]
 pub struct AtomicFile {
     target: PathBuf,
@@ -27,7 +27,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts a file that will be `path`.
+    /// Starts a file that will be renamed to `path`.
     ///
     /// # Errors
     /// [`Error::Output`] if the folder is missing or may not be written, or if `path` is a folder, a device or
@@ -65,7 +65,7 @@ impl AtomicFile {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Error::Output`], for a full disk with the number of bytes that fitted.
+    /// [`Error::Output`]; if the disk is full, with the number of bytes written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
@@ -74,15 +74,15 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Where the bytes are until [`AtomicFile::commit`]; another process may write there.
+    /// Path of the bytes until [`AtomicFile::commit`]; another process may write there.
     pub fn part_path(&self) -> &Path {
         &self.part
     }
 
-    /// Waits until the bytes are on the disk and gives the file its name.
+    /// Syncs the bytes to disk and renames the file.
     ///
     /// # Errors
-    /// [`Error::Output`]; the temporary file is then removed.
+    /// [`Error::Output`]; the temporary file is removed.
     pub fn commit(mut self) -> Result<()> {
         let done = self
             .file
@@ -97,13 +97,13 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.is_committed {
-            // Nothing can be done about a failure here, and the error that led here matters more.
+            // A failure here cannot be handled, and the error that led here matters more.
             let _ = fs::remove_file(&self.part);
         }
     }
 }
 
-/// The file that `path` means: links are followed, so that the rename replaces the file and not the link.
+/// The file that `path` stands for. Links are followed, so the rename replaces the file and not the link.
 fn resolve(path: &Path) -> Result<PathBuf> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Err(Error::output(
@@ -135,7 +135,7 @@ fn resolve(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The sentence for a system error while `path` was written.
+/// The message for a system error while `path` was written.
 fn explain(path: &Path, source: io::Error, written_bytes: u64) -> Error {
     let problem = match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(

@@ -1,4 +1,4 @@
-//! Input files, read whole but never without a limit.
+//! Reads input files whole, up to a limit.
 
 use std::{fs::File, io::Read, path::Path};
 

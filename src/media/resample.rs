@@ -1,18 +1,19 @@
-//! Decoded sound from 51 200 to 44 100 Hz: Fourier resampling of the whole clip.
+//! Decoded audio from 51 200 to 44 100 Hz: Fourier resampling of the whole clip. Reference: `scipy.signal.resample` in
+//! `pipeline/video_process.py`, `resample_audio_sinc`.
 //!
-//! The audio network runs at 51 200 Hz so that one latent is one video frame. Its output, N samples, is taken as
-//! periodic and band-limited to M = N * 441 / 512 samples:
+//! The audio network runs at 51 200 Hz so that one latent is as long as one video frame. Its output of N samples is
+//! treated as periodic and band-limited to M = N * 441 / 512 samples:
 //!
 //! ```text
 //! X = rfft(x);   Y_k = X_k for k < M/2,   Y_{M/2} = 2 X_{M/2};   y = irfft_M(Y) * M / N
 //! ```
 //!
-//! where `irfft` reads only the real part of the first and last bin. Cutting the clip into pieces would give
-//! another result. Everything is f64; N and M hold arbitrary prime factors, which `rustfft` copes with.
+//! where `irfft` reads only the real parts of the first and last bin. Resampling the clip in pieces would give other
+//! numbers. Everything is f64. N and M may have any prime factors, which `rustfft` supports.
 
 use rustfft::{FftPlanner, num_complex::Complex64};
 
-/// Interleaved sound `[samples, channels]` at 51 200 Hz to `[samples * 441 / 512, channels]` at 44 100 Hz.
+/// Interleaved audio f32 `[samples, channels]` at 51 200 Hz to f32 `[samples * 441 / 512, channels]` at 44 100 Hz.
 ///
 /// # Panics
 /// If `wave` is not a whole number of samples or `channels` is zero.
@@ -47,7 +48,7 @@ pub fn resample_441_512(wave: &[f32], channels: usize) -> Vec<f32> {
     out
 }
 
-/// The `m` bins of a real signal whose lower half comes from `spectrum`, the bin at `m / 2` doubled.
+/// The `m` bins of a real signal whose lower half is `spectrum`, with the bin at `m / 2` doubled.
 fn fold(spectrum: &[Complex64], m: usize) -> Vec<Complex64> {
     let mut bins = vec![Complex64::ZERO; m];
     bins[0] = spectrum[0].re.into();

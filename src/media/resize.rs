@@ -1,8 +1,8 @@
-//! From a picture to the tensor the video encoder takes: crop to the aspect, resize, normalise.
+//! From an image to the input of the video encoder: crop to the aspect ratio, resize, normalise.
 //!
-//! The arithmetic is that of the Python imaging library (spec: media-io 1), bit for bit: edges of the crop round
-//! to even one by one, filter weights are 22-bit integers, and the horizontal pass is rounded to 8 bits before
-//! the vertical one.
+//! The arithmetic is that of Pillow's `Image.resize` (`src/libImaging/Resample.c`), bit for bit: each edge of the crop
+//! is rounded to the nearest integer, ties to even; filter weights have 22 fraction bits; the horizontal pass is
+//! rounded to 8 bits before the vertical one. Reference: `pipeline/video_process.py`, `resizecrop`.
 
 use std::f64::consts::PI;
 
@@ -17,11 +17,11 @@ const RADIUS: f64 = 3.0;
 /// Fraction bits of a filter weight.
 const WEIGHT_BITS: u32 = 22;
 
-/// `image` cropped to the aspect of `tw` x `th`, resized to it, as f32 `[3, th, tw]` in [-1, 1], not yet rounded
-/// to bf16.
+/// `image` cropped to the aspect ratio of `tw` x `th` (width and height in pixels) and resized: f32 `[3, th, tw]` in
+/// [-1, 1], not yet rounded to bf16.
 ///
 /// # Errors
-/// [`Error::Input`] if the picture is so small or narrow that the crop keeps no pixel.
+/// [`Error::Input`] if the image is so small or narrow that the crop is empty.
 pub fn preprocess(image: &Image, tw: usize, th: usize) -> Result<Tensor> {
     let [left, top, right, bottom] = crop_box(image.width, image.height, tw, th);
     if left >= right || top >= bottom {
@@ -42,8 +42,9 @@ pub fn preprocess(image: &Image, tw: usize, th: usize) -> Result<Tensor> {
     Ok(Tensor::from_f32([3, th, tw], &x))
 }
 
-/// The part of a `w` x `h` picture that has the aspect of `tw` x `th`: left, top, right, bottom, the last two
-/// exclusive. It may be a pixel off in one direction, and empty for a picture of a few pixels.
+/// The part of a `w` x `h` image with the aspect ratio of `tw` x `th`: left, top, right, bottom in pixels, the last
+/// two exclusive. Rounding each edge may make it one pixel narrower or wider than the exact crop, and empty for an
+/// image of a few pixels.
 pub fn crop_box(w: usize, h: usize, tw: usize, th: usize) -> [usize; 4] {
     if (w, h) == (tw, th) {
         return [0, 0, w, h];
@@ -63,7 +64,7 @@ pub fn crop_box(w: usize, h: usize, tw: usize, th: usize) -> [usize; 4] {
     .map(|edge| edge.round_ties_even() as usize)
 }
 
-/// Frames of `width` x `height` RGB pixels, `scale` times larger in both directions, by the filter of
+/// RGB frames u8 `[frames, height, width, 3]` enlarged to `[frames, scale height, scale width, 3]` by the filter of
 /// [`resize_lanczos`].
 pub fn enlarge(frames: &[u8], (width, height): (usize, usize), scale: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(frames.len() * scale * scale);
@@ -95,8 +96,8 @@ fn crop(image: &Image, [left, top, right, bottom]: [usize; 4]) -> Image {
     }
 }
 
-/// `image` resampled to `tw` x `th` by the antialiased Lanczos filter of radius 3, horizontally first, 8 bits
-/// between the passes. A pass that would not change the extent is skipped.
+/// `image` resampled to u8 `[th, tw, 3]` by the antialiased Lanczos filter of radius 3, horizontally first, 8 bits
+/// between the passes. A pass that keeps the extent is skipped.
 ///
 /// # Panics
 /// If one of the four extents is zero.
@@ -125,7 +126,7 @@ pub fn resize_lanczos(image: &Image, tw: usize, th: usize) -> Image {
     }
 }
 
-/// Each row of `width` RGB pixels resampled to `tw`.
+/// Each row of `width` RGB pixels resampled to `tw` pixels.
 fn resize_rows(rgb: &[u8], width: usize, tw: usize) -> Vec<u8> {
     let taps = filter(width, tw);
     let rows = rgb.len() / (3 * width);
@@ -158,7 +159,7 @@ fn resize_columns(rgb: &[u8], row_bytes: usize, height: usize, th: usize) -> Vec
     out
 }
 
-/// The inputs that make one output: consecutive samples from `first` on, and their weights.
+/// The inputs of one output: consecutive samples from `first` on, and their weights.
 struct Tap {
     first: usize,
     weights: Vec<i32>,

@@ -1,4 +1,4 @@
-//! A clip as one picture: some of its frames in a row, and under each the sound of its time.
+//! A clip as one image: some of its frames in a row, and below each the waveform of its time.
 
 use std::path::Path;
 
@@ -7,22 +7,22 @@ use crate::{Error, Result};
 
 /// Frames shown.
 const SHOWN: usize = 8;
-/// Most pixels of a shown frame's longer side.
+/// Most pixels of a frame's longer side.
 const FRAME: usize = 160;
 /// Height of the waveform, pixels.
 const WAVE: usize = 96;
-/// Between frames.
+/// Gap between frames, pixels.
 const GAP: usize = 2;
 
 const PAPER: [u8; 3] = [18, 18, 20];
 const INK: [u8; 3] = [120, 190, 255];
 const AXIS: [u8; 3] = [70, 70, 76];
 
-/// Draws `clip` and writes the picture to `path` as PNG. Each frame stands for the part of the clip that begins with
-/// it; the waveform below is the loudest sample, up and down, of each column's time, of both channels.
+/// Draws `clip` and writes the image to `path` as PNG. Each frame stands for the part of the clip that begins with it.
+/// The waveform below shows the largest magnitude of each column's time, left channel up, right channel down.
 ///
 /// # Errors
-/// If `path` cannot be written.
+/// [`Error::Output`] if `path` cannot be written.
 ///
 /// # Panics
 /// If the clip has no frames.
@@ -88,7 +88,7 @@ fn draw(clip: &Clip<'_>) -> Image {
     sheet
 }
 
-/// The largest magnitude of the samples of one of `columns` equal parts, left and right in turn.
+/// The largest magnitudes of the left and right samples in one of `columns` equal parts.
 fn loudest(audio: &[f32], column: usize, columns: usize) -> f32 {
     let samples = audio.len() / 2;
     let part = 2 * (column * samples / columns)..2 * ((column + 1) * samples / columns);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn frames_stand_over_their_sound() {
-        // Sixteen frames that grow lighter, and sound in the second half alone.
+        // Sixteen frames that grow lighter, with sound in the second half only.
         let (width, height) = (20, 10);
         let frames: Vec<u8> = (0..16_u8)
             .flat_map(|t| vec![t * 16; 3 * width * height])

@@ -1,10 +1,10 @@
-//! Sound from any rate to any other by a windowed sinc.
+//! Audio from any sample rate to any other by a windowed sinc.
 //!
-//! Each output sample is the sum of the inputs around its time, weighted by a low-pass filter: a sinc cut off a
-//! little below the lower of the two Nyquist frequencies, under a Kaiser window of [`LOBES`] zero crossings on each
-//! side. The filter is tabulated densely and interpolated linearly, so every ratio is served by one table; the
-//! error of the table and of the stop band both lie near -100 dB, under the 16 bits the result is rounded to.
-//! Before the first and after the last sample there is silence.
+//! Each output sample is the sum of the inputs around its time, weighted by a low-pass filter: a sinc with its cut-off
+//! a little below the lower of the two Nyquist frequencies, under a Kaiser window of [`LOBES`] zero crossings on each
+//! side. The filter is tabulated densely and interpolated linearly, so one table serves every ratio. Errors of the
+//! table and of the stop band are near -100 dB, below the 16 bits to which the result is rounded. Samples before the
+//! first and after the last are taken as silence.
 
 use std::f64::consts::PI;
 
@@ -18,10 +18,10 @@ const STEPS: usize = 1024;
 const CUTOFF: f64 = 0.95;
 /// Shape of the Kaiser window: 100 dB of attenuation.
 const BETA: f64 = 10.0;
-/// Output samples that one thread makes at a time.
+/// Output samples per task.
 const BLOCK: usize = 4096;
 
-/// `wave`, one channel at `from_rate`, as `ceil(n * to_rate / from_rate)` samples at `to_rate`.
+/// `wave`, f32 `[n]` at `from_rate` Hz, as `[ceil(n * to_rate / from_rate)]` samples at `to_rate` Hz.
 ///
 /// # Panics
 /// If a rate is zero.
@@ -38,7 +38,7 @@ pub fn resample_sinc(wave: &[f32], from_rate: u32, to_rate: u32) -> Vec<f32> {
         .enumerate()
         .for_each(|(block, out)| {
             for (i, value) in out.iter_mut().enumerate() {
-                // Input time of this output, as a whole number and a fraction.
+                // Input time of this output, whole part and fraction.
                 let time = (block * BLOCK + i) as u64 * from;
                 let fraction = (time % to) as f64 / to as f64;
                 *value = filter.at(wave, (time / to) as usize, fraction);
@@ -48,9 +48,9 @@ pub fn resample_sinc(wave: &[f32], from_rate: u32, to_rate: u32) -> Vec<f32> {
 }
 
 struct Filter {
-    /// One side of the filter, [`STEPS`] entries a zero crossing, and a zero after the end.
+    /// One side of the filter, [`STEPS`] entries per zero crossing, and a final zero.
     table: Vec<f64>,
-    /// Input samples from one zero crossing to the next.
+    /// Input samples per zero crossing.
     stretch: f64,
 }
 
@@ -103,7 +103,7 @@ fn bessel_i0(x: f64) -> f64 {
     let quarter = x * x / 4.0;
     let mut term = 1.0;
     let mut sum = 1.0;
-    // Once a term no longer changes the sum, no later one does: each is smaller than the one before.
+    // The terms fall, so once one no longer changes the sum, no later one does.
     for k in 1..60 {
         term *= quarter / f64::from(k * k);
         let before = sum;

@@ -1,7 +1,8 @@
-//! A voice track: WAV, MP3, M4A or FLAC to mono at 51 200 Hz, in the 16 bits the reference has it in.
+//! A voice track: WAV, MP3, M4A or FLAC to mono at 51 200 Hz in 16-bit steps, as in the reference
+//! (`pipeline/video_process.py`, `load_audio_and_encode`, which calls `whisper.load_audio`).
 //!
 //! 51 200 is 25 frames times 2048 samples per audio latent. Stereo is averaged. The resampler is ours
-//! ([`resample_sinc`]); the reference asks a media tool for its default one, so values agree closely, not exactly.
+//! ([`resample_sinc`]) and the reference's is ffmpeg's default, so values agree closely, not exactly.
 
 use std::{io::Cursor, path::Path};
 
@@ -21,31 +22,30 @@ use super::{
     sinc::resample_sinc,
 };
 
-/// Samples per second that the audio encoder takes.
+/// Sample rate that the audio encoder takes, Hz.
 pub const VOICE_RATE: u32 = 51_200;
-/// Longest voice track that is read when no duration is asked for.
+/// Longest voice track that is read when no length is requested.
 pub const MAX_VOICE_SECONDS: u32 = 600;
 /// Longest sound file that is read: ten minutes of stereo at 192 kHz in 32 bits are 0.9 GiB.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Highest sample rate that is read, in Hz.
 const MAX_RATE: u32 = 768_000;
-/// Bytes before and after the tag of an ID3v2 block.
+/// Bytes of the header, and of the optional footer, of an ID3v2 block.
 const ID3_HEADER_BYTES: usize = 10;
 
-/// Opens the sound file at `path` and gives it as mono at [`VOICE_RATE`], each value a whole number of 1/32768.
-/// With `seconds`, the first `trunc(seconds * 51200)` samples of it (at most [`MAX_VOICE_SECONDS`]); without, all
-/// of it.
+/// Reads the audio file at `path`: mono f32 `[samples]` at [`VOICE_RATE`], each value a multiple of 1/32768. With
+/// `seconds`, only the first `trunc(seconds * 51200)` samples, at most [`MAX_VOICE_SECONDS`]; otherwise all.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file: unreadable, of another format, damaged or truncated, without samples, with
-/// more than two channels, with values that are not numbers, or (without `seconds`) longer than
+/// [`Error::Input`] naming the file if it is unreadable, of another format, damaged or truncated, without samples,
+/// with more than two channels, with values that are not finite, or (without `seconds`) longer than
 /// [`MAX_VOICE_SECONDS`].
 pub fn open_voice(path: &Path, seconds: Option<f64>) -> Result<Vec<f32>> {
     let bytes = read_file(path, MAX_FILE_BYTES)?;
     decode_voice(&bytes, &path.display().to_string(), seconds)
 }
 
-/// [`open_voice`] from bytes; `name` is what messages call them.
+/// [`open_voice`] from bytes; messages call them `name`.
 ///
 /// # Errors
 /// As [`open_voice`].
@@ -82,7 +82,7 @@ struct Sound {
     mono: Vec<f32>,
 }
 
-/// The sound of a file, all of it or somewhat more than the first `seconds`.
+/// The audio of a file: all of it, or a little more than the first `seconds`.
 fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let mut format = symphonia::default::get_probe()
@@ -114,7 +114,7 @@ fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
     let expected = expected_samples(&track, rate);
     let longest = MAX_VOICE_SECONDS as usize * rate as usize;
     let limit = match seconds {
-        // A tenth more, so that the resampler sees what follows the cut.
+        // A tenth of a second more, so that the resampler sees what follows the cut.
         Some(seconds) => (((seconds + 0.1) * f64::from(rate)) as usize).min(longest),
         None => {
             check_length(expected.unwrap_or(0), rate)?;
@@ -137,7 +137,7 @@ fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
     }
 }
 
-/// Samples that a file's header promises, where it is exact: that of an MP3 is at best a good guess.
+/// Samples that the file's header promises, if it is exact; that of an MP3 is only an estimate.
 fn expected_samples(track: &Track, rate: u32) -> Option<u64> {
     let is_mpeg = track
         .codec_params
@@ -172,7 +172,7 @@ fn check_channels(count: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// At most `limit` samples of track `track_id`, averaged over the channels.
+/// At most `limit` samples of track `track_id`, averaged over its channels.
 fn decode_packets(
     format: &mut dyn FormatReader,
     decoder: &mut dyn AudioDecoder,
@@ -193,7 +193,7 @@ fn decode_packets(
         }
         let decoded = match decoder.decode(&packet) {
             Ok(decoded) => decoded,
-            // The first frames of an MP3 that was cut out of a longer one refer to what is gone.
+            // An MP3 that was cut out of a longer one begins with frames that refer to missing data.
             Err(DecodeError::DecodeError(_)) if mono.is_empty() => continue,
             Err(e) => return Err(damaged(mono.len(), &e)),
         };
@@ -213,7 +213,7 @@ fn damaged(samples: usize, error: &DecodeError) -> String {
     format!("is damaged after {samples} samples ({error})")
 }
 
-/// The part of `sound` that its edit list names.
+/// The part of `sound` that the edit list names.
 fn edited(mut sound: Sound, edit: Option<Edit>) -> Sound {
     if let Some(edit) = edit {
         let samples = |seconds: f64| (seconds * f64::from(sound.rate)).round() as usize;
@@ -225,7 +225,7 @@ fn edited(mut sound: Sound, edit: Option<Edit>) -> Sound {
     sound
 }
 
-/// The file behind an ID3v2 tag, which may hold a picture larger than the prober looks.
+/// The file behind an ID3v2 tag, which may hold an image longer than the prober searches.
 fn without_id3(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     while let Some([b'I', b'D', b'3', _, _, flags, size @ ..]) = rest.get(..ID3_HEADER_BYTES) {

@@ -9,16 +9,16 @@ use super::{clip::SAMPLE_RATE, output::AtomicFile};
 /// Bytes of the header that [`write_wav`] writes.
 const HEADER_BYTES: u32 = 44;
 
-/// Samples of nominal range [-1, 1] as 16-bit integers: `floor(x * 32768)`, clamped. NaN becomes 0.
+/// f32 samples of nominal range [-1, 1] as 16-bit integers: `floor(x * 32768)`, clamped. NaN becomes 0.
 pub fn pcm16(wave: &[f32]) -> Vec<i16> {
     // The cast saturates.
     wave.iter().map(|&x| (x * 32768.0).floor() as i16).collect()
 }
 
-/// Writes interleaved `channels` at 44.1 kHz as a 16-bit WAV to `file`, which is to be `path`.
+/// Writes f32 `[samples, channels]` at 44.1 kHz as a 16-bit WAV to `file`, whose final path is `path`.
 ///
 /// # Errors
-/// [`Error::Output`] if the file cannot be written or the sound does not fit a WAV's 4 GiB.
+/// [`Error::Output`] if the file cannot be written or the audio exceeds a WAV's 4 GiB.
 pub fn write_wav(file: &mut AtomicFile, path: &Path, wave: &[f32], channels: u16) -> Result<()> {
     let data_bytes = u32::try_from(2 * wave.len())
         .ok()

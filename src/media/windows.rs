@@ -1,11 +1,12 @@
-//! Joining the latents of overlapping windows of a long voice track.
+//! Merging the latents of overlapping windows of a long voice track. Reference: `pipeline/video_process.py`,
+//! `merge_overlapping_vae_features`.
 
-/// Merges `windows`, each `[n, channels]` and half overlapping its neighbour, to `[(k - 1) * step + n, channels]`
-/// with an overlap of `n / 2` latents (rounded down) and `step = n - overlap`. Over the overlap the old window
-/// fades out linearly: its weight is 1 at the first latent of the overlap.
+/// Merges k windows f32 `[n, channels]`, each half overlapping the next, to `[(k - 1) * step + n, channels]` with an
+/// overlap of `n / 2` latents (rounded down) and `step = n - overlap`. In the overlap the earlier window fades out
+/// linearly; its weight is 1 at the first latent of the overlap.
 ///
 /// # Panics
-/// If a window has another length than the first or is not a whole number of latents.
+/// If a window differs in length from the first, or is not a whole number of latents.
 pub fn merge_windows(windows: &[Vec<f32>], channels: usize) -> Vec<f32> {
     let Some(first) = windows.first() else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Video latents to frames, by either decoder.
+//! Video latents to frames, by either video decoder.
 
 use super::{Context, Precision};
 use crate::{
@@ -14,11 +14,13 @@ use crate::{
 };
 
 /// Decodes `z` `[48, T, h, w]` with the TurboVAED decoder to `4 T - 3` frames. `sink` gets them call by call, in
-/// order, bytes `[frames, 16 h, 16 w * 3]` each; `progress` the calls done and all calls. One program is held at a
-/// time; calls of one shape follow one another and share it.
+/// order, as u8 `[frames, 16 h, 16 w * 3]`; `progress` gets the calls done and all calls. One program is kept at a
+/// time; successive calls of one shape share it.
 ///
 /// # Errors
-/// The executor's, the checkpoint's, the sink's, [`crate::Error::Interrupted`].
+/// [`crate::Error::Weights`] for tensors that are missing or do not match,
+/// [`crate::Error::Memory`], [`crate::Error::Device`],
+/// [`crate::Error::Interrupted`], and the errors of `sink`.
 ///
 /// # Panics
 /// If `z` has other channels or no frames.
@@ -46,7 +48,7 @@ pub fn decode_video(
         let (ports, program) = match &mut ready {
             Some((of, ports, program)) if *of == shape => (*ports, program),
             other => {
-                // The old program's memory goes before the next one's comes.
+                // Free the old program's memory before the next one is prepared.
                 *other = None;
                 let made = turbo::decoder_call(config, video_vae::VaePrecision::BF16, shape);
                 let (plan, ports) = in_bytes(made);
@@ -66,11 +68,10 @@ pub fn decode_video(
     Ok(())
 }
 
-/// Decodes `z` `[48, T, h, w]` with the Wan2.2 decoder, the whole sequence at once, to bytes
-/// `[4 T - 3, 16 h, 16 w * 3]`.
+/// Decodes `z` `[48, T, h, w]` with the Wan2.2 decoder, the whole sequence at once, to u8 `[4 T - 3, 16 h, 16 w * 3]`.
 ///
 /// # Errors
-/// The executor's, the checkpoint's, [`crate::Error::Interrupted`].
+/// As [`decode_video`], without a sink.
 ///
 /// # Panics
 /// As [`decode_video`].
@@ -92,13 +93,13 @@ pub fn decode_wan(
     program.read(ports.output)
 }
 
-/// A decoder whose output is bytes: a sixth of what f32 would take on its way to the host.
+/// A decoder whose output is bytes, so that less is copied to the host.
 pub(crate) fn in_bytes((plan, ports): (Plan, Ports)) -> (Plan, Ports) {
     let (plan, output) = plan.in_bytes(ports.output);
     (plan, Ports { output, ..ports })
 }
 
-/// The reference rounds latents to bf16 before it de-normalises them in f32.
+/// `z` rounded to bf16, if the executor rounds: the reference does so before it de-normalises in f32.
 fn as_the_reference_holds(context: &Context<'_>, z: &Tensor) -> Tensor {
     match context.precision {
         Precision::Reference => z.cast(DType::Bf16),

@@ -1,4 +1,4 @@
-//! One pass of a network over the latents: the sampler's table walked step by step on a device.
+//! One pass of a denoising network: the sampler's table, row by row, on an executor.
 
 use super::{Context, formats::quantized};
 use crate::{
@@ -11,32 +11,33 @@ use crate::{
     weights::{TensorSpec, Weights},
 };
 
-/// A denoising network and how it is run.
+/// A denoising network and its sampling properties.
 pub struct Network {
-    /// Its shape.
+    /// Its sizes.
     pub config: DitConfig,
     /// Its tensors.
     pub weights: Weights,
     /// How audio and text are placed in time.
     pub coordinates: Coordinates,
-    /// Half window of local layers, latent frames.
+    /// Window radius of local layers, latent frames.
     pub window_radius: usize,
     /// Shift of the noise schedule.
     pub shift: f64,
-    /// Formats of the layers that are not bf16; the weights have them so.
+    /// Formats of the layers that are not bf16; `weights` provides them so.
     pub formats: LayerFormats,
 }
 
 impl Network {
-    /// The tensor of frequencies that the host reads itself.
+    /// Spec of the tensor of frequencies, which the host reads itself.
     pub fn bands_spec() -> TensorSpec {
         TensorSpec::new(dit::BANDS_NAME, [16], DType::F32)
     }
 
-    /// The rotation's table for `sequence`, `[N, 96]`.
+    /// The rotation's table for `sequence`, f32 `[N, 96]`.
     ///
     /// # Errors
-    /// A checkpoint without frequencies; a sequence that cannot be placed.
+    /// [`Error::Weights`] if the checkpoint lacks the frequencies; [`Error::Input`] for a prompt of a single token
+    /// that would have to be stretched.
     pub fn rope_table(&self, sequence: Sequence) -> Result<Tensor> {
         let bands = self
             .weights
@@ -50,12 +51,12 @@ impl Network {
     }
 }
 
-/// Weights of the two velocities of a guided pass.
+/// Classifier-free guidance of a pass.
 #[derive(Clone, Copy, Debug)]
 pub enum Guidance {
-    /// Of the base pass: this factor while the noise is strong, then 2; 5 for audio.
+    /// Base pass: this factor while the noise is strong, then 2; 5 for audio.
     Base(f32),
-    /// Of the super-resolution pass: by latent frame.
+    /// Super-resolution pass: a factor by latent frame.
     Sr(guidance::SrGuidance),
 }
 
@@ -68,11 +69,11 @@ pub struct Sampling {
     pub steps: usize,
     /// Guidance, if there is a negative prompt.
     pub guidance: Option<Guidance>,
-    /// Whether the audio latent is sampled too; otherwise it stays as it is.
+    /// Whether the audio latent is sampled too; otherwise it is kept.
     pub updates_audio: bool,
 }
 
-/// What a pass starts from.
+/// Inputs of a pass, all f32.
 pub struct InitialLatents {
     /// Video latent `[48, T, H, W]`.
     pub video: Tensor,
@@ -84,7 +85,7 @@ pub struct InitialLatents {
     pub image: Option<Tensor>,
 }
 
-/// The two latents.
+/// Final latents.
 #[derive(Clone, Debug)]
 pub struct Latents {
     /// `[48, T, H, W]` f32.
@@ -93,10 +94,10 @@ pub struct Latents {
     pub audio: Tensor,
 }
 
-/// Noise by the name of the draw, or from elsewhere: `(name, shape)` to f32 values.
+/// Provider of noise: `(name of the draw, shape)` to a standard normal f32 tensor.
 pub type NoiseSource<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;
 
-/// The seeded draws of [`noise`].
+/// The seeded draws of [`noise`](mod@noise).
 pub fn seeded(seed: u64) -> impl Fn(&str, &[usize]) -> Result<Tensor> {
     move |name, shape| {
         let count = shape.iter().product();
@@ -104,17 +105,18 @@ pub fn seeded(seed: u64) -> impl Fn(&str, &[usize]) -> Result<Tensor> {
     }
 }
 
-/// Latent frames, rows and columns of `[48, T, H, W]`.
+/// Latent frames, rows and columns of a video latent `[48, T, H, W]`.
 pub fn grid_of(video: &Tensor) -> Grid {
     let shape = video.shape();
     Grid::new(shape[1], shape[2], shape[3])
 }
 
-/// Runs all steps. `progress` is told the completed steps; `on_step` sees the program before (`false`) and after
-/// (`true`) each step.
+/// Runs all steps of a pass and returns the latents. `on_step` is called before and after each step.
 ///
 /// # Errors
-/// The executor's, the checkpoint's, [`Error::Interrupted`].
+/// [`Error::Input`] if text features have another width than the network takes, [`Error::Weights`] for tensors that
+/// are missing or do not match, [`Error::Memory`], [`Error::Device`], [`Error::Interrupted`], and the errors of `draw`
+/// and `on_step`.
 pub fn denoise(
     context: &Context<'_>,
     network: &Network,
@@ -164,29 +166,29 @@ pub fn denoise(
     Ok(Latents { video, audio })
 }
 
-/// Features from a file may be another model's.
+/// Refuses features of another width: those from a file may be another model's.
 fn check_width(network: &Network, text: &[Tensor]) -> Result<()> {
-    let want = network.config.text_in_channels;
+    let expected = network.config.text_in_channels;
     match text
         .iter()
         .map(|t| t.shape().cols())
-        .find(|&width| width != want)
+        .find(|&width| width != expected)
     {
         Some(found) => {
-            let problem = format!("must be {want} wide for this model; found {found}");
+            let problem = format!("must be {expected} wide for this model; found {found}");
             Err(Error::input("text features", problem))
         }
         None => Ok(()),
     }
 }
 
-/// An event of a pass: before or after a step, for progress and comparison.
+/// Event before or after a step, for progress and comparison.
 pub struct StepEvent<'a> {
     /// Index of the step.
     pub step: usize,
     /// Whether the step has run.
     pub after: bool,
-    /// The program, to read latents and velocities from.
+    /// The program, from which latents and velocities can be read.
     pub program: &'a mut dyn Program,
     /// Its buffers.
     pub ports: &'a DenoisePorts,
@@ -205,7 +207,7 @@ fn pass(network: &Network, start: &InitialLatents, sampling: &Sampling) -> Pass 
     )
 }
 
-/// A pass of `network` over a latent grid, audio tokens and the text tokens of each condition.
+/// The pass of `network` over a latent grid, audio tokens, and the text tokens of each condition.
 pub(super) fn pass_of(
     network: &Network,
     (grid, audio, text): (Grid, usize, Vec<usize>),
@@ -230,7 +232,7 @@ pub(super) fn pass_of(
     }
 }
 
-/// Writes what stays the same over all steps, and the latents with the picture in place.
+/// Writes the inputs that are the same for all steps, and the latents with the image in place.
 fn begin(
     program: &mut dyn Program,
     ports: &DenoisePorts,
@@ -254,7 +256,7 @@ fn begin(
     }
 }
 
-/// The latent with its first frame replaced.
+/// The latent with its first frame replaced by `image`.
 fn with_first_frame(video: &Tensor, image: &Tensor) -> Tensor {
     let grid = grid_of(video);
     let mut values = video.to_f32().into_owned();
@@ -269,7 +271,7 @@ fn with_first_frame(video: &Tensor, image: &Tensor) -> Tensor {
     Tensor::from_f32(video.shape().clone(), &values)
 }
 
-/// Factors of the prompt's velocity: by latent frame for video, one for audio.
+/// Guidance factors: one per latent frame for video, one for audio.
 fn guidance_of(sampling: &Sampling, timestep: u32, frames: usize) -> Option<(Vec<f32>, f32)> {
     let video = match sampling.guidance? {
         Guidance::Base(scale) => guidance::base_video(scale, timestep, frames),
@@ -316,8 +318,8 @@ fn write_step(
     Ok(())
 }
 
-/// Draws in the reference's order: video, then audio; also where the factor is zero, so that every step has its
-/// own draws whatever the schedule.
+/// Draws in the reference's order, video then audio, even if the factor is zero, so that the draws of a step do not
+/// depend on the schedule.
 fn write_noise(
     program: &mut dyn Program,
     ports: &DenoisePorts,

@@ -1,14 +1,8 @@
-//! Which linear layers of the denoising networks are quantised: rules over passes, layers and matmuls.
+//! Which linear layers of the denoising networks are quantised: a policy of rules over passes, layers and matmuls.
 //!
-//! `fp8,layers.0-3=bf16,sr:mlp.down_proj=bf16`: a rule is a format, with the place it holds for in front; of the rules
-//! that hold for a place the last one decides. This is about what is multiplied; where activations are rounded
-//! otherwise is [`super::Precision`]'s.
-//!
-//! Activations in front of an FP8 matmul are scaled by row too, or by a constant behind a bounded activation function;
-//! `gallop plan --precision fp8 --text base` shows every step of it. What FP8 costs is the model's to say. On the golden
-//! clip of the tiny network the latents' relative error against the run without rounding is 0.018 (video) and 0.016
-//! (audio) in bf16, 0.21 and 0.22 in FP8: 11 and 14 times as much, of at most the 17 times that E4M3's four bits of
-//! significand explain.
+//! `fp8,layers.0-3=bf16,sr:mlp.down_proj=bf16`: a rule is a format, preceded by the place where it holds; of the rules
+//! that hold for a place the last wins. This is about the operands of matmuls; where activations are rounded otherwise
+//! is decided by [`super::Precision`].
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -21,7 +15,7 @@ use crate::{
     weights::Variant,
 };
 
-/// The matmuls of a layer in the order in which it computes them, as rules and checkpoints name them.
+/// The matmuls of a layer in the order of computation, named as in rules and checkpoints.
 const MATMULS: [&str; 5] = [
     "attention.linear_qkv",
     ATTENTION,
@@ -29,10 +23,10 @@ const MATMULS: [&str; 5] = [
     "mlp.up_gate_proj",
     "mlp.down_proj",
 ];
-/// The one without a weight.
+/// The matmul without a weight.
 const ATTENTION: &str = "attention.core";
 
-/// A place and what holds there. `None` is everywhere, or as the checkpoint stores it.
+/// A place and its format. `None` means everywhere, or the checkpoint's format.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct PolicyRule {
     text: String,
@@ -42,7 +36,8 @@ struct PolicyRule {
     format: Option<Format>,
 }
 
-/// The rules. Without any every layer is as its weight is stored: FP8 in a packed checkpoint, else bf16.
+/// The rules. Without rules every layer has the format in which it is stored: FP8 in a packed checkpoint, otherwise
+/// bf16.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QuantizationPolicy {
     rules: Vec<PolicyRule>,
@@ -144,12 +139,12 @@ fn parse_place(
 }
 
 impl QuantizationPolicy {
-    /// The formats of the layers of the network `variant` that are not bf16. `stored` are those that its checkpoint
-    /// has quantised already.
+    /// Formats of the layers of the network `variant` that are not bf16. `stored` are those that its checkpoint has
+    /// quantised already.
     ///
     /// # Errors
-    /// [`Error::Request`] for rules about layers that the network does not have, and for formats that a stored one
-    /// cannot be brought to.
+    /// [`Error::Request`] if a rule names a layer that the network does not have, or a format to which a stored layer
+    /// cannot be converted.
     pub fn resolve(
         &self,
         variant: Variant,
@@ -196,7 +191,7 @@ impl QuantizationPolicy {
     }
 }
 
-/// `plan` with layers in `formats`.
+/// `plan` with layers quantised by `formats`.
 pub fn quantized(plan: Plan, formats: &LayerFormats) -> Plan {
     if formats.is_empty() {
         plan

@@ -1,4 +1,4 @@
-//! The first picture to a latent frame.
+//! The first image to a latent frame.
 
 use super::Context;
 use crate::{
@@ -7,10 +7,12 @@ use crate::{
     weights::Weights,
 };
 
-/// Encodes a picture `[3, h, w]` within -1 to 1 to a normalised latent frame `[48, 1, h / 16, w / 16]`.
+/// Encodes an image f32 `[3, h, w]` in [-1, 1] with the Wan2.2 encoder to a normalised latent frame f32 `[48, 1, h /
+/// 16, w / 16]`.
 ///
 /// # Errors
-/// A picture of another shape, the executor's, the checkpoint's, [`Error::Interrupted`].
+/// [`Error::Input`] for another shape, [`Error::Weights`] for tensors that are missing or do not match,
+/// [`Error::Memory`], [`Error::Device`], [`Error::Interrupted`].
 pub fn encode_image(
     context: &Context<'_>,
     weights: &Weights,

@@ -1,4 +1,4 @@
-//! The file that latents are saved to.
+//! The safetensors file in which latents are saved.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
 /// Writes the latents as safetensors: `video` `[48, T, H, W]` and `audio` `[A, 64]`, f32.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// [`crate::Error::Output`] if the file cannot be written.
 pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
     let tensors = [("audio", &latents.audio), ("video", &latents.video)];
     let infos = tensors.map(|(name, t)| {

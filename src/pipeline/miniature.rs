@@ -1,10 +1,10 @@
-//! The built-in miniature: the whole architecture at tiny widths, trained on a small world of shapes that move and
-//! sound.
+//! The built-in miniature: the whole architecture at tiny widths, trained on a small world of moving shapes and their
+//! sounds.
 //!
-//! Its sizes are written in the files that the published model has, and its weights lie in such files, so it is also
-//! the smallest example of the format: `gallop dev synth --config miniature` writes them into a folder that `--model`
-//! takes. Trained are the parts that a clip from a prompt needs ([`is_trained`]); the others have synthetic weights
-//! made at start, and what they give is noise. `tools/miniature` is how they were trained and on what.
+//! Its sizes and weights are in files of the published formats, so it is also the smallest example of a model folder:
+//! `gallop synth --config miniature` writes one. Only the components that a clip from a prompt needs are trained
+//! ([`is_trained`]); the others have synthetic weights, generated at start, and give noise. `tools/miniature` holds
+//! the training.
 
 pub mod words;
 
@@ -21,10 +21,10 @@ use crate::{
     weights::{Component, Properties, Safetensors, Synthetic, Variant},
 };
 
-/// Width and height that it was trained at, pixels.
+/// Size at which it was trained, pixels (width, height).
 pub const TRAINED_SIZE: (usize, usize) = (96, 96);
 
-/// What it makes when nothing is asked, and was trained on: a clip of seconds on two cores.
+/// Defaults, as in training: a clip in seconds on two cores.
 pub const DEFAULTS: Defaults = Defaults {
     size: Size::Exact(TRAINED_SIZE.0, TRAINED_SIZE.1),
     scale: 4,
@@ -143,7 +143,7 @@ const AUDIO: &str = r#"{
 }
 "#;
 
-/// The manifest of a folder that holds it.
+/// The manifest of a model folder with it.
 pub const MANIFEST: &str = r#"{
   "base": { "path": "base", "config": "dit.json" },
   "distill": { "path": "distill", "config": "dit.json" },
@@ -153,19 +153,19 @@ pub const MANIFEST: &str = r#"{
 }
 "#;
 
-/// Its tokenizer: 3000 pieces of the published tokenizer's structure, with a piece for every byte.
+/// Its tokenizer: 3000 pieces, structured like the published tokenizer, with a piece for every byte.
 pub const TOKENIZER: &[u8] = include_bytes!("miniature/tokenizer.json");
 
-/// What is made when no prompt is given.
+/// Prompt if none is given.
 pub const PROMPT: &str = "A big red ball bounces on a floor.";
 
-/// What it can show, for people.
+/// What it can show, in words for users.
 pub const ABOUT: &str = "it shows one ball, square, triangle, star or ring, small or big, in red, orange, yellow, \
 green, blue, purple, pink or white, that bounces, slides left, right, up or down, spins, grows, blinks or rests on a \
 dark, a grey or a two-tone ground, and is heard; prompts in English, Mandarin, Cantonese, Japanese, Korean, German or \
 French";
 
-/// Published files of its trained parts. Of the audio autoencoder the decoder is enough.
+/// Files of its trained components. Of the audio autoencoder only the decoder is trained.
 fn file(part: Component) -> Option<&'static [u8]> {
     Some(match part {
         Component::TextEncoder => include_bytes!("miniature/text.safetensors"),
@@ -176,15 +176,15 @@ fn file(part: Component) -> Option<&'static [u8]> {
     })
 }
 
-/// Whether a part was trained, as far as a clip from a prompt needs it.
+/// Whether a component is trained, as far as a clip from a prompt needs it.
 pub fn is_trained(part: Component) -> bool {
     part == Component::Tokenizer || file(part).is_some()
 }
 
-/// Refuses inputs that it has no trained encoder for.
+/// Refuses inputs whose encoders are not trained.
 ///
 /// # Errors
-/// [`Error::Request`] for a picture or a voice track.
+/// [`Error::Request`] for an image or a voice track.
 pub fn check(request: &Request) -> Result<()> {
     let inputs = [
         (Field::Image, &request.image, "image"),
@@ -202,7 +202,7 @@ pub fn check(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// What it will not show of `request`, which became `job`.
+/// Notices about what it cannot show of `request`, which was resolved to `job`.
 pub fn limits(request: &Request, job: &Job) -> Vec<Notice> {
     let mut notices = vec![Notice::Miniature { about: ABOUT }];
     let unknown = words::unknown(&request.prompt);
@@ -233,10 +233,10 @@ pub fn limits(request: &Request, job: &Job) -> Vec<Notice> {
     notices
 }
 
-/// Its weights: trained where they are, made by rule where not.
+/// Its weights: trained where it has them, otherwise synthetic.
 ///
 /// # Errors
-/// [`Error::Weights`] if the files in the program are damaged, which the tests would not let pass.
+/// [`Error::Weights`] if a file in the program is damaged, which tests rule out.
 pub fn weights(part: Component) -> Result<Synthetic> {
     let made = Synthetic::new(
         network_of(part),
@@ -249,10 +249,10 @@ pub fn weights(part: Component) -> Result<Synthetic> {
     }
 }
 
-/// Layers of the 1080p network that look only at nearby frames.
+/// Layers of the 1080p network with local attention.
 const LOCAL_LAYERS: [usize; 2] = [1, 2];
 
-/// The sizes of all its networks.
+/// The configurations of all its networks.
 pub fn networks() -> ModelConfigs {
     let all = ModelConfigs::new("miniature", DEFAULTS, |part| Ok(sizes(part)), properties);
     all.expect("the miniature's sizes are valid")
@@ -269,7 +269,7 @@ pub fn properties(variant: Variant) -> Properties {
     }
 }
 
-/// The sizes of a part.
+/// The configuration of a component.
 ///
 /// # Panics
 /// For the tokenizer, which has no sizes.
@@ -278,7 +278,7 @@ pub fn sizes(part: Component) -> NetworkConfig {
     parsed.expect("the miniature's sizes are valid")
 }
 
-/// JSON of a part's sizes, in the published form.
+/// JSON of a component's sizes, in the published form.
 pub fn config(part: Component) -> &'static str {
     match part {
         Component::Tokenizer => "",
@@ -290,7 +290,7 @@ pub fn config(part: Component) -> &'static str {
     }
 }
 
-/// Seed of a part's synthetic weights.
+/// Seed of a component's synthetic weights.
 pub fn seed(part: Component) -> u64 {
     match part {
         Component::Tokenizer | Component::TextEncoder => 1,

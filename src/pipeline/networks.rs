@@ -1,5 +1,5 @@
-//! The sizes of a model's networks, known from JSON, and in which formats the layers of denoising networks are stored, known
-//! from headers: what `plan`, `inspect` and `synth` need, and nothing of the weights.
+//! Configurations of a model's networks, from JSON, and the formats of stored layers, from headers: enough for `plan`,
+//! `inspect` and `synth`, without any weights.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ const TURBO_VAE: &str = include_str!("published/turbo_vae.json");
 /// Audio autoencoder as published.
 const AUDIO_VAE: &str = include_str!("published/audio_vae.json");
 
-/// NetworkConfig of one part of a model.
+/// Configuration of one component of a model.
 #[derive(Clone, Debug)]
 pub enum NetworkConfig {
     /// Of a denoising network.
@@ -41,10 +41,10 @@ pub enum NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// Reads the JSON of a part's sizes in the published form; `path` is for messages.
+    /// Reads the JSON of a component's sizes in the published form; `path` is for messages.
     ///
     /// # Errors
-    /// If the text is not JSON or describes another network.
+    /// [`Error::Weights`] if the text is not JSON or describes another network.
     ///
     /// # Panics
     /// For the tokenizer, which has no sizes.
@@ -67,7 +67,7 @@ impl NetworkConfig {
         })
     }
 
-    /// The published sizes.
+    /// The published configuration.
     ///
     /// # Panics
     /// For the tokenizer, which has no sizes.
@@ -83,10 +83,10 @@ impl NetworkConfig {
         }
     }
 
-    /// The sizes of a part that is in `folder`: its JSON's, or the published ones where it has none.
+    /// The configuration of a component in `folder`: from its JSON, or as published if there is none.
     ///
     /// # Errors
-    /// If the part is missing or its JSON is bad.
+    /// [`Error::Weights`] if the component is missing or its JSON is invalid.
     pub fn of(folder: &Folder, part: Component) -> Result<Self> {
         match folder.config(part)? {
             Some(text) => Self::parse(part, &text, &config_path(folder, part)),
@@ -98,7 +98,7 @@ impl NetworkConfig {
         }
     }
 
-    /// The same as a checkpoint should have them: a denoising network's may have quantised layers.
+    /// Specs of the tensors as `source` stores them: some layers of a denoising network may be quantised.
     pub fn stored_specs(&self, source: &dyn Source) -> Vec<TensorSpec> {
         match self {
             Self::Dit(_) => quantized::stored_specs(self.required_tensors(), source),
@@ -108,7 +108,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Every tensor of the part, as the model defines it.
+    /// Specs of all tensors of the component, as the model defines it.
     pub fn required_tensors(&self) -> Vec<TensorSpec> {
         let precision = video_vae::VaePrecision::BF16;
         match self {
@@ -151,7 +151,7 @@ impl NetworkConfig {
     }
 }
 
-/// The rule of a part's synthetic weights.
+/// The rules of a component's synthetic weights.
 pub fn network_of(part: Component) -> weights::Architecture {
     match part {
         Component::Dit(_) => weights::Architecture::Dit,
@@ -161,7 +161,7 @@ pub fn network_of(part: Component) -> weights::Architecture {
     }
 }
 
-/// The JSON that a part is published with.
+/// The JSON with which a component is published.
 pub fn published_json(part: Component) -> Option<&'static str> {
     match part {
         Component::TextEncoder => Some(TEXT_ENCODER),
@@ -190,12 +190,12 @@ pub struct Dit {
     pub stored: LayerFormats,
 }
 
-/// The sizes of a whole model.
+/// Configurations of a whole model.
 #[derive(Clone, Debug)]
 pub struct ModelConfigs {
     /// The folder, `published` or `miniature`.
     pub name: String,
-    /// What it makes when nothing is asked.
+    /// Defaults of requests.
     pub defaults: Defaults,
     /// Text encoder.
     pub text: text_encoder::TextEncoderConfig,
@@ -209,7 +209,7 @@ pub struct ModelConfigs {
 }
 
 impl ModelConfigs {
-    /// The same with the first `layers` of the denoising networks alone: all widths, a part of the time.
+    /// The model with only the first `layers` of each denoising network: full widths in less time.
     #[must_use]
     pub fn cut_to(mut self, layers: usize) -> Self {
         for Dit { config, .. } in &mut self.dits {
@@ -242,10 +242,10 @@ impl ModelConfigs {
         all.expect("the published sizes are valid")
     }
 
-    /// The model in `folder`; parts that are missing are taken as published.
+    /// The model in `folder`; missing components are taken as published.
     ///
     /// # Errors
-    /// If a JSON or the header of a denoising network is bad.
+    /// [`Error::Weights`] if a JSON or the header of a denoising network is invalid.
     pub fn of(folder: &Folder) -> Result<Self> {
         let sizes = |part| match folder.state(part) {
             State::Found { .. } => NetworkConfig::of(folder, part),
@@ -275,7 +275,7 @@ impl ModelConfigs {
         found.expect("there is one of each variant")
     }
 
-    /// The model `name` with the `sizes` of its parts and the `properties` of its denoising networks.
+    /// The model `name` with the given `sizes` of components and `properties` of denoising networks.
     pub(super) fn new(
         name: &str,
         defaults: Defaults,

@@ -1,5 +1,5 @@
-//! What a user should know of a clip besides the clip: numbers that differ from what was asked, parts that are
-//! ignored, words of advice. Data, which each door puts into its own words.
+//! Notices about a clip: numbers that differ from the request, inputs that are ignored, advice. They are data, which
+//! each front end words itself.
 
 use std::fmt;
 
@@ -9,79 +9,79 @@ use crate::{
     weights::Component,
 };
 
-/// Something the user should know.
+/// Something that the user should know.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Notice {
-    /// There was no prompt, so a door's own one is used.
+    /// There was no prompt, so the front end's own is used.
     DefaultPrompt,
     /// The built-in miniature runs.
     Miniature {
-        /// What it is and can.
+        /// What it is and what it can show.
         about: &'static str,
     },
-    /// Words of the prompt that the miniature was not trained on.
+    /// Words of the prompt that the miniature was not trained with.
     UnknownWords(Vec<String>),
-    /// The clip is not of the size and length that the miniature was trained at.
+    /// The clip differs in size or length from those that the miniature was trained with.
     BeyondTraining {
         /// Width and height of the clip, pixels.
         size: (usize, usize),
-        /// Its length.
+        /// Its length, seconds.
         seconds: usize,
-        /// Width and height that it was trained at, pixels.
+        /// Width and height in training, pixels.
         trained_size: (usize, usize),
-        /// Length that it was trained at.
+        /// Length in training, seconds.
         trained_seconds: u32,
     },
-    /// A part of the miniature that runs is untrained.
+    /// An untrained component of the miniature is used.
     UntrainedPart {
-        /// Which.
+        /// The component.
         part: Component,
-        /// The parameter that asked for it.
+        /// The parameter that requested it.
         field: Field,
     },
-    /// The size is another than asked.
+    /// The size differs from the request.
     SizeRounded {
-        /// Width and height that were asked for, pixels.
+        /// Requested width and height, pixels.
         asked: (usize, usize),
-        /// Width and height that are made.
+        /// Resulting width and height, pixels.
         made: (usize, usize),
     },
-    /// The clip is shorter than asked: the longest there is.
+    /// The clip is shorter than requested: the longest possible.
     SecondsClamped {
-        /// Seconds that were asked for.
+        /// Requested length, seconds.
         asked: u32,
-        /// Seconds that are made.
+        /// Resulting length, seconds.
         made: u32,
     },
     /// The voice track is longer than the clip.
     VoiceCut {
-        /// Its seconds.
+        /// Its length, seconds.
         has: f64,
         /// Seconds of it that are used.
         used: usize,
     },
-    /// The voice track is shorter than the clip that was asked for, and so is the clip.
+    /// The voice track is shorter than the requested clip and decides the length.
     VoiceDecides {
-        /// Its seconds.
+        /// Its length, seconds.
         has: f64,
-        /// Seconds that were asked for.
+        /// Requested length, seconds.
         asked: u32,
     },
-    /// The network has no use for a negative prompt.
+    /// The network does not use a negative prompt.
     NegativePromptIgnored,
     /// How the prompt could suit the model better.
     PromptAdvice(Vec<Advice>),
-    /// A prompt of more tokens than the model takes.
+    /// A prompt has more tokens than the model takes.
     PromptCut {
         /// Which prompt.
         field: Field,
-        /// Its tokens.
+        /// Its number of tokens.
         tokens: usize,
     },
 }
 
 impl Notice {
-    /// A word for this kind of notice that programs can rely on.
+    /// A stable word for this kind of notice, for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::DefaultPrompt => "default_prompt",
@@ -99,7 +99,7 @@ impl Notice {
         }
     }
 
-    /// What to do about it, if something can be done besides what the facts say.
+    /// The remedy, if there is one besides the facts.
     pub fn hint(&self) -> Option<Hint> {
         match self {
             Self::NegativePromptIgnored => Some(Hint::Set(Field::Variant, "base")),
@@ -108,7 +108,7 @@ impl Notice {
         }
     }
 
-    /// What there is to know, where `name` is what the reader's door calls a parameter.
+    /// The notice in words; `name` is what the front end calls a field.
     pub fn facts(&self, name: fn(Field) -> String) -> String {
         match self {
             Self::DefaultPrompt => "no prompt was given; the built-in one is used".into(),

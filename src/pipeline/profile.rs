@@ -1,7 +1,7 @@
-//! The switches a user may set for every program, and what ran when.
+//! The user's options for preparing programs, and the times of what ran.
 //!
-//! Both stand between the pipeline and the executor, so that no stage knows of them: [`ConfiguredExecutor`] prepares
-//! plans by the user's switches and, with a [`Profile`], keeps the times of every program when it is dropped.
+//! Both wrap the executor, so that stages need not know of them: [`ConfiguredExecutor`] prepares plans with the user's
+//! options and, with a [`Profile`], keeps the times of every program when it is dropped.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +16,7 @@ use crate::{
     weights::Weights,
 };
 
-/// An executor whose plans are prepared by other switches than the default.
+/// An executor that prepares plans with the user's options.
 pub struct ConfiguredExecutor {
     executor: Box<dyn Executor>,
     switches: Prepare,
@@ -24,8 +24,8 @@ pub struct ConfiguredExecutor {
 }
 
 impl ConfiguredExecutor {
-    /// `executor` with `switches`, of which `taps` and `cancel` are left to who prepares; with `profile` what runs is
-    /// kept.
+    /// `executor` with `switches`, except `taps` and `cancel`, which the caller of `prepare` chooses. If
+    /// `switches.profile` is set, times are kept.
     pub fn new(executor: Box<dyn Executor>, switches: Prepare) -> Self {
         let profile = switches.profile.then(|| Arc::new(Profile::new()));
         Self {
@@ -35,7 +35,7 @@ impl ConfiguredExecutor {
         }
     }
 
-    /// What ran so far, if it is kept.
+    /// The times kept so far, if any are kept.
     pub fn profile(&self) -> Option<&Profile> {
         self.profile.as_deref()
     }
@@ -96,7 +96,7 @@ impl Executor for ConfiguredExecutor {
     }
 }
 
-/// What ran when.
+/// Times of the programs that ran.
 pub struct Profile {
     origin: Instant,
     log: Mutex<Log>,
@@ -113,9 +113,9 @@ struct Log {
 pub struct Trace {
     /// The stage it belonged to.
     pub stage: &'static str,
-    /// When each run began.
+    /// Start of each run.
     pub starts: Vec<Duration>,
-    /// What they did.
+    /// Times within the runs.
     pub report: ProgramReport,
 }
 
@@ -132,7 +132,7 @@ impl Profile {
         self.log().stage = stage.name();
     }
 
-    /// All programs that were dropped so far, in that order.
+    /// Traces of all programs that were dropped so far, in that order.
     pub fn traces(&self) -> Vec<Trace> {
         self.log().programs.clone()
     }
@@ -142,7 +142,7 @@ impl Profile {
     }
 }
 
-/// A program that leaves its times behind.
+/// A program that leaves its times to a profile when dropped.
 struct ProfiledProgram {
     program: Box<dyn Program>,
     starts: Vec<Duration>,
@@ -180,14 +180,14 @@ impl Drop for ProfiledProgram {
     }
 }
 
-/// Progress that a profile hears too: stages begin with a report.
+/// Progress that also tells a profile when a stage begins.
 pub struct ProfiledProgress<'a> {
     progress: &'a dyn Progress,
     profile: &'a Profile,
 }
 
 impl<'a> ProfiledProgress<'a> {
-    /// `progress`, heard by `profile`.
+    /// `progress`, and `profile` told of stages.
     pub fn new(progress: &'a dyn Progress, profile: &'a Profile) -> Self {
         Self { progress, profile }
     }

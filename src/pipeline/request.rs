@@ -1,7 +1,7 @@
-//! A request: every option once, with its limit; and the [`Job`] it becomes, with every number decided.
+//! A request: every option once, with its limit; and the [`Job`] it is resolved to, with every number decided.
 //!
-//! Numbers that cannot be had as asked are replaced by the nearest that can, and each replacement is a notice
-//! with both numbers; nothing changes silently. What cannot be meant at all is an error.
+//! A number that is not possible is replaced by the nearest possible one, and each replacement gives a notice with
+//! both numbers; nothing changes silently. Values without a sensible replacement are errors.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -20,18 +20,18 @@ pub const FPS: usize = 25;
 /// Longest clip, seconds.
 pub const SECONDS_MAX: u32 = 10;
 
-/// Largest width and height, pixels: what the H.264 encoder takes.
+/// Largest width, pixels: the limit of the H.264 encoder.
 pub const WIDTH_MAX: usize = 3840;
-/// See [`WIDTH_MAX`].
+/// Largest height, pixels: see [`WIDTH_MAX`].
 pub const HEIGHT_MAX: usize = 2160;
 
-/// The area, pixels, up to which a clip is made by the base pass alone: twice 448x256.
+/// Largest area, pixels, for which the base pass alone is used: twice 448x256.
 const BASE_AREA_MAX: usize = 2 * 448 * 256;
 
-/// The area, pixels, up to which the 540p network refines: half more than 896x512.
+/// Largest area, pixels, for which the 540p network is used: half more than 896x512.
 const SR_540P_AREA_MAX: usize = 896 * 512 * 3 / 2;
 
-/// Sizes with a name, and sizes in pixels.
+/// A size by name or in pixels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// 448x256 by the base pass.
@@ -40,7 +40,7 @@ pub enum Size {
     P540,
     /// The base pass at 448x256, refined to 1920x1088.
     P1080,
-    /// Width and height.
+    /// Width and height, pixels.
     Exact(usize, usize),
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Which network makes the base pass.
+/// Network of the base pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum BaseVariant {
     /// 32 steps with guidance by a negative prompt.
@@ -82,7 +82,7 @@ pub enum BaseVariant {
     Distill,
 }
 
-/// Which network refines.
+/// Network of the super-resolution pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SrVariant {
     /// Trained for 896x512.
@@ -91,7 +91,7 @@ pub enum SrVariant {
     Sr1080p,
 }
 
-/// Which network turns video latents into frames.
+/// Network that decodes video latents to frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum VideoDecoder {
     /// The fast one.
@@ -101,16 +101,16 @@ pub enum VideoDecoder {
     Wan,
 }
 
-/// What was asked for; `None` leaves the choice to the model.
+/// A request; `None` leaves the choice to the model.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// What to show and say.
+    /// Content of the clip: picture and speech.
     pub prompt: String,
-    /// What to steer away from; only the base variant looks at it.
+    /// What the clip should avoid; only the base variant uses it.
     pub negative_prompt: Option<String>,
-    /// Size of the picture.
+    /// Size of the clip.
     pub size: Option<Size>,
-    /// How many times larger than decoded the frames are in the file, in both directions.
+    /// Factor by which decoded frames are enlarged in the file, in both directions.
     pub scale: Option<usize>,
     /// Length, seconds.
     pub seconds: Option<u32>,
@@ -126,22 +126,22 @@ pub struct Request {
     pub variant: BaseVariant,
     /// Steps of the base pass.
     pub steps: Option<usize>,
-    /// Ready text features instead of an encoder: a safetensors file.
+    /// Precomputed text features, a safetensors file, in place of the text encoder.
     pub text_features: Option<PathBuf>,
-    /// Apply the text encoder's soft-cap on attention logits, which the reference leaves off.
+    /// Apply the text encoder's soft-cap on attention logits, which the reference leaves out.
     pub softcap: bool,
-    /// Network that makes the frames.
+    /// Network that decodes frames.
     pub decoder: VideoDecoder,
-    /// In which formats the layers of the denoising networks are.
+    /// Formats of the denoising networks' linear layers.
     pub formats: QuantizationPolicy,
 }
 
-/// What a model makes when nothing is asked.
+/// A model's defaults for requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults {
-    /// Size of the picture.
+    /// Size of the clip.
     pub size: Size,
-    /// How many times larger the frames of that size are in the file.
+    /// Factor by which decoded frames are enlarged in the file.
     pub scale: usize,
     /// Length, seconds.
     pub seconds: u32,
@@ -154,13 +154,13 @@ pub struct Job {
     pub base: Grid,
     /// Network and latent grid of the super-resolution pass, if there is one.
     pub sr: Option<(SrVariant, Grid)>,
-    /// How many times larger than decoded the frames are in the file.
+    /// Factor by which decoded frames are enlarged in the file.
     pub scale: usize,
-    /// Audio tokens.
+    /// Audio tokens, 25 per second.
     pub audio_tokens: usize,
     /// Seed of all noise.
     pub seed: u64,
-    /// What differs from what was asked.
+    /// Differences from the request.
     pub notices: Vec<Notice>,
 }
 
@@ -170,32 +170,32 @@ impl Job {
         self.sr.map_or(self.base, |(_, grid)| grid)
     }
 
-    /// Frames of the finished clip: `4 T - 3`.
+    /// Frames of the finished clip: `4 T - 3` for T latent frames.
     pub fn frames(&self) -> usize {
         4 * self.base.frames - 3
     }
 
-    /// Width and height that are decoded, pixels.
+    /// Width and height of decoded frames, pixels.
     pub fn pixels(&self) -> (usize, usize) {
         pixels(self.grid())
     }
 
-    /// Width and height in the file, pixels.
+    /// Width and height of frames in the file, pixels.
     pub fn shown(&self) -> (usize, usize) {
         let (width, height) = self.pixels();
         (self.scale * width, self.scale * height)
     }
 }
 
-/// Width and height that a latent grid decodes to.
+/// Width and height, pixels, of the frames decoded from a latent grid.
 pub fn pixels(grid: Grid) -> (usize, usize) {
     (16 * grid.width, 16 * grid.height)
 }
 
-/// Decides every number of `request`. `voice_tokens` is the length of the voice track in audio tokens.
+/// Decides every number of `request`. `voice_tokens` is the length of the voice track in audio tokens (25 per second).
 ///
 /// # Errors
-/// [`Error::Request`] for sizes and lengths that cannot be meant.
+/// [`Error::Request`] for sizes and lengths that are impossible.
 pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize>) -> Result<Job> {
     let mut notices = Vec::new();
     let seconds = resolve_seconds(request.seconds.unwrap_or(defaults.seconds), &mut notices)?;
@@ -268,7 +268,7 @@ fn voice_length(tokens: usize, seconds: Option<u32>, notices: &mut Vec<Notice>) 
     tokens.min(limit)
 }
 
-/// Base size and super-resolution, both on the grid of 32 pixels.
+/// Base size and super-resolution, both in pixels, multiples of 32.
 type Sizes = ((usize, usize), Option<(SrVariant, (usize, usize))>);
 
 fn resolve_size(size: Size, notices: &mut Vec<Notice>) -> Result<Sizes> {
@@ -303,7 +303,7 @@ fn resolve_size(size: Size, notices: &mut Vec<Notice>) -> Result<Sizes> {
     Ok(((side(on_grid.0), side(on_grid.1)), Some((variant, on_grid))))
 }
 
-/// A seed nobody asked for: below 2^53, so that it survives JSON readers that know only doubles.
+/// Random seed below 2^53, so that JSON readers with doubles only keep it exact.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish() >> 11

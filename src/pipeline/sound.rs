@@ -1,4 +1,4 @@
-//! Sound: latents to a wave, and a voice track to latents.
+//! Audio: latents to a waveform, and a voice track to latents.
 
 use std::ops::Range;
 
@@ -11,14 +11,16 @@ use crate::{
     weights::Weights,
 };
 
-/// Latents of one run at most, so that memory does not grow with the clip: 128 MiB for each of the largest
-/// buffers at the published width.
+/// Most latents of one run, so that memory does not grow with the clip: 128 MiB for each of the largest buffers at the
+/// published width.
 const TILE: usize = 128;
 
-/// Decodes `latent` `[L, latent channels]` to a wave `[hop * L, wave channels]` at 51 200 Hz.
+/// Decodes `latent` f32 `[L, latent channels]` to a waveform f32 `[hop * L, wave channels]` at 51 200 Hz.
 ///
 /// # Errors
-/// Weights that are missing or of another shape, too little memory, the device, or [`Error::Interrupted`].
+/// [`Error::Weights`] for tensors that are missing or do not match,
+/// [`Error::Memory`], [`Error::Device`],
+/// [`Error::Interrupted`].
 ///
 /// # Panics
 /// If `latent` is empty or has another number of channels.
@@ -31,14 +33,14 @@ pub fn decode_sound(
     decode_tiled(context, weights, config, latent, TILE)
 }
 
-/// Encodes a voice track, mono samples at 51 200 Hz, to `[L, latent channels]`. A track beyond 29 s is encoded in
-/// overlapping windows that are merged ([`audio_vae::windows`]).
+/// Encodes a voice track, mono f32 samples at 51 200 Hz, to f32 `[L, latent channels]`. A track longer than 29 s is
+/// encoded in overlapping windows that are merged ([`audio_vae::windows`]).
 ///
-/// `noise` is what each latent deviates from its mean by, in standard deviations, for the latents of all windows
-/// one window after the other ([`noise_len`] values); without it the latent is the mean, and so always the same.
+/// `noise` holds the deviations of latents from their means in standard deviations, `[latents of all windows, latent
+/// channels]`, window after window ([`noise_len`] values). Without it latents are their means, and so deterministic.
 ///
 /// # Errors
-/// A track shorter than one latent; and as [`decode_sound`].
+/// [`Error::Input`] for a track shorter than one latent; also as [`decode_sound`].
 ///
 /// # Panics
 /// If `noise` has another length.
@@ -80,14 +82,14 @@ pub fn encode_voice(
     Ok(Tensor::from_f32([count, channels], &merged))
 }
 
-/// Values of noise that [`encode_voice`] takes for a track of `samples` samples.
+/// Number of noise values that [`encode_voice`] takes for a track of `samples` samples at 51 200 Hz.
 pub fn noise_len(config: &AudioVaeConfig, samples: usize) -> usize {
     let windows = audio_vae::windows(samples);
     let latents = windows.iter().map(|window| window.len() / config.hop);
     latents.sum::<usize>() * config.latent_channels
 }
 
-/// Samples `window` of a mono track on every channel, zeros beyond its end.
+/// Samples `window` of a mono track, repeated on every channel, zeros beyond its end: `[window, channels]`.
 fn stereo(mono: &[f32], window: Range<usize>, channels: usize) -> Vec<f32> {
     let padded = window.map(|i| mono.get(i).copied().unwrap_or(0.0));
     padded
@@ -130,12 +132,12 @@ fn decode_tiled(
     ))
 }
 
-/// An encoder for waves of one length.
+/// An encoder for waveforms of one length.
 struct Encoder<'a> {
     config: &'a AudioVaeConfig,
     program: Box<dyn Program>,
     ports: audio_vae::EncoderPorts,
-    /// Samples of one run.
+    /// Samples per run.
     length: usize,
     tiles: Vec<Tile>,
 }
@@ -153,7 +155,7 @@ impl<'a> Encoder<'a> {
             most,
             audio_vae::encode_context(config),
         );
-        // What is left after the last whole hop still counts for the last latents: every tile has as much.
+        // The last latents depend on the partial hop at the end too, so every tile is longer by as much.
         let length = length * config.hop + samples % config.hop;
         let (plan, ports) = audio_vae::encode(config, length);
         let program = context.prepare(plan, weights)?;
@@ -166,7 +168,7 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// Mean and scale of the latents of `wave`, all channels of a sample together.
+    /// Mean and scale `[L, latent channels]` of the latents of `wave` `[samples, channels]`.
     fn encode(&mut self, wave: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
         let AudioVaeConfig {
             hop,
@@ -190,17 +192,17 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// A stretch of latents that is run at once.
+/// Consecutive latents that are run at once.
 #[derive(Debug, PartialEq)]
 struct Tile {
     /// Its first latent.
     start: usize,
-    /// The latents of the clip that are taken from it: those with enough neighbours in the tile to be exact.
+    /// The latents of the clip that are taken from it: those whose receptive field lies in the tile.
     keep: Range<usize>,
 }
 
-/// Cuts `count` latents into tiles of one length, `most` at most but never less than one latent with `context`
-/// neighbours on either side. Returns the length too.
+/// Splits `count` latents into tiles of one length, at most `most` but at least one latent with `context` neighbours
+/// on either side. Returns the length too.
 fn tiles(count: usize, most: usize, context: usize) -> (usize, Vec<Tile>) {
     if count <= most.max(2 * context + 1) {
         return (
@@ -237,7 +239,7 @@ mod tests {
         weights::{Architecture, Synthetic, synthetic},
     };
 
-    /// The published depth at tiny widths and with small strides, so that tiles can be few latents.
+    /// The published depth at tiny widths and small strides, so that tiles can be a few latents.
     fn config() -> AudioVaeConfig {
         let stages = Stages {
             widths: vec![4, 4, 8, 8],

@@ -1,4 +1,4 @@
-//! The super-resolution pass: the base latents enlarged, noised and denoised again by another network.
+//! The super-resolution pass: base latents are upsampled, noised and denoised again by another network.
 
 use super::{
     Context,
@@ -12,7 +12,7 @@ use crate::{
     sampler::{self, Method, noise, zero_snr},
 };
 
-/// How the pass samples.
+/// Settings of the pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Upscaling {
     /// Latent rows and columns of the result.
@@ -21,14 +21,16 @@ pub struct Upscaling {
     pub steps: usize,
     /// Guidance, if there is a negative prompt.
     pub guidance: Option<Guidance>,
-    /// Level of the noise put on the enlarged video; see [`zero_snr`].
+    /// Level of the noise added to the upsampled video; see [`zero_snr`].
     pub noise_value: usize,
 }
 
-/// Refines `base`. The audio of the result is the base pass's; the network sees a noised copy of it, held fixed.
+/// Refines `base` (video `[48, T, h, w]`, audio `[A, 64]`) to video `[48, T, H, W]`, where (H, W) is
+/// `upscaling.target`. The audio of the result is the base pass's: the network sees a noised copy of it, which it does
+/// not change. `text` are features `[Lt, Ct]` of each condition, `image` a latent frame `[48, 1, H, W]`.
 ///
 /// # Errors
-/// The executor's, the checkpoint's, [`crate::Error::Interrupted`].
+/// As [`denoise`]; also [`crate::Error::Request`] for a noise level that does not exist.
 pub fn upscale(
     context: &Context<'_>,
     network: &Network,
@@ -56,7 +58,7 @@ pub fn upscale(
     })
 }
 
-/// `a up + sqrt(1 - a^2) noise`; no draw at level 0.
+/// `a up + sqrt(1 - a^2) noise`, f32 `[48, T, H, W]`; nothing is drawn at level 0.
 fn enlarge(base: &Latents, upscaling: &Upscaling, draw: &NoiseSource<'_>) -> Result<Tensor> {
     let grid = grid_of(&base.video);
     let (height, width) = upscaling.target;

@@ -15,14 +15,14 @@ impl Buf {
     }
 }
 
-/// Who fills a buffer and how long it lives.
+/// What fills a buffer, and how long it lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// Written by the host before a run; kept between runs.
     Input,
     /// Read from a checkpoint under the buffer's label.
     Weight,
-    /// Lives from run to run: latents, sampler history. Zero at first; the host may write it.
+    /// Lives from run to run: latents, sampler history. Initially zero; the host may write it.
     State,
     /// Lives from its first write to its last read within a run.
     Scratch,
@@ -35,7 +35,7 @@ pub enum Role {
 pub struct Part {
     /// The whole buffer; never a part itself.
     pub of: Buf,
-    /// Rows taken, over the product of all axes but the last.
+    /// Rows taken; rows are counted over all axes but the last.
     pub rows: Range<usize>,
     /// Columns taken.
     pub cols: Range<usize>,
@@ -50,7 +50,7 @@ pub struct Spec {
     pub shape: Shape,
     /// Element type; rounding happens at the store, and only there.
     pub dtype: DType,
-    /// Who fills it and how long it lives.
+    /// What fills it, and how long it lives.
     pub role: Role,
     /// Set when the buffer is a rectangle of another one.
     pub part: Option<Part>,

@@ -1,4 +1,4 @@
-//! Builder methods of the ops on video `[frames, height, width, channels]` and sound `[samples, channels]`.
+//! Builder methods of the ops on video `[frames, height, width, channels]` and audio `[samples, channels]`.
 
 use super::{Buf, Builder, Conv1d, Conv3d, Op, PixelOrder, buffer::dotted};
 use crate::tensor::DType;

@@ -3,7 +3,8 @@
 use super::{Buf, Builder, Grid, MaskBlock, NormWeight, Op, Scaling, buffer::dotted};
 use crate::tensor::{DType, Shape};
 
-/// A linear layer: `rows` outputs per group, weight `NAME.weight` and, with `bias`, `NAME.bias`.
+/// A linear layer: `rows` outputs per group, weight `NAME.weight` `[groups * rows, k]` and, with `bias`, `NAME.bias`
+/// `[groups * rows]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Dense {
     /// Outputs.
@@ -35,7 +36,7 @@ pub struct Norm {
     pub width: usize,
     /// Added to the mean square.
     pub eps: f32,
-    /// Type of the weight as used; the factor is one plus it. `None`: no weight.
+    /// Type of the norm weight as used, a unit offset: the factor is `1 + w`. `None`: no weight.
     pub weight: Option<DType>,
     /// Type of the result.
     pub out: DType,
@@ -56,14 +57,14 @@ impl Norm {
 /// How values are scaled before they become E4m3.
 #[derive(Clone, Copy, Debug)]
 pub enum Scale {
-    /// Each row by one over its entry here, which [`Builder::row_scale`] made.
+    /// Each row is divided by its entry of this buffer, made by [`Builder::row_scale`].
     Rows(Buf),
-    /// All by this power of two.
+    /// All values are multiplied by this power of two.
     Fixed(f32),
 }
 
 impl Scale {
-    /// What undoes it.
+    /// The scaling that the matmul undoes.
     pub(super) fn scaling(self) -> Scaling {
         match self {
             Self::Rows(_) => Scaling::Rows,
@@ -71,7 +72,7 @@ impl Scale {
         }
     }
 
-    /// The scales of the rows.
+    /// The buffer of row scales.
     pub(super) fn buffer(self) -> Option<Buf> {
         match self {
             Self::Rows(scales) => Some(scales),
@@ -101,8 +102,8 @@ impl Builder {
         self.emit(name, op, reads, with_cols(&shape, dense.rows), dense.out)
     }
 
-    /// [`Op::Linear`] of FP8 values `x`, which `scale` has scaled: weights `NAME.weight` and, for each of its rows,
-    /// `NAME.weight_scale`; `rows` outputs per group.
+    /// [`Op::Linear`] of FP8 values `x` `[.., k]` that were scaled by `scale`: weight `NAME.weight` `[groups * rows,
+    /// k]` E4M3 and `NAME.weight_scale` `[1, groups * rows]` f32; result `[.., rows]`.
     #[track_caller]
     pub fn scaled_linear(
         &mut self,
@@ -127,14 +128,14 @@ impl Builder {
         self.emit(name, op, reads, with_cols(&shape, rows), out)
     }
 
-    /// [`Op::RowScale`]: `[.., k]` to f32 `[1, rows]`, one behind the other, as libraries want scales.
+    /// [`Op::RowScale`]: `[.., k]` to f32 `[1, rows]`; contiguous, as cuBLASLt expects scales.
     #[track_caller]
     pub fn row_scale(&mut self, name: &str, x: Buf) -> Buf {
         let shape = Shape::from([1, self.shape(x).rows()]);
         self.emit(name, Op::RowScale, vec![x], shape, DType::F32)
     }
 
-    /// [`Op::Quantize`]: shape kept; result E4m3.
+    /// [`Op::Quantize`]: shape kept; result E4M3.
     #[track_caller]
     pub fn quantize(&mut self, name: &str, x: Buf, scale: Scale) -> Buf {
         let shape = self.shape(x).clone();
@@ -213,7 +214,7 @@ impl Builder {
     /// [`Op::Attention`] over `[q, k, v]`: q `[n, heads * d]`, k and v `[m, kv_heads * d]`; result as q.
     ///
     /// # Panics
-    /// If `op` is another op or shapes and windows do not fit.
+    /// If `op` is another op, or shapes and mask blocks do not fit.
     #[track_caller]
     pub fn attention(&mut self, name: &str, qkv: [Buf; 3], op: Op, out: DType) -> Buf {
         let [q, k, v] = qkv.map(|buf| self.shape(buf).clone());

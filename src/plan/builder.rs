@@ -1,6 +1,6 @@
 //! Builder: one method per op (in `build_token` and `build_conv`), labels from scopes, shapes checked at once.
 //!
-//! A shape mistake is a mistake in a model function, so it panics at that function's line with the label.
+//! A wrong shape is a bug of a model function, so the builder panics at that function's line, naming the label.
 
 use std::{collections::HashMap, fmt::Display, ops::Range};
 
@@ -23,7 +23,7 @@ impl Builder {
         Self::default()
     }
 
-    /// The plan so far.
+    /// The plan of all ops emitted so far.
     pub fn finish(self) -> Plan {
         assert!(
             self.target.is_none(),
@@ -40,7 +40,7 @@ impl Builder {
         value
     }
 
-    /// A scope whose steps are one segment: a layer with weights of its own.
+    /// A scope whose steps are one segment: a layer with its own weights.
     pub fn segment<T>(&mut self, name: impl Display, body: impl FnOnce(&mut Self) -> T) -> T {
         let start = self.plan.steps.len();
         let label = self.weight_label(&name.to_string());
@@ -52,7 +52,8 @@ impl Builder {
         value
     }
 
-    /// Labels of results (not of weights) inside `body` start with `name`: a second pass over the same weights.
+    /// Labels of results inside `body` start with `name`, those of weights do not: a second pass over the same
+    /// weights.
     pub fn branch<T>(&mut self, name: &str, body: impl FnOnce(&mut Self) -> T) -> T {
         let outer = std::mem::replace(&mut self.branch, format!("{name}."));
         let value = body(self);
@@ -70,7 +71,7 @@ impl Builder {
         self.add_buffer(label.into(), shape.into(), dtype, Role::State)
     }
 
-    /// The checkpoint tensor `name` of the present scope; the same handle for the same tensor.
+    /// The checkpoint tensor `name` of the current scope; the same tensor always has the same handle.
     ///
     /// # Panics
     /// If it was named before with another shape or type.
@@ -107,13 +108,13 @@ impl Builder {
         spec.role = Role::Output;
     }
 
-    /// An empty buffer whose parts several ops fill.
+    /// A buffer that is filled by parts: several ops write [`Builder::rows`] or [`Builder::cols`] of it.
     pub fn assemble(&mut self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Buf {
         let label = self.result_label(name);
         self.add_buffer(label, shape.into(), dtype, Role::Scratch)
     }
 
-    /// The next op writes to `destination` instead of a buffer of its own.
+    /// The next op writes to `destination` instead of a new buffer.
     pub fn at(&mut self, destination: Buf) -> &mut Self {
         self.target = Some(destination);
         self
@@ -133,7 +134,7 @@ impl Builder {
         self.part(buf, [rows, range.len()].into(), 0..rows, range)
     }
 
-    /// Entries `range` of the outermost axis of `buf`: frames of a video, samples of a sound.
+    /// Entries `range` of the outermost axis of `buf`: frames of a video, samples of audio.
     #[track_caller]
     pub fn frames(&mut self, buf: Buf, range: Range<usize>) -> Buf {
         let mut extents = self.spec(buf).shape.extents().to_vec();
@@ -148,7 +149,7 @@ impl Builder {
         )
     }
 
-    /// What lives in `buf`.
+    /// Label, shape and type of `buf`.
     pub fn spec(&self, buf: Buf) -> &Spec {
         self.plan.spec(buf)
     }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::{Buf, Op, Plan, Role, build_conv::kernel_extents};
 
-/// Work of a step or a plan.
+/// Work of a step, a unit of steps, or a plan.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Cost {
-    /// Floating-point operations, two per multiply-add; matrix products, convolutions and attention only, since
-    /// everything else is bound by bytes.
+    /// Floating-point operations, two per multiply-add, of matmuls, convolutions and attention only. All other ops are
+    /// bound by memory bandwidth.
     pub flops: f64,
     /// Bytes of activations read and written once.
     pub activation_bytes: f64,
@@ -47,7 +47,7 @@ impl Plan {
         cost.activation_bytes += self.element_bytes(step.writes);
         for &buf in &step.reads {
             match self.spec(buf).role {
-                // Of a table only the rows that are asked for.
+                // Only the rows that ids name are read.
                 Role::Weight if matches!(step.op, Op::Embed { .. }) => {
                     cost.weight_bytes += self.element_bytes(step.writes);
                 }
@@ -60,8 +60,8 @@ impl Plan {
         cost
     }
 
-    /// Work of consecutive steps that run as one: what a step hands to another of them is not read, and what is
-    /// `unwritten` not written.
+    /// Work of consecutive steps that run as one kernel: what one step passes to another is not read from memory, and
+    /// the buffers `unwritten` are not written.
     ///
     /// # Panics
     /// If there are no such steps.

@@ -1,16 +1,16 @@
-//! Where buffers can lie in one arena: scratch buffers whose lives do not overlap share memory.
+//! Offsets of buffers in one arena: scratch buffers whose lifetimes do not overlap share memory.
 
 use std::ops::Range;
 
 use super::{Buf, Plan, Role};
 
-/// Alignment of every buffer, bytes: what tensor maps and vector loads ask for, with room.
+/// Alignment of every buffer, bytes: enough for tensor maps and vector loads.
 const ALIGNMENT: usize = 256;
 
 /// Offsets of a plan's buffers in one allocation.
 #[derive(Clone, Debug)]
 pub struct Arena {
-    /// Offset in bytes of each whole, non-weight buffer, by [`super::Buf::index`]; none for scratch that no step
+    /// Offset in bytes of each whole, non-weight buffer, by [`super::Buf::index`]; `None` for scratch that no step
     /// touches.
     pub offsets: Vec<Option<usize>>,
     /// Size of the allocation in bytes.
@@ -31,8 +31,8 @@ impl Life {
 }
 
 impl Plan {
-    /// For each whole buffer, the last step that reads or writes it; parts count as their whole. `None` for
-    /// buffers that live beyond a run.
+    /// The last step that reads or writes each whole buffer; parts count as their whole. `None` for buffers that
+    /// outlive a run.
     pub fn last_uses(&self) -> Vec<Option<usize>> {
         self.lives(|step| step)
             .into_iter()
@@ -40,14 +40,14 @@ impl Plan {
             .collect()
     }
 
-    /// Places every input, state, output and scratch buffer, the largest first, each at the lowest offset that
-    /// is free for its whole life.
+    /// Places every input, state, output and scratch buffer, the largest first, each at the lowest offset that is free
+    /// during its lifetime.
     pub fn arena(&self) -> Arena {
         self.place(self.lives(|step| step))
     }
 
-    /// The same where the steps of each group run as one: all that a group touches lives for the whole group, and
-    /// `unwritten` buffers get no place. The groups are in order and cover all steps.
+    /// [`Plan::arena`] for steps that run in groups, one kernel each: what a group touches lives for the whole group,
+    /// and `unwritten` buffers get no memory. The groups are in order and cover all steps.
     pub fn arena_of_groups(&self, groups: &[Range<usize>], unwritten: &[Buf]) -> Arena {
         let mut lives = self.lives(|step| groups.partition_point(|group| group.end <= step));
         for buf in unwritten {
@@ -56,7 +56,7 @@ impl Plan {
         self.place(lives)
     }
 
-    /// Places what lives beyond a run, and scratch that has a life.
+    /// Places buffers that outlive a run, and scratch that some step touches.
     fn place(&self, lives: Vec<Option<Life>>) -> Arena {
         let whole_run = Life {
             first: 0,
@@ -91,7 +91,7 @@ impl Plan {
         arena
     }
 
-    /// Bytes all buffers would take without sharing.
+    /// Bytes that all buffers would take without sharing memory.
     pub fn separate_bytes(&self) -> usize {
         let whole = |spec: &&super::Spec| spec.part.is_none() && spec.role != Role::Weight;
         self.buffers()
@@ -101,7 +101,7 @@ impl Plan {
             .sum()
     }
 
-    /// First and last use of scratch buffers, in units of `time(step)`.
+    /// Lifetimes of scratch buffers, in units of `time(step)`.
     fn lives(&self, time: impl Fn(usize) -> usize) -> Vec<Option<Life>> {
         let mut lives: Vec<Option<Life>> = vec![None; self.buffers().len()];
         for (index, step) in self.steps().iter().enumerate() {

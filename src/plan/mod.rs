@@ -1,10 +1,10 @@
-//! A model described once: a flat list of ops over named, typed buffers, for one request's shapes.
+//! A model described once: a flat list of ops over named, typed buffers, for the shapes of one request.
 //!
-//! A model function emits ops through [`Builder`]; [`Plan`] is the result. Executors run it; `cost`, `lifetime`
-//! and `text` answer what it costs, where its buffers can lie and what it says. Numerics are visible here: a
-//! value is rounded when it is stored, to the type of its buffer, and nowhere else.
+//! A model function emits ops through [`Builder`]; the result is a [`Plan`], which executors run. `cost` computes
+//! FLOPs and bytes, `lifetime` the memory layout, `text` a printable form. Rounding is explicit: a value is rounded to
+//! the type of its buffer when it is stored, and nowhere else.
 //!
-//! Invariant: nothing here knows that devices exist; no kernel, pointer or stream appears.
+//! Invariant: nothing here knows of devices; no kernel, pointer or stream appears.
 
 mod buffer;
 mod build_conv;

@@ -1,8 +1,8 @@
-//! The ops: each with its equation. Shapes are checked by the builder method of the same name.
+//! The ops, each with its equation. The builder method of the same name checks shapes.
 
 use std::ops::Range;
 
-/// Queries and the keys they may look at.
+/// A block of an attention mask: a range of queries and the key ranges that they see.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MaskBlock {
     /// Rows of q.
@@ -12,7 +12,7 @@ pub struct MaskBlock {
 }
 
 impl MaskBlock {
-    /// Queries that see the union of `keys`, ascending; ranges that touch become one, empty ones none.
+    /// Merges `keys` into ascending ranges without overlap; empty ones are dropped.
     pub fn new(queries: Range<usize>, keys: impl IntoIterator<Item = Range<usize>>) -> Self {
         let mut merged: Vec<Range<usize>> = Vec::new();
         for range in keys.into_iter().filter(|range| !range.is_empty()) {
@@ -33,11 +33,11 @@ impl MaskBlock {
 pub enum NormWeight {
     /// No weight.
     None,
-    /// Multiply by `1 + w`: the stored weight is an offset from one.
+    /// Multiply by `1 + w`: the stored weight is a unit offset.
     UnitOffset,
 }
 
-/// What a convolution reads beyond an edge of its input.
+/// What a convolution reads beyond the edges of its input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PaddingMode {
     /// Zeros.
@@ -55,14 +55,15 @@ pub struct Conv3d {
     pub before: [usize; 3],
     /// Positions added behind each axis.
     pub after: [usize; 3],
-    /// What is read beyond the first and last frame; space is always padded with zeros.
+    /// Padding mode of time; space is always padded with zeros.
     pub time_padding: PaddingMode,
-    /// Each channel convolved alone.
+    /// Whether each channel is convolved alone.
     pub depthwise: bool,
 }
 
 impl Conv3d {
-    /// Stride 1 and symmetric padding that keeps height and width for a kernel of extents `kernel`; time as given.
+    /// Stride 1 and symmetric padding that keeps height and width under a kernel of extents `kernel` `[time, rows,
+    /// columns]`; time is padded as given.
     pub fn same(
         kernel: [usize; 3],
         frames_before: usize,
@@ -85,13 +86,13 @@ impl Conv3d {
 pub struct Conv1d {
     /// Step.
     pub stride: usize,
-    /// Distance between taps.
+    /// Distance between taps, samples.
     pub dilation: usize,
     /// Zeros on each side.
     pub padding: usize,
 }
 
-/// Order of the sub-positions when channels become pixels: channel `4c + ...` goes to row bit and column bit.
+/// Order of the sub-pixels when channels become pixels: which channel of four goes to which row and column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PixelOrder {
     /// `4c + 2 * row + column`: the order of pixel shuffle.
@@ -137,45 +138,45 @@ impl Grid {
     }
 }
 
-/// What the sums of a product are multiplied by to undo the scaling of its FP8 arguments.
+/// Factor on the sums of a matmul that undoes the scaling of its FP8 operands.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Scaling {
-    /// Nothing: the arguments were not scaled.
+    /// None: the operands were not scaled.
     None,
     /// The scales of x's rows and of w's rows: `s[m] ws[n]`.
     Rows,
-    /// One over x's factor, a power of two, and the scales of w's rows: `ws[n] / f`.
+    /// x was multiplied by the power of two f: the scales of w's rows over it, `ws[n] / f`.
     Fixed(f32),
 }
 
-/// One operation. `ends` are the row counts after which the next weight block applies: group `g` owns the rows
-/// from `ends[g - 1]` up to `ends[g]`.
+/// One operation. `ends` are group offsets as of a grouped GEMM: group `g` owns the rows `ends[g - 1]..ends[g]` and
+/// the g-th block of weight rows.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
-    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`, reads x, w, optionally b. Of FP8 x and w the sum is
-    /// scaled: by `s[m] ws[g N + n]`, reads x, w, s, ws; or by `ws[g N + n] / f`, reads x, w, ws.
+    /// `y[m, n] = sum_k x[m, k] w[g N + n, k] (+ b[n])`; reads x, w, optionally b. With FP8 x and w the sum is scaled:
+    /// by `s[m] ws[g N + n]`, reads x, w, s, ws; or by `ws[g N + n] / f`, reads x, w, ws.
     Linear {
-        /// Row groups, one block of weight rows each.
+        /// Group offsets; one block of weight rows each.
         ends: Vec<usize>,
-        /// What the sums are multiplied by.
+        /// Factor on the sums.
         scaling: Scaling,
     },
-    /// `s[m] = max_k |x[m, k]| / 448`, 1 for a row of zeros: what maps a row onto all of E4m3's range; reads x.
+    /// `s[m] = max_k |x[m, k]| / 448`, 1 for a row of zeros, so that a row takes up E4M3's whole range; reads x.
     RowScale,
-    /// `x[m, k] (1 / s[m])`, reads x, s; or `x f`, reads x. Rounds to E4m3.
+    /// `x[m, k] (1 / s[m])`, reads x, s; or `x f`, reads x. Rounds to E4M3.
     Quantize {
-        /// The factor f; none where every row has its scale.
+        /// The factor f; `None` where every row has its scale.
         factor: Option<f32>,
     },
-    /// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over each run of `width` columns; reads x and, with a weight, w.
+    /// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over each head of `width` columns; reads x and, with a weight, w.
     RmsNorm {
         /// Added to the mean square.
         eps: f32,
-        /// Columns normalised together: the row, or one head.
+        /// Columns normalised together: head_dim, or the whole row.
         width: usize,
-        /// How w enters.
+        /// How the norm weight w enters.
         weight: NormWeight,
-        /// Row groups, `width` weights each.
+        /// Group offsets; `width` weights each.
         ends: Vec<usize>,
     },
     /// `y = x / max(|x|, eps) * sqrt(cols) * w` over each row; reads x, w.
@@ -189,7 +190,7 @@ pub enum Op {
         /// Heads in a row of x.
         heads: usize,
     },
-    /// `softmax(cap(scale q kᵀ)) v` per head over the windows, `cap(z) = c tanh(z / c)`; query head j uses
+    /// `softmax(cap(scale q kᵀ)) v` per head over the mask blocks, `cap(z) = c tanh(z / c)`; query head j uses
     /// key/value head `j / (heads / kv_heads)`; reads q, k, v.
     Attention {
         /// Query heads.
@@ -198,9 +199,9 @@ pub enum Op {
         kv_heads: usize,
         /// Factor on the logits.
         scale: f32,
-        /// Soft-cap c, if on.
+        /// Soft-cap c; `None` for no cap.
         softcap: Option<f32>,
-        /// Which keys each query sees.
+        /// The attention mask: which keys each query sees.
         windows: Vec<MaskBlock>,
     },
     /// `y[n, head] = x[n, head] sigma(gate[n, head])` per head; reads x, gate.
@@ -221,8 +222,8 @@ pub enum Op {
     Add,
     /// `x y`; reads x, y.
     Mul,
-    /// `sum_i c[i, g] x_i`, g the row's group of equal shares; reads the coefficients `[inputs, groups]` and then
-    /// the inputs.
+    /// `sum_i c[i, g] x_i`, where the rows are split into equal groups g; reads the coefficients `[inputs, groups]`,
+    /// then the inputs.
     Combine,
     /// `min(max(x, low), high)`; reads x.
     Clamp {
@@ -242,7 +243,7 @@ pub enum Op {
     Patchify(Grid),
     /// Tokens `[T H/2 W/2, 192]`, channel fastest: column `(2dy + dx) 48 + c`, to a latent `[48, T H W]`; reads x.
     Unpatchify(Grid),
-    /// The same elements; reads x. Rounds if y is narrower.
+    /// The same elements, rounded if y's type is narrower; reads x.
     Copy,
     /// `y[t, h, w, o] = b[o] + sum x[...] w[o, i, kt, kh, kw]`; reads x, w, b.
     Conv3d(Conv3d),
@@ -264,11 +265,11 @@ pub enum Op {
     PixelUnshuffle(PixelOrder),
     /// Halves of the channels to consecutive frames, `[T, H, W, 2C]` to `[2T, H, W, C]`; reads x.
     FrameShuffle,
-    /// `trunc(255 min(max(x / 2 + 1 / 2, 0), 1))`, a byte for each colour of a pixel; a line's pixels lie one after the
-    /// other, `[T, H, W, C]` to `[T, H, W C]`; reads x.
+    /// `trunc(255 min(max(x / 2 + 1 / 2, 0), 1))`, one byte per colour; a line's pixels are contiguous, `[T, H, W, C]`
+    /// to `[T, H, W C]`; reads x.
     Bytes,
-    /// Averages of neighbouring sub-positions as channels, with one zero frame in front of an odd T when
-    /// `frames` is 2; reads x.
+    /// Averages of neighbouring sub-positions as channels; if `frames` is 2 and T odd, a zero frame is put in front;
+    /// reads x.
     AverageDown {
         /// Frames per output frame.
         frames: usize,
@@ -285,7 +286,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The op's name, the same in plans, kernels, cases and reports.
+    /// The op's name in plans, kernels, cases and reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Linear { .. } => "linear",

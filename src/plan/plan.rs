@@ -8,7 +8,7 @@ use crate::{
     tensor::{DType, Shape},
 };
 
-/// One op with what it reads, in the order of [`Op`]'s description, and what it writes.
+/// One op with the buffers it reads, in the order of [`Op`]'s description, and the one it writes.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// What is computed.
@@ -19,7 +19,7 @@ pub struct Step {
     pub writes: Buf,
 }
 
-/// A stretch of steps with weights of its own: a layer. The unit of weight streaming.
+/// Consecutive steps with their own weights: a layer. The unit of weight streaming.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// Its scope: `block.layers.3`.
@@ -47,27 +47,27 @@ impl Plan {
         &self.steps
     }
 
-    /// Stretches with weights of their own, in order; steps outside of any lie between them.
+    /// Segments, in order; steps outside of any lie between them.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Number of the segment that step `index` is in, if it is in one.
+    /// Index of the segment that holds step `index`, if any.
     pub fn segment_of(&self, index: usize) -> Option<usize> {
         self.segments
             .iter()
             .position(|segment| segment.steps.contains(&index))
     }
 
-    /// What lives in `buf`.
+    /// Label, shape and type of `buf`.
     pub fn spec(&self, buf: Buf) -> &Spec {
         &self.buffers[buf.index()]
     }
 
-    /// What lives in `buf`, where the host is about to write a tensor of `shape`.
+    /// [`Plan::spec`] of a buffer that the host is about to write with a tensor of `shape`.
     ///
     /// # Panics
-    /// If the host does not write `buf`, or it has another number of elements.
+    /// If `buf` is not an input or state, or has another number of elements.
     pub fn written_by_host(&self, buf: Buf, shape: &Shape) -> &Spec {
         let spec = self.spec(buf);
         let label = &spec.label;
@@ -102,8 +102,8 @@ impl Plan {
             .filter(|&buf| self.spec(buf).role == Role::Weight)
     }
 
-    /// The same plan without rounding of activations: every float buffer but the weights holds f32. Run on the
-    /// CPU beside the plan itself, it shows what rounding costs, so no tolerance needs to be written by hand.
+    /// The plan without rounding of activations: every float buffer except weights is f32. Run on the CPU beside the
+    /// original it shows what rounding costs, so no tolerance needs to be written by hand.
     #[must_use]
     pub fn in_f32(&self) -> Self {
         let mut plan = self.clone();
@@ -115,10 +115,11 @@ impl Plan {
         plan
     }
 
-    /// The same plan where `video`, kept for nobody else, is made into bytes at the end, and these: [`Op::Bytes`].
+    /// The plan with a last step ([`Op::Bytes`]) that converts `video` `[T, H, W, C]` to bytes `[T, H, W C]`, which
+    /// become the output in its place.
     ///
     /// # Panics
-    /// If it is no video.
+    /// If `video` does not have four axes.
     #[must_use]
     pub fn in_bytes(&self, video: Buf) -> (Self, Buf) {
         let mut plan = self.clone();
@@ -145,7 +146,7 @@ impl Plan {
         (plan, bytes)
     }
 
-    /// The same plan with `bufs` readable after a run: scratch among them becomes output.
+    /// The plan with `bufs` readable after a run: scratch among them becomes output.
     #[must_use]
     pub fn keeping(&self, bufs: impl IntoIterator<Item = Buf>) -> Self {
         let mut plan = self.clone();
@@ -160,8 +161,8 @@ impl Plan {
         plan
     }
 
-    /// Step `index` alone: what it reads becomes input (its weights stay weights), what it writes output, and what it
-    /// does both with state. Handles stay valid.
+    /// Step `index` alone: what it reads becomes input (weights stay weights), what it writes output, what it reads
+    /// and writes state. Handles stay valid.
     ///
     /// # Panics
     /// If there is no such step.

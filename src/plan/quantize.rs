@@ -1,20 +1,19 @@
-//! The same plan with quantised linear layers: what one reads becomes E4m3, step by step and in the open.
+//! A plan with quantised linear layers: extra steps round their inputs to E4M3.
 
 use std::collections::HashMap;
 
 use super::{Buf, Op, Plan, Role, Scale, Scaling, Spec, Step};
 use crate::tensor::{DType, Format, Granularity, Shape};
 
-/// Factors for results whose bounds are known: at most 56 and 7 in size, so that the largest becomes 448.
+/// Factors for activations with known bounds, at most 56 and 7: powers of two that map the bound to at most 448.
 const OF_SWIGLU7: f32 = 8.0;
 const OF_GELU7: f32 = 64.0;
 
 impl Plan {
-    /// The same plan with each linear layer in the format that `format_of` gives for it, by the name in front of
-    /// `.weight`; only layers of bf16 weights without bias are offered. The weight of an FP8 layer becomes E4m3 beside
-    /// a new f32 `.weight_scale`, `[1, rows]`. What it reads is scaled row by row ([`Op::RowScale`]), or by a constant
-    /// behind an activation that is bounded, and rounded ([`Op::Quantize`]) in front of its first reader. Handles of
-    /// this plan stay valid.
+    /// The plan with each linear layer in the format `format_of(layer)`, where a layer is named by what precedes
+    /// `.weight`. Only layers with bf16 weights and no bias are offered. In FP8 the weight becomes E4M3 with an f32
+    /// `.weight_scale` `[1, rows]`. The input is scaled per row ([`Op::RowScale`]), or by a constant after a bounded
+    /// activation, and rounded ([`Op::Quantize`]) before its first reader. Handles of this plan stay valid.
     #[must_use]
     pub fn quantized(&self, format_of: impl Fn(&str) -> Format) -> Self {
         let mut quantizer = Quantizer {
@@ -42,7 +41,7 @@ impl Plan {
         plan
     }
 
-    /// The names that [`Plan::quantized`] offers, each once.
+    /// Names of the layers that [`Plan::quantized`] offers, each once.
     pub fn quantizable(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for name in self.steps.iter().filter_map(|step| self.layer_name(step)) {
@@ -53,7 +52,7 @@ impl Plan {
         names
     }
 
-    /// The name of a linear layer that can be quantised.
+    /// The name of the linear layer that `step` is, if it can be quantised.
     fn layer_name(&self, step: &Step) -> Option<&str> {
         let (
             Op::Linear {
@@ -71,14 +70,14 @@ impl Plan {
     }
 }
 
-/// A plan under way.
+/// A plan being rewritten.
 struct Quantizer {
     plan: Plan,
-    /// Scales of the weights that are E4m3 by now.
+    /// Scales of the weights that are E4M3 already.
     weight_scales: HashMap<Buf, Buf>,
-    /// What is quantised already.
+    /// The quantised values that exist already.
     values: HashMap<Buf, (Buf, Scale)>,
-    /// Results that a constant factor scales.
+    /// Results that are scaled by a constant factor.
     factors: HashMap<Buf, f32>,
 }
 
@@ -119,7 +118,7 @@ impl Quantizer {
         });
     }
 
-    /// The steps that quantise `x`.
+    /// Emits the steps that quantise `x`, unless they exist.
     fn quantize(&mut self, x: Buf) -> (Buf, Scale) {
         let Spec { label, shape, .. } = self.plan.spec(x).clone();
         let scale = if let Some(&factor) = self.factors.get(&x) {
@@ -148,7 +147,7 @@ impl Quantizer {
         (values, scale)
     }
 
-    /// The scales of the rows of `weight`, which becomes E4m3 if it is not yet.
+    /// The row scales of `weight`, which becomes E4M3 on first use.
     fn weight_scales(&mut self, weight: Buf) -> Buf {
         if let Some(&scales) = self.weight_scales.get(&weight) {
             return scales;
@@ -176,7 +175,7 @@ impl Quantizer {
             .expect("a buffer was added just now")
     }
 
-    /// What was known of `written`, and of all that shares its storage, holds no longer.
+    /// Drops what was cached about `written` and everything that shares its storage.
     fn forget(&mut self, written: Buf) {
         let root = self.plan.root(written);
         let plan = &self.plan;

@@ -1,10 +1,10 @@
-//! The tensors of a network in the order that its steps read them: the same list for its plans of any size.
+//! The weights of a network in the order that its steps read them: the same list for its plans of every size.
 
 use std::collections::HashMap;
 
 use super::{Op, Plan, Role, Spec};
 
-/// Every weight that a network's steps read, in the order they first do.
+/// Every weight that a network's steps read, in the order of first use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorList {
     tensors: Vec<ListedTensor>,
@@ -16,8 +16,8 @@ pub struct TensorList {
 pub struct ListedTensor {
     /// Name in the checkpoint, shape and element type.
     pub spec: Spec,
-    /// The layer, by its number among the plan's segments, if nothing outside of it reads the tensor. What a norm at the
-    /// start of a layer reads belongs to none: a kernel may run that norm together with the end of the layer before.
+    /// The layer (index of the plan's segment), if only that layer reads the tensor. What a norm at the start of a
+    /// layer reads belongs to none, because a kernel may fuse that norm with the end of the layer before.
     pub layer: Option<usize>,
 }
 
@@ -55,17 +55,17 @@ impl TensorList {
         });
     }
 
-    /// All of them.
+    /// All tensors.
     pub fn tensors(&self) -> &[ListedTensor] {
         &self.tensors
     }
 
-    /// Where in [`TensorList::tensors`] the tensor of this name is, if it is.
+    /// Index in [`TensorList::tensors`] of the tensor of this name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.positions.get(name).copied()
     }
 
-    /// Whether all tensors of `other` are among these, with the same shapes, element types and layers.
+    /// Whether all tensors of `other` are in this list, with the same shapes, element types and layers.
     pub fn has_all_of(&self, other: &Self) -> bool {
         let has = |tensor: &ListedTensor| {
             let at = self.position(&tensor.spec.label);

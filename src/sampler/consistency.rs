@@ -1,6 +1,7 @@
-//! The distilled model's step: estimate the clean latent, then put fresh noise of the next level on it.
+//! The distilled model's step: estimate the clean latent, then add fresh noise of the next level.
 //!
-//! `x' = (1 - sigma') m + sigma' noise`; the last step, with `sigma' = 0`, returns the estimate.
+//! `x' = (1 - sigma') m + sigma' noise`; the last step, with `sigma' = 0`, returns the estimate. Reference:
+//! `pipeline/scheduler_unipc.py`, `FlowUniPCMultistepScheduler.step_ddim`.
 
 use super::{
     Schedule,

@@ -1,23 +1,23 @@
-//! How far guidance goes beyond the prompt: `v = v_negative + g (v_prompt - v_negative)`, with one factor g per
-//! latent frame.
+//! Classifier-free guidance: `v = v_negative + g (v_prompt - v_negative)`, with one factor g per latent frame.
+//! Reference: `pipeline/video_generate.py`, `MagiEvaluator.evaluate_with_latent`.
 
-/// Factor for the audio velocity, at all steps of the base pass. (Super-resolution throws its audio away.)
+/// Factor of the audio velocity at all steps of the base pass. (The super-resolution pass discards its audio.)
 pub const AUDIO: f32 = 5.0;
 
-/// Factors for the video velocity in the base pass, the same for all `frames`: `scale` while the time of the step
-/// ([`Schedule::timesteps`](super::Schedule::timesteps)) is above 500, 2 afterwards. Released scale: 5.
+/// Factors g of the video velocity in the base pass, `[frames]`, all equal: `scale` while `timestep`
+/// ([`Schedule::timesteps`](super::Schedule::timesteps), 0 to 999) is above 500, then 2. Released scale: 5.
 pub fn base_video(scale: f32, timestep: u32, frames: usize) -> Vec<f32> {
     vec![if timestep > 500 { scale } else { 2.0 }; frames]
 }
 
-/// Guidance of the super-resolution pass, where it has any. The first frames are guided less.
+/// Guidance of the super-resolution pass. The first frames are guided less.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SrGuidance {
     /// Factor for most frames.
     pub scale: f32,
-    /// Number of latent frames at the start that `first_scale` is for; 0 treats all frames alike.
+    /// Number of latent frames at the start with `first_scale`; 0 treats all frames alike.
     pub first_frames: usize,
-    /// Upper limit of the factor for those.
+    /// Upper limit of the factor for those frames.
     pub first_scale: f32,
 }
 
@@ -32,7 +32,8 @@ impl Default for SrGuidance {
     }
 }
 
-/// Factors for the video velocity in the super-resolution pass, the same at all steps, one for each of `frames`.
+/// Factors g of the video velocity in the super-resolution pass, `[frames]`, one per latent frame; the same at all
+/// steps.
 pub fn sr_video(guidance: &SrGuidance, frames: usize) -> Vec<f32> {
     let first = guidance.first_scale.min(guidance.scale);
     (0..frames)

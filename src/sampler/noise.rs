@@ -1,7 +1,7 @@
 //! Standard normal numbers from a seed: the same bits on every machine and for any number of threads.
 //!
-//! Each draw of a clip has a name, and number i of a draw depends on nothing but the seed, that name and i. In
-//! unsigned 64-bit arithmetic:
+//! Each draw of a clip has a name. Number i of a draw depends only on the seed, the name and i. In unsigned 64-bit
+//! arithmetic:
 //!
 //! ```text
 //! fnv1a64(bytes):  h = 0xcbf29ce484222325;  for each byte b:  h = (h XOR b) * 0x100000001b3
@@ -17,48 +17,48 @@
 //! Wichura's rational approximations (algorithm AS 241, Applied Statistics 37, 1988), correct to about 1e-15,
 //! rounded to f32.
 //!
-//! Only + - * / and square roots of f64 are used, which IEEE 754 rounds in one way; the logarithm is our own for
-//! that reason, since those of system libraries differ in the last bit.
+//! Only + - * / and square roots of f64 are used, which IEEE 754 defines to the last bit. The logarithm is our own,
+//! because those of system libraries differ in the last bit.
 //!
 //! Names of the draws, as in the goldens: [`INIT_AUDIO`], [`INIT_VIDEO`], then for methods that draw noise
 //! [`step_video`] and [`step_audio`] for each step, then [`SR_VIDEO`] and [`SR_AUDIO`].
 
 use rayon::prelude::*;
 
-/// The draw `[audio_tokens, 64]` that the base pass starts from.
+/// Name of the draw `[audio_tokens, 64]`: the initial audio latent of the base pass.
 pub const INIT_AUDIO: &str = "init_audio";
-/// The draw `[48, frames, height, width]` that the base pass starts from.
+/// Name of the draw `[48, frames, height, width]`: the initial video latent of the base pass.
 pub const INIT_VIDEO: &str = "init_video";
-/// The draw put on the enlarged video, `[48, frames, height, width]` of the target.
+/// Name of the draw `[48, frames, height, width]` that is added to the upsampled video.
 pub const SR_VIDEO: &str = "sr_video";
-/// The draw put on the audio that super-resolution sees, `[audio_tokens, 64]`.
+/// Name of the draw `[audio_tokens, 64]` that is mixed into the audio of the super-resolution pass.
 pub const SR_AUDIO: &str = "sr_audio";
 
-/// Name of the video draw of a step of the base pass.
+/// Name of the video draw of `step` of the base pass, `[48, frames, height, width]`.
 pub fn step_video(step: usize) -> String {
     format!("step{step}.video")
 }
 
-/// Name of the audio draw of a step of the base pass.
+/// Name of the audio draw of `step` of the base pass, `[audio_tokens, 64]`.
 pub fn step_audio(step: usize) -> String {
     format!("step{step}.audio")
 }
 
-/// The first `count` numbers of a draw.
+/// The first `count` standard normal numbers of the draw `draw`, in the row-major order of its shape.
 pub fn normal(seed: u64, draw: &str, count: usize) -> Vec<f32> {
     let mut numbers = vec![0.0; count];
     Noise::new(seed, draw).fill(0, &mut numbers);
     numbers
 }
 
-/// One draw: an endless row of numbers, any of which can be made alone.
+/// One draw: an endless sequence of standard normal numbers with random access.
 #[derive(Clone, Copy, Debug)]
 pub struct Noise {
     key: u64,
 }
 
 impl Noise {
-    /// The draw of this name for this seed.
+    /// The draw named `draw` for this seed.
     pub fn new(seed: u64, draw: &str) -> Self {
         let key = fnv1a64(draw.as_bytes()) ^ mix(seed);
         Self { key }
@@ -73,7 +73,7 @@ impl Noise {
         if z >> 63 == 1 { -magnitude } else { magnitude }
     }
 
-    /// Fills `numbers` with the draw from number `first` on.
+    /// Fills `numbers` with the numbers `first`, `first + 1`, ... of the draw.
     pub fn fill(&self, first: u64, numbers: &mut [f32]) {
         const BLOCK: usize = 4096;
         let blocks = numbers.par_chunks_mut(BLOCK).enumerate();

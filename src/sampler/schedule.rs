@@ -2,13 +2,13 @@
 
 use crate::{Error, Result, error::Field};
 
-/// Noise levels and the integer times that belong to them.
+/// Noise levels and their integer timesteps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
-    /// Strictly decreasing levels below 1, one per step, then 0 for the finished latent. These f32 values are the
-    /// definition; every factor is computed from them.
+    /// Noise levels, `[steps + 1]`: strictly decreasing, below 1, then 0 for the finished latent. Every factor is
+    /// computed from these f32 values.
     pub sigmas: Vec<f32>,
-    /// `floor(1000 sigma)` of the unrounded levels, one per step. Only guidance looks at them.
+    /// `floor(1000 sigma)` of the levels before they are rounded to f32, `[steps]`. Only guidance reads them.
     pub timesteps: Vec<u32>,
 }
 
@@ -26,14 +26,15 @@ impl Schedule {
     }
 }
 
-/// Level at which every schedule of shift 1 starts.
+/// First level of every schedule with shift 1.
 const SIGMA_MAX: f32 = 0.999;
 
-/// The levels of `steps` steps: `shift l / (1 + (shift - 1) l)` with l falling evenly from 0.999 towards 0. All
-/// released passes have shift 5.
+/// The noise levels of `steps` steps: `shift l / (1 + (shift - 1) l)`, with l falling evenly from 0.999 towards 0. All
+/// released passes have shift 5. Reference: `pipeline/scheduler_unipc.py`,
+/// `FlowUniPCMultistepScheduler.set_timesteps`.
 ///
 /// # Errors
-/// [`Error::Request`] if `steps` is not 1 to 1000 or `shift` not 0.01 to 100, within which all levels differ.
+/// [`Error::Request`] if `steps` is not 1 to 1000 or `shift` is not 0.01 to 100; within these all levels differ.
 pub fn schedule(steps: usize, shift: f64) -> Result<Schedule> {
     if !(1..=1000).contains(&steps) {
         return Err(Error::request(Field::Steps, "must be 1 to 1000").found(steps));

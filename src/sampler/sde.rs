@@ -1,7 +1,8 @@
-//! Euler steps, some of them replaced by re-noising.
+//! Euler steps, some of them replaced by re-noising. Reference: `pipeline/scheduler_unipc.py`,
+//! `FlowUniPCMultistepScheduler.step_sde`.
 //!
-//! `x' = (1 - sigma' + sigma' C) m + sigma' C v + sigma' S noise` with C = 1, S = 0 in an Euler step and C = 0,
-//! S = 1 in a re-noising one.
+//! `x' = (1 - sigma' + sigma' C) m + sigma' C v + sigma' S noise`; an Euler step has C = 1, S = 0, a re-noising step C
+//! = 0, S = 1.
 
 use super::{
     Schedule,
@@ -26,7 +27,8 @@ pub(super) fn rows(schedule: &Schedule) -> Vec<StepCoefficients> {
     schedule.pairs().enumerate().map(row).collect()
 }
 
-/// Which steps re-noise: every second one in the first three quarters, then every third.
+/// Which steps re-noise: every second one in the first three quarters, then every third. Reference:
+/// `pipeline/video_generate.py`, `schedule_latent_step`.
 fn renoises(step: usize, steps: usize) -> bool {
     if step < 3 * steps / 4 {
         step % 2 == 1

@@ -1,4 +1,4 @@
-//! What a step of any method does with its latents.
+//! The factors of one step.
 
 /// The factors of one step, the same for the video and the audio latent:
 ///
@@ -9,9 +9,9 @@
 /// then m2 ← m1, m1 ← m, c ← c', x ← x'
 /// ```
 ///
-/// `x` is the latent that the network was given, `v` the velocity it returned, `m1` and `m2` the estimates of the
-/// last two steps. Where a buffer has no value yet its factor is 0. Only [`Method::UniPc`](super::Method::UniPc) has corrected latents:
-/// for the others `c` is all 0 and so is the first factor of `x`.
+/// `x` is the latent that the network saw, `v` the velocity it returned, `m1` and `m2` the estimates of the last two
+/// steps. A buffer without a value yet has the factor 0. Only [`Method::UniPc`](super::Method::UniPc) corrects
+/// latents: for the others all of `c` and the first factor of `x` are 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepCoefficients {
     /// Factors of `x` and `v` in the estimate of the clean latent.

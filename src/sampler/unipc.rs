@@ -1,10 +1,11 @@
-//! UniPC, variant B2, of order 2, on estimates of the clean latent.
+//! UniPC, variant B2, of order 2, on estimates of the clean latent. Reference: `pipeline/scheduler_unipc.py`,
+//! `multistep_uni_p_bh_update` and `multistep_uni_c_bh_update`.
 //!
-//! With `alpha = 1 - sigma` and `lambda = ln(alpha / sigma)`, a step of width `h = lambda' - lambda` moves a latent
-//! to level sigma' by `(sigma'/sigma) c - alpha' e m`, where `e = expm1(-h)`, plus a term in the difference D of the
-//! last two estimates. The predictor goes from the corrected latent to the next one. Once the network has looked
-//! there, the corrector takes the same way again with the new estimate; its result is the base of later steps
-//! only, the estimate itself is not made again. Orders are 1, 2, 2, ..., 2, 1.
+//! With `alpha = 1 - sigma` and `lambda = ln(alpha / sigma)`, a step of width `h = lambda' - lambda` moves a latent to
+//! level sigma' by `(sigma'/sigma) c - alpha' e m`, where `e = expm1(-h)`, plus a term in the difference of the last
+//! two estimates. The predictor steps from the corrected latent to the next one. After the network has run there, the
+//! corrector repeats that step with the new estimate. Its result is only the base of later steps; the network does not
+//! run again on it. Orders are 1, 2, 2, ..., 2, 1.
 
 use super::{
     Schedule,
@@ -41,12 +42,12 @@ impl Level {
     }
 }
 
-/// Order of the step from `step` to the next of `steps`: what history there is, and 1 at the end.
+/// Order of the step `step` of `steps`: limited by the history, and 1 at the end.
 fn order(step: usize, steps: usize) -> usize {
     2.min(steps - step).min(step + 1)
 }
 
-/// Factors of `[x, c, m, m1, m2]` in the latent of `step` as corrected by what the network said there.
+/// Factors of `[x, c, m, m1, m2]` in the latent of `step`, corrected with the estimate made there.
 fn corrector(step: usize, levels: &[Level]) -> [f64; 5] {
     if step == 0 {
         return [1.0, 0.0, 0.0, 0.0, 0.0];

@@ -1,10 +1,11 @@
-//! Enlarging latents for the super-resolution pass.
+//! Upsampling latents for the super-resolution pass.
 
 use rayon::prelude::*;
 
-/// Enlarges (or shrinks) each plane of `[planes, h, w]` to `[planes, hs, ws]` by linear interpolation in rows and
-/// columns, with the corners in place: output row j reads the source at `j (h - 1) / (hs - 1)`. Frames stay as
-/// they are, so video latents `[48, frames, h, w]` have 48 · frames planes. Sums are in f64.
+/// Resamples each plane of f32 `[planes, h, w]` to `[planes, hs, ws]`: bilinear with aligned corners, so output row j
+/// reads the source at `j (h - 1) / (hs - 1)`. `from` and `to` are (rows, columns). A video latent `[48, frames, h,
+/// w]` has 48 · frames planes. Sums are in f64. Reference: `torch.nn.functional.interpolate`, trilinear,
+/// `align_corners=True`.
 ///
 /// # Panics
 /// If a size is 0 or `x` is not a whole number of planes.

@@ -1,20 +1,22 @@
-//! Noise on the input of the super-resolution pass: `x = a up + sqrt(1 - a²) noise`.
+//! Noise added to the input of the super-resolution pass: `x = a up + sqrt(1 - a²) noise`. Reference:
+//! `pipeline/video_generate.py`, `ZeroSNRDDPMDiscretization`.
 //!
-//! `a` comes from a table of 1000 signal levels of another, older schedule (stretched so that the last level is
-//! 0); it belongs to none of the sigmas. The network was trained on such inputs, so this is not to be corrected.
+//! `a` is one of 1000 signal levels of another, older schedule, rescaled so that the last is 0; it is not one of the
+//! sigmas. The network was trained on such inputs, so this is not a mistake to correct.
 
 use crate::{Error, Result, error::Field};
 
 /// Number of levels.
 pub const LEVELS: usize = 1000;
 
-/// The level of the released configurations. 0 stands for no noise at all.
+/// The level of the released configurations; 0 means no noise.
 pub const DEFAULT_NOISE_VALUE: usize = 220;
 
-/// Audio that the super-resolution network sees: `AUDIO[0] noise + AUDIO[1] base audio`, fixed for the pass.
+/// Audio input of the super-resolution network: `AUDIO[0] noise + AUDIO[1] base audio`, fixed during the pass.
 pub const AUDIO: [f32; 2] = [0.7, 0.3];
 
-/// Factors `[a, sqrt(1 - a²)]` of the upsampled latent and the noise at level `noise_value`; `[1, 0]` for level 0.
+/// Factors `[a, sqrt(1 - a²)]` of the upsampled latent and of the noise at level `noise_value`, 0 to 999; `[1, 0]` at
+/// level 0.
 ///
 /// # Errors
 /// [`Error::Request`] if there is no such level.
@@ -30,7 +32,7 @@ pub fn factors(noise_value: usize) -> Result<[f32; 2]> {
     Ok([signal, (1.0 - a * a).sqrt() as f32])
 }
 
-/// The signal levels, falling from 0.9995749 to 0.
+/// The signal levels, `[LEVELS]`, falling from 0.9995749 to 0.
 pub fn signal_table() -> Vec<f32> {
     let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
     let mut product = 1.0;

@@ -9,15 +9,16 @@ use half::{bf16, f16};
 pub enum DType {
     /// IEEE 754 binary32.
     F32,
-    /// The upper half of an f32: 8 bits of exponent, 8 of significand.
+    /// The upper half of an f32: 8 bits of exponent, 8 bits of significand (one of them implicit).
     Bf16,
     /// IEEE 754 binary16.
     F16,
-    /// 4 bits of exponent, 4 of significand: at most [`E4M3_MAX`], no infinity, NaN where all but the sign is ones.
+    /// FP8 E4M3: 4 bits of exponent, 4 of significand (one of them implicit), at most [`E4M3_MAX`], no infinity, NaN
+    /// where all bits but the sign are ones.
     E4m3,
     /// Unsigned byte.
     U8,
-    /// Signed 16-bit integer: sound samples.
+    /// Signed 16-bit integer: audio samples.
     I16,
     /// Signed 32-bit integer: token ids, indices.
     I32,
@@ -33,13 +34,13 @@ impl DType {
         }
     }
 
-    /// Whether storing an f32 in a buffer of this type may change it.
+    /// Whether a buffer of this type may hold another value than the f32 stored in it.
     pub const fn rounds(self) -> bool {
         matches!(self, Self::Bf16 | Self::F16 | Self::E4m3)
     }
 
-    /// `value` as a buffer of this type holds it: rounded to nearest, ties to even, E4m3 cut off at its largest. Integer types
-    /// keep the value, since every id and count we store is exact in f32.
+    /// The f32 that a buffer of this type holds after storing `value`: rounded to nearest, ties to even; E4M3
+    /// saturates. Integer types keep the value, since every id and count that is stored is exact in f32.
     pub fn round(self, value: f32) -> f32 {
         match self {
             Self::Bf16 => round_bf16(value),
@@ -50,23 +51,23 @@ impl DType {
     }
 }
 
-/// `value` rounded to bf16, nearest-even, as f32. NaN stays NaN.
+/// `value` rounded to bf16, to nearest, ties to even, as f32. NaN stays NaN.
 #[inline]
 pub fn round_bf16(value: f32) -> f32 {
     bf16::from_f32(value).to_f32()
 }
 
-/// The largest E4m3.
+/// The largest E4M3 value.
 pub const E4M3_MAX: f32 = 448.0;
 
-/// The E4m3 nearest to `value`, ties to even; what is beyond [`E4M3_MAX`] becomes that. NaN stays NaN.
+/// Bits of the E4M3 value nearest to `value`, ties to even; saturates at [`E4M3_MAX`]. NaN stays NaN.
 #[inline]
 pub fn e4m3_from_f32(value: f32) -> u8 {
-    /// Bits of an f32's significand that E4m3 lacks.
+    /// Significand bits that E4M3 lacks against f32.
     const DROPPED: u32 = 20;
-    /// The smallest number whose significand has four bits; below it values are multiples of 2^-9.
+    /// The smallest normal E4M3 value; below it values are multiples of 2^-9.
     const NORMAL_MIN: f32 = 1.0 / 64.0;
-    /// Difference of the biases of the exponents, where E4m3 has its exponent.
+    /// Difference of the exponent biases, shifted to E4M3's exponent field.
     const BIAS: u32 = (127 - 7) << 3;
     let sign = (value.to_bits() >> 24) as u8 & 0x80;
     if value.is_nan() {
@@ -82,7 +83,7 @@ pub fn e4m3_from_f32(value: f32) -> u8 {
     sign | (rounded - BIAS) as u8
 }
 
-/// What to divide `values` by so that they take up all of E4m3's range: `max |v| / 448`, 1 if all are zero.
+/// The scale of a row for E4M3: `max |v| / 448`, or 1 if all values are zero. Dividing by it uses the whole range.
 pub fn e4m3_scale(values: &[f32]) -> f32 {
     match values.iter().fold(0.0_f32, |max, v| max.max(v.abs())) {
         0.0 => 1.0,
@@ -90,7 +91,7 @@ pub fn e4m3_scale(values: &[f32]) -> f32 {
     }
 }
 
-/// The number that E4m3 `bits` are.
+/// The value of the E4M3 `bits`.
 #[inline]
 pub fn e4m3_to_f32(bits: u8) -> f32 {
     let (exponent, significand) = (u32::from(bits >> 3 & 15), u32::from(bits & 7));
@@ -120,7 +121,7 @@ impl fmt::Display for DType {
 mod tests {
     use super::*;
 
-    /// All E4m3 of one sign but NaN, ascending: what the definition says, one by one.
+    /// All E4M3 values of one sign but NaN, ascending, from the definition.
     fn numbers() -> Vec<f32> {
         let subnormal = (0..8_i16).map(|m| f32::from(m) / 512.0);
         let normal =

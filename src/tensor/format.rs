@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, fmt};
 
 use super::Shape;
 
-/// What the weight of a linear layer is stored as and both operands of its matmul are multiplied as.
+/// Format of a linear layer: how its weight is stored, and the type of both operands of its matmul.
 ///
-/// Whoever cannot do one of these refuses it where it matches on them: a new variant does not compile until everyone
-/// has said what becomes of it.
+/// Code that supports only some formats matches on all of them, so a new variant does not compile until each place
+/// handles or refuses it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// bf16, as the reference computes.
     Bf16,
-    /// E4M3, the weight with scales of this granularity.
+    /// FP8 E4M3; the weight has scales of this granularity.
     Fp8(Granularity),
 }
 
@@ -23,11 +23,11 @@ pub enum Granularity {
     Row,
 }
 
-/// Formats by layer, the name in front of `.weight`; a layer without one is [`Format::Bf16`].
+/// Formats by layer, named by what precedes `.weight`; a layer that is not listed is [`Format::Bf16`].
 pub type LayerFormats = BTreeMap<String, Format>;
 
 impl Format {
-    /// What `--precision fp8` means and `gallop pack` writes.
+    /// What `fp8` means in a policy, and what packed checkpoints hold.
     pub const FP8: Self = Self::Fp8(Granularity::Row);
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Format {
 }
 
 impl Granularity {
-    /// Shape of the scales of a weight `[rows, cols]`.
+    /// Shape of the f32 scales of a weight `[rows, cols]`: `[1, rows]`.
     pub fn scales(self, weight: &Shape) -> Shape {
         match self {
             Self::Row => [1, weight.rows()].into(),
@@ -49,7 +49,7 @@ impl Granularity {
     }
 }
 
-/// How many layers are of which format, such as `12 layers in FP8`.
+/// How many layers have which format, such as `12 layers in FP8`.
 pub fn summary(formats: &LayerFormats) -> String {
     let mut counts: Vec<(Format, usize)> = Vec::new();
     for &format in formats.values() {

@@ -1,5 +1,5 @@
-//! Host tensors: a shape, an element type and bytes. They carry data between stages, to and from programs,
-//! and out of checkpoint files. There is no arithmetic here; that is `plan` and the executors.
+//! Host tensors: a shape, an element type and bytes. They carry data between stages, to and from programs, and out of
+//! checkpoint files. Arithmetic is in `plan` and the executors.
 //!
 //! Read [`Tensor`] first.
 

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Shape(Vec<usize>);
 
 impl Shape {
-    /// A shape from extents we computed ourselves.
+    /// A shape from trusted extents.
     ///
     /// # Panics
     /// If the number of elements overflows; use [`Shape::checked`] for extents from a file.
@@ -17,7 +17,7 @@ impl Shape {
             .unwrap_or_else(|| panic!("{extents:?} has more elements than memory has addresses"))
     }
 
-    /// A shape from extents of unknown origin; `None` if the number of elements overflows.
+    /// A shape from untrusted extents; `None` if the number of elements overflows.
     pub fn checked(extents: &[usize]) -> Option<Self> {
         // 16 bytes an element leaves room for every later `count * size`.
         let bytes = extents

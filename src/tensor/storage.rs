@@ -12,9 +12,9 @@ use super::{
 /// Where a tensor's bytes live. Cloning shares them.
 #[derive(Clone)]
 pub enum Bytes {
-    /// In memory of our own; a vector of words so that every element type is aligned.
+    /// In memory; a vector of words, so that every element type is aligned.
     Owned(Arc<Vec<u64>>),
-    /// In a mapped file or another shared owner, at this byte range; alignment is the file's.
+    /// In a mapped file or another shared owner, at this byte range; as aligned as the file is.
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>, Range<usize>),
 }
 
@@ -67,10 +67,10 @@ impl Tensor {
         Self::from_words(shape, dtype, words)
     }
 
-    /// A tensor that takes `words` over: little-endian elements of `dtype`, the last word filled up with anything.
+    /// A tensor that takes over `words`: little-endian elements of `dtype`; padding in the last word is ignored.
     ///
     /// # Panics
-    /// If the elements do not fill as many words.
+    /// If the elements do not fill exactly that many words.
     pub fn from_words(shape: impl Into<Shape>, dtype: DType, words: Vec<u64>) -> Self {
         let shape = shape.into();
         let want = (shape.count() * dtype.size()).div_ceil(8);
@@ -82,7 +82,7 @@ impl Tensor {
         }
     }
 
-    /// A tensor over `range` of a shared owner, a mapped file for one.
+    /// A tensor over `range` of a shared owner, such as a mapped file.
     ///
     /// # Panics
     /// If the range is not `shape.count() * dtype.size()` bytes long or leaves the owner.
@@ -139,7 +139,7 @@ impl Tensor {
         }
     }
 
-    /// Bytes of memory that it, or what it shares them with, takes; what is mapped takes none.
+    /// Bytes of heap memory that it keeps alive, shared or not; 0 for mapped files.
     pub fn owned_bytes(&self) -> u64 {
         match &self.bytes {
             Bytes::Owned(words) => 8 * words.len() as u64,
@@ -167,7 +167,7 @@ impl Tensor {
         }
     }
 
-    /// All elements as f32: borrowed where they are aligned f32 already, else converted exactly.
+    /// All elements as f32: borrowed if they are aligned f32, else converted exactly.
     pub fn to_f32(&self) -> Cow<'_, [f32]> {
         if self.dtype == DType::F32
             && let Ok(values) = bytemuck::try_cast_slice(self.bytes())
@@ -179,7 +179,7 @@ impl Tensor {
         Cow::Owned(values)
     }
 
-    /// Elements `range` (row-major index) as f32 into `out`; works at any alignment of a mapped file.
+    /// Converts elements `range` (row-major index) to f32 in `out`; mapped files need no alignment.
     ///
     /// # Panics
     /// If `range` leaves the tensor or `out` has another length.

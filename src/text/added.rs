@@ -1,15 +1,15 @@
-//! Added tokens: strings that become one id before anything else looks at the text.
+//! Added tokens: strings that become one id each before the rest of the text is tokenised.
 
-/// The added tokens as a trie over bytes, so that the longest match costs one walk.
+/// The added tokens as a trie over bytes, so that finding the longest match takes one pass.
 pub(super) struct AddedTokens {
     nodes: Vec<Node>,
 }
 
 #[derive(Default)]
 struct Node {
-    /// Next byte and the node it leads to.
+    /// Next byte, and the index of its node.
     children: Vec<(u8, usize)>,
-    /// The token that ends here.
+    /// Id of the token that ends here.
     id: Option<u32>,
 }
 
@@ -21,7 +21,7 @@ impl AddedTokens {
         }
     }
 
-    /// Adds one token; false if the same content was added before.
+    /// Adds one token; false if its content was added before.
     pub(super) fn insert(&mut self, content: &str, id: u32) -> bool {
         let mut at = 0;
         for byte in content.bytes() {
@@ -38,7 +38,7 @@ impl AddedTokens {
         self.nodes[at].id.replace(id).is_none()
     }
 
-    /// The longest token that `bytes` begins with: its length in bytes and its id.
+    /// The longest token that `bytes` begins with: its length in bytes, and its id.
     pub(super) fn longest(&self, bytes: &[u8]) -> Option<(usize, u32)> {
         let mut at = 0;
         let mut found = None;

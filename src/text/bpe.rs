@@ -1,43 +1,43 @@
-//! Byte-pair merging: the pair with the lowest rank first, the leftmost among equals.
+//! Byte-pair merging: the pair with the lowest rank first; among equals the leftmost.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
 };
 
-/// The character that stands for a space inside pieces.
+/// The character that stands for a space in pieces.
 pub(super) const SPACE_MARK: char = '\u{2581}';
 
-/// For each mergeable pair of pieces its rank (lower merges earlier) and the piece it becomes.
+/// Each mergeable pair of pieces, with its rank (lower merges earlier) and the piece it becomes.
 pub(super) type Merges = HashMap<(u32, u32), Merge>;
 
-/// What becomes of a pair.
+/// The merge of a pair.
 #[derive(Clone, Copy)]
 pub(super) struct Merge {
-    /// Place in the file's list.
+    /// Position in the file's list.
     pub(super) rank: u32,
     /// The concatenated piece.
     pub(super) id: u32,
 }
 
-/// A merge that was possible when it was queued. Ordered by rank, then from left to right.
+/// A possible merge, queued. Ordered by rank, then from left to right.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: u32,
     /// Index of the left symbol.
     at: usize,
-    /// The pair as it was when queued; if it is no longer there the candidate is void.
+    /// The pair when it was queued; if it has changed, the candidate is void.
     pair: (u32, u32),
     id: u32,
 }
 
-/// Marks the end of the chain of symbols, in both directions.
+/// No neighbour: the end of the chain of symbols, in both directions.
 const NONE: usize = usize::MAX;
 
 /// Merges `symbols` until no adjacent pair is in `merges`.
 ///
-/// The symbols form a linked list over their first positions and the candidates a heap, so that a text of n
-/// symbols takes O(n log n) steps.
+/// Symbols form a linked list over their first positions and candidates a heap, so a text of n symbols takes O(n log
+/// n) steps.
 pub(super) fn merge(mut symbols: Vec<u32>, merges: &Merges) -> Vec<u32> {
     let count = symbols.len();
     let mut next: Vec<usize> = (1..=count).collect();
@@ -56,7 +56,7 @@ pub(super) fn merge(mut symbols: Vec<u32>, merges: &Merges) -> Vec<u32> {
 
     while let Some(Reverse(Candidate { at, pair, id, .. })) = queue.pop() {
         let right = next[at];
-        // A symbol that was swallowed by its left neighbour points to itself.
+        // A symbol that was merged into its left neighbour points to itself.
         if right == at || right == NONE || pair != (symbols[at], symbols[right]) {
             continue;
         }

@@ -1,8 +1,7 @@
 //! From a prompt to token ids.
 //!
-//! [`Tokenizer`] reads the published `tokenizer.json` and gives the ids the text encoder takes; [`prompt`] says
-//! what makes a good prompt. Nothing here changes a prompt: its bytes are used as they were given. Does not know
-//! about models or devices.
+//! [`Tokenizer`] reads the published `tokenizer.json` and gives the ids that the text encoder takes. [`prompt`] checks
+//! prompts and gives advice. A prompt is never changed. Imports neither models nor devices.
 
 mod added;
 mod bpe;

@@ -1,5 +1,5 @@
-//! What a prompt must and should be. Nothing here changes a prompt; what cannot be used is refused, what could be
-//! better is said in one line.
+//! Checks of a prompt. A prompt is never changed: what cannot be used is refused, and what could be better becomes one
+//! line of advice.
 //!
 //! The video model was trained on long prompts of a fixed form: one English paragraph of 150 to 200 words (who and
 //! where, then the events in order, each spoken line quoted); if somebody speaks, a line `Dialogue:` and one line
@@ -10,23 +10,22 @@ use std::fmt;
 
 use crate::{Error, Result, error::Field};
 
-/// Rows of text features that the video model takes at most.
+/// Most rows of text features that the video model takes.
 ///
-/// A longer prompt is encoded whole, so that all its tokens see each other, and the *features* are cut. Cutting
-/// the ids first gives other features.
+/// A longer prompt is encoded whole, so that all its tokens see each other, and then the *features* are cut. Cutting
+/// the ids first would give other features.
 pub const MAX_TOKENS: usize = 640;
 
-/// Longest prompt that is encoded, tokens: the positions that the text encoder was made for. Attention grows with the
-/// square, so a file given by mistake must not keep the machine busy for hours.
+/// Longest prompt that is encoded, tokens: the text encoder's range of positions. Attention grows with the square, so
+/// a file given by mistake must not run for hours.
 pub const MAX_ENCODED_TOKENS: usize = 8192;
 
-/// A paragraph with fewer words gets advice.
+/// Paragraphs with fewer words get advice.
 const FEW_WORDS: usize = 100;
 
-/// The text whose features guidance of the base model leads away from, when the user gives none.
+/// Default negative prompt for the base model's guidance.
 ///
-/// The words are ours. The reference has its own, so a guided clip equals the reference's only if that text is
-/// passed as the negative prompt.
+/// The words are ours. A guided clip equals the reference's only with the reference's own text as negative prompt.
 pub const NEGATIVE_PROMPT: &str = "\
 low resolution, blurred picture, out of focus, compression blocks, banding, heavy noise, film scratches, \
 overexposed, underexposed, washed-out colours, oversaturated, wrong white balance, flicker, changing brightness, \
@@ -41,7 +40,7 @@ sudden changes of volume, sound out of sync, loud music over speech, silence, ro
 flat delivery, mumbling, slurred words, wrong words, repeated words, skipped words, made-up language, \
 wrong accent, unnatural pauses, rushed speech, dragging speech, several voices at once, changing voice";
 
-/// Refuses a prompt that says nothing.
+/// Refuses a blank prompt.
 ///
 /// # Errors
 /// [`Error::Input`] if the prompt is empty or only white space.
@@ -57,12 +56,12 @@ pub fn check(prompt: &str) -> Result<()> {
     ))
 }
 
-/// How a prompt could suit the model better.
+/// Advice on how a prompt could suit the model better.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Advice {
-    /// The scene is described in so few words.
+    /// The scene is described in few words.
     Short {
-        /// How many.
+        /// Words that describe it.
         words: usize,
     },
     /// There is speech, but no `Dialogue:` part.
@@ -74,7 +73,7 @@ pub enum Advice {
 }
 
 impl fmt::Display for Advice {
-    /// What a prompt does that gets this advice.
+    /// What the prompt does that gets this advice.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short { words } => {
@@ -95,7 +94,7 @@ impl fmt::Display for Advice {
     }
 }
 
-/// How this prompt could suit the model better; empty if nothing stands out.
+/// Advice for this prompt; empty if nothing stands out.
 pub fn advice(prompt: &str) -> Vec<Advice> {
     let has_line = |start: &str| prompt.lines().any(|l| l.trim_start().starts_with(start));
     let words = prompt
@@ -113,7 +112,7 @@ pub fn advice(prompt: &str) -> Vec<Advice> {
     all.into_iter().flatten().collect()
 }
 
-/// Refuses a prompt of `tokens` ids, that of `field`, that is too long to encode.
+/// Refuses a prompt of `tokens` ids that is too long to encode; `field` names the prompt.
 ///
 /// # Errors
 /// [`Error::Input`] with both numbers.
@@ -139,7 +138,7 @@ fn is_quote(char: char) -> bool {
     matches!(char, '"' | '\u{201c}' | '\u{201d}')
 }
 
-/// Whether two characters of Chinese, Japanese or Korean stand side by side inside quotes.
+/// Whether two Chinese, Japanese or Korean characters are adjacent inside quotes.
 fn has_unspaced_cjk_speech(prompt: &str) -> bool {
     let (mut in_quotes, mut after_cjk) = (false, false);
     for char in prompt.chars() {
@@ -170,7 +169,7 @@ fn is_cjk(char: char) -> bool {
 mod tests {
     use super::*;
 
-    /// A prompt of the model's own form, with the given speech.
+    /// A prompt of the recommended form with the given speech.
     fn complete(speech: &str) -> String {
         let body = "word ".repeat(160);
         format!(

@@ -1,11 +1,12 @@
 //! The text encoder's tokenizer: byte-pair encoding over whole segments, with byte fallback.
 //!
-//! 1. The raw text is scanned from the left for added tokens, the longest match winning; each becomes its id.
+//! 1. The text is scanned from the left for added tokens; the longest match becomes its id.
 //! 2. In the text between them every space becomes U+2581.
-//! 3. Each such segment starts as one symbol per character (or, for a character without a piece, one per UTF-8
-//!    byte) and is merged by [`bpe`](super::bpe).
+//! 3. Each such segment starts as one symbol per character, or per UTF-8 byte if the character has no piece, and
+//!    is merged by [`bpe`](super::bpe).
 //!
-//! No token is put before or after the text, nothing is trimmed, folded or normalised.
+//! No token is put before or after the text; nothing is trimmed, folded or normalised. Reference: `GemmaTokenizerFast`
+//! of `transformers`.
 
 use std::{fs, path::Path};
 
@@ -24,11 +25,11 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, and the `tokenizer_config.json` beside it if there is one.
+    /// Reads `tokenizer.json`, and `tokenizer_config.json` beside it if there is one.
     ///
     /// # Errors
-    /// [`Error::Weights`] if a file cannot be read, is damaged, or asks for something that this tokenizer does
-    /// not do: another kind of model, another normaliser, tokens put around the text.
+    /// [`Error::Weights`] if a file cannot be read, is damaged, or needs what this tokenizer lacks: another kind of
+    /// model, another normaliser, tokens put around the text.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let config = path.with_file_name("tokenizer_config.json");
@@ -39,7 +40,7 @@ impl Tokenizer {
         Self::parse(&read(path)?, path)
     }
 
-    /// Reads the contents of a `tokenizer.json`; `name` is what messages call it.
+    /// Reads the contents of a `tokenizer.json`; messages call it `name`.
     ///
     /// # Errors
     /// [`Error::Weights`] as for [`Tokenizer::open`].
@@ -49,12 +50,12 @@ impl Tokenizer {
         Ok(Self { vocabulary })
     }
 
-    /// Number of pieces; all ids are below it. The text encoder's embedding needs at least as many rows.
+    /// Number of pieces; all ids are smaller. The text encoder's embedding needs at least as many rows.
     pub fn vocab_size(&self) -> usize {
         self.vocabulary.vocab_size
     }
 
-    /// The ids of `text`, in order. The empty text has none.
+    /// The ids of `text`, in order; none for the empty text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         let (mut segment, mut at) = (0, 0);
@@ -74,7 +75,7 @@ impl Tokenizer {
         ids
     }
 
-    /// Appends the ids of a text that holds no added token.
+    /// Appends the ids of a text without added tokens.
     fn encode_segment(&self, text: &str, ids: &mut Vec<u32>) {
         let mut symbols = Vec::with_capacity(text.len());
         for char in text.chars() {
@@ -95,7 +96,7 @@ impl Tokenizer {
     }
 }
 
-/// The bytes of a file of sensible size.
+/// The bytes of a file, refused if it is too large to be a tokenizer.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let found = fs::metadata(path).map_err(|e| Error::weights_io(path, e))?;
     if !found.is_file() {

@@ -1,7 +1,7 @@
-//! Reading `tokenizer.json`: its form, and the checks after which encoding cannot fail.
+//! Reads `tokenizer.json` and checks it, so that encoding cannot fail.
 //!
-//! Strings are borrowed from the file's bytes and dropped after loading; only ids are kept. Problems are plain
-//! sentences here; the caller adds the file's name.
+//! Strings are borrowed from the file's bytes and dropped after loading; only ids are kept. Problems are sentences
+//! here; the caller adds the file's name.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -16,12 +16,12 @@ use super::{
     bpe::{Merge, Merges, SPACE_MARK},
 };
 
-/// What a `tokenizer.json` says: the pieces, and how they merge.
+/// The contents of a `tokenizer.json`: pieces and merges.
 pub(super) struct Vocabulary {
     pub(super) added: AddedTokens,
     /// Pieces that are one character.
     pub(super) chars: HashMap<char, u32>,
-    /// Byte pieces; every byte is present that a character without a piece can need.
+    /// Byte pieces. Every byte is present that a character without a piece can need.
     pub(super) bytes: [Option<u32>; 256],
     pub(super) merges: Merges,
     pub(super) vocab_size: usize,
@@ -30,8 +30,8 @@ pub(super) struct Vocabulary {
 /// Why a file cannot be used.
 type Problem = String;
 
-/// The parts of `tokenizer.json` that decide ids. The post-processor is left out on purpose: the published file
-/// may add a token in front, the reference never does.
+/// The parts of `tokenizer.json` that decide ids. The post-processor is deliberately left out: the published file may
+/// add a token in front, which the reference never does.
 #[derive(Deserialize)]
 struct File<'a> {
     #[serde(borrow)]
@@ -70,14 +70,14 @@ struct Added<'a> {
     normalized: bool,
 }
 
-/// The two switches of `tokenizer_config.json` that would put tokens around the text.
+/// The two settings of `tokenizer_config.json` that would put tokens around the text.
 #[derive(Deserialize)]
 struct Config {
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
 }
 
-/// Refuses a `tokenizer_config.json` that asks for tokens around the text.
+/// Refuses a `tokenizer_config.json` that puts tokens around the text.
 pub(super) fn check_config(json: &[u8]) -> Result<(), Problem> {
     let config: Config =
         serde_json::from_slice(json).map_err(|e| format!("is not a tokenizer's settings: {e}"))?;
@@ -112,7 +112,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Vocabulary, Problem> {
     })
 }
 
-/// Refuses every setting that would change ids in a way we do not implement.
+/// Refuses every setting that would change ids in a way that is not implemented.
 fn check_settings(file: &File<'_>) -> Result<(), Problem> {
     let model = &file.model;
     let is_empty = |text: &Option<String>| text.as_deref().unwrap_or("").is_empty();
@@ -121,7 +121,7 @@ fn check_settings(file: &File<'_>) -> Result<(), Problem> {
             && n["pattern"]["String"] == " "
             && n["content"].as_str() == Some(SPACE_MARK.encode_utf8(&mut [0; 4]))
     });
-    // A split at spaces never fires: there are none left when its turn comes.
+    // A split at spaces has no effect: there are none left when it runs.
     let leaves_text_whole = file
         .pre_tokenizer
         .as_ref()
@@ -153,7 +153,7 @@ fn check_settings(file: &File<'_>) -> Result<(), Problem> {
     }
 }
 
-/// The vocabulary by piece. Ids must be 0 .. count, each once.
+/// Ids by piece. Ids must be 0 to count - 1, each once.
 fn vocab_ids<'a>(vocab: &'a [(Cow<'a, str>, u32)]) -> Result<HashMap<&'a str, u32>, Problem> {
     let count = vocab.len();
     let mut ids = HashMap::with_capacity(count);
@@ -273,7 +273,7 @@ fn merge_table(merges: &[Pair<'_>], ids: &HashMap<&str, u32>) -> Result<Merges, 
     Ok(table)
 }
 
-/// A piece as messages show it: quoted, control characters escaped, cut if long.
+/// A piece for messages: quoted, control characters escaped, shortened.
 fn quoted(piece: &str) -> String {
     let shown: String = piece.chars().take(40).collect();
     let dots = if shown.len() < piece.len() { "..." } else { "" };
@@ -309,7 +309,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Vocab<'a> {
     }
 }
 
-/// One entry of `merges`, in either of the two forms there are.
+/// An entry of `merges`, in either of its two forms.
 enum Pair<'a> {
     /// `"left right"`
     Joined(Cow<'a, str>),

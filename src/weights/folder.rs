@@ -1,8 +1,8 @@
-//! A model folder: where its parts lie, and how each is opened.
+//! A model folder: where its components are, and how each is opened.
 //!
-//! The parts are looked for as downloaded: directly in the folder, or in sub folders named after their
-//! repositories. A manifest ([`super::manifest`]) may name other paths. Finding looks at names only;
-//! opening reads headers, and [`super::Weights`] checks what they say. Read [`find`] first.
+//! Components are looked for as downloaded: directly in the folder, or in sub folders named after their repositories.
+//! A manifest ([`super::manifest`]) may name other paths. Finding reads names only, opening reads headers, and
+//! [`super::Weights`] checks shapes and types. Read [`find`] first.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ pub enum Variant {
     Sr1080p,
 }
 
-/// A part of the model that is published on its own.
+/// A component of the model that is published separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
     /// A denoising network.
@@ -47,25 +47,25 @@ pub enum Component {
     AudioVae,
 }
 
-/// Whether a part is in the folder.
+/// Whether a component is in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It is.
+    /// It is there.
     Found {
         /// Its file or folder.
         path: PathBuf,
-        /// JSON of its sizes, where there is one.
+        /// JSON of its sizes, if there is one.
         config: Option<PathBuf>,
     },
-    /// It is not.
+    /// It is missing.
     Missing {
         /// The file or folder that would complete it.
         expected: PathBuf,
         /// Repository that publishes it.
         published_at: &'static str,
-        /// Whether one has to accept a licence there first.
+        /// Whether a licence must be accepted there first.
         is_gated: bool,
-        /// Size of what to download, rounded.
+        /// Size of the download, rounded.
         bytes: u64,
     },
 }
@@ -78,11 +78,10 @@ pub struct Folder {
     states: Vec<(Component, State)>,
 }
 
-/// Looks for the parts of the model in `dir`.
+/// Looks for the components of the model in `dir`. Missing ones are no error.
 ///
 /// # Errors
-/// If `dir` is not a folder, or its manifest is bad or names a path that does not exist. Missing parts are no
-/// error.
+/// [`Error::Weights`] if `dir` is not a folder, or its manifest is invalid or names a path that does not exist.
 pub fn find(dir: &Path) -> Result<Folder> {
     if !dir.is_dir() {
         let problem =
@@ -107,18 +106,18 @@ impl Folder {
         &self.dir
     }
 
-    /// Every part and whether it is there.
+    /// Every component, with whether it is there.
     pub fn states(&self) -> &[(Component, State)] {
         &self.states
     }
 
-    /// Whether one part is there.
+    /// Whether one component is there.
     pub fn state(&self, part: Component) -> &State {
         let found = self.states.iter().find(|(other, _)| *other == part);
         &found.expect("every part has a state").1
     }
 
-    /// Properties of a denoising network: as published, but for what the manifest says.
+    /// Properties of a denoising network: as published, overridden by the manifest.
     pub fn properties(&self, variant: Variant) -> Properties {
         let published = variant.published();
         match self.manifest.item(variant.key()) {
@@ -127,11 +126,11 @@ impl Folder {
         }
     }
 
-    /// Text of the JSON file with a part's sizes; `None` where there is none, as for the published denoising
+    /// Text of the JSON file with a component's sizes; `None` if there is none, as for the published denoising
     /// networks.
     ///
     /// # Errors
-    /// If the part is missing or the file cannot be read.
+    /// [`Error::Weights`] if the component is missing or the file cannot be read.
     pub fn config(&self, part: Component) -> Result<Option<String>> {
         let (_, config) = self.found(part)?;
         config.map(read_config).transpose()
@@ -140,24 +139,24 @@ impl Folder {
     /// Path of tokenizer.json.
     ///
     /// # Errors
-    /// If it is missing.
+    /// [`Error::Weights`] if it is missing.
     pub fn tokenizer(&self) -> Result<&Path> {
         Ok(self.found(Component::Tokenizer)?.0)
     }
 
-    /// Weights of a denoising network.
+    /// Weights of a denoising network, under the checkpoint's names.
     ///
     /// # Errors
-    /// If they are missing or a file is damaged.
+    /// [`Error::Weights`] if they are missing or a file is damaged.
     pub fn open_dit(&self, variant: Variant) -> Result<Weights> {
         let (path, _) = self.found(Component::Dit(variant))?;
         Ok(Weights::new(Box::new(Safetensors::open(path)?)))
     }
 
-    /// The text encoder's tensors, as `model.encoder.*`. The embedding may have more rows than wanted.
+    /// The text encoder's tensors, as `model.encoder.*`. The embedding may have more rows than required.
     ///
     /// # Errors
-    /// If they are missing or a file is damaged.
+    /// [`Error::Weights`] if they are missing or a file is damaged.
     pub fn open_text(&self) -> Result<Weights> {
         let (path, _) = self.found(Component::TextEncoder)?;
         let source = Selected::new(Box::new(Safetensors::open(path)?), text_name)?;
@@ -169,7 +168,7 @@ impl Folder {
     /// The fast video decoder's tensors, as `decoder.*`.
     ///
     /// # Errors
-    /// If they are missing or the file is damaged.
+    /// [`Error::Weights`] if they are missing or the file is damaged.
     pub fn open_turbo(&self) -> Result<Weights> {
         let (path, _) = self.found(Component::TurboVae)?;
         let source = Selected::new(open_any(path, Some("ema_state_dict"))?, turbo_name)?;
@@ -179,7 +178,7 @@ impl Folder {
     /// The full video autoencoder's tensors.
     ///
     /// # Errors
-    /// If they are missing or the file is damaged.
+    /// [`Error::Weights`] if they are missing or the file is damaged.
     pub fn open_wan(&self) -> Result<Weights> {
         let (path, _) = self.found(Component::WanVae)?;
         Ok(Weights::new(open_any(path, None)?).accepting_any_float())
@@ -188,7 +187,7 @@ impl Folder {
     /// The audio autoencoder's tensors, as `encoder.*` and `decoder.*`.
     ///
     /// # Errors
-    /// If they are missing or the file is damaged.
+    /// [`Error::Weights`] if they are missing or the file is damaged.
     pub fn open_audio(&self) -> Result<Weights> {
         let (path, _) = self.found(Component::AudioVae)?;
         let source = Selected::new(Box::new(Safetensors::open(path)?), audio_name)?;
@@ -230,7 +229,7 @@ impl Variant {
         }
     }
 
-    /// What the published network is.
+    /// Properties of the published network.
     pub fn published(self) -> Properties {
         let (steps, coordinates, guidance) = match self {
             Self::Base => (32, PositionScheme::V2, 5.0),
@@ -252,19 +251,19 @@ impl Variant {
     }
 }
 
-/// Where a part is published and how its files are called there.
+/// Where a component is published, and the names of its files there.
 struct Published {
     repository: &'static str,
     is_gated: bool,
-    /// Of what is needed of it.
+    /// Size of what is needed of it, bytes.
     bytes: u64,
-    /// Weights and config by their paths in the repository, in the order in which they are looked for; a
-    /// folder is one that holds safetensors files.
+    /// Weights and config by their paths in the repository, in the order in which they are looked for. An empty path
+    /// means a folder of safetensors files.
     files: &'static [(&'static str, Option<&'static str>)],
 }
 
 impl Component {
-    /// All parts, in the order in which the stages use them.
+    /// All components, in the order in which the stages use them.
     pub const ALL: [Self; 9] = [
         Self::Tokenizer,
         Self::TextEncoder,
@@ -395,7 +394,7 @@ fn is_weights(path: &Path) -> bool {
     path.is_file() || (path.is_dir() && is_checkpoint(path))
 }
 
-/// The published config of a part whose weights the manifest placed elsewhere, if it lies with them.
+/// The published config of a component whose weights the manifest placed elsewhere, if it is beside them.
 fn config_beside(path: &Path, published: &Published) -> Option<PathBuf> {
     let folder = if path.is_dir() { path } else { path.parent()? };
     let name = published.files.iter().find_map(|(_, config)| *config)?;
@@ -422,16 +421,16 @@ fn read_config(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(fail)
 }
 
-/// Encoder tensors under their full names; encoder-only files leave out `model.`. The decoder half has tensors
-/// with the same endings.
+/// Encoder tensors under their full names; encoder-only files leave out `model.`. The decoder half has tensors with
+/// the same endings and is skipped.
 fn text_name(name: &str) -> Option<String> {
     let rest = name.strip_prefix("model.").unwrap_or(name);
     rest.starts_with("encoder.")
         .then(|| format!("model.{rest}"))
 }
 
-/// `module.` is left by data-parallel training, `decoder.` may be left out; the feature heads served training
-/// alone.
+/// Decoder tensors under their full names. Data-parallel training left `module.` in front, `decoder.` may be missing,
+/// and the feature heads were only for training.
 fn turbo_name(name: &str) -> Option<String> {
     let name = name.strip_prefix("module.").unwrap_or(name);
     if name.starts_with("aligned_feature_projection_heads.") {

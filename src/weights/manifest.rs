@@ -1,4 +1,4 @@
-//! `gallop.json`, the optional manifest of a model folder: other paths, and what each variant is.
+//! `gallop.json`, the optional manifest of a model folder: paths of components, and properties of each variant.
 //!
 //! ```json
 //! {
@@ -8,8 +8,8 @@
 //! }
 //! ```
 //!
-//! Every key may be left out; paths are relative to the manifest. Unknown keys are refused, so that a typing
-//! mistake cannot silently leave a default in place.
+//! Every key is optional; paths are relative to the manifest. Unknown keys are refused, so that a typing mistake
+//! cannot silently leave a default in place.
 
 use std::{
     collections::BTreeMap,
@@ -52,7 +52,7 @@ pub struct Manifest {
     unknown: BTreeMap<String, Value>,
 }
 
-/// What a manifest says of one part of the model.
+/// The manifest's entry of one component.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ManifestEntry {
@@ -76,28 +76,28 @@ pub struct ManifestEntry {
     unknown: BTreeMap<String, Value>,
 }
 
-/// How positions are counted for the rotation of queries and keys.
+/// How audio and text tokens are placed in time; see [`Coordinates`](crate::model::dit::Coordinates).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PositionScheme {
-    /// Text positions run from 0 to 1: the super-resolution networks.
+    /// Audio and text stretched over the video's frames: the super-resolution networks.
     V1,
-    /// Text is not rotated: the base networks.
+    /// Audio by its own clock, text before time zero: the base networks.
     V2,
 }
 
-/// What one denoising network is and how it is sampled, beyond its tensors.
+/// How a denoising network is sampled, and what its tensors do not tell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Properties {
     /// Denoising steps.
     pub steps: usize,
-    /// How positions are counted.
+    /// How audio and text tokens are placed in time.
     pub coordinates: PositionScheme,
-    /// Layers with windowed attention, ascending.
+    /// Layers with local attention, ascending.
     pub local_layers: Vec<usize>,
-    /// Half window of those layers, in latent frames.
+    /// Window radius of those layers, latent frames.
     pub frame_receptive_field: usize,
-    /// Guidance scale of the video in the early steps; 1 is no guidance, one forward pass a step.
+    /// Guidance scale of the video in the early steps; 1 means no guidance, one forward pass per step.
     pub guidance: f64,
     /// Shift of the sigma schedule.
     pub shift: f64,
@@ -107,8 +107,8 @@ impl Manifest {
     /// Parses the text of the manifest `path`.
     ///
     /// # Errors
-    /// If it is not JSON (names the line), has a key that is not known (names the nearest that is) or a value
-    /// that cannot be meant.
+    /// [`Error::Weights`] if it is not JSON (names the line), has an unknown key (names the nearest known one) or an
+    /// impossible value.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let manifest: Self = serde_json::from_str(text)
             .map_err(|e| Error::weights(path, format!("is not a manifest: {e}")))?;
@@ -125,7 +125,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Every part by its key.
+    /// Every component's entry, by key.
     pub fn items(&self) -> impl Iterator<Item = (&'static str, Option<&ManifestEntry>)> {
         [
             ("base", &self.base),
@@ -142,7 +142,7 @@ impl Manifest {
         .map(|(name, item)| (name, item.as_ref()))
     }
 
-    /// What is said of the part with this key.
+    /// The entry of the component with this key.
     pub fn item(&self, key: &str) -> Option<&ManifestEntry> {
         self.items().find(|(name, _)| *name == key)?.1
     }
@@ -158,7 +158,7 @@ const PROPERTIES: [&str; 6] = [
 ];
 
 impl ManifestEntry {
-    /// `published` with what the manifest says otherwise.
+    /// `published`, overridden by the manifest.
     pub fn properties(&self, published: Properties) -> Properties {
         let mut local_layers = self.local_layers.clone().unwrap_or(published.local_layers);
         local_layers.sort_unstable();
@@ -212,8 +212,7 @@ fn check_unknown(
     Err(Error::weights(path, problem))
 }
 
-/// Insertions, deletions and replacements that turn one word into the other. Of a long word, only the
-/// beginning counts.
+/// Edit distance (insertions, deletions, replacements) of two words. Of a long word, only the beginning counts.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().take(64).collect();
     let b: Vec<char> = b.chars().take(64).collect();

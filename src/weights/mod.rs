@@ -1,12 +1,12 @@
-//! Checkpoints on disk: found, checked, then read; and synthetic ones made by rule.
+//! Checkpoints on disk: found, checked, then read; and synthetic weights, made by rule.
 //!
-//! A [`Source`] gives tensors by name: safetensors files ([`Safetensors`]), torch files ([`TorchFile`]) or a
-//! rule ([`Synthetic`]); [`Quantized`] has some of another's layers in FP8. A [`Weights`] is a source whose names,
-//! shapes and dtypes are checked against a list of [`TensorSpec`]s before any byte is used. [`Folder`] knows where the
-//! published files lie. Read [`Weights`] first.
+//! A [`Source`] gives tensors by name: safetensors files ([`Safetensors`]), torch files ([`TorchFile`]) or a rule
+//! ([`Synthetic`]); [`Quantized`] converts some layers of another source to FP8. [`Weights`] checks names, shapes and
+//! dtypes of a source against a list of [`TensorSpec`]s before any byte is used. [`Folder`] knows where the published
+//! files are. Read [`Weights`] first.
 //!
-//! Every size in a file is checked before it is believed; no file makes this module panic, allocate without
-//! bound or run code. It does not know what the tensors mean: that is `model`.
+//! Every size in a file is checked before it is used; no file makes this module panic, allocate without bound or run
+//! code. It does not know what the tensors mean: that is `model`.
 
 #![warn(clippy::cast_possible_truncation)]
 

@@ -5,17 +5,18 @@ use std::{fs::File, io::Read, path::Path};
 use super::{shards::Safetensors, source::Source, torch_zip::TorchFile};
 use crate::{Error, Result};
 
-/// Bytes that a reader sees of a file: safetensors may have blanks in front of their header.
+/// Bytes of a file that formats are recognised by; safetensors may have blanks in front of the header.
 const HEAD_BYTES: u64 = 64;
 
-/// Opens a file; its tensors may be those of one item of a torch file's dict.
+/// Opens a file; the key selects one item of a torch file's dict.
 type Open = fn(&Path, Option<&str>) -> Result<Box<dyn Source>>;
 
 /// A file format.
 struct Reader {
-    /// Whether a file that begins so is of this format.
+    /// Whether a file with these first bytes has this format.
     sniff: fn(&[u8]) -> bool,
-    /// Whether a file whose name ends so should be, if no reader knows its bytes: this one then says what is wrong.
+    /// Whether a file with this extension should have this format. Used for the error message if no format is
+    /// recognised.
     ending: fn(&str) -> bool,
     open: Open,
 }
@@ -36,10 +37,10 @@ const READERS: [Reader; 2] = [
     },
 ];
 
-/// Opens a file of any format, whatever its name, or a folder of safetensors files.
+/// Opens a file of any supported format, whatever its extension, or a folder of safetensors files.
 ///
 /// # Errors
-/// If it cannot be read, or what its reader says.
+/// [`Error::Weights`] if it cannot be read or is not valid in its format.
 pub(super) fn open_any(path: &Path, key: Option<&str>) -> Result<Box<dyn Source>> {
     if path.is_dir() {
         return Ok(Box::new(Safetensors::open(path)?));

@@ -1,15 +1,15 @@
-//! Where the values of a tensor come from, for devices that would rather make or round them than be sent them.
+//! The origin of a tensor's values: a device may generate or round them itself instead of receiving them.
 
 use super::rules::Rule;
 use crate::Tensor;
 
-/// Where the values of a tensor come from.
+/// Origin of a tensor's values.
 pub enum Origin {
-    /// A file, or memory: the tensor as stored.
+    /// Stored in a file or in memory.
     Stored(Tensor),
-    /// A rule: element `i` is [`Rule::value`] of this key and `i`, rounded to the rule's type.
+    /// Generated: element `i` is [`Rule::value`] of this key and `i`, rounded to the rule's type.
     Rule(u64, Rule),
-    /// It is rounded as it is loaded: `X.weight` or `X.weight_scale` of a quantised layer, from the weight of this
-    /// origin, which is bf16, or f32 to be rounded to bf16 first. Nobody has looked for NaN and infinity in that.
+    /// Rounded on loading: `X.weight` or `X.weight_scale` of a quantised layer, from the unquantised weight of this
+    /// origin, which is bf16, or f32 to be rounded to bf16 first. It has not been checked for NaN and infinity.
     Quantized(Box<Self>),
 }

@@ -1,29 +1,28 @@
-//! A pickle machine that can build plain values and records of tensors, and nothing else.
+//! A pickle machine that builds plain values and records of tensors, and nothing else.
 //!
-//! A pickle is a program for a stack machine, and Python's own machine imports and calls whatever the file
-//! names. This one has no import and no call: a global is two words, and calling one makes an inert value,
-//! except for the few names that say "a tensor", "a parameter" and "an ordered dict". Values are indices into
-//! one list of nodes, so that shared and cyclic values cost nothing to copy and nothing recurses; the numbers
-//! of nodes, stack slots and memo entries are bounded.
+//! A pickle is a program for a stack machine; Python's machine imports and calls whatever the file names. This one has
+//! no import and no call: a global is two strings, and calling one gives an inert value, except for the few names that
+//! mean a tensor, a parameter or an ordered dict. Values are indices into one list of nodes, so that shared and cyclic
+//! values cost nothing to copy and nothing recurses. The numbers of nodes, stack slots and memo entries are bounded.
 //!
-//! Read [`Pickle::parse`] first. Knows nothing of files; see [`super::torch_zip`].
+//! Read [`Pickle::parse`] first. Reads no files; see [`super::torch_zip`].
 
 use std::collections::HashMap;
 
-/// Bytes of the largest pickle that is read. The tensors' bytes are not in it, so real ones stay far below.
+/// Bytes of the largest pickle that is read. Tensor data is stored elsewhere, so real ones are far smaller.
 pub const MAX_BYTES: usize = 32 << 20;
 
-/// Most nodes, stack slots and memo entries, each.
+/// Limit of nodes, of stack slots and of memo entries.
 const MAX_VALUES: usize = 1 << 20;
 
 /// A value; strings and containers are nodes of the [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
-    /// None, a float: values that no tensor's record looks at.
+    /// None, a float: values that no tensor record needs.
     Other,
     /// An integer or a boolean.
     Int(i64),
-    /// The node of this number.
+    /// The node with this index.
     Node(usize),
 }
 
@@ -32,7 +31,7 @@ pub enum Value {
 pub enum Node<'a> {
     /// A string.
     Str(&'a str),
-    /// The name of a Python object: module and name. Never looked up.
+    /// Module and name of a Python object, never looked up.
     Global(&'a str, &'a str),
     /// An immutable sequence.
     Tuple(Vec<Value>),
@@ -40,15 +39,15 @@ pub enum Node<'a> {
     List(Vec<Value>),
     /// Pairs in the order of insertion; keys may repeat.
     Dict(Vec<(Value, Value)>),
-    /// What the file wanted to make by calling this global; inert.
+    /// The inert result of calling this global.
     Made(&'a str, &'a str),
-    /// Bytes elsewhere in the torch file.
+    /// Data elsewhere in the torch file.
     Storage(Storage<'a>),
     /// A strided view of a storage.
     Tensor(Strided<'a>),
 }
 
-/// Bytes elsewhere in the torch file.
+/// Data elsewhere in the torch file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage<'a> {
     /// Class name: `FloatStorage`, `BFloat16Storage`, ...
@@ -59,12 +58,12 @@ pub struct Storage<'a> {
     pub count: i64,
 }
 
-/// A strided view of a storage, as the file says it; nothing in it is checked.
+/// A strided view of a storage as stated by the file, unchecked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strided<'a> {
     /// Where the elements are.
     pub storage: Storage<'a>,
-    /// Element that comes first.
+    /// Index of the first element in the storage.
     pub offset: i64,
     /// Extents, outermost first.
     pub sizes: Vec<i64>,
@@ -82,7 +81,7 @@ pub struct Pickle<'a> {
 type Result<T> = std::result::Result<T, String>;
 
 impl<'a> Pickle<'a> {
-    /// Runs a pickle of protocol 2 as torch writes it.
+    /// Runs a pickle of protocol 2, as torch writes it.
     ///
     /// # Errors
     /// A sentence if the bytes are not such a pickle or need more than the limits.
@@ -118,7 +117,7 @@ impl<'a> Pickle<'a> {
         self.top
     }
 
-    /// The node of a value that has one.
+    /// The node of a value, if it has one.
     pub fn node(&self, value: Value) -> Option<&Node<'a>> {
         match value {
             Value::Node(number) => self.nodes.get(number),
@@ -126,7 +125,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The string that a value is.
+    /// The string of a value, if it is one.
     pub fn str(&self, value: Value) -> Option<&'a str> {
         match self.node(value) {
             Some(Node::Str(text)) => Some(text),
@@ -139,7 +138,7 @@ struct Machine<'a> {
     input: &'a [u8],
     nodes: Vec<Node<'a>>,
     stack: Vec<Value>,
-    /// Stack heights; a pop never goes below the last.
+    /// Stack heights; no pop goes below the last.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
 }
@@ -289,7 +288,7 @@ impl<'a> Machine<'a> {
         Ok(line)
     }
 
-    /// A little-endian two's complement number; those beyond 64 bits are nothing we look at.
+    /// A little-endian two's complement number. Those beyond 64 bits are never needed.
     fn long(&mut self) -> Result<()> {
         let [length] = self.take()?;
         let bytes = self.take_bytes(length.into())?;
@@ -352,7 +351,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// REDUCE and NEWOBJ: what Python would do by calling the global below the arguments.
+    /// REDUCE and NEWOBJ, where Python would call the global below the arguments.
     fn make(&mut self) -> Result<()> {
         let args = self.pop()?;
         let callee = self.pop()?;
@@ -406,7 +405,7 @@ impl<'a> Machine<'a> {
     }
 
     fn ints_at(&self, value: Value) -> Option<Vec<i64>> {
-        // No tensor has more axes; a longer tuple shared by many tensors would be copied for each.
+        // No tensor has more axes. Without a limit, a long tuple shared by many tensors would be copied for each.
         const MAX_AXES: usize = 16;
         let items = self.tuple_at(value)?;
         let int = |&item: &Value| match item {
@@ -418,7 +417,7 @@ impl<'a> Machine<'a> {
             .flatten()
     }
 
-    /// SETITEM (one pair) and SETITEMS (to the mark), into a dict; other targets are inert and stay so.
+    /// SETITEM (one pair) and SETITEMS (to the mark), into a dict; other targets stay inert.
     fn set_items(&mut self, op: u8) -> Result<()> {
         let items = if op == b's' {
             let value = self.pop()?;
@@ -438,7 +437,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// APPEND (one item) and APPENDS (to the mark), onto a list; other targets are inert and stay so.
+    /// APPEND (one item) and APPENDS (to the mark), onto a list; other targets stay inert.
     fn append(&mut self, op: u8) -> Result<()> {
         let items = if op == b'a' {
             vec![self.pop()?]

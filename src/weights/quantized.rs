@@ -1,10 +1,7 @@
-//! Quantised layers: rounded as they are loaded, or stored so by `gallop pack`.
+//! Quantised layers: rounded on loading, or stored quantised.
 //!
-//! Layer `X` in FP8 is two tensors: `X.weight`, E4m3 (`F8_E4M3` in the file), and `X.weight_scale`, f32 `[1, rows]`, one
-//! positive number for each row of the weight: its largest magnitude over 448, or 1 for a row of zeros. The weight they
-//! stand for is their product. All other tensors are as they were, and the header's metadata says `gallop.packed`. A
-//! packed network takes half of its bf16 bytes, a quarter if it was stored as f32; a `gallop.json` beside it names the
-//! other parts where they are.
+//! Layer `X` in FP8 is two tensors: `X.weight` E4M3 `[rows, cols]` and `X.weight_scale` f32 `[1, rows]`, a positive
+//! number per row. The weight is their product.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -22,7 +19,7 @@ use crate::{
 const WEIGHT: &str = ".weight";
 const SCALE: &str = ".weight_scale";
 
-/// The format of a layer whose weight is stored in `dtype`; `None` where that is not quantised.
+/// The format of a layer whose weight is stored in `dtype`; `None` if that is not quantised.
 fn format_of(dtype: DType) -> Option<Format> {
     match dtype {
         DType::E4m3 => Some(Format::FP8),
@@ -40,7 +37,7 @@ pub fn stored(source: &dyn Source) -> LayerFormats {
     layers.collect()
 }
 
-/// `specs` as `source` should store them: bf16 weights that it has quantised, with their scales.
+/// `specs` as `source` stores them: the bf16 weights that it has quantised become E4M3 with scales.
 pub fn stored_specs(specs: Vec<TensorSpec>, source: &dyn Source) -> Vec<TensorSpec> {
     let formats = stored(source);
     let both = specs.into_iter().flat_map(|spec| {
@@ -59,7 +56,7 @@ pub fn stored_specs(specs: Vec<TensorSpec>, source: &dyn Source) -> Vec<TensorSp
     both.collect()
 }
 
-/// `specs` of a plan with quantised layers as they were before, and the formats of those.
+/// `specs` of a plan with quantised layers as they were before quantisation, and the formats of those layers.
 pub fn unquantized_specs(specs: Vec<TensorSpec>) -> (Vec<TensorSpec>, LayerFormats) {
     let formats = specs.iter().filter_map(|spec| {
         let layer = spec.name.strip_suffix(WEIGHT)?;
@@ -81,7 +78,7 @@ pub fn unquantized_specs(specs: Vec<TensorSpec>) -> (Vec<TensorSpec>, LayerForma
     (full.collect(), formats)
 }
 
-/// A source with some layers quantised: passed on if it stores them so, else rounded as they are loaded.
+/// A source with some layers quantised: passed through if stored so, otherwise rounded on loading.
 pub struct Quantized {
     source: Arc<dyn Source>,
     formats: LayerFormats,
@@ -97,7 +94,7 @@ struct LayerTensor {
 }
 
 impl Quantized {
-    /// The tensors of `source`, its layers in `formats`.
+    /// The tensors of `source`, with layers quantised by `formats`.
     pub fn new(source: Arc<dyn Source>, formats: LayerFormats) -> Self {
         Self { source, formats }
     }
@@ -126,7 +123,7 @@ impl Quantized {
         })
     }
 
-    /// The part that `name` is, if it is rounded as it is loaded.
+    /// The layer tensor that `name` is, if it is rounded on loading.
     fn made(&self, name: &str) -> Option<LayerTensor> {
         self.part(name).filter(|part| !part.is_stored)
     }
@@ -137,7 +134,7 @@ impl Source for Quantized {
         let mut names = self.source.names();
         let known: BTreeSet<String> = names.iter().cloned().collect();
         let scales = self.formats.keys().map(|layer| format!("{layer}{SCALE}"));
-        // A scale that should be stored and is not stays missing.
+        // A scale that should be stored but is not stays missing.
         names.extend(scales.filter(|name| !known.contains(name) && self.made(name).is_some()));
         names
     }
@@ -202,7 +199,7 @@ impl Source for Quantized {
 }
 
 impl Weights {
-    /// The same with layers in `formats`, see [`Quantized`].
+    /// The weights with layers quantised by `formats`; see [`Quantized`].
     #[must_use]
     pub fn quantized(self, formats: LayerFormats) -> Self {
         self.over(|source| Arc::new(Quantized::new(source, formats)))
@@ -221,8 +218,8 @@ fn check_scales(tensor: &Tensor) -> std::result::Result<(), String> {
     }
 }
 
-/// E4m3 values of the bf16 matrix that `full` is. Where that is stored as f32 it is rounded to bf16 first, so that both
-/// precisions start from the same numbers.
+/// E4M3 values `[rows, cols]` of the weight `full`, bf16 or f32 `[rows, cols]`: each row over its scale. f32 is
+/// rounded to bf16 first, so that both precisions start from the same numbers.
 pub fn values(full: &Tensor) -> Tensor {
     let cols = full.shape().cols();
     let mut words = vec![0_u64; full.count().div_ceil(8)];
@@ -242,7 +239,7 @@ pub fn values(full: &Tensor) -> Tensor {
     Tensor::from_words(full.shape().clone(), DType::E4m3, words)
 }
 
-/// The scale of each row of [`values`].
+/// The scales of [`values`], f32 `[1, rows]`: `max |v| / 448` of each row, 1 for a row of zeros.
 pub fn scales(full: &Tensor) -> Tensor {
     let (rows, cols) = (full.shape().rows(), full.shape().cols());
     let scale = |row: &mut Vec<f32>, index| {
@@ -254,7 +251,7 @@ pub fn scales(full: &Tensor) -> Tensor {
     Tensor::from_f32([1, scales.len()], &scales)
 }
 
-/// Row `index` in bf16.
+/// Row `index`, rounded to bf16.
 fn read_row(full: &Tensor, index: usize, row: &mut [f32]) {
     full.read_f32(index * row.len()..(index + 1) * row.len(), row);
     row.iter_mut().for_each(|v| *v = round_bf16(*v));

@@ -1,14 +1,14 @@
-//! Random numbers by counter: each follows from a key and its index alone, so that any of them can be made by itself.
+//! Counter-based random numbers: each depends only on a key and its index, so any can be computed alone.
 
-/// From the seed of one element to that of the next.
+/// Increment of the state per element: SplitMix64's.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Seed of a tensor's numbers.
+/// Key of a tensor's numbers.
 pub fn key(published_name: &str, seed: u64) -> u64 {
     fnv1a64(published_name.as_bytes()) ^ mix(seed)
 }
 
-/// The key whose numbers are those of `key` from element `index` on.
+/// The key whose element 0 is element `index` of `key`.
 pub fn key_from(key: u64, index: u64) -> u64 {
     key.wrapping_add(index.wrapping_mul(STEP))
 }
@@ -27,7 +27,7 @@ pub fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Element `index` of the numbers of `key`: an odd multiple of 2^-24 in (-1, 1).
+/// Element `index` of the numbers of `key`: uniform, an odd multiple of 2^-24 in (-1, 1).
 pub(super) fn unit(key: u64, index: u64) -> f64 {
     let upper = mix(key_from(key, index + 1)) >> 40;
     (2.0 * upper as f64 + 1.0 - 16_777_216.0) / 16_777_216.0

@@ -1,7 +1,7 @@
 //! Offset, scale and stored type of every tensor of a synthetic checkpoint, per network.
 //!
-//! The scales keep activations near one from end to end, with clamps and soft masks really in use, so that a
-//! mistake shows. `K` below is the number of values that one output sums over.
+//! The scales keep activations near one throughout and put clamps and soft masks to use, so that a mistake shows. `K`
+//! below is the number of values that an output sums over.
 
 use super::random::unit;
 use crate::{DType, Shape, tensor::ROPE_BANDS};
@@ -20,7 +20,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The published name of a tensor, which its numbers follow from.
+    /// The published name of a tensor, from which its key is made.
     pub fn published(self, name: &str) -> String {
         let prefix = match self {
             Self::Dit | Self::VideoVae => "",
@@ -32,7 +32,7 @@ impl Architecture {
     }
 }
 
-/// How the values of a tensor are made.
+/// How the values of a tensor are generated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// `offset + scale * u` for `u` in (-1, 1).
@@ -57,7 +57,7 @@ impl Rule {
         }
     }
 
-    /// Element `index` (row-major) of the tensor with this key, before it is rounded to the stored type.
+    /// Element `index` (row-major) of the tensor with this key, before rounding to the stored type.
     pub fn value(self, key: u64, index: u64) -> f32 {
         match self {
             Self::Uniform { offset, scale, .. } => {
@@ -75,7 +75,7 @@ impl Rule {
 /// the gain of a weight-normalised transposed convolution depends on its kernel.
 ///
 /// # Errors
-/// A sentence if the network has no tensor of such a name or shape.
+/// A sentence if the network has no tensor with this name or shape.
 pub fn rule(
     network: Architecture,
     name: &str,
@@ -149,8 +149,8 @@ fn audio_vae(name: &str, shape: &Shape, sibling: impl Fn(&str) -> Option<Shape>)
         "bias" => uniform(0.0, 0.0625, DType::F32),
         "alpha" | "beta" => uniform(0.0, 0.5, DType::F32),
         "weight_g" => {
-            // `layers.<block>.layers.<unit>.layers.3` ends a residual unit; `decoder.layers.<block>.layers.1`
-            // is a block's transposed convolution.
+            // `layers.<block>.layers.<unit>.layers.3` ends a residual unit; `decoder.layers.<block>.layers.1` is a
+            // block's transposed convolution.
             let depth = layer.matches("layers.").count();
             let gain = if depth == 3 && layer.ends_with(".layers.3") {
                 0.5

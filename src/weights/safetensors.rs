@@ -1,9 +1,9 @@
-//! The header of a safetensors file, checked once so that nothing after it needs to be.
+//! The header of a safetensors file, checked once, so that later code need not check.
 //!
-//! A file is an 8-byte little-endian length, that many bytes of JSON `{name: {dtype, shape, data_offsets}}`,
-//! and the tensors' bytes. We ask for what the format asks for: names occur once, the tensors' byte ranges
-//! follow each other without hole or overlap and end with the file, and each is as long as its shape and
-//! element type say. Does not read files; see [`super::shards`].
+//! A file is an 8-byte little-endian length, that many bytes of JSON `{name: {dtype, shape, data_offsets}}`, and the
+//! tensors' bytes. Checked as the format demands: names are unique, byte ranges are adjacent without gap or overlap
+//! and end with the file, and each range is as long as its shape and element type say. Reads no files; see
+//! [`super::shards`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,7 +26,7 @@ pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// The bytes before the header: its length.
 const LENGTH_BYTES: usize = 8;
 
-/// Where each tensor of a file lies.
+/// Where each tensor of a file is.
 #[derive(Debug)]
 pub struct Header {
     entries: BTreeMap<String, HeaderEntry>,
@@ -37,18 +37,18 @@ pub struct Header {
 pub struct HeaderEntry {
     /// Extents, outermost first.
     pub shape: Shape,
-    /// Element type, or the file's word for one that we have no type for.
+    /// Element type, or the file's word for one without a [`DType`].
     pub dtype: std::result::Result<DType, String>,
     /// Bytes, counted from the start of the file.
     pub range: Range<usize>,
 }
 
 impl Header {
-    /// Parses and checks the header of the file `path`, whose first bytes (all, or at least the header) are
-    /// `bytes` and whose length is `file_bytes`.
+    /// Parses and checks the header of the file `path`. `bytes` are its first bytes, including at least the header;
+    /// `file_bytes` is its length.
     ///
     /// # Errors
-    /// If any of the format's rules is broken; names the tensor where one is to blame.
+    /// [`Error::Weights`] if any rule of the format is broken; names the tensor if there is one to blame.
     pub fn parse(path: &Path, bytes: &[u8], file_bytes: u64) -> Result<Self> {
         let json = header_json(path, bytes, file_bytes)?;
         let Raw(tensors) = serde_json::from_str(json)
@@ -89,7 +89,7 @@ impl HeaderEntry {
             .collect::<Option<Vec<_>>>()
             .and_then(|extents| Shape::checked(&extents))
             .ok_or_else(too_large)?;
-        // Element types that the format has and we do not are measured all the same.
+        // Element types without a [`DType`] still have a size to check.
         let file_dtype: Option<FileDtype> =
             serde_json::from_value(serde_json::Value::String(raw.dtype.clone())).ok();
         if let Some(file_dtype) = file_dtype {
@@ -173,7 +173,7 @@ fn header_json<'a>(path: &Path, bytes: &'a [u8], file_bytes: u64) -> Result<&'a 
     }
 }
 
-/// The tensors in the order of their bytes must cover the data exactly.
+/// The tensors, in the order of their bytes, must cover the data exactly.
 fn check_offsets(path: &Path, tensors: &[(String, RawEntry)], data_bytes: u64) -> Result<()> {
     let mut order: Vec<&(String, RawEntry)> = tensors.iter().collect();
     order.sort_by_key(|(_, raw)| raw.data_offsets);

@@ -1,7 +1,7 @@
-//! Safetensors files in memory, one or several as one name space.
+//! Safetensors files, one or several as one name space.
 //!
-//! Files are mapped, so opening costs their headers and a tensor costs nothing until it is read. Of a sharded
-//! checkpoint only those files need to exist whose tensors are wanted.
+//! Files are mapped, so opening reads only headers and a tensor costs nothing until it is read. Of a sharded
+//! checkpoint only the files with required tensors need to exist.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{Error, Result, Tensor};
 
-/// A file as bytes: mapped, or part of this program.
+/// Bytes of a file: mapped, or part of this program.
 pub(super) enum Mapped {
     File(memmap2::Mmap),
     BuiltIn(&'static [u8]),
@@ -63,16 +63,16 @@ impl AsRef<[u8]> for Mapped {
 
 /// One safetensors file, or several with an index.
 pub struct Safetensors {
-    /// What was opened: the file, or the folder.
+    /// What was opened: the file or the folder.
     path: PathBuf,
     shards: Vec<Shard>,
-    /// Tensor -> its shard.
+    /// Tensor name -> index of its shard.
     names: BTreeMap<String, usize>,
 }
 
 struct Shard {
     path: PathBuf,
-    /// `None` if the index names the file and it is not there.
+    /// `None` if the index names the file but it is missing.
     file: Option<(Arc<Mapped>, Header)>,
 }
 
@@ -80,8 +80,8 @@ impl Safetensors {
     /// Opens a file, or a folder with an index (`*.safetensors.index.json`) or a single `*.safetensors`.
     ///
     /// # Errors
-    /// If there is nothing to open, a header is bad, or the index is. A file that the index names and that
-    /// is not there is an error only when a tensor of it is asked for.
+    /// [`Error::Weights`] if there is nothing to open, or a header or the index is invalid. A file that the index
+    /// names but that is missing is an error only when one of its tensors is loaded.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             return Self::open_file(path, path);
@@ -96,10 +96,10 @@ impl Safetensors {
         Self::single(path, file, Mapped::open(file)?)
     }
 
-    /// A file that is part of this program, under a name for messages.
+    /// A file that is part of this program; messages call it `name`.
     ///
     /// # Errors
-    /// If its header is bad.
+    /// [`Error::Weights`] if its header is invalid.
     pub fn built_in(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::single(name.as_ref(), name.as_ref(), Mapped::BuiltIn(bytes))
     }
@@ -245,7 +245,7 @@ fn choose(folder: &Path) -> Result<Choice> {
     Err(Error::weights(folder, problem))
 }
 
-/// Tensor -> file name, from an index.
+/// Tensor name -> file name, from an index.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
     struct Index {
@@ -275,7 +275,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     Ok(map)
 }
 
-/// A JSON object in which no key occurs twice.
+/// A JSON object without repeated keys.
 struct UniqueMap<T>(BTreeMap<String, T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {

@@ -1,4 +1,4 @@
-//! Tensors by name, and the check that all of them are what the model asks for.
+//! Tensors by name, and the check that they are what the model requires.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::origin::Origin;
 use crate::{DType, Error, Result, Shape, Tensor};
 
-/// Shape and stored element type of a tensor, known without reading it.
+/// Shape and stored element type of a tensor, known without reading its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Extents, outermost first.
@@ -30,22 +30,24 @@ impl Info {
 
 /// Tensors by name.
 pub trait Source: Send + Sync {
-    /// Every name, in a fixed order, those included that cannot be loaded (their file is missing, say).
+    /// Every name, in a fixed order, including tensors that cannot be loaded (because their file is missing, for
+    /// example).
     fn names(&self) -> Vec<String>;
 
-    /// What `name` is; `None` if there is no such tensor or it cannot be loaded ([`Source::load`] says why).
+    /// Shape and type of `name`; `None` if there is no such tensor or it cannot be loaded ([`Source::load`] tells
+    /// why).
     fn info(&self, name: &str) -> Option<Info>;
 
     /// The tensor as stored, mapped where possible.
     ///
     /// # Errors
-    /// If there is no such tensor, its file is missing, or its element type has no [`DType`].
+    /// [`Error::Weights`] if there is no such tensor, its file is missing, or its element type has no [`DType`].
     fn load(&self, name: &str) -> Result<Tensor>;
 
-    /// The file that holds `name`, or that should hold it; for messages.
+    /// The file that holds or should hold `name`, for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Where the values that [`Source::load`] gives come from.
+    /// Origin of the values that [`Source::load`] gives.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -54,19 +56,19 @@ pub trait Source: Send + Sync {
     }
 }
 
-/// A tensor that a model asks for.
+/// A tensor that a model requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
     /// The checkpoint's name.
     pub name: String,
     /// Extents, outermost first.
     pub shape: Shape,
-    /// Element type as used, f32, bf16 or E4m3; a bf16 weight may be stored as f32.
+    /// Element type as used: f32, bf16 or E4M3. A bf16 weight may be stored as f32.
     pub dtype: DType,
 }
 
 impl TensorSpec {
-    /// A wanted tensor.
+    /// The spec of a required tensor.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, dtype: DType) -> Self {
         Self {
             name: name.into(),
@@ -76,7 +78,7 @@ impl TensorSpec {
     }
 }
 
-/// A source whose tensors are checked against what is wanted before they are used. Cloning shares the source.
+/// A source whose tensors are checked against specs before they are used. Cloning shares the source.
 #[derive(Clone)]
 pub struct Weights {
     source: Arc<dyn Source>,
@@ -85,7 +87,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// All tensors of `source`, stored as the specs say: f32 where f32 is used, bf16 or f32 where bf16 is.
+    /// All tensors of `source`. They must be stored as the specs say: f32 where f32 is used, bf16 or f32 where bf16
+    /// is.
     pub fn new(source: Box<dyn Source>) -> Self {
         Self {
             source: source.into(),
@@ -94,37 +97,37 @@ impl Weights {
         }
     }
 
-    /// The same, where any of f32, bf16 and f16 may be stored for any tensor.
+    /// Also accepts f32, bf16 or f16 for every tensor.
     #[must_use]
     pub fn accepting_any_float(mut self) -> Self {
         self.accepts_any_float = true;
         self
     }
 
-    /// The same, where `name` may have more rows than wanted; those beyond are not used.
+    /// Also accepts more rows of `name` than required; the rest is not used.
     #[must_use]
     pub fn allowing_more_rows(mut self, name: impl Into<String>) -> Self {
         self.may_have_more_rows.push(name.into());
         self
     }
 
-    /// The same over another source, made of this one's.
+    /// These weights over another source that is made from this one.
     #[must_use]
     pub(super) fn over(mut self, source: impl FnOnce(Arc<dyn Source>) -> Arc<dyn Source>) -> Self {
         self.source = source(self.source);
         self
     }
 
-    /// Whether these are the tensors of `other`, opened once.
+    /// Whether both were opened as one: they share the source.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.source, &other.source)
     }
 
-    /// Checks that every wanted tensor is there with its shape and an element type that will do. Reads no
-    /// tensor's bytes.
+    /// Checks that every required tensor exists with its shape and an acceptable element type. Reads no tensor's
+    /// bytes.
     ///
     /// # Errors
-    /// All missing names at once, or the first tensor that is of another kind.
+    /// [`Error::Weights`] with all missing names, or with the first tensor of another shape or type.
     pub fn check(&self, required: &[TensorSpec]) -> Result<()> {
         let present: HashSet<String> = self.source.names().into_iter().collect();
         let missing: Vec<&str> = required
@@ -139,17 +142,18 @@ impl Weights {
         required.iter().try_for_each(|spec| self.check_one(spec))
     }
 
-    /// Checks that the source holds nothing but what is wanted; `required` is the union over all its users.
+    /// Checks that the source holds no tensor that is not required; `required` is the union over all its users.
     ///
     /// # Errors
-    /// The names that nothing asks for.
+    /// [`Error::Weights`] with the names that are not required.
     pub fn check_nothing_left(&self, required: &[TensorSpec]) -> Result<()> {
-        let wanted: HashSet<&str> = required.iter().map(|spec| spec.name.as_str()).collect();
+        let required_names: HashSet<&str> =
+            required.iter().map(|spec| spec.name.as_str()).collect();
         let names = self.source.names();
         let left: Vec<&str> = names
             .iter()
             .map(String::as_str)
-            .filter(|name| !wanted.contains(name))
+            .filter(|name| !required_names.contains(name))
             .collect();
         let Some(first) = left.first() else {
             return Ok(());
@@ -161,20 +165,20 @@ impl Weights {
         Err(Error::weights(self.source.path(first), problem))
     }
 
-    /// The tensor in its stored element type, with exactly the wanted shape; the caller rounds it.
+    /// The tensor in its stored element type, with exactly the required shape; the caller rounds it.
     ///
     /// # Errors
-    /// If it is missing or not as wanted.
+    /// [`Error::Weights`] if it is missing or does not match `spec`.
     pub fn load(&self, spec: &TensorSpec) -> Result<Tensor> {
         self.check_one(spec)?;
         let tensor = self.source.load(&spec.name)?;
         Ok(first_rows(tensor, &spec.shape))
     }
 
-    /// Where the values of what [`Weights::load`] gives come from.
+    /// Origin of the values that [`Weights::load`] gives.
     ///
     /// # Errors
-    /// If it is missing or not as wanted.
+    /// [`Error::Weights`] if it is missing or does not match `spec`.
     pub fn origin(&self, spec: &TensorSpec) -> Result<Origin> {
         self.check_one(spec)?;
         Ok(match self.source.origin(&spec.name)? {
@@ -192,7 +196,7 @@ impl Weights {
         Ok(first_not_finite(&tensor, 0..tensor.count()))
     }
 
-    /// The file that holds `name`, or that should hold it; for messages.
+    /// The file that holds or should hold `name`, for messages.
     pub fn path(&self, name: &str) -> PathBuf {
         self.source.path(name)
     }
@@ -206,6 +210,7 @@ impl Weights {
         let fail =
             |problem: String| Error::tensor(self.source.path(&spec.name), &spec.name, problem);
         let Some(found) = self.source.info(&spec.name) else {
+            // The source tells why it cannot be loaded.
             self.source.load(&spec.name)?;
             return Err(fail("cannot be used".into()));
         };
@@ -239,7 +244,7 @@ impl AsRef<[u8]> for Whole {
     }
 }
 
-/// As many rows of `tensor` as `shape` has.
+/// The first rows of `tensor`, as many as `shape` has.
 fn first_rows(tensor: Tensor, shape: &Shape) -> Tensor {
     if tensor.shape() == shape {
         return tensor;
@@ -248,14 +253,14 @@ fn first_rows(tensor: Tensor, shape: &Shape) -> Tensor {
     Tensor::shared(shape.clone(), dtype, Arc::new(Whole(tensor)), 0..bytes)
 }
 
-fn has_more_rows(found: &[usize], wanted: &[usize]) -> bool {
-    match (found, wanted) {
+fn has_more_rows(found: &[usize], required: &[usize]) -> bool {
+    match (found, required) {
         ([rows, rest @ ..], [least, other @ ..]) => rows >= least && rest == other,
         _ => false,
     }
 }
 
-/// Up to twelve names, and how many more there are.
+/// Up to twelve names, and the number of the rest.
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 12;
     let shown: Vec<String> = names
@@ -276,15 +281,15 @@ fn list(names: &[&str]) -> String {
 /// Some of another source's tensors under other names.
 pub struct Selected {
     source: Box<dyn Source>,
-    /// Our name -> the source's.
+    /// Our name -> the source's name.
     names: BTreeMap<String, String>,
 }
 
 impl Selected {
-    /// The tensors for whose name `rename` gives a name; the rest are not seen.
+    /// The tensors that `rename` gives a name; the others are hidden.
     ///
     /// # Errors
-    /// If two tensors get one name.
+    /// [`Error::Weights`] if two tensors get the same name.
     pub fn new(source: Box<dyn Source>, rename: fn(&str) -> Option<String>) -> Result<Self> {
         let mut names = BTreeMap::new();
         for theirs in source.names() {
@@ -330,7 +335,7 @@ impl Source for Selected {
 /// Checks that a tensor holds no NaN and no infinity.
 ///
 /// # Errors
-/// Names the file, the tensor and the row-major index of the first such element.
+/// [`Error::Weights`] with the file, the tensor and the row-major index of the first such element.
 pub fn check_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
     match first_not_finite(tensor, 0..tensor.count()) {
         None => Ok(()),
@@ -351,7 +356,7 @@ pub fn is_finite(tensor: &Tensor, range: Range<usize>) -> bool {
 }
 
 /// Row-major index, from the start of `range`, of the first NaN or infinity: the first element whose exponent bits are
-/// all ones; of E4m3, which has no infinity, all bits but the sign.
+/// all ones; for E4M3, which has no infinity, all bits but the sign.
 fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
     let size = tensor.dtype().size();
     let bytes = &tensor.bytes()[range.start * size..range.end * size];
@@ -367,7 +372,7 @@ fn first_not_finite(tensor: &Tensor, range: Range<usize>) -> Option<usize> {
 }
 
 fn first<const N: usize>(bytes: &[u8], test: impl Fn([u8; N]) -> bool + Sync) -> Option<usize> {
-    /// Elements a task looks at; the inner loop has no early exit so that it vectorises.
+    /// Elements per task; the inner loop has no early exit, so that it vectorises.
     const BLOCK: usize = 1 << 16;
     let elements = bytes.as_chunks::<N>().0;
     let block = elements

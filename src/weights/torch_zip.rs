@@ -1,9 +1,9 @@
-//! Torch files (`.pth`, `.ckpt`): a zip of one pickle and one member per storage.
+//! Torch files (`.pth`, `.ckpt`): a zip of one pickle, and one member per storage.
 //!
-//! Torch stores members uncompressed, so tensors are views of the mapped file. A compressed member is refused:
-//! no torch writes one, and it is the only way in which a zip could be larger than itself. The pickle is read
-//! by [`super::pickle`], which cannot run anything. A tensor that is not contiguous is copied into order when
-//! it is loaded; what it may cost is bounded by its storage.
+//! Torch stores members uncompressed, so tensors are views of the mapped file. Compressed members are refused: torch
+//! writes none, and only they could expand beyond the file's size. The pickle is read by [`super::pickle`], which
+//! cannot run anything. A tensor that is not contiguous is copied into order on loading; its size is bounded by its
+//! storage.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ pub struct TorchFile {
 #[derive(Debug)]
 pub struct TorchEntry {
     shape: Shape,
-    /// Element type, or torch's word for one that we have no type for.
+    /// Element type, or torch's word for one without a [`DType`].
     dtype: std::result::Result<DType, String>,
     /// Elements from one index to the next, per axis; `None` if contiguous.
     strides: Option<Vec<usize>>,
@@ -40,10 +40,10 @@ pub struct TorchEntry {
 }
 
 impl TorchFile {
-    /// Opens a file of a dict of tensors, or of a dict whose item `key` is one.
+    /// Opens a file that pickles a dict of tensors, or a dict whose item `key` is one.
     ///
     /// # Errors
-    /// As [`parse`], or if the file cannot be read.
+    /// As [`parse`]; also if the file cannot be read.
     pub fn open(path: &Path, key: Option<&str>) -> Result<Self> {
         let map = Arc::new(Mapped::open(path)?);
         let entries = parse(path, (*map).as_ref(), key)?;
@@ -103,8 +103,8 @@ impl Source for TorchFile {
 /// The tensors of the torch file `bytes`: those of the top dict, or of its item `key` if it has one.
 ///
 /// # Errors
-/// If it is not a torch zip, has compressed members, a pickle that is not a dict of tensors, or a tensor that
-/// leaves its storage.
+/// [`Error::Weights`] if it is no torch zip, or has compressed members, a pickle that is not a dict of tensors, or a
+/// tensor that exceeds its storage.
 pub fn parse(path: &Path, bytes: &[u8], key: Option<&str>) -> Result<BTreeMap<String, TorchEntry>> {
     let fail = |problem: String| Error::weights(path, problem);
     let zip = Zip::parse(bytes).map_err(fail)?;
@@ -210,7 +210,7 @@ impl TorchEntry {
         let strides = unsigned(&tensor.strides)
             .filter(|strides| strides.len() == shape.rank())
             .ok_or_else(|| format!("has strides {:?} for shape {shape}", tensor.strides))?;
-        // Types we cannot load are measured by their bytes alone, as one element of one byte.
+        // Types without a [`DType`] count as one element of one byte, which is all that can be checked.
         let size = dtype.as_ref().map_or(1, |dtype| dtype.size());
         let count = usize::try_from(count).ok();
         let bytes = count.and_then(|count| count.checked_mul(size));
@@ -224,7 +224,7 @@ impl TorchEntry {
         let span = span(shape.extents(), &strides).ok_or_else(too_large)?;
         let offset = usize::try_from(tensor.offset).map_err(|_| too_large())?;
         let available = count.ok_or_else(too_large)?;
-        // `count <= available` also bounds what a zero stride can blow up.
+        // `count <= available` also bounds a view with zero strides.
         if offset.checked_add(span).is_none_or(|end| end > available) || shape.count() > available {
             return Err(format!(
                 "leaves its storage of {available} elements: shape {shape}, strides {strides:?}, offset {offset}"

@@ -1,5 +1,5 @@
-//! Writes safetensors files as a stream: the header first, then bytes as they come, so that a checkpoint of
-//! any size needs little memory. The file appears under its name only when it is whole.
+//! Writes safetensors files as a stream: the header first, then bytes as they come, so that a checkpoint of any size
+//! needs little memory. A file gets its name only when it is complete.
 
 use std::{
     ffi::OsString,
@@ -14,10 +14,10 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::{safetensors::to_file_dtype, source::Info};
 use crate::{Error, Result};
 
-/// The data starts at a multiple of this, so that mapped tensors are aligned as far as their sizes allow.
+/// Tensor data starts at a multiple of this, so that mapped tensors are as aligned as their sizes allow.
 const ALIGNMENT: usize = 64;
 
-/// A safetensors file being written. Dropping it before [`Writer::finish`] removes what was written.
+/// A safetensors file being written. Dropping it before [`Writer::finish`] removes it.
 pub struct Writer {
     path: PathBuf,
     part: PathBuf,
@@ -27,12 +27,12 @@ pub struct Writer {
     is_finished: bool,
 }
 
-/// Writes tensors, as `model.safetensors` into `folder`; beyond `shard_bytes` as several files with an index. `note` is a
-/// word to readers and what to tell them, kept in each header. `fill` is called for each tensor in order and writes its
-/// bytes. Files appear only when all are whole.
+/// Writes tensors as `model.safetensors` into `folder`; beyond `shard_bytes` as several files with an index. `note` is
+/// a metadata key and value for readers, stored in each header. `fill` is called for each tensor in order and writes
+/// its bytes. Files appear only when all are complete.
 ///
 /// # Errors
-/// If `folder` cannot be written to, or those of `fill`.
+/// [`Error::Output`] if `folder` cannot be written to; also the errors of `fill`.
 ///
 /// # Panics
 /// If a name occurs twice or `fill` does not write a tensor's bytes.
@@ -63,7 +63,7 @@ pub fn write_checkpoint(
     Ok(())
 }
 
-/// Tensors in order, cut so that no file but a single large tensor's exceeds `shard_bytes`.
+/// Tensors in order, split so that no file exceeds `shard_bytes`, except for a single larger tensor.
 fn shards(tensors: &[(String, Info)], shard_bytes: u64) -> Vec<Range<usize>> {
     let mut shards = Vec::new();
     let (mut start, mut filled) = (0, 0);
@@ -103,7 +103,7 @@ impl Writer {
     /// Starts a file of these tensors, whose bytes must then be written in this order.
     ///
     /// # Errors
-    /// If the folder cannot be written to.
+    /// [`Error::Output`] if the folder cannot be written to.
     ///
     /// # Panics
     /// If a name occurs twice.
@@ -136,20 +136,20 @@ impl Writer {
     /// Appends bytes of the tensors.
     ///
     /// # Errors
-    /// If the disk is full, say.
+    /// [`Error::Output`] if they cannot be written, for example because the disk is full.
     ///
     /// # Panics
-    /// If the tensors have fewer bytes.
+    /// If there are more bytes than the tensors have.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let left = self.left.checked_sub(bytes.len() as u64);
         self.left = left.expect("more bytes than the tensors have");
         self.put(bytes)
     }
 
-    /// Gives the file its name, replacing one that has it.
+    /// Renames the file to its path, replacing one that is there.
     ///
     /// # Errors
-    /// If the rest cannot be written.
+    /// [`Error::Output`] if the rest cannot be written.
     ///
     /// # Panics
     /// If bytes of the tensors are missing.

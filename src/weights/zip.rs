@@ -1,4 +1,4 @@
-//! The directory of a zip whose members are stored, not compressed.
+//! The directory of a zip with uncompressed members.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -13,7 +13,7 @@ const LOCAL_SIGNATURE: [u8; 4] = *b"PK\x03\x04";
 /// In a 32-bit field: the value is in the zip64 extra field.
 const IN_EXTRA: u64 = 0xffff_ffff;
 
-/// Where the members of a zip lie.
+/// Where the members of a zip are.
 #[derive(Debug)]
 pub(super) struct Zip<'a> {
     members: BTreeMap<&'a str, Range<usize>>,
@@ -93,7 +93,7 @@ fn directory(bytes: &[u8]) -> Result<(usize, usize, usize)> {
     Ok((start, stop.ok_or_else(damaged)?, to_usize(count)?))
 }
 
-/// Name and bytes of the member whose directory entry is at `at`, and where the next entry is.
+/// Name and bytes of the member with the directory entry at `at`, and the position of the next entry.
 fn member(bytes: &[u8], at: usize) -> Result<(&str, Range<usize>, usize)> {
     if !has(bytes, at, CENTRAL_SIGNATURE) {
         return Err(damaged());
@@ -113,7 +113,7 @@ fn member(bytes: &[u8], at: usize) -> Result<(&str, Range<usize>, usize)> {
         IN_EXTRA => wide.next().ok_or_else(damaged),
         value => Ok(value),
     };
-    // The order of the fields in the extra field, too.
+    // Their order in the extra field is the same.
     let (unpacked, packed, local) = (value(24)?, value(20)?, value(42)?);
     if method != 0 || packed != unpacked {
         return Err(format!(

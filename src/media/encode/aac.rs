@@ -6,24 +6,24 @@ use crate::{Error, Result, media::clip::SAMPLE_RATE};
 
 /// Samples per channel of one AAC frame.
 pub const AAC_FRAME: usize = 1024;
-/// Samples that come out of a decoder before the first one that went into the encoder.
+/// Samples that a decoder puts out before the first one of the input.
 pub const AAC_DELAY: usize = 1024;
 /// Bits per second.
 const BIT_RATE: u32 = 192_000;
 
-/// Encoded sound.
+/// Encoded audio.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AacStream {
     /// The `AudioSpecificConfig` that a decoder starts from.
     pub config: Vec<u8>,
     /// Raw frames of [`AAC_FRAME`] samples; together they cover [`AAC_DELAY`] samples more than the input.
     pub frames: Vec<Vec<u8>>,
-    /// Samples per channel that went in.
+    /// Samples per channel of the input.
     pub samples: usize,
 }
 
-/// Encodes interleaved stereo sound `[samples, 2]` at 44.1 kHz. Values outside [-1, 1] are clamped, as 16-bit
-/// output would; NaN becomes silence.
+/// Encodes interleaved stereo f32 `[samples, 2]` at 44.1 kHz. Values outside [-1, 1] are clamped, as 16-bit output
+/// would; NaN becomes silence.
 ///
 /// # Errors
 /// [`Error::Device`] if the encoder fails.

@@ -1,6 +1,6 @@
-//! Putting MP4 boxes together in memory.
+//! Builds MP4 boxes in memory.
 
-/// A box of its own: length, name, content.
+/// A box: length, name, content.
 pub(super) fn boxed(name: &[u8; 4], content: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, name, content);
@@ -31,7 +31,7 @@ pub(super) fn full_box(
     });
 }
 
-/// Appends a number, most significant byte first.
+/// Appends a big-endian number.
 pub(super) fn u32_be(b: &mut Vec<u8>, value: u32) {
     b.extend(value.to_be_bytes());
 }

@@ -1,7 +1,7 @@
 //! The MP4 by the encoders inside this program.
 //!
-//! The clip is cut into GOPs of a fixed length, whatever the number of threads; each is encoded on its own and
-//! they are joined in order. So the bytes do not depend on the threads.
+//! The clip is cut into GOPs of a fixed length; each is encoded alone and they are joined in order, so the bytes do
+//! not depend on the number of threads.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,7 +22,7 @@ use super::{
     mp4::{AudioTrack, VideoTrack, write_mp4},
 };
 
-/// Frames of a GOP: a player can jump to every second, and a clip of five seconds feeds five threads.
+/// Frames of a GOP: players can seek to every second, and a clip of five seconds feeds five threads.
 const GOP_FRAMES: usize = FPS;
 
 pub(super) fn write(
@@ -30,7 +30,7 @@ pub(super) fn write(
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    // First of all, so that a folder that cannot be written is known before the work is done.
+    // Opened first, so that a folder that cannot be written is reported before the work is done.
     let mut file = AtomicFile::create(job.path)?;
     let encoder = encode(job, progress, cancel, &mut |bytes| file.write(bytes))?;
     if cancel() {
@@ -91,7 +91,7 @@ fn encode_video(
         if cancel() {
             return Err(Error::Interrupted);
         }
-        // A panic in `progress` is on its way up already; the counter is still right.
+        // A panic in `progress` is propagating already; the counter is still right.
         let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
         reporter.1 += 1;
         let done = reporter.1;

@@ -1,7 +1,7 @@
-//! The MP4 by an `ffmpeg` program with libx264: the settings of the reference.
+//! The MP4 by an `ffmpeg` program with libx264, with the reference's settings.
 //!
-//! The sound goes into a temporary WAV, the frames through a pipe. The number of threads is fixed, since libx264's
-//! bytes depend on it. The child is killed when the work is cancelled.
+//! Audio goes into a temporary WAV, frames through a pipe. The number of threads is fixed, because libx264's bytes
+//! depend on it. A cancel kills the child process.
 
 use std::{
     ffi::OsString,
@@ -28,14 +28,14 @@ use super::{
     yuv::rgb_to_yuv420,
 };
 
-/// Threads of libx264, on every machine.
+/// Threads of libx264, the same on every machine.
 const THREADS: &str = "8";
-/// How often progress is told and a cancel is looked for.
+/// Interval at which progress is reported and a cancel is noticed.
 const POLL: Duration = Duration::from_millis(20);
-/// How much of ffmpeg's complaint is shown.
+/// Most bytes of ffmpeg's messages that are shown.
 const COMPLAINT_BYTES: usize = 400;
 
-/// Starts the program once, so that a clip is not made in vain.
+/// Starts the program once, so that a clip is not computed in vain.
 pub(super) fn check(ffmpeg: &Path) -> Result<()> {
     Command::new(ffmpeg)
         .arg("-version")
@@ -54,7 +54,7 @@ pub(super) fn write(
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
     let file = AtomicFile::create(job.path)?;
-    // Never committed: it goes when this function ends.
+    // Never committed: it is removed when this function ends.
     let sound = match job.audio {
         [] => None,
         audio => {
@@ -82,7 +82,7 @@ pub(super) fn write(
     Ok(job.report(encoder, vec![written]))
 }
 
-/// The reference's rule, `trunc((1 - quality / 10) * 51)`; but not 0, which would be lossless and in a profile
+/// CRF by the reference's rule `trunc((1 - quality / 10) * 51)`, but at least 1: 0 would be lossless, in a profile
 /// that browsers do not play.
 fn rate_factor(quality: u8) -> u8 {
     ((10 - u16::from(quality)) * 51 / 10).max(1) as u8
@@ -133,12 +133,12 @@ fn not_started(ffmpeg: &Path, error: &io::Error) -> Error {
     error.with_hint(Hint::Set(Field::Encoder, "openh264"))
 }
 
-/// A child that does not outlive the work, whatever ends it.
+/// A child process that is killed when the work ends for any reason.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only if the child has ended already, which is what is wanted.
+        // Both fail only if the child has ended already, which is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -157,7 +157,7 @@ fn feed(
     let is_written = AtomicBool::new(false);
     let (status, complaint) = thread::scope(|scope| {
         scope.spawn(|| {
-            // A failed write means that the child has ended; its exit status says why.
+            // A failed write means that the child has ended; its exit status tells why.
             let complete = stdin.is_some_and(|mut pipe| send_frames(job, &mut pipe, &done).is_ok());
             is_written.store(complete, Ordering::Release);
         });
@@ -185,7 +185,7 @@ fn feed(
                 Err(e) => break Err(Error::output_io(job.path, e)),
             }
         };
-        // Ends the pipes, and with them both threads.
+        // Closes the pipes, which ends both threads.
         drop(child);
         (status, reader.join().unwrap_or_default())
     });

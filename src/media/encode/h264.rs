@@ -1,10 +1,10 @@
 //! H.264 by OpenH264: one closed group of pictures (GOP) at a time.
 //!
-//! Each GOP gets an encoder of its own that uses one thread and never looks at a clock, so the bytes depend on
-//! the frames and the settings alone, and GOPs can be encoded side by side. All encoders of one setting write
-//! the same parameter sets under the same id, so their frames can be joined behind one `avcC`.
+//! Each GOP has an encoder of its own with one thread and no clock, so the bytes depend only on frames and settings,
+//! and GOPs can be encoded in parallel. All encoders of one setting write the same parameter sets under the same id,
+//! so their frames can be joined behind one `avcC`.
 //!
-//! This is the only file of `media` with `unsafe`: the library's interface is a table of C functions.
+//! Only this file of `media` contains `unsafe`: the library's interface is a table of C functions.
 
 #![allow(
     unsafe_code,
@@ -32,13 +32,13 @@ use crate::{
 
 use super::yuv::{Yuv420, rgb_to_yuv420};
 
-/// NAL unit types that are kept apart from the frames.
+/// NAL unit types that are stored apart from the frames.
 const NAL_SPS: u8 = 7;
 const NAL_PPS: u8 = 8;
 /// The library's log level that prints nothing.
 const TRACE_QUIET: c_int = 0;
 
-/// What every GOP of a clip is encoded with.
+/// Settings of every GOP of a clip.
 #[derive(Clone, Copy, Debug)]
 pub struct H264Settings {
     /// Pixels in a row; a multiple of 2.
@@ -60,15 +60,15 @@ pub struct Gop {
     pub sps: Vec<u8>,
     /// Picture parameter set, without start code.
     pub pps: Vec<u8>,
-    /// Frames as MP4 stores them: each NAL unit behind its length in 4 bytes. The first one is a key frame.
+    /// Frames as MP4 stores them: each NAL unit after its 4-byte length. The first is a key frame.
     pub frames: Vec<Vec<u8>>,
 }
 
-/// Encodes `frames`, RGB `[n, height, width, 3]`, as one closed GOP. `after_frame` is called after each frame;
-/// its error ends the work.
+/// Encodes `frames`, RGB u8 `[n, height, width, 3]`, as one closed GOP. `after_frame` is called after each frame; its
+/// error stops the work.
 ///
 /// # Errors
-/// [`Error::Device`] if the library fails (out of memory, for one), or what `after_frame` returned.
+/// [`Error::Device`] if the library fails (out of memory, for example), or the error of `after_frame`.
 ///
 /// # Panics
 /// If `frames` is empty or not a whole number of frames.
@@ -221,7 +221,7 @@ impl Drop for Encoder {
     }
 }
 
-/// Fixed quantiser, one thread, one slice, no clocks, no detectors that skip or insert frames.
+/// Fixed quantiser, one thread, one slice, no clocks, no scene detection, no frame skipping.
 fn set_parameters(parameters: &mut SEncParamExt, settings: &H264Settings) {
     let (width, height) = (settings.width as c_int, settings.height as c_int);
     parameters.iPicWidth = width;

@@ -1,4 +1,4 @@
-//! What each way of writing gets, and what it tells of its files.
+//! What every way of writing a clip takes, and the description of its files.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use crate::{
     media::clip::{Clip, EncodeOptions, EncodeReport, WrittenFile},
 };
 
-/// A clip that was checked, with its sound cut or continued as asked.
+/// A checked clip whose audio has its final length.
 pub(super) struct Job<'a> {
     pub(super) path: &'a Path,
     pub(super) width: usize,
@@ -63,7 +63,7 @@ impl Job<'_> {
     }
 }
 
-/// Length and hash of the file at `at`, which is or will be `path`.
+/// Length and hash of the file at `at`, whose final path is `path`.
 pub(super) fn describe(at: &Path, path: &Path) -> Result<WrittenFile> {
     let unread = |e: io::Error| Error::output_io(path, e);
     let mut file = File::open(at).map_err(unread)?;

@@ -1,6 +1,6 @@
-//! A finished clip to files: by the encoders in this program, by ffmpeg, or raw.
+//! Writes a finished clip: by the encoders in this program, by ffmpeg, or raw.
 //!
-//! [`write_clip`] checks the clip and hands a `job` to `embedded`, `external` or `raw`. Below those lie the encoders
+//! [`write_clip`] checks the clip and passes a `job` to `embedded`, `external` or `raw`. Below these are the encoders
 //! (`h264`, `aac`, `yuv`) and the container (`mp4`, `sample_entry`, `boxes`).
 
 mod aac;
@@ -32,14 +32,14 @@ pub use h264::{Gop, H264Settings, encode_gop};
 pub use mp4::{AudioTrack, VideoTrack, write_mp4};
 pub use yuv::{Yuv420, rgb_to_yuv420};
 
-/// The longer and the shorter side that the embedded encoder takes at most, in pixels.
+/// Limits of the longer and the shorter side for the embedded encoder, pixels.
 const MAX_SIDES: [usize; 2] = [3840, 2160];
 
 impl Encoder {
-    /// Whether it can start at all.
+    /// Checks that the encoder can start.
     ///
     /// # Errors
-    /// [`Error::Request`] if it needs a program that is not there.
+    /// [`Error::Request`] if it needs a program that is missing.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::X264 { ffmpeg } => external::check(ffmpeg),
@@ -70,16 +70,15 @@ impl Encoder {
     }
 }
 
-/// Writes `clip` to `path`. `progress` gets frames done and frames in all, from any thread; `cancel` is asked at
-/// least once a frame. Files appear under their names only when they are complete.
+/// Writes `clip` to `path`. `progress` gets frames done and all frames, from any thread; `cancel` is checked at least
+/// once per frame. Files appear under their names only when they are complete.
 ///
 /// # Errors
-/// [`Error::Request`] for a size or quality that cannot be encoded or an ffmpeg that is not there;
-/// [`Error::Output`] if the file cannot be written; [`Error::Device`] if an encoder fails;
-/// [`Error::Interrupted`] after `cancel`.
+/// [`Error::Request`] if a size or quality cannot be encoded or ffmpeg is missing; [`Error::Output`] if the file
+/// cannot be written; [`Error::Device`] if an encoder fails; [`Error::Interrupted`] after a cancel.
 ///
 /// # Panics
-/// If the clip has no frames, or its frames or sound are not as long as its sizes say.
+/// If the clip has no frames, or frames or audio do not match its sizes.
 pub fn write_clip(
     path: &Path,
     clip: &Clip<'_>,

@@ -1,9 +1,9 @@
 //! The MP4 writer: one H.264 track, at most one AAC track, `moov` first, no clocks.
 //!
-//! Every track has an edit list, so that picture and sound start together although the AAC decoder's first
-//! [`AAC_DELAY`] samples are not sound. Times of the whole file count 1/44 100 s, in which both a frame (1764) and
-//! a sample are whole. Samples lie in chunks of a second, picture and sound by turns, so that a player reads
-//! forward. Creation times are 0: the same input gives the same bytes.
+//! Every track has an edit list, so that video and audio start together although the AAC decoder first puts out
+//! [`AAC_DELAY`] samples of padding. The movie's clock has 44 100 units per second, in which a frame (1764) and a
+//! sample are whole. Chunks hold one second, video and audio alternating, so that a player reads forward. Creation
+//! times are 0: the same input gives the same bytes.
 
 use crate::{
     Error, Result,
@@ -25,7 +25,7 @@ const AUDIO_ID: u32 = 2;
 /// The identity of a rotation and scale in a header.
 const UNITY_MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
-/// Encoded pictures at 25 frames a second, in the order of display.
+/// Encoded video at 25 frames per second, in display order.
 #[derive(Clone, Debug)]
 pub struct VideoTrack<'a> {
     /// Pixels in a row.
@@ -36,30 +36,30 @@ pub struct VideoTrack<'a> {
     pub sps: &'a [u8],
     /// Picture parameter set.
     pub pps: &'a [u8],
-    /// Frames: NAL units behind 4-byte lengths.
+    /// Frames: NAL units after their 4-byte lengths.
     pub frames: Vec<&'a [u8]>,
     /// Frames of a GOP: frames 0, n, 2n, ... are key frames.
     pub gop_frames: usize,
-    /// How the colours are tagged.
+    /// Colour tag.
     pub color: Color,
 }
 
-/// Encoded stereo sound at 44.1 kHz.
+/// Encoded stereo audio at 44.1 kHz.
 #[derive(Clone, Debug)]
 pub struct AudioTrack<'a> {
     /// `AudioSpecificConfig`.
     pub config: &'a [u8],
     /// AAC frames of [`AAC_FRAME`] samples.
     pub frames: Vec<&'a [u8]>,
-    /// Samples to be heard, after [`AAC_DELAY`] that are not.
+    /// Samples per channel to play, after [`AAC_DELAY`] that are skipped.
     pub samples: usize,
 }
 
-/// The file's bytes, handed to `write` piece by piece.
+/// Passes the file's bytes to `write`, piece by piece.
 ///
 /// # Errors
-/// [`Error::Output`] (for `clip`) if a track does not fit the format: no frames, a size over 65 535, a parameter
-/// set or frame that is too short or too long, more samples than the AAC frames hold. Or what `write` returned.
+/// [`Error::Output`] (naming `clip`) if a track does not fit the format: no frames, a size over 65 535, a parameter
+/// set or frame that is too short or too long, more samples than the AAC frames hold. Also the errors of `write`.
 pub fn write_mp4(
     video: &VideoTrack<'_>,
     audio: Option<&AudioTrack<'_>>,
@@ -75,7 +75,7 @@ pub fn write_mp4(
         u32_be(b, 0x200);
         b.extend(b"isomiso2avc1mp41");
     });
-    // Offsets do not change the length of `moov`, only whether they take 4 bytes or 8.
+    // Offsets change the length of `moov` only by taking 4 or 8 bytes.
     let media_bytes = layout.media_bytes();
     let headers_bytes = |is_wide: bool| {
         (file_type.len() + movie(video, audio, &layout, 0, is_wide).len()) as u64 + 16
@@ -84,7 +84,7 @@ pub fn write_mp4(
     let first = headers_bytes(is_wide);
     write(&file_type)?;
     write(&movie(video, audio, &layout, first, is_wide))?;
-    // Always the 16-byte form of the header, so that its length does not depend on the content.
+    // Always the 16-byte header, so that its length does not depend on the content.
     let mut header = Vec::with_capacity(16);
     u32_be(&mut header, 1);
     header.extend(b"mdat");
@@ -143,7 +143,7 @@ fn check_audio(audio: &AudioTrack<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Counts, durations (in `units` a frame, the finest clock they are told in) and sizes must fit 32 bits.
+/// Checks that counts, durations (`units` per frame, in the track's finest clock) and sizes fit 32 bits.
 fn check_samples(track: &str, frames: &[&[u8]], units: usize) -> Result<()> {
     let fits = |value: usize| u32::try_from(value).is_ok();
     if frames.len().checked_mul(units).is_none_or(|d| !fits(d)) {
@@ -173,13 +173,13 @@ impl Chunk<'_> {
     }
 }
 
-/// The order of everything behind the headers.
+/// The order of all chunks behind the headers.
 struct Layout<'a> {
     chunks: Vec<Chunk<'a>>,
 }
 
 impl<'a> Layout<'a> {
-    /// A second of picture, then the sound that belongs to it, and so on; what sound is left comes last.
+    /// A second of video, then its audio, and so on; the rest of the audio comes last.
     fn of(video: &VideoTrack<'a>, audio: Option<&AudioTrack<'a>>) -> Self {
         let mut sound = audio.map_or(&[][..], |a| &a.frames[..]);
         let mut chunks = Vec::new();
@@ -214,7 +214,7 @@ impl<'a> Layout<'a> {
         self.chunks.iter().map(Chunk::bytes).sum()
     }
 
-    /// Sample counts and file offsets of one track's chunks, when the first chunk of all lies at `first`.
+    /// Sample counts and file offsets of one track's chunks, if the first chunk of the file is at `first`.
     fn of_track(&self, is_video: bool, first: u64) -> Vec<(u32, u64)> {
         let mut offset = first;
         let mut places = Vec::new();
@@ -281,12 +281,12 @@ enum Kind<'a> {
     Audio(&'a AudioTrack<'a>),
 }
 
-/// What both kinds of track write alike.
+/// What is written alike for both kinds of track.
 struct Track<'a> {
     id: u32,
-    /// Length to be shown or heard, in units of the file.
+    /// Length that is played, in the movie's units.
     length: u32,
-    /// Where in the track's own time it starts.
+    /// Where playing starts, in the track's own units.
     media_time: u32,
     timescale: u32,
     sample_units: u32,
@@ -399,7 +399,7 @@ impl Track<'_> {
         }
     }
 
-    /// Runs of chunks that hold equally many samples.
+    /// Run-length encoded samples per chunk.
     fn samples_per_chunk(&self, b: &mut Vec<u8>) {
         let mut runs: Vec<(u32, u32)> = Vec::new();
         for (number, &(samples, _)) in (1..).zip(&self.chunks) {
@@ -414,7 +414,7 @@ impl Track<'_> {
     }
 }
 
-/// "Decode one frame before the one you want": the overlap of AAC, for players that seek.
+/// Sample group "decode one frame earlier": the overlap of AAC, for players that seek.
 fn roll_group(b: &mut Vec<u8>, count: u32) {
     full_box(b, b"sgpd", 1, 0, |b| {
         b.extend(b"roll");
@@ -427,7 +427,7 @@ fn roll_group(b: &mut Vec<u8>, count: u32) {
     });
 }
 
-/// Bits per second of the largest frame and of all frames together.
+/// Bits per second of the largest frame, and on average.
 fn bit_rates(audio: &AudioTrack<'_>) -> [u32; 2] {
     let rate = |bytes: usize, frames: usize| {
         let bits = 8 * bytes as u64 * SAMPLE_RATE as u64;

@@ -1,5 +1,5 @@
-//! A clip without encoders: `NAME.rgb` (frames, RGB, 8 bits), `NAME.wav` (16-bit PCM) and `NAME.json`, which says
-//! how to read them and appears last.
+//! A clip without encoders: `NAME.rgb` (frames, RGB, 8 bits), `NAME.wav` (16-bit PCM) and `NAME.json`, which describes
+//! them and is written last.
 
 use crate::{
     Error, Result,
@@ -12,7 +12,7 @@ use crate::{
 
 use super::job::{Job, describe};
 
-/// Endings of the files: frames, sound, description.
+/// Extensions of the files: frames, audio, description.
 pub(super) const EXTENSIONS: [&str; 3] = ["rgb", "wav", "json"];
 
 pub(super) fn write(

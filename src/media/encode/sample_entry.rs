@@ -1,10 +1,10 @@
-//! The MP4 boxes that say how samples are coded.
+//! The MP4 boxes that describe how samples are coded.
 
 use crate::media::clip::{Color, SAMPLE_RATE};
 
 use super::boxes::{full_box, put, u32_be, words};
 
-/// The picture: `size` (width, height) of H.264 with its parameter sets, colours and square pixels.
+/// Video: H.264 of `size` (width, height) with its parameter sets, colour tag and square pixels.
 pub(super) fn avc1(b: &mut Vec<u8>, size: [u16; 2], [sps, pps]: [&[u8]; 2], color: Color) {
     put(b, b"avc1", |b| {
         b.extend([0, 0, 0, 0, 0, 0, 0, 1]);
@@ -39,13 +39,13 @@ fn avc_configuration(b: &mut Vec<u8>, sps: &[u8], pps: &[u8]) {
     b.push(1);
     b.extend((pps.len() as u16).to_be_bytes());
     b.extend(pps);
-    // The high profiles say their format again: 4:2:0, 8 bits, no further sets.
+    // The high profiles repeat their format: 4:2:0, 8 bits, no further sets.
     if sps[1] >= 100 {
         b.extend([0xfd, 0xf8, 0xf8, 0]);
     }
 }
 
-/// The sound of track `id`: AAC with its configuration, and the peak and the average of its bits per second.
+/// Audio of track `id`: AAC with its configuration, peak and average bits per second.
 pub(super) fn mp4a(b: &mut Vec<u8>, id: u8, config: &[u8], rates: [u32; 2]) {
     put(b, b"mp4a", |b| {
         b.extend([0, 0, 0, 0, 0, 0, 0, 1]);
@@ -59,7 +59,7 @@ pub(super) fn mp4a(b: &mut Vec<u8>, id: u8, config: &[u8], rates: [u32; 2]) {
     });
 }
 
-/// The nested descriptors of MPEG-4 systems, each with a tag and a one-byte length.
+/// The nested descriptors of MPEG-4 systems, each a tag and a one-byte length.
 fn elementary_stream(b: &mut Vec<u8>, id: u8, config: &[u8], [peak, average]: [u32; 2]) {
     let config_bytes = config.len() as u8;
     let decoder_bytes = 13 + 2 + config_bytes;

@@ -1,7 +1,7 @@
-//! RGB frames to the planes that H.264 codes: YCbCr 4:2:0, limited range.
+//! RGB frames to the planes of H.264: YCbCr 4:2:0, limited range.
 //!
-//! Integer arithmetic, so the same frame gives the same planes on every machine. Chroma is sited at the left
-//! pixel of each pair, half-way between two rows, which is what players assume when nothing else is said.
+//! Integer arithmetic, so the same frame gives the same planes on every machine. Chroma is sited at the left pixel of
+//! each pair, half-way between two rows, which players assume by default.
 
 use crate::media::clip::Color;
 
@@ -19,7 +19,7 @@ pub struct Yuv420 {
     pub v: Vec<u8>,
 }
 
-/// An RGB frame `[height, width, 3]` as limited-range YCbCr with the coefficients of `color`.
+/// An RGB frame u8 `[height, width, 3]` as limited-range YCbCr with the coefficients of `color` (BT.709 or BT.601).
 ///
 /// # Panics
 /// If the frame has another length or a size is odd.
@@ -53,7 +53,7 @@ pub fn rgb_to_yuv420(rgb: &[u8], width: usize, height: usize, color: Color) -> Y
     Yuv420 { y, u, v }
 }
 
-/// `offset + weights . rgb / count`, rounded; `rgb` is a sum of `count` pixels.
+/// `offset + weights . rgb / count`, rounded; `rgb` is a sum over `count` pixels.
 fn project(weights: [i32; 3], rgb: [i32; 3], count: i32, offset: i32) -> u8 {
     let one = count << BITS;
     let sum = weights[0] * rgb[0] + weights[1] * rgb[1] + weights[2] * rgb[2];
@@ -76,7 +76,7 @@ impl Matrix {
         let fixed = |value: f64| (value * f64::from(1 << BITS)).round() as i32;
         let luma = 219.0 / 255.0;
         let chroma = 224.0 / 255.0;
-        // Green takes what is left, so that grey has no colour and white is 235 exactly.
+        // Green takes the remainder, so that grey has no colour and white is exactly 235.
         let whole = fixed(luma);
         let y = [fixed(luma * kr), 0, fixed(luma * kb)];
         let half = fixed(chroma / 2.0);

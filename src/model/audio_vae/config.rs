@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// Largest extents we accept; far beyond any published network, and small enough that no product overflows.
+/// Largest extents that are accepted: far beyond any published network, small enough that no product overflows.
 const MAX_CHANNELS: usize = 1 << 16;
 const MAX_STAGES: usize = 16;
 const MAX_HOP: usize = 1 << 20;
@@ -17,13 +17,13 @@ const MAX_HOP: usize = 1 << 20;
 pub struct AudioVaeConfig {
     /// Latent channels.
     pub latent_channels: usize,
-    /// Channels of the wave: 2.
+    /// Channels of the waveform: 2.
     pub wave_channels: usize,
     /// Samples per latent: the product of the strides.
     pub hop: usize,
-    /// The encoder's stages, from the wave to the latent.
+    /// The encoder's stages, from waveform to latent.
     pub encoder: Stages,
-    /// The decoder's stages, in the same order: it runs them from last to first.
+    /// The decoder's stages, in the encoder's order; the decoder runs them from last to first.
     pub decoder: Stages,
 }
 
@@ -32,15 +32,14 @@ pub struct AudioVaeConfig {
 pub struct Stages {
     /// Channels before stage 0, between the stages and after the last: one more than there are strides.
     pub widths: Vec<usize>,
-    /// Factor between the rates on both sides of each stage; even.
+    /// Ratio of the sample rates around each stage; even.
     pub strides: Vec<usize>,
 }
 
 impl AudioVaeConfig {
     /// Reads the text of a `model_config.json`; `path` is for messages.
-    ///
     /// # Errors
-    /// If it is not JSON, lacks a size or describes another kind of network.
+    /// [`Error::Weights`] if it is not JSON, lacks a size or describes another kind of network.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let whole: Value = serde_json::from_str(text)
             .map_err(|e| Error::weights(path, format!("is not valid JSON: {e}")))?;
@@ -50,7 +49,7 @@ impl AudioVaeConfig {
         Self::from_value(inner, path)
     }
 
-    /// The same from the object `model.pretransform.config` alone.
+    /// Reads the object `model.pretransform.config` alone.
     ///
     /// # Errors
     /// As [`AudioVaeConfig::parse`].
@@ -90,7 +89,7 @@ struct HalfConfig {
     latent_dim: usize,
     #[serde(default)]
     use_snake: bool,
-    /// The reference's own default is a tanh.
+    /// Without the key the reference applies a tanh, which we do not have.
     #[serde(default = "yes")]
     final_tanh: bool,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Latents to a wave.
+//! Latents to a waveform. Reference: `model/sa_audio/sa_audio_module.py`, `OobleckDecoder`.
 
 use super::{
     config::{AudioVaeConfig, Stages},
@@ -9,15 +9,15 @@ use crate::{
     plan::{Buf, Builder, Plan},
 };
 
-/// Taps of the first and the last convolution.
+/// Taps of the first and last convolution.
 const TAPS: usize = 7;
 
-/// What the host writes and reads.
+/// Buffers of [`decode`].
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderPorts {
     /// Input `[latents, latent_channels]` f32.
     pub latent: Buf,
-    /// Output `[hop * latents, wave_channels]` f32; samples may exceed 1.
+    /// Output `[hop * latents, wave_channels]` f32, at 51 200 Hz; magnitudes may exceed 1.
     pub wave: Buf,
 }
 
@@ -56,8 +56,8 @@ pub fn decode(config: &AudioVaeConfig, latents: usize) -> (Plan, DecoderPorts) {
     (builder.finish(), DecoderPorts { latent, wave })
 }
 
-/// Latents on either side that a decoded sample depends on, rounded up: a latent's samples are exact when so many
-/// neighbours, or an end of the clip, were decoded with it.
+/// Receptive field on either side of a latent, in latents, rounded up: the samples of a latent are exact if so many
+/// neighbours, or all up to the clip's end, were decoded with it.
 pub fn decode_context(config: &AudioVaeConfig) -> usize {
     let samples = config
         .decoder

@@ -1,4 +1,5 @@
-//! A wave to the mean and scale of its latents, and those to a latent.
+//! A waveform to the mean and scale of its latents, and those to a latent. Reference:
+//! `model/sa_audio/sa_audio_module.py`, `OobleckEncoder`.
 
 use super::{
     config::{AudioVaeConfig, Stages},
@@ -9,18 +10,18 @@ use crate::{
     plan::{Buf, Builder, Plan},
 };
 
-/// Taps of the first and of the last convolution.
+/// Taps of the first and the last convolution.
 const FIRST_TAPS: usize = 7;
 const LAST_TAPS: usize = 3;
 
-/// What the host writes and reads.
+/// Buffers of [`encode`].
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderPorts {
-    /// Input `[samples, wave_channels]` f32.
+    /// Input `[samples, wave_channels]` f32, at 51 200 Hz.
     pub wave: Buf,
-    /// Output `[samples / hop, latent_channels]` f32.
+    /// Output `[samples / hop, latent_channels]` f32: the mean.
     pub mean: Buf,
-    /// Output of the same shape: what [`stdev`] takes.
+    /// Output of the same shape: the argument of [`stdev`].
     pub scale: Buf,
 }
 
@@ -59,7 +60,7 @@ pub fn encode(config: &AudioVaeConfig, samples: usize) -> (Plan, EncoderPorts) {
     (builder.finish(), EncoderPorts { wave, mean, scale })
 }
 
-/// Latents on either side whose samples a latent depends on, rounded up; compare [`super::decode_context`].
+/// Receptive field on either side of a latent, in latents, rounded up; compare [`super::decode_context`].
 pub fn encode_context(config: &AudioVaeConfig) -> usize {
     let strides = config.encoder.strides.iter().rev();
     let samples = strides.fold(LAST_TAPS / 2, |reach, stride| {
@@ -68,12 +69,14 @@ pub fn encode_context(config: &AudioVaeConfig) -> usize {
     (samples + FIRST_TAPS / 2).div_ceil(config.hop)
 }
 
-/// Standard deviation that the encoder's `scale` stands for: `ln(1 + e^scale) + 0.0001`.
+/// Standard deviation for the encoder's output `scale`: `ln(1 + e^scale) + 0.0001`. Reference: `VAEBottleneck` of
+/// Stable Audio.
 pub fn stdev(scale: f32) -> f32 {
     scale.max(0.0) + (-scale.abs()).exp().ln_1p() + 1e-4
 }
 
-/// The latent `mean + stdev(scale) * noise`; without noise, `mean`.
+/// The latent `mean + stdev(scale) * noise`, or `mean` without noise; all `[L, latent_channels]`, `noise` standard
+/// normal.
 ///
 /// # Panics
 /// If the lengths differ.

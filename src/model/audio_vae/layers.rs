@@ -1,4 +1,4 @@
-//! What encoder and decoder are built of: weight-normalised convolutions, snakes and residual units.
+//! Layers of encoder and decoder: weight-normalised convolutions, snake activations, residual units.
 
 use crate::{
     DType,
@@ -10,11 +10,11 @@ const DILATIONS: [usize; 3] = [1, 3, 9];
 /// Taps of the dilated convolution of a residual unit.
 const UNIT_TAPS: usize = 7;
 
-/// Samples on either side that one output sample of a stage's residual units depends on.
+/// Receptive field of a stage's residual units on either side of a sample.
 pub(super) const UNITS_REACH: usize =
     (UNIT_TAPS / 2) * (DILATIONS[0] + DILATIONS[1] + DILATIONS[2]);
 
-/// Kernel `[out, in, taps]` of a convolution, the name of which is the present scope.
+/// Kernel `[out, in, taps]` of a convolution; the builder's scope is its name.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel {
     pub(super) inputs: usize,
@@ -44,7 +44,7 @@ impl Kernel {
     }
 }
 
-/// Convolution of stride 1 that keeps the length: zero padding of half the kernel's reach on both sides.
+/// Convolution of stride 1 that keeps the length: zeros on both sides.
 pub(super) fn conv(p: &mut Builder, x: Buf, kernel: Kernel, dilation: usize) -> Buf {
     let geometry = Conv1d {
         stride: 1,
@@ -72,8 +72,8 @@ pub(super) fn conv_down(
     p.conv1d("", x, weights, geometry)
 }
 
-/// Transposed convolution of kernel `2 stride` that multiplies the length by `stride`. Its weight lies as `[in,
-/// out, taps]`, so it has one norm per input channel.
+/// Transposed convolution of kernel `2 stride` that multiplies the length by `stride`. Its weight is stored as `[in,
+/// out, taps]`, so it is normalised per input channel.
 pub(super) fn conv_up(
     p: &mut Builder,
     x: Buf,

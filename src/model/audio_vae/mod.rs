@@ -1,10 +1,10 @@
-//! The audio autoencoder of Stable Audio Open: `OobleckEncoder` and `OobleckDecoder` of stable-audio-tools.
+//! The audio autoencoder: Oobleck of Stable Audio Open 1.0. Reference: `model/sa_audio/sa_audio_module.py`.
 //!
-//! One latent is 2048 samples at 51 200 Hz, which is one video frame's worth. Everything is f32 and channels
-//! last: latents `[L, 64]`, as the sampler has them, and waves `[samples, 2]`. Weights are called as in the
-//! checkpoint, without its prefix `pretransform.model.`: `decoder.layers.0.weight_v`.
+//! One latent is 2048 samples at 51 200 Hz, as long as one video frame. Everything is f32, channels last: latents `[L,
+//! 64]`, as the sampler has them, waveforms `[samples, 2]`. Weights have the checkpoint's names without the prefix
+//! `pretransform.model.`: `decoder.layers.0.weight_v`.
 //!
-//! The strides' order and the place of the residual units differ between the two halves. Read [`decode`] first.
+//! The two halves differ in the order of strides and in where the residual units are. Read [`decode`] first.
 
 mod config;
 mod decoder;

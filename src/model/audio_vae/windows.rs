@@ -1,22 +1,24 @@
-//! How a long voice track is cut into overlapping windows, and how long its latent is.
+//! How a long voice track is cut into overlapping windows, and the length of its latent. Reference:
+//! `pipeline/video_process.py`, `load_audio_and_encode`.
 
 use std::ops::Range;
 
 /// Samples of a window: 29 s at 51 200 Hz.
 pub const WINDOW: usize = 29 * 51_200;
 
-/// The windows of a track of `samples` samples: the whole track if it fits into one; otherwise [`WINDOW`] samples
-/// each, the last of which may lie beyond the end (zeros), every half window until one reaches the end.
+/// The windows of a track of `samples` samples at 51 200 Hz. A track that fits into [`WINDOW`] is one window.
+/// Otherwise a window of [`WINDOW`] samples starts every half window until one reaches the end; what it holds beyond
+/// the end is zeros.
 ///
-/// The reference then places windows of 725 latents 363 apart although they start 362.5 latents of sound apart,
-/// so each is half a latent later than the one before; so do we.
+/// The latents of successive windows start 362.5 latents apart, but the reference places them 363 apart, so each comes
+/// half a latent later than the one before. We do the same.
 pub fn windows(samples: usize) -> Vec<Range<usize>> {
     let (length, step) = (samples.min(WINDOW), WINDOW / 2);
     let more = (samples - length).div_ceil(step);
     (0..=more).map(|b| b * step..b * step + length).collect()
 }
 
-/// Latents of a track of `samples` samples: whole hops if it is one window, else the last may be partial.
+/// Latents of a track of `samples` samples. In a single window a last partial hop is dropped, with several it counts.
 pub fn latents(samples: usize, hop: usize) -> usize {
     if samples <= WINDOW {
         samples / hop

@@ -1,14 +1,16 @@
-//! What a DiT checkpoint is: widths, and which layers are special.
+//! Sizes of a DiT checkpoint, and which of its layers are special. Reference: `model/dit/dit_module.py`,
+//! `TransformerConfig`.
 
 use serde::Deserialize;
 
-/// Size of a head; the rotation, the kernels and the checkpoints know no other.
+/// Size of a head. The rotation, the kernels and all checkpoints have this one.
 pub const HEAD: usize = 128;
 
 /// Added to the mean square in every norm.
 pub const EPS: f32 = 1e-6;
 
-/// How audio and text tokens are placed in time (`coords_style` in the reference's `data_proxy.py`).
+/// How audio and text tokens are placed in time. Reference: `pipeline/data_proxy.py`, `SingleData.coords_mapping`
+/// (`coords_style`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Coordinates {
@@ -41,7 +43,7 @@ pub struct DitConfig {
     pub mm_layers: Vec<usize>,
     /// Layers whose MLP is not gated.
     pub gelu7_layers: Vec<usize>,
-    /// Layers that look only at nearby frames.
+    /// Layers with local attention: a token sees only nearby frames.
     pub local_attn_layers: Vec<usize>,
     /// Layers with two extra norms.
     pub post_norm_layers: Vec<usize>,
@@ -50,7 +52,7 @@ pub struct DitConfig {
 }
 
 impl DitConfig {
-    /// The published 15B model: 40 layers of 5120, `local_attn_layers` as given.
+    /// The published 15B model: 40 layers of width 5120. `local_attn_layers` depends on the network.
     pub fn released(local_attn_layers: Vec<usize>) -> Self {
         Self {
             num_layers: 40,
@@ -72,7 +74,7 @@ impl DitConfig {
     /// What is impossible about this configuration, if anything.
     ///
     /// # Errors
-    /// A sentence with the field and its value.
+    /// A sentence with the field, what it must be and what was found.
     pub fn validate(&self) -> Result<(), String> {
         let Self {
             num_heads_q,
@@ -137,7 +139,7 @@ impl DitConfig {
         (self.num_heads_q + 2 * self.num_heads_kv) * HEAD + self.num_heads_q
     }
 
-    /// Width inside the MLP of `layer`: `4 h`, or for a gated one two thirds of it, rounded down to a multiple of 4.
+    /// Width inside the MLP of `layer`: `4 h`; if gated, two thirds of it, rounded down to a multiple of 4.
     pub fn ffn(&self, layer: usize) -> usize {
         if self.is_gelu7(layer) {
             4 * self.hidden_size

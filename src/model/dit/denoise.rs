@@ -1,7 +1,8 @@
 //! One sampler step as a plan: the network, guidance, and the update of the latents, which stay on the device.
 //!
-//! Every sampler here is linear in the latent, the velocity, the history and the noise, with factors that depend
-//! only on the step (the reference's `scheduler_unipc.py`):
+//! Every sampler here is linear in the latent, the velocity, the history and the noise; its factors depend only on the
+//! step ([`StepCoefficients`](crate::sampler::StepCoefficients)). Reference: `pipeline/video_generate.py`,
+//! `schedule_latent_step`.
 //!
 //! ```text
 //! m  = [x, v]            . coefficients.m      estimate of the clean latent
@@ -15,12 +16,12 @@ use crate::{
     plan::{Buf, Builder, Grid, Op, Plan},
 };
 
-/// What a latent's update remembers.
+/// What the update of a latent keeps from step to step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum History {
-    /// Nothing; a step may take noise.
+    /// Nothing; the step may add noise.
     Noise,
-    /// The corrected latent and two estimates; no noise: UniPC.
+    /// The corrected latent and two estimates of the clean one; no noise: UniPC.
     Multistep,
 }
 
@@ -33,15 +34,15 @@ pub struct Pass {
     pub grid: Grid,
     /// Audio tokens.
     pub audio: usize,
-    /// Text tokens, and with guidance those of the negative prompt.
+    /// Text tokens of the prompt and, with guidance, of the negative prompt.
     pub text: Vec<usize>,
-    /// Half window of local layers, frames.
+    /// Window radius of local layers, latent frames.
     pub window_radius: usize,
-    /// What an update remembers.
+    /// What the update keeps.
     pub history: History,
-    /// Whether the audio latent takes part in the sampling; otherwise it is a fixed condition.
+    /// Whether the audio latent is sampled too; otherwise it is a fixed condition.
     pub updates_audio: bool,
-    /// Whether the first frame is a given picture.
+    /// Whether the first latent frame is given by an image.
     pub has_image: bool,
 }
 
@@ -64,49 +65,48 @@ impl Pass {
 /// Buffers of one latent's update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// State: the latent, `[48, T H W]` or `[A, 64]`.
+    /// State: the latent, video `[48, T * H * W]` or audio `[A, 64]`, f32.
     pub latent: Buf,
-    /// Output: its velocity in this step, after guidance.
+    /// Output, shape of the latent: its velocity in this step, after guidance.
     pub velocity: Buf,
-    /// Input: this step's noise, without history.
+    /// Input, shape of the latent: this step's noise. None for [`History::Multistep`].
     pub noise: Option<Buf>,
-    /// Input: factors of the two conditions, `[2, T]` for video and `[2, 1]` for audio, with guidance.
+    /// Input, only with guidance: factors of the two conditions' velocities, `[2, T]` for video, `[2, 1]` for audio.
     pub guidance: Option<Buf>,
 }
 
 /// Buffers of [`denoise`].
 #[derive(Clone, Debug)]
 pub struct DenoisePorts {
-    /// Inputs: text features of each condition.
+    /// Inputs: text features `[text tokens, Ct]` of each condition.
     pub text: Vec<Buf>,
-    /// Inputs: [`Sequence::rope_table`] of each condition.
+    /// Inputs: [`Sequence::rope_table`] `[N, 96]` of each condition.
     pub rope: Vec<Buf>,
-    /// Input: latent of the picture, `[48, H W]`.
+    /// Input: latent of the image, `[48, H * W]`.
     pub image: Option<Buf>,
     /// The video latent's update.
     pub video: Update,
-    /// The audio latent; its update if it has one.
+    /// The audio latent `[A, 64]`, whether it is updated or not.
     pub audio_latent: Buf,
     /// The audio latent's update.
     pub audio: Option<Update>,
-    /// Inputs: the columns of factors `m [2, 1]`, `c [5, 1]` (with history) and `x` (`[5, 1]`, without history
-    /// `[3, 1]`).
+    /// Inputs: columns of factors.
     pub coefficients: Coefficients,
 }
 
-/// Columns of factors, the same for both latents.
+/// Columns of factors, f32, the same for both latents.
 #[derive(Clone, Copy, Debug)]
 pub struct Coefficients {
-    /// Of the estimate.
+    /// `[2, 1]`: of the clean estimate.
     pub m: Buf,
-    /// Of the corrected latent.
+    /// `[5, 1]`: of the corrected latent, only for [`History::Multistep`].
     pub c: Option<Buf>,
-    /// Of the next latent.
+    /// `[5, 1]`, or `[3, 1]` for [`History::Noise`]: of the next latent.
     pub x: Buf,
 }
 
-/// One step of `pass`. The picture's frame must be in the video latent before the first step; each step puts it
-/// back after its update.
+/// The plan of one step of `pass`. The host writes the image's frame into the video latent before the first step; each
+/// step restores it after its update.
 ///
 /// # Panics
 /// If the pass has neither one nor two conditions or its configuration is not valid.
@@ -180,7 +180,7 @@ fn coefficients(p: &mut Builder, history: History) -> Coefficients {
     Coefficients { m, c, x }
 }
 
-/// `negative + g (positive - negative)` as a sum with the factors `g` and `1 - g`, which the host gives.
+/// `negative + g (positive - negative)` as a sum with the factors `g` and `1 - g`, an input `[conditions, groups]`.
 fn guide(p: &mut Builder, name: &str, velocities: &[Buf], groups: usize) -> (Buf, Option<Buf>) {
     match velocities {
         [one] => (*one, None),
@@ -194,7 +194,7 @@ fn guide(p: &mut Builder, name: &str, velocities: &[Buf], groups: usize) -> (Buf
     }
 }
 
-/// Replaces the latent by the next one; returns the noise input if the update takes noise.
+/// Replaces the latent by the next one. Returns the noise input, if there is one.
 fn update(
     p: &mut Builder,
     name: &str,
@@ -211,7 +211,7 @@ fn update(
     let mut state = |kind: &str| p.state(&format!("history.{kind}.{name}"), shape.clone(), F32);
     let (c, m1, m2) = (state("corrected"), state("estimate1"), state("estimate2"));
     let corrected = p.combine(&format!("corrected.{name}"), c_factors, &[x, c, m, m1, m2]);
-    // A multistep update takes no noise: its factor in the sampler's row is zero, so the slot holds the latent.
+    // Without noise the sampler's factor in this slot is zero, so any buffer of the shape will do.
     p.at(x)
         .combine("", coefficients.x, &[corrected, m, m1, v, x]);
     for (to, from) in [(m2, m1), (m1, m), (c, corrected)] {

@@ -1,5 +1,5 @@
-//! One layer: gated grouped-query attention and an MLP around an f32 residual stream. The types of the results
-//! are the reference's rounding points (`Attention` and `MLP` in its `dit_module.py`).
+//! One layer: gated grouped-query attention and an MLP around an f32 residual stream. Each result's type is where the
+//! reference rounds. Reference: `model/dit/dit_module.py`, `TransFormerLayer`, `Attention`, `MLP`.
 
 use super::{DitConfig, EPS, HEAD};
 use crate::{
@@ -9,13 +9,13 @@ use crate::{
 
 /// What every layer of a pass shares.
 pub(super) struct Tokens<'a> {
-    /// Rows of the three modalities.
+    /// Group offsets: where the rows of video, audio and text end.
     pub(super) ends: [usize; 3],
-    /// The rotation's table.
+    /// The rotation's table `[N, 96]`.
     pub(super) rope: Buf,
-    /// Windows of layers that see everything.
+    /// Mask blocks of full attention.
     pub(super) full: &'a [MaskBlock],
-    /// Windows of local layers.
+    /// Mask blocks of local layers.
     pub(super) local: &'a [MaskBlock],
 }
 

@@ -1,11 +1,8 @@
 //! The joint audio-video DiT: video, audio and text tokens in one sequence, through 40 layers, to velocities.
 //!
-//! [`forward`] is the network alone; [`denoise`] is one sampler step around it, with guidance by a second pass
-//! over the same weights when there is a negative prompt. The network is not told the step: everything that
-//! depends on it comes in through the coefficient inputs.
-//!
-//! The reference is daVinci-MagiHuman: `inference/model/dit/dit_module.py` for the network,
-//! `inference/pipeline/data_proxy.py` for tokens and coordinates, `inference/pipeline/scheduler_unipc.py` for the steps.
+//! [`forward`] is the network alone. [`denoise`] is one sampler step around it; with a negative prompt the network
+//! runs twice over the same weights. The network is not told the step: whatever depends on it comes in through the
+//! coefficient inputs. Reference: `model/dit/dit_module.py`, `DiTModel`.
 
 mod config;
 mod denoise;
@@ -27,7 +24,7 @@ use layer::{Tokens, layer};
 /// Channels of a video latent.
 pub const LATENT_CHANNELS: usize = 48;
 
-/// The checkpoint's table of frequencies, `[16]` f32; the host needs it for the rotation's table.
+/// The checkpoint's table of frequencies, `[16]` f32, from which the host makes the rotation's table.
 pub const BANDS_NAME: &str = "adapter.rope.bands";
 
 /// One text condition of a pass and what depends on its length.

@@ -1,4 +1,5 @@
-//! Where the tokens of one forward pass lie: rows by modality, coordinates, angles, windows.
+//! Layout of the tokens of one forward pass: rows by modality, coordinates, rotation angles, mask blocks. Reference:
+//! `pipeline/data_proxy.py`.
 
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ pub struct Sequence {
     pub grid: Grid,
     /// Audio tokens.
     pub audio: usize,
-    /// Text tokens; padding never enters.
+    /// Text tokens, without padding.
     pub text: usize,
 }
 
@@ -45,12 +46,13 @@ impl Sequence {
         self.len() - self.text..self.len()
     }
 
-    /// Where the rows of video, audio and text end.
+    /// Group offsets: where the rows of video, audio and text end.
     pub fn ends(&self) -> [usize; 3] {
         [self.video_rows().end, self.audio_rows().end, self.len()]
     }
 
-    /// Nine numbers a token: position, size of its grid, size of the reference grid, each as time, row, column.
+    /// Nine numbers a token: position, size of its grid, size of the reference grid, each as (time, row, column).
+    /// Reference: `get_coords`.
     pub fn coordinates(&self, style: Coordinates) -> Vec<[f32; 9]> {
         let Grid {
             frames,
@@ -83,10 +85,12 @@ impl Sequence {
         rows
     }
 
-    /// The rotation's table `[len, 96]`: sines of the 48 angles, then cosines.
+    /// The rotation's table `[len, 96]`: sines of the 48 angles, then cosines. `bands` are the frequencies in radians
+    /// per position. Reference: `model/dit/dit_module.py`, `ElementWiseFourierEmbed`.
     ///
     /// # Errors
-    /// A sentence if one token of a modality would have to stretch over several frames (a division by zero).
+    /// A sentence if the position scale of a modality divides by zero: a grid of one token with a larger reference
+    /// grid.
     pub fn rope_table(&self, style: Coordinates, bands: &[f32; 16]) -> Result<Vec<f32>, String> {
         let mut table = Vec::with_capacity(self.len() * 2 * ANGLES);
         for coordinates in self.coordinates(style) {
@@ -97,7 +101,7 @@ impl Sequence {
         Ok(table)
     }
 
-    /// Whether all tokens can be placed.
+    /// Checks that every token has a position.
     ///
     /// # Errors
     /// As [`Sequence::rope_table`].
@@ -107,13 +111,13 @@ impl Sequence {
             .try_for_each(|row| angles(row, &[0.0; 16]).map(drop))
     }
 
-    /// Every token sees every token.
+    /// Mask blocks of full attention: every token sees every token.
     pub fn full(&self) -> Vec<MaskBlock> {
         vec![MaskBlock::new(0..self.len(), [0..self.len()])]
     }
 
-    /// A video token sees the latent frames at most `window_radius` away, and all audio and text; audio and text see
-    /// everything.
+    /// Mask blocks of local attention: a video token sees the latent frames at most `window_radius` away, and all
+    /// audio and text; audio and text tokens see everything. Reference: `calc_local_qk_range`.
     pub fn local(&self, window_radius: usize) -> Vec<MaskBlock> {
         let (frames, per_frame) = (self.grid.frames, self.grid.tokens_per_frame());
         let rest = self.grid.tokens()..self.len();
@@ -130,7 +134,7 @@ impl Sequence {
     }
 }
 
-/// `((p - c) s) b` per axis and band, in that order in f32.
+/// `(position - centre) * scale * band` per axis and band, in that order in f32.
 fn angles(coordinates: &[f32; 9], bands: &[f32; 16]) -> Result<[f32; ANGLES], String> {
     let mut angles = [0.0; ANGLES];
     for axis in 0..3 {

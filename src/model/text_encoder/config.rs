@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// Largest extents we accept; far beyond any published model, and small enough that no product overflows.
+/// Largest extents that are accepted: far beyond any published model, small enough that no product overflows.
 const MAX_LAYERS: usize = 1 << 10;
 const MAX_WIDTH: usize = 1 << 20;
 const MAX_VOCAB: usize = 1 << 24;
@@ -19,33 +19,33 @@ pub struct TextEncoderConfig {
     pub hidden_size: usize,
     /// Query heads.
     pub num_attention_heads: usize,
-    /// Key/value heads; each serves as many query heads.
+    /// Key/value heads, each shared by the same number of query heads.
     pub num_key_value_heads: usize,
-    /// Lanes of a head; even. All heads together need not be as wide as the residual stream.
+    /// Elements of a head; even. All heads together may be narrower or wider than the residual stream.
     pub head_dim: usize,
     /// Width of the MLP.
     pub intermediate_size: usize,
-    /// The factor on the logits is one over its root; it need not be `head_dim`.
+    /// Logits are scaled by one over the square root of this; it may differ from `head_dim`.
     pub query_pre_attn_scalar: f64,
-    /// Soft-cap on the logits; the reference configures one and runs without it.
+    /// Soft-cap on the logits. The reference's file has one, but its attention (SDPA) ignores it.
     pub attn_logit_softcapping: Option<f64>,
-    /// In a sliding layer a token sees those less than this far away, on both sides.
+    /// In a sliding layer a token sees the tokens less than this far away, on both sides.
     pub sliding_window: usize,
     /// What each layer's tokens see; as many as there are layers.
     #[serde(skip)]
     pub layers: Vec<AttentionKind>,
-    /// Base of the rotation's wavelengths.
+    /// Base of the rotation's frequencies.
     pub rope_theta: f64,
     /// Added to the mean square in norms.
     pub rms_norm_eps: f64,
-    /// Rows of the embedding that may be used.
+    /// Rows of the embedding that ids may name.
     pub vocab_size: usize,
 }
 
-/// What the tokens of a layer see.
+/// Which tokens a token of a layer sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 pub enum AttentionKind {
-    /// Neighbours within the window.
+    /// Those within the sliding window.
     #[serde(rename = "sliding_attention")]
     Sliding,
     /// All tokens.
@@ -55,9 +55,8 @@ pub enum AttentionKind {
 
 impl TextEncoderConfig {
     /// Reads the text of a `config.json`; `path` is for messages.
-    ///
     /// # Errors
-    /// If it is not JSON, lacks a size or describes another kind of model.
+    /// [`Error::Weights`] if it is not JSON, lacks a size or describes another kind of model.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let whole: Value = serde_json::from_str(text)
             .map_err(|e| Error::weights(path, format!("is not valid JSON: {e}")))?;
@@ -72,7 +71,7 @@ impl TextEncoderConfig {
         Self::from_value(encoder, path)
     }
 
-    /// The same from the object `encoder` alone.
+    /// Reads the object `encoder` alone.
     ///
     /// # Errors
     /// As [`TextEncoderConfig::parse`].
@@ -83,7 +82,7 @@ impl TextEncoderConfig {
     }
 }
 
-/// The JSON object as published; what it holds beyond this plays no part.
+/// The JSON object as published; other keys are ignored.
 #[derive(Deserialize)]
 struct File {
     #[serde(flatten)]
@@ -187,7 +186,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The published values, with what else the file holds.
+    /// The published values, with the other keys that the file has.
     fn published() -> Value {
         json!({
             "model_type": "t5gemma", "is_encoder_decoder": true, "eos_token_id": [1, 107],

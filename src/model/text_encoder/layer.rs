@@ -6,18 +6,17 @@ use crate::{
     plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
 };
 
-/// What the layers of one plan share.
+/// What all layers of one plan share.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'a> {
     pub(super) config: &'a TextEncoderConfig,
-    /// Input `[T, head_dim]`: see [`super::rope_table`].
+    /// Input `[T, head_dim]`: [`super::rope_table`].
     pub(super) rope: Buf,
     /// Whether logits are capped.
     pub(super) softcap: bool,
 }
 
-/// `h + norm(attention(norm(h)))`, then `h + norm(mlp(norm(h)))`: the second norms act on the branch, before it is
-/// added.
+/// `h + norm(attention(norm(h)))`, then `h + norm(mlp(norm(h)))`: each branch is normed again before it is added.
 pub(super) fn layer(p: &mut Builder, h: Buf, kind: AttentionKind, shared: Shared<'_>) -> Buf {
     let config = shared.config;
     let x = norm(p, "pre_self_attn_layernorm", h, config);
@@ -30,7 +29,7 @@ pub(super) fn layer(p: &mut Builder, h: Buf, kind: AttentionKind, shared: Shared
     p.add("", h, x, Bf16)
 }
 
-/// Root-mean-square norm over rows; the stored weight is an offset from one.
+/// Root-mean-square norm over rows, scaled by `1 + weight`.
 pub(super) fn norm(p: &mut Builder, name: &str, x: Buf, config: &TextEncoderConfig) -> Buf {
     let rows = p.shape(x).rows();
     let norm = Norm::new(
@@ -78,7 +77,7 @@ fn linear(p: &mut Builder, name: &str, x: Buf, rows: usize) -> Buf {
     p.linear(name, x, &ends, dense)
 }
 
-/// Which of `tokens` tokens each sees: all, or those less than `width` away on both sides.
+/// Mask blocks of `tokens` tokens: all of them, or those less than `width` away on both sides.
 fn windows(tokens: usize, kind: AttentionKind, width: usize) -> Vec<MaskBlock> {
     let mut windows: Vec<MaskBlock> = Vec::new();
     for query in 0..tokens {

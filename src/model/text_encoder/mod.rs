@@ -1,8 +1,9 @@
-//! The text encoder: the encoder half of T5Gemma, `T5GemmaEncoder` of transformers' `modeling_t5gemma.py`.
+//! The text encoder: the encoder half of T5Gemma. Reference: `model/t5_gemma/t5_gemma_model.py`, which runs
+//! `T5GemmaEncoderModel` of `transformers` 4.56.0.
 //!
-//! One prompt, no padding, nothing causal. Weights and activations are bf16 as in the reference;
-//! [`Plan::in_f32`] of the plan is the same model on the same weights without rounding. Weights are called as in
-//! the checkpoint: `model.encoder.layers.0.self_attn.q_proj.weight`. Read [`encode`] first.
+//! One prompt, no padding, bidirectional attention. Weights and activations are bf16 as in the reference;
+//! [`Plan::in_f32`] gives the same model on the same weights without rounding. Weights have the checkpoint's names:
+//! `model.encoder.layers.0.self_attn.q_proj.weight`. Read [`encode`] first.
 
 mod config;
 mod layer;
@@ -14,23 +15,23 @@ use crate::{
     plan::{Buf, Builder, Plan},
 };
 
-/// Rows of features that the denoising network takes at most.
+/// Most rows of features that the denoising network takes.
 pub const MAX_FEATURES: usize = 640;
 
-/// What the host writes and reads.
+/// Buffers of [`encode`].
 #[derive(Clone, Copy, Debug)]
 pub struct TextEncoderPorts {
     /// Input `[T]` i32: token ids, each less than `vocab_size`.
     pub ids: Buf,
-    /// Input `[T, head_dim]`: [`rope_table`]. It is as wide as the activations, so that the executor rounds it where
-    /// the reference does.
+    /// Input `[T, head_dim]`: [`rope_table`]. It has the activations' type, so that it is rounded where the reference
+    /// rounds it.
     pub rope: Buf,
-    /// Output `[T, hidden_size]`: the last hidden state, normed.
+    /// Output `[T, hidden_size]`: the last hidden state, after the final norm.
     pub output: Buf,
 }
 
-/// Plan that encodes `tokens` tokens. With `softcap` logits are capped as the configuration says, which the
-/// reference does not do.
+/// Plan that encodes `tokens` tokens. `softcap` applies the configured soft-cap on logits, which the reference leaves
+/// out.
 ///
 /// # Panics
 /// If `tokens` is zero.
@@ -64,13 +65,13 @@ pub fn encode(
     (builder.finish(), TextEncoderPorts { ids, rope, output })
 }
 
-/// Factor on the embedding: the root of its width, which the reference holds in bf16 (59.75 for 3584).
+/// Factor on the embedding: the square root of its width, which the reference rounds to bf16 (59.75 for 3584).
 pub fn embed_scale(hidden_size: usize) -> f32 {
     half::bf16::from_f64((hidden_size as f64).sqrt()).to_f32()
 }
 
-/// Sines, then cosines of each position's angles `pos theta^(-2 i / head_dim)`: `[tokens, head_dim]`. Frequencies
-/// and angles are f32, as in the reference.
+/// The rotation's table `[tokens, head_dim]` f32: sines, then cosines of each position's angles `pos theta^(-2 i /
+/// head_dim)`. Frequencies and angles are f32, as in the reference (`T5GemmaRotaryEmbedding`).
 pub fn rope_table(config: &TextEncoderConfig, tokens: usize) -> Tensor {
     let half = config.head_dim / 2;
     let frequency = |i: usize| -> f32 {
@@ -87,8 +88,8 @@ pub fn rope_table(config: &TextEncoderConfig, tokens: usize) -> Tensor {
     Tensor::from_f32([tokens, config.head_dim], &values)
 }
 
-/// What conditions the denoising network: the encoder's output `[T, H]`, rounded to f16, its first
-/// [`MAX_FEATURES`] rows; f32. The cut comes after the encoding, so later tokens still had their say.
+/// Conditioning of the denoising network: the first [`MAX_FEATURES`] rows of the encoder's output `[T, H]`, rounded to
+/// f16, as f32. The rows are cut after encoding, so the tokens cut off have still been seen by the others.
 pub fn features(output: &Tensor) -> Tensor {
     let width = output.shape().cols();
     let rows = output.shape().rows().min(MAX_FEATURES);

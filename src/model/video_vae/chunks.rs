@@ -1,7 +1,8 @@
-//! Which latent frames each call of the TurboVAED decoder takes, and which of its frames are kept.
+//! Which latent frames each call of the TurboVAED decoder takes, and which of its frames are kept. Reference:
+//! `model/turbo_vaed/turbo_vaed_module.py`, `TurboVAED._sliding_window_decode`.
 //!
-//! A call sees one latent frame of context on each side, whose frames are cut off again. That is less than the
-//! network's reach, so the borders show in the numbers: another split is another result.
+//! A call sees one latent frame of context on each side and drops the frames decoded from it. That is less than the
+//! receptive field, so another split gives other numbers.
 
 use std::ops::Range;
 
@@ -11,20 +12,20 @@ use crate::Tensor;
 /// The calls that decode a latent of some number of frames.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chunks {
-    /// Latent frames there are; those beyond are copies of the last.
+    /// Latent frames of the video. Frames beyond repeat the last.
     pub latents: usize,
-    /// The calls in the order of their frames; independent of one another.
+    /// The calls in the order of their frames; they are independent.
     pub calls: Vec<DecoderCall>,
 }
 
 /// One call of the decoder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DecoderCall {
-    /// Latent frames it decodes; those beyond the last repeat it.
+    /// Latent frames it decodes; those beyond the end repeat the last.
     pub latents: Range<usize>,
-    /// Whether it starts the video: its first latent frame makes one frame instead of four.
+    /// Whether it starts the video: its first latent frame gives one frame instead of four.
     pub first: bool,
-    /// The frames to keep of those it makes.
+    /// The frames to keep of those it gives.
     pub keep: Range<usize>,
 }
 
@@ -54,7 +55,7 @@ impl Chunks {
         Self { latents, calls }
     }
 
-    /// Latent frames of `call`, those beyond the last replaced by it.
+    /// Indices of the latent frames of `call`, those beyond the end replaced by the last.
     pub fn latents_of(&self, call: &DecoderCall) -> impl ExactSizeIterator<Item = usize> + use<> {
         let last = self.latents - 1;
         call.latents.clone().map(move |frame| frame.min(last))
@@ -67,7 +68,7 @@ impl Chunks {
 }
 
 impl DecoderCall {
-    /// The frames to keep of all that a call made, frames outermost.
+    /// The frames to keep of all that a call gave: `[frames, ..]` to fewer frames.
     ///
     /// # Panics
     /// If there are fewer.
@@ -121,7 +122,7 @@ mod tests {
                 .map(|call| (call.latents.len(), call.keep.len()))
                 .collect();
             assert_eq!(chunks.frames(), 4 * latents - 3, "{latents} latent frames");
-            // The frames of padding are missing from the last call.
+            // The last call lacks the frames of the padding.
             calls.last_mut().unwrap().1 += padded - chunks.frames();
             assert_eq!(&calls, expected, "{latents} latent frames");
         }

@@ -1,4 +1,4 @@
-//! Sizes of the two networks.
+//! Sizes of the two video autoencoders.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 use super::LATENT_CHANNELS;
 
-/// What an up block enlarges before its residual blocks.
+/// What an up block enlarges, before its residual blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Upsample {
     /// Nothing.
@@ -32,13 +32,13 @@ pub struct TurboConfig {
     pub upsample: Vec<Upsample>,
     /// Whether the middle block's convolutions are depthwise and pointwise pairs.
     pub mid_depthwise: bool,
-    /// The same for each up block.
+    /// Whether those of each up block are.
     pub depthwise: Vec<bool>,
     /// Extent of a depthwise kernel along each axis; odd.
     pub depthwise_kernel: usize,
     /// Added to the mean square in the norm before a shortcut convolution.
     pub shortcut_eps: f32,
-    /// Whether the last channels become pixels directly; else by a convolution and a pixel shuffle.
+    /// Whether the last channels are pixels already; otherwise a convolution and a pixel shuffle follow.
     pub unpatchify: bool,
     /// Latent frames that the first call adds to the video.
     pub first_chunk: usize,
@@ -46,7 +46,7 @@ pub struct TurboConfig {
     pub step: usize,
 }
 
-/// The keys of the published file that say something about the decoder; lists run from the picture to the latent.
+/// Keys of the published file that concern the decoder; lists run from the picture to the latent.
 #[derive(Deserialize)]
 struct TurboKeys {
     latent_channels: usize,
@@ -70,7 +70,7 @@ struct TurboKeys {
 }
 
 impl TurboConfig {
-    /// Largest number accepted for any width, count or extent; far above the published ones.
+    /// Largest width, count or extent that is accepted; far above the published ones.
     const LIMIT: usize = 1 << 14;
 
     /// The published sizes.
@@ -98,7 +98,7 @@ impl TurboConfig {
     /// Reads the published JSON form; keys that do not concern the decoder are ignored.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming `path` if a key is missing or its value cannot be meant.
+    /// [`Error::Weights`] naming `path` if a key is missing or a value is impossible.
     pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
         let keys: TurboKeys =
             serde_json::from_slice(json).map_err(|e| Error::weights(path, e.to_string()))?;
@@ -166,7 +166,7 @@ impl TurboKeys {
         }
     }
 
-    /// What cannot be meant, if anything.
+    /// The first impossible value, in a sentence.
     fn problem(&self) -> Option<String> {
         let blocks = self.decoder_block_out_channels.len();
         if !(1..=16).contains(&blocks) {
@@ -192,7 +192,7 @@ impl TurboKeys {
         self.fixed_problem().or_else(|| self.size_problem())
     }
 
-    /// Keys of which the network has one value only.
+    /// The first key whose only possible value it does not have, in a sentence.
     fn fixed_problem(&self) -> Option<String> {
         let fixed = [
             ("latent_channels", self.latent_channels, LATENT_CHANNELS),
@@ -265,7 +265,7 @@ impl WanConfig {
     /// Reads the sizes as JSON with this struct's fields.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming `path` if a key is missing or its value cannot be meant.
+    /// [`Error::Weights`] naming `path` if a key is missing or a value is impossible.
     pub fn parse(json: &[u8], path: &Path) -> Result<Self> {
         let config: Self =
             serde_json::from_slice(json).map_err(|e| Error::weights(path, e.to_string()))?;
@@ -287,7 +287,7 @@ impl WanConfig {
         }
     }
 
-    /// What cannot be meant in these sizes, if anything.
+    /// The first impossible value, in a sentence.
     pub fn problem(&self) -> Option<String> {
         let limit = TurboConfig::LIMIT;
         let sizes = [self.dim, self.dec_dim, self.num_res_blocks];

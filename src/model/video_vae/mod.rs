@@ -1,11 +1,14 @@
-//! The video autoencoders: two networks over one latent space of 48 channels, 16 pixels and 4 frames a latent.
+//! The video autoencoders: two networks over one latent space of 48 channels; a latent position stands for 16x16
+//! pixels and 4 frames.
 //!
-//! [`turbo`] is the small decoder that makes the frames; it decodes a video in calls, planned by [`chunks`]. The
-//! Wan2.2 autoencoder is larger: [`wan_encoder`] turns the first picture into a latent frame, [`wan_decoder`] is the
-//! slow, full-quality decoder. [`statistics`] scales latents to and from what the networks see.
+//! [`turbo`] is the small decoder, called once per chunk of frames ([`chunks`]). The Wan2.2 autoencoder is larger:
+//! [`wan_encoder`] turns the first image into a latent frame, [`wan_decoder`] is the slow, full-quality decoder.
+//! [`statistics`] scales latents to and from what the networks see.
 //!
-//! Inside, video is `[frames, height, width, channels]`; latents outside are `[48, frames, height, width]`. The
-//! output of a module is the last buffer whose label is in its scope: `decoder.up_blocks.0...`.
+//! Inside, video is `[frames, height, width, channels]`; latents outside are `[48, frames, height, width]`. The output
+//! of a module is the last buffer whose label is in its scope: `decoder.up_blocks.0...`.
+//!
+//! Reference: `model/turbo_vaed/turbo_vaed_module.py`, `TurboVAED`; `model/vae2_2/vae2_2_module.py`, `WanVAE_`.
 
 pub mod chunks;
 mod config;
@@ -30,12 +33,12 @@ use crate::{
 pub struct VaePrecision {
     /// Of weights and biases as used.
     pub weights: DType,
-    /// Of everything between two ops.
+    /// Of every result.
     pub activations: DType,
 }
 
 impl VaePrecision {
-    /// As published: everything rounded to bf16.
+    /// As published: every result rounded to bf16.
     pub const BF16: Self = Self {
         weights: DType::Bf16,
         activations: DType::Bf16,
@@ -47,7 +50,7 @@ impl VaePrecision {
     };
 }
 
-/// What the host writes to and reads from a network's plan.
+/// Buffers of a network's plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// Input, `[frames, height, width, channels]`.

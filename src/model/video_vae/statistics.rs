@@ -1,12 +1,13 @@
 //! Mean and standard deviation of the latent channels: constants of both networks, never taken from a checkpoint.
+//! Reference: `model/vae2_2/vae2_2_module.py`, `Wan2_2_VAE`.
 
 use crate::Tensor;
 
 /// Channels of the latent space.
 pub const LATENT_CHANNELS: usize = 48;
 
-/// Latent `[48, frames, height, width]` as the decoders see it: frames `frames` (in that order, each any number
-/// of times), de-normalised in f32, `[frames, height, width, 48]`.
+/// De-normalises frames of a latent `[48, frames, height, width]` for the decoders: f32 `z * std + mean`, `[frames,
+/// height, width, 48]`. `frames` are indices in the order of the result and may repeat.
 ///
 /// # Panics
 /// If `z` has other channels or lacks a frame.
@@ -16,7 +17,7 @@ pub fn denormalised(z: &Tensor, frames: impl ExactSizeIterator<Item = usize>) ->
     })
 }
 
-/// Frames of a latent `[48, frames, height, width]` as they are, `[frames, height, width, 48]`.
+/// Frames of a latent `[48, frames, height, width]` without de-normalising, `[frames, height, width, 48]`.
 ///
 /// # Panics
 /// As [`denormalised`].
@@ -24,7 +25,8 @@ pub fn as_is(z: &Tensor, frames: impl ExactSizeIterator<Item = usize>) -> Tensor
     channels_last(z, frames, |_, value| value)
 }
 
-/// What the encoder made, `[frames, height, width, 48]`, normalised in f32: a latent `[48, frames, height, width]`.
+/// Normalises the encoder's output `mu` `[frames, height, width, 48]`: the latent `[48, frames, height, width]`, f32
+/// `(mu - mean) / std`.
 ///
 /// # Panics
 /// If `mu` has other channels.

@@ -1,7 +1,8 @@
-//! The TurboVAED decoder: one call, from de-normalised latents to frames.
+//! The TurboVAED decoder: one call, from de-normalised latents to frames. Reference:
+//! `model/turbo_vaed/turbo_vaed_module.py`, `TurboVAEDDecoder3d`.
 //!
-//! The class names of other ports say "causal"; it is not. Time is padded on both sides by repeating the edge
-//! frames of the call, space with zeros.
+//! The reference's class names say "causal", but the network is not: time is padded on both sides by repeating the
+//! first and last frame of the call, space with zeros.
 
 use super::{
     LATENT_CHANNELS, Ports, TurboConfig, Upsample, VaePrecision,
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::plan::{Buf, Builder, Op, PixelOrder, Plan};
 
-/// Size of a call.
+/// Extents of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallShape {
     /// Latent frames.
@@ -18,7 +19,7 @@ pub struct CallShape {
     pub height: usize,
     /// Latent columns.
     pub width: usize,
-    /// Whether the call starts the video: its first latent frame makes one frame instead of four.
+    /// Whether the call starts the video: its first latent frame gives one frame instead of four.
     pub first: bool,
 }
 
@@ -88,7 +89,7 @@ impl Decoder<'_> {
             Upsample::SpaceAndTime => Some(first),
         };
         x = b.scope("upsamplers.0", |b| upsample(b, x, time, self.precision));
-        // Behind an upsampler the first activation of every block is relu.
+        // After an upsampler the first activation of every residual block is relu.
         residuals(b, x, config.layers[block], &self.style(depthwise, Op::Relu))
     }
 

@@ -1,5 +1,5 @@
-//! Blocks of the TurboVAED decoder: convolutions that repeat the first and last frame, weightless norms, residual
-//! blocks and upsamplers.
+//! Blocks of the TurboVAED decoder: convolutions with replicated first and last frame, norms without weight, residual
+//! blocks, upsamplers.
 
 use super::{VaePrecision, convolution, extents};
 use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode};
@@ -7,7 +7,7 @@ use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode};
 /// Added to the mean square in every norm but a shortcut's.
 const EPS: f32 = 1e-8;
 
-/// What the residual blocks of one stage have in common.
+/// What the residual blocks of one stage share.
 #[derive(Clone)]
 pub(super) struct Style {
     pub(super) precision: VaePrecision,

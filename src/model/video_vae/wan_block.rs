@@ -6,7 +6,7 @@ use crate::plan::{Buf, Builder, Conv3d, MaskBlock, Op, PaddingMode};
 /// Floor of a norm.
 const EPS: f32 = 1e-12;
 
-/// A convolution that sees no later frame; zeros stand in front of the first.
+/// A causal convolution: it sees no later frame, and zeros in front of the first.
 pub(super) fn causal(
     b: &mut Builder,
     name: &str,
@@ -48,7 +48,7 @@ pub(super) fn residual(b: &mut Builder, name: &str, x: Buf, out: usize, p: VaePr
     })
 }
 
-/// The middle of both halves: residual block, attention, residual block.
+/// The middle of encoder and decoder: residual block, attention, residual block.
 pub(super) fn middle(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
     let width = extents(b, x)[3];
     b.segment("middle", |b| {
@@ -58,13 +58,13 @@ pub(super) fn middle(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
     })
 }
 
-/// Norm, silu and the convolution that ends a half.
+/// Norm, silu and the last convolution of encoder or decoder.
 pub(super) fn head(b: &mut Builder, x: Buf, out: usize, p: VaePrecision) -> Buf {
     let h = norm_silu(b, ["head.0", "head.1"], x, p);
     causal(b, "head.2", h, out, [3; 3], p)
 }
 
-/// One head over all positions of a frame; frames do not see one another.
+/// Single-head attention over all positions of a frame, each frame alone.
 fn attention(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
     let [frames, height, width, channels] = extents(b, x);
     let y = b.l2_norm("norm", x, &[channels, 1, 1], EPS, p.weights);

@@ -1,5 +1,6 @@
-//! The decoder of the Wan2.2 autoencoder: latents to frames, over the whole sequence at once. It is causal, so
-//! this is exactly what decoding frame by frame through caches gives.
+//! The decoder of the Wan2.2 autoencoder: latents to frames, the whole sequence at once. It is causal, so decoding
+//! frame by frame through caches, as the reference does, gives the same numbers. Reference:
+//! `model/vae2_2/vae2_2_module.py`, `Decoder3d`.
 
 use super::{
     Ports, VaePrecision, WanConfig, extents,
@@ -42,7 +43,8 @@ pub fn decode(
     (b.finish(), Ports { input, output })
 }
 
-/// Residual blocks and, if `up` says whether it doubles the frames, an up-sampler beside copies of the input.
+/// Residual blocks and, if `up` says whether frames are doubled too, an upsampler plus copies of the input
+/// (`DupUp3D`).
 fn up_level(
     b: &mut Builder,
     x: Buf,
@@ -64,8 +66,8 @@ fn up_level(
     b.add("", h, copies, p.activations)
 }
 
-/// Doubles height and width; with `time` also the frames after the first. The first passes as it is and the
-/// convolution that makes the others does not see it.
+/// Doubles height and width; with `time` also the frames but the first, which passes unchanged and is not seen by the
+/// convolution that makes the others.
 fn up_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
     let [frames, height, width, channels] = extents(b, x);
     let mut x = x;

@@ -1,7 +1,8 @@
-//! The encoder of the Wan2.2 autoencoder: frames to latents, over the whole sequence at once.
+//! The encoder of the Wan2.2 autoencoder: frames to latents, the whole sequence at once. Reference:
+//! `model/vae2_2/vae2_2_module.py`, `Encoder3d`.
 //!
-//! The original feeds one frame and then groups of four through caches; since every convolution is causal, the
-//! whole-sequence form gives the same numbers. A frame sees zeros in front of the first.
+//! The reference feeds one frame and then groups of four through caches. Every convolution is causal, with zeros in
+//! front of the first frame, so the whole-sequence form gives the same numbers.
 
 use super::{
     Ports, VaePrecision, WanConfig, convolution, extents,
@@ -9,9 +10,8 @@ use super::{
 };
 use crate::plan::{Buf, Builder, Conv3d, Op, PaddingMode, PixelOrder, Plan};
 
-/// Frames `[frames, height, width, 3]` within -1 to 1 to latents
-/// `[1 + (frames - 1) / 4, height / 16, width / 16, 48]`, not yet normalised: the mean of what the encoder makes,
-/// nothing is sampled.
+/// Frames `[frames, height, width, 3]` in [-1, 1] to the mean of the latents `[1 + (frames - 1) / 4, height / 16,
+/// width / 16, 48]`, not yet normalised. Nothing is sampled.
 ///
 /// # Panics
 /// If `frames` is not one more than a multiple of 4, or height or width is not a multiple of 16.
@@ -50,7 +50,8 @@ pub fn encode(
     (b.finish(), Ports { input, output })
 }
 
-/// Residual blocks and a down-sampler, if `down` says whether it halves the frames; plus averages of the input.
+/// Residual blocks and, if `down` says whether frames are halved too, a downsampler; plus averages of the input
+/// (`AvgDown3D`).
 fn down_level(
     b: &mut Builder,
     x: Buf,
@@ -79,8 +80,8 @@ fn down_level(
     b.add("", h, average, p.activations)
 }
 
-/// Halves height and width, padding only right and below; with `time` also the frames after the first, which
-/// passes as it is.
+/// Halves height and width, padding only right and below; with `time` also the frames but the first, which passes
+/// unchanged.
 fn down_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
     let channels = extents(b, x)[3];
     let halving = |stride, after| Conv3d {

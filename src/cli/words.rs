@@ -72,9 +72,15 @@ mod tests {
     #[test]
     fn parameters_are_options_that_there_are() {
         let program = super::super::args::Arguments::command();
-        let subcommands = || program.get_subcommands();
+        // Those of `dev` are one level below.
+        let nested = || {
+            program
+                .get_subcommands()
+                .flat_map(clap::Command::get_subcommands)
+        };
         let has = |long: &str| {
-            let mut all = subcommands().flat_map(clap::Command::get_arguments);
+            let commands = program.get_subcommands().chain(nested());
+            let mut all = commands.flat_map(clap::Command::get_arguments);
             all.any(|argument| argument.get_long() == Some(long))
         };
         // What the schedules of a model say is no option.

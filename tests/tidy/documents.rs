@@ -1,4 +1,4 @@
-//! Rules for what is not Rust: the top level, `Cargo.toml`, `PERF.md`, the README's commands.
+//! Rules for what is not Rust: the top level, `Cargo.toml`, `PERF.md`, the README's commands, the scripts in `findings`.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -18,6 +18,9 @@ const TOP_LEVEL: [&str; 11] = [
     "tests",
     "tools",
 ];
+/// Scripts that show how tools of others behave, each for itself; there may be none.
+pub(crate) const FINDINGS: &str = "findings";
+const PROJECT: &str = "gallop";
 const PERF_PARTS: [&str; 4] = ["Standing", "Kernels", "Queue", "Log"];
 /// What may stand behind a README command that an ordinary machine cannot run.
 const MARKS: [&str; 2] = ["# needs a GPU", "# needs weights"];
@@ -42,11 +45,33 @@ pub(crate) fn check_top_level(names: &BTreeSet<String>) -> Vec<Finding> {
     let allowed: BTreeSet<String> = TOP_LEVEL.iter().map(|&name| name.into()).collect();
     let more = names
         .difference(&allowed)
+        .filter(|&name| name != FINDINGS)
         .map(|name| (name, "does not belong at the top level"));
     let less = allowed.difference(names).map(|name| (name, "is missing"));
     more.chain(less)
         .map(|(name, what)| Finding::new(name, 0, format!("top level: `{name}` {what}")))
         .collect()
+}
+
+/// A script in `findings` can be handed to anybody: it can be run (`runs`), it works in a folder of its own, and it
+/// is not about this project.
+pub(crate) fn check_finding_script(file: &str, text: &str, runs: bool) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !runs {
+        found.push(Finding::new(file, 1, "findings: may be run: chmod +x"));
+    }
+    let code = |line: &str| !line.trim_start().starts_with('#') && line.contains("mktemp -d");
+    if !text.lines().any(code) {
+        let rule = "findings: works in a folder from `mktemp -d`";
+        found.push(Finding::new(file, 1, rule));
+    }
+    for (index, line) in text.lines().enumerate() {
+        if line.to_lowercase().contains(PROJECT) {
+            let rule = format!("findings: stands for itself, without `{PROJECT}`");
+            found.push(Finding::new(file, index + 1, rule));
+        }
+    }
+    found
 }
 
 /// Every dependency has its reason in a comment line of its own, directly above.
@@ -189,6 +214,25 @@ mod tests {
             lines(&check_top_level(&names)),
             ["scratch.txt:0", "LICENSE:0"]
         );
+    }
+
+    #[test]
+    fn findings_may_be_at_the_top_level_or_not() {
+        let mut names: BTreeSet<String> = TOP_LEVEL.iter().map(|&name| name.into()).collect();
+        names.insert("findings".into());
+        assert!(check_top_level(&names).is_empty());
+        names.insert("finding".into());
+        assert_eq!(lines(&check_top_level(&names)), ["finding:0"]);
+    }
+
+    #[test]
+    fn scripts_in_findings_stand_for_themselves() {
+        let good = "#!/usr/bin/env bash\nwork=$(mktemp -d)\n";
+        assert!(check_finding_script("a.sh", good, true).is_empty());
+        let broken = |text: &str, runs| lines(&check_finding_script("a.sh", text, runs)).join(" ");
+        assert_eq!(broken(good, false), "a.sh:1");
+        assert_eq!(broken("# mktemp -d\nwork=/tmp\n", true), "a.sh:1");
+        assert_eq!(broken(&format!("{good}GALLOP_NVCC=x\n"), true), "a.sh:3");
     }
 
     #[test]

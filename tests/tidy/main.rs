@@ -14,7 +14,7 @@ mod rules;
 mod source;
 mod type_names;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use source::{Finding, Source, files};
 
@@ -109,7 +109,15 @@ fn no_two_public_types_share_a_name() {
 
 #[test]
 fn texts_are_finished_and_about_the_program() {
-    let folders = ["src", "tests", "benches", "kernels", "tools", ".ci"];
+    let folders = [
+        "src",
+        "tests",
+        "benches",
+        "kernels",
+        "tools",
+        ".ci",
+        documents::FINDINGS,
+    ];
     let endings = [
         ".rs",
         ".cu",
@@ -169,6 +177,23 @@ fn the_top_level_and_its_documents_have_their_shape() {
             ".ci/run",
             1,
             "commands: runs what tools/readme.sh prints",
+        ));
+    }
+    report(&found);
+}
+
+#[test]
+fn findings_stand_for_themselves() {
+    let mut found = Vec::new();
+    for (file, text) in files(root(), documents::FINDINGS, &[".sh"]) {
+        let mode = fs::metadata(root().join(&file))
+            .unwrap()
+            .permissions()
+            .mode();
+        found.extend(documents::check_finding_script(
+            &file,
+            &text,
+            mode & 0o111 != 0,
         ));
     }
     report(&found);

@@ -48,6 +48,16 @@ impl VaePrecision {
         weights: DType::F32,
         activations: DType::F32,
     };
+
+    /// A convolution with a weight of this shape, `[outputs, inputs, extents of the kernel]`.
+    fn kernel(self, shape: &[usize], conv: Conv3d) -> Kernel3d<'_> {
+        Kernel3d {
+            shape,
+            conv,
+            weight: self.weights,
+            out: self.activations,
+        }
+    }
 }
 
 /// Buffers of a network's plan.
@@ -63,23 +73,4 @@ pub struct Ports {
 fn extents(b: &Builder, x: Buf) -> [usize; 4] {
     let shape = b.shape(x);
     [shape[0], shape[1], shape[2], shape[3]]
-}
-
-/// A convolution with a kernel of two or three extents to `out` channels.
-fn convolution(
-    b: &mut Builder,
-    name: &str,
-    x: Buf,
-    out: usize,
-    kernel: &[usize],
-    conv: Conv3d,
-    p: VaePrecision,
-) -> Buf {
-    let kernel = Kernel3d {
-        shape: &[&[out, extents(b, x)[3]], kernel].concat(),
-        conv,
-        weight: p.weights,
-        out: p.activations,
-    };
-    b.conv3d(name, x, kernel)
 }

@@ -1,8 +1,8 @@
 //! Blocks of the TurboVAED decoder: convolutions with replicated first and last frame, norms without weight, residual
 //! blocks, upsamplers.
 
-use super::{VaePrecision, convolution, extents};
-use crate::plan::{Buf, Builder, Conv3d, Kernel3d, Norm, Op, PaddingMode};
+use super::{VaePrecision, extents};
+use crate::plan::{Buf, Builder, Conv3d, Norm, Op, PaddingMode};
 
 /// Added to the mean square in every norm but a shortcut's.
 const EPS: f32 = 1e-8;
@@ -48,12 +48,8 @@ impl Style {
             depthwise: true,
             ..replicating([kernel; 3])
         };
-        let alone = Kernel3d {
-            shape: &[channels, 1, kernel, kernel, kernel],
-            conv,
-            weight: self.precision.weights,
-            out: self.precision.activations,
-        };
+        let shape = [channels, 1, kernel, kernel, kernel];
+        let alone = self.precision.kernel(&shape, conv);
         let x = b.conv3d(&format!("{name}.depthwise_conv"), x, alone);
         let name = format!("{name}.pointwise_conv");
         conv3d(b, &name, x, out, [1; 3], self.precision)
@@ -110,12 +106,15 @@ pub(super) fn conv3d(
     kernel: [usize; 3],
     p: VaePrecision,
 ) -> Buf {
-    convolution(b, name, x, out, &kernel, replicating(kernel), p)
+    let [frames, rows, cols] = kernel;
+    let shape = [out, extents(b, x)[3], frames, rows, cols];
+    b.conv3d(name, x, p.kernel(&shape, replicating(kernel)))
 }
 
 /// A 3x3 convolution of every frame alone.
 pub(super) fn conv2d(b: &mut Builder, name: &str, x: Buf, out: usize, p: VaePrecision) -> Buf {
-    convolution(b, name, x, out, &[3, 3], replicating([1, 3, 3]), p)
+    let shape = [out, extents(b, x)[3], 3, 3];
+    b.conv3d(name, x, p.kernel(&shape, replicating([1, 3, 3])))
 }
 
 fn replicating(kernel: [usize; 3]) -> Conv3d {

@@ -1,6 +1,6 @@
 //! Blocks of the Wan2.2 autoencoder: causal convolutions, residual blocks, attention within a frame.
 
-use super::{VaePrecision, convolution, extents};
+use super::{VaePrecision, extents};
 use crate::plan::{Buf, Builder, Conv3d, MaskBlock, Op, PaddingMode};
 
 /// Floor of a norm.
@@ -15,8 +15,10 @@ pub(super) fn causal(
     kernel: [usize; 3],
     p: VaePrecision,
 ) -> Buf {
-    let conv = Conv3d::same(kernel, kernel[0] - 1, 0, PaddingMode::Zero);
-    convolution(b, name, x, out, &kernel, conv, p)
+    let [frames, rows, cols] = kernel;
+    let shape = [out, extents(b, x)[3], frames, rows, cols];
+    let conv = Conv3d::same(kernel, frames - 1, 0, PaddingMode::Zero);
+    b.conv3d(name, x, p.kernel(&shape, conv))
 }
 
 /// A `size` x `size` convolution of every frame alone.
@@ -29,7 +31,8 @@ pub(super) fn conv2d(
     p: VaePrecision,
 ) -> Buf {
     let conv = Conv3d::same([1, size, size], 0, 0, PaddingMode::Zero);
-    convolution(b, name, x, out, &[size; 2], conv, p)
+    let shape = [out, extents(b, x)[3], size, size];
+    b.conv3d(name, x, p.kernel(&shape, conv))
 }
 
 /// The residual block `name`, to `out` channels; only a shortcut that changes the width has weights.

@@ -5,7 +5,7 @@
 //! front of the first frame, so the whole-sequence form gives the same numbers.
 
 use super::{
-    Ports, VaePrecision, WanConfig, convolution, extents,
+    Ports, VaePrecision, WanConfig, extents,
     wan_block::{causal, head, middle, residual},
 };
 use crate::plan::{Buf, Builder, Conv3d, Op, PaddingMode, PixelOrder, Plan};
@@ -92,7 +92,8 @@ fn down_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
         depthwise: false,
     };
     let space = halving([1, 2, 2], [0, 1, 1]);
-    let x = convolution(b, "resample.1", x, channels, &[3, 3], space, p);
+    let shape = [channels, channels, 3, 3];
+    let x = b.conv3d("resample.1", x, p.kernel(&shape, space));
     let [frames, height, width, _] = extents(b, x);
     if !time || frames == 1 {
         return x;
@@ -103,6 +104,7 @@ fn down_sample(b: &mut Builder, x: Buf, time: bool, p: VaePrecision) -> Buf {
     b.at(first).map("first", Op::Copy, from, p.activations);
     let rest = b.frames(result, 1..1 + pairs);
     let time = halving([2, 1, 1], [0; 3]);
-    convolution(b.at(rest), "time_conv", x, channels, &[3, 1, 1], time, p);
+    let kernel = [channels, channels, 3, 1, 1];
+    b.at(rest).conv3d("time_conv", x, p.kernel(&kernel, time));
     result
 }

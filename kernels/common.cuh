@@ -1,5 +1,5 @@
-// What most kernels share: runs of eight numbers moved by 16-byte instructions, the cutting of rows
-// into them, sums and largest values over a warp and a block, and the logistic function.
+// What most kernels share: vectors of eight numbers moved by 16-byte instructions, the division of
+// rows into them, sums and maxima over a warp and a block, and the sigmoid.
 #pragma once
 
 #include "dialect.cuh"

@@ -1,7 +1,7 @@
-// The dialect that kernels of every architecture are written in: how an entry point and shared memory are declared,
-// and the numbers. What only some architectures have is in the folder that is compiled for them, as
-// sm90/instructions.cuh. Every function that stands for an instruction has two bodies: inline PTX for nvcc, and a
-// call into the emulator of tests/emulate for a host compiler. Kernels include this header and no header of CUDA's.
+// The dialect of kernels for every architecture: declarations of entry points and shared memory, and number types.
+// Instructions of some architectures are in the folder that is compiled for them, as sm90/instructions.cuh. Every
+// function that stands for an instruction has two bodies: inline PTX for nvcc, and a call into the emulator of
+// tests/emulate for a host compiler. Kernels include this header and no header of CUDA's.
 //
 // Rules of the dialect, which both compilers rely on:
 //   - a kernel is K_KERNEL(threads, min_blocks) name(args) {...}, and behind it K_EXPORT(name), or one line that makes
@@ -10,8 +10,8 @@
 //   - shared memory is K_DYN_SMEM or K_SMEM, never a bare __shared__
 //   - tensor maps are parameters: const __grid_constant__ CUtensorMap
 //   - waiting is done by the functions here, never by reading memory in a loop
-//   - warp collectives name their lanes, and nothing relies on lanes marching together
-//   - where both worlds must agree bit for bit, write fmaf: only nvcc contracts a * b + c
+//   - warp collectives name their lanes, and nothing relies on lanes running in lockstep
+//   - where both compilers must agree bit for bit, write fmaf: only nvcc contracts a * b + c
 #pragma once
 
 #include <stdint.h>

@@ -9,7 +9,7 @@ constexpr int CHUNKS = 3;                                // vectors of 8 that a 
 constexpr int ROW_COLS = CHUNKS * THREADS * Vec8::SIZE;  // 6144 covers 5120
 constexpr int HEAD_COLS = CHUNKS * 32 * Vec8::SIZE;
 
-// The sum over the threads that share a run: a warp or the block.
+// The sum over the threads that share a head: a warp or the block.
 template <int SHARING>
 DEVICE float run_sum(float x) {
     static_assert(SHARING == 32 || SHARING == THREADS);

@@ -13,8 +13,8 @@
 //           least `rows`
 //
 // Eight threads share a head, each with two chunks of eight columns. Six of them hold the chunks c
-// and c + 6, which are turned into each other, so the rotation needs no exchange; the other two
-// hold the columns that are not turned.
+// and c + 6, which are rotated into each other, so the rotation needs no exchange; the other two
+// hold the columns that are not rotated.
 //
 //   launch  grid (ceil(rows * heads / HEADS_PER_BLOCK)), block THREADS, no dynamic shared memory
 //   bound   HBM: 4 * rows * heads * HEAD bytes; w and the table's row stay in L1 and L2
@@ -39,7 +39,7 @@ DEVICE float head_sum(float x) {
     return x;
 }
 
-// Turns (a, b) by the angles of `table`, whose sines begin at column `col`.
+// Rotates (a, b) by the angles of `table`, whose sines begin at column `col`.
 DEVICE void turn(Vec8& a, Vec8& b, const float* table, int col) {
     const Vec8 sine = Vec8::load(table + col), cosine = Vec8::load(table + HALF + col);
     UNROLL

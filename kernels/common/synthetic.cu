@@ -6,7 +6,7 @@
 //   key     the seed of the tensor's numbers, 64 bits
 //   cols    any, at most pitch; rows * pitch / 8 < 2^31
 //
-// The weights of src/weights/synthetic.rs, made where they are used. One thread per eight columns, the pitch included.
+// The weights of src/weights/synthetic.rs, generated on the device. One thread per eight columns, the pitch included.
 // The name ends in the type of y.
 //
 //   launch  grid (ceil(rows * pitch / 8 / THREADS)), block THREADS, no dynamic shared memory

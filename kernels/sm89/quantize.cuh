@@ -5,10 +5,10 @@
 
 constexpr float E4M3_MAX = 448.0f;
 
-// A row lies in chunks: thread t of THREADS has the columns from 8 (i THREADS + t) on in chunk i, as far as there are
-// columns.
+// A row is divided into chunks: thread t of THREADS has the columns from 8 (i THREADS + t) on in chunk i, as far as
+// there are columns.
 
-// As it would be read had it been stored in bf16.
+// Rounded as if it had been stored in bf16.
 template <int THREADS, int CHUNKS>
 DEVICE void round_row(Vec8 (&chunk)[CHUNKS], int cols) {
     UNROLL

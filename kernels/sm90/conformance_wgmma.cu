@@ -1,5 +1,5 @@
 // conformance_wgmma: y = a b^T by every wgmma of wgmma_gen.cuh, on whole numbers, so that a GPU and
-// the emulator of tests/emulate can be held against the same expected sums. src/testing/conformance
+// the emulator of tests/emulate can be held against the same expected sums. src/qualify/instructions
 // has these.
 //
 //   a, b     [64, K] and [n, K] in bf16 or e4m3, either of the two extents along memory

@@ -4,12 +4,12 @@
 //   w       [groups * n, k] f32, rows w_pitch elements apart, likewise
 //   b       [groups * n] f32, or null
 //   y       [rows, n] f32, rows y_pitch elements apart, likewise
-//   ends    [groups] i32: group g owns the rows from ends[g - 1] up to ends[g]
+//   ends    group offsets [groups] i32: group g owns the rows from ends[g - 1] up to ends[g]
 //
-// For the embedders and heads, whose weights are f32 and whose products must be f32 as well. A number is the sum of three
-// bf16, x = h + m + l, each the rest of the one before it, rounded: 24 bits. Of the nine products of parts the
-// tensor cores make the six largest; the other three are below 2^-26 of the whole. They are reported to cut off what
-// they add instead of rounding it, which over all of k would cost more than f32 does: so they sum TILE_K columns only.
+// For the embedders and heads, whose GEMMs must be exact to f32. A number is split into three bf16, x = h + m + l, each
+// the rounded rest of the one before it: 24 bits. Of the nine products of parts the tensor cores make the six largest;
+// the other three are below 2^-26 of the whole. Tensor cores are reported to truncate their sums instead of rounding
+// them, which over all of k would cost more than f32 does: so they sum only TILE_K columns.
 //
 //   the first tile of w to shared memory in parts, that of x to registers
 //   for each TILE_K of k:
@@ -31,7 +31,7 @@
 
 constexpr int TILE_M = 128;
 constexpr int TILE_N = 64;    // divides 192 and 64, the widths of the heads
-constexpr int TILE_K = 16;    // of one product
+constexpr int TILE_K = 16;    // of one mma
 constexpr int THREADS = 256;  // two warpgroups of 64 rows
 constexpr int PARTS = 3;
 static_assert(TILE_M * 2 == THREADS && TILE_N * TILE_K == THREADS * 4);
@@ -41,7 +41,7 @@ struct alignas(1024) Shared {
     bf16 w[2][PARTS][TILE_N * TILE_K];
 };
 
-// Rows that this block makes: from `first` on, at most up to `end`, where their group ends.
+// Rows of this block: from `first` on, at most up to `end`, where their group ends.
 struct Rows {
     int group, first, end;
 };

@@ -16,7 +16,7 @@ use crate::{
 /// A part of the model, and what was found.
 #[derive(Debug)]
 pub struct InventoryEntry {
-    /// Which.
+    /// The part.
     pub part: Component,
     /// Where it is, or is expected.
     pub state: State,

@@ -53,7 +53,7 @@ fn replay(name: &str, executor: &dyn Executor) -> bool {
 
 #[test]
 fn fused_networks_match_the_reference() {
-    // The first is in the crate; the others are larger and beside it.
+    // The first is in the crate; the others are larger and stored beside it.
     assert!(replay("dit_c_gqa5", &emulated(Policy::Random, 1)));
     replay("dit_a_tiny_v2", &emulated(Policy::Eager, 3));
     replay("dit_b_local_v1", &emulated(Policy::Lazy, 5));

@@ -1,4 +1,4 @@
-//! Layers in FP8: what quantises, alone and behind other ops, and GEMMs of what was quantised.
+//! GEMMs with epilogues, and FP8 layers.
 
 use std::sync::Arc;
 

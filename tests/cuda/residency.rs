@@ -1,4 +1,4 @@
-//! Where the weights are: resident or streamed, the results, the waits that make it so, and the memory it takes.
+//! Residency of weights: results of resident and streamed layers, the waits that order them, and their memory.
 
 use std::sync::Arc;
 
@@ -172,8 +172,8 @@ fn what_the_device_makes_and_rounds_are_the_bits_of_the_host() {
 fn every_wait_is_needed() {
     let plan = layers(5);
     let (_, want) = run(late(Stream::Copy), &plan, Residency::Streamed);
-    // Kernels wait for copies, and a slot of pinned memory for the copy that reads it: late copies show what is missing.
-    // Copies wait for the kernels of the layer before the last: late kernels show it.
+    // Kernels wait for copies, and a staging slot for the copy that reads it: late copies show a missing wait. Copies wait
+    // for the kernels of the layer before the last: late kernels show a missing wait there.
     let kinds = [
         (Kind::Stream(Stream::Compute), Stream::Copy),
         (Kind::Host, Stream::Copy),
@@ -193,7 +193,7 @@ fn every_wait_is_needed() {
         };
         let found = (0..count).filter(|number| !harmless(number)).count();
         println!("{kind:?}: {found} of {count} missing waits show");
-        // The others have a later one for the same queue that does as well.
+        // The others have a later wait on the same stream that suffices.
         assert!(found >= 8);
     }
 }
@@ -244,7 +244,7 @@ fn what_a_plan_needs_is_what_it_takes() {
         let cuda = Cuda::new(device.clone()).copying(SLOT_BYTES);
         let needs = cuda.check(&plan, &how(weights)).unwrap();
         let paper = gallop::cuda::needs(&plan).unwrap();
-        // The lists of tiles depend on the number of multiprocessors, nothing else does.
+        // Only tile lists depend on the number of multiprocessors.
         assert_eq!((paper.weights, paper.values), (needs.weights, needs.values));
         assert_eq!(paper.streamed_weights, needs.streamed_weights);
         let before = free();

@@ -1,5 +1,5 @@
-//! One network loaded once: the same list of tensors for plans of any size, programs that share what is loaded, and
-//! whose weights are where at which time.
+//! A network loaded once: the same tensor list for plans of any size, programs that share the weights, and which layers
+//! are in the slots at which time.
 
 use std::{
     path::PathBuf,

@@ -22,7 +22,7 @@ struct EmuLaunch {
     uint32_t cluster;  // blocks of a cluster, along x
     uint32_t shared_bytes;
     uint32_t policy;
-    uint32_t truncate;  // 8-bit products summed as the hardware does: 13 fraction bits below the
+    uint32_t truncate;  // FP8 products summed as the hardware does: 13 fraction bits below the
                         // largest exponent
     uint64_t seed;      // 0: program order
 };
@@ -52,7 +52,7 @@ struct StoreGroup {
     int unread = 0, unwritten = 0;
 };
 
-// The accumulators of one warpgroup while products work on them; rows by columns.
+// The accumulators of one warpgroup while wgmmas work on them; rows by columns.
 struct Tile {
     int cols = 0;
     int holders = 0;  // threads that have not got their values back
@@ -127,14 +127,14 @@ struct Warp {
     std::deque<Meeting> meetings;  // one per mask ever used; references stay valid
 };
 
-// One product, complete when 128 threads have brought their parts.
+// One wgmma, complete when 128 threads have brought their parts.
 struct Product {
     Type type{};
     int cols = 0, arrived = 0;
     uint64_t a = 0, b = 0, group = 0;
     bool a_in_registers = false, a_transposed = false, b_transposed = false, accumulate = false;
     Tile* tile = nullptr;
-    bool tile_is_fresh = false;  // the values come from registers, not from the product before
+    bool tile_is_fresh = false;  // the values come from registers, not from the wgmma before
     uint8_t a_bytes[64][32];
 };
 

@@ -1,5 +1,5 @@
-// wgmma: 128 threads bring their parts of a product, the engine executes it later, and a wait gives
-// the accumulators back. In between the registers hold poison and their values lie in a tile.
+// wgmma: 128 threads bring their parts of an instruction, the engine executes it later, and a wait
+// gives the accumulators back. In between the registers hold poison and their values lie in a tile.
 #include <cmath>
 
 #include "machine.h"
@@ -39,7 +39,7 @@ static int col_of(int thread, int i) {
 
 // ---- issue --------------------------------------------------------------------------------------
 
-// Registers that were never given to a product, or were written since, need a fence.
+// Registers that were never given to a wgmma, or were written since, need a fence.
 static void check_fence(const Fiber& fiber, const float* d, int count) {
     uint64_t needed = fiber.fences_at_wait;
     for (const Seen& seen : fiber.seen) {
@@ -56,8 +56,8 @@ static Tile* free_tile(Warpgroup& group) {
     return group.tiles.emplace_back(std::make_unique<Tile>()).get();
 }
 
-// Moves the thread's accumulators to the product's tile, unless products before this one still work
-// on them there.
+// Moves the thread's accumulators to the wgmma's tile, unless earlier wgmmas still work on them
+// there.
 static void bring_accumulators(Warpgroup& group, Product& product, float* d) {
     Fiber& fiber = *launch->current;
     const int count = product.cols / 2;
@@ -268,8 +268,8 @@ FOR_EACH_CPU static void multiply(float* d, const float (*a)[MAX_K], const float
         }
 }
 
-// The same as 8-bit products are reported to be summed by the hardware: every term aligned to the
-// largest exponent, with 13 fraction bits, the rest cut off.
+// The same as the hardware is reported to sum FP8 products: every term aligned to the largest
+// exponent, with 13 fraction bits, the rest cut off.
 static void multiply_truncated(float* d, const float (*a)[MAX_K], const float (*b)[256], int cols,
                                int depth) {
     constexpr int FRACTION_BITS = 13;
@@ -294,7 +294,7 @@ static void multiply_truncated(float* d, const float (*a)[MAX_K], const float (*
         }
 }
 
-// The oldest product of the warpgroup.
+// The oldest wgmma of the warpgroup.
 static void execute(Warpgroup& group) {
     Product& product = group.open.front();
     static thread_local uint8_t b_bytes[256][32];

@@ -1,4 +1,4 @@
-//! `bytes_bf16` of `kernels/pixels.cu`: every bf16 there is.
+//! `bytes_bf16` of `kernels/common/pixels.cu`: every bf16 there is.
 
 use gallop::{DType::Bf16, Tensor, plan::Builder};
 

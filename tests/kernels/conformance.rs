@@ -1,4 +1,4 @@
-//! The emulated instructions against what `testing::conformance` expects of them; a GPU is asked the same.
+//! The emulated instructions against what `gallop::qualify` expects of them; a GPU is asked the same.
 
 use gallop::qualify::instructions::{InstructionCase, Kept, cases, kept_bits};
 

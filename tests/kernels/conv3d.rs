@@ -1,4 +1,4 @@
-//! `kernels/conv3d.cu`, launched as the executor launches it: tails in every dimension, both ends of time, and what is
+//! `kernels/sm90/conv3d.cu`, launched as the executor launches it: tails in every dimension, both ends of time, and what is
 //! done on the way.
 
 use gallop::{
@@ -16,7 +16,7 @@ use crate::{
     tolerance::expected,
 };
 
-/// What stands in front of or behind the convolution.
+/// What is fused with the convolution.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Beside {
     Nothing,

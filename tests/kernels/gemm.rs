@@ -1,4 +1,4 @@
-//! `kernels/gemm_bf16.cu` and `kernels/gemm_fp8.cu`: tails in every dimension, groups of rows that end anywhere, rings
+//! `kernels/sm90/gemm_bf16.cu` and `kernels/sm90/gemm_fp8.cu`: tails in every dimension, groups of rows that end anywhere, rings
 //! that wrap, clusters whose second block has no rows, and epilogues.
 
 use gallop::{
@@ -165,7 +165,7 @@ impl Case {
     }
 
     /// Small whole numbers as operands, those of w in 512ths, and powers of two as scales, so that sums are exact in any
-    /// order; and the result: the CPU executor's, but for activations that of their own kernel on the CPU's product.
+    /// order; and the result: the CPU executor's, but for activations that of their own kernel on the CPU's GEMM.
     pub(crate) fn whole_numbers(&self) -> (Tensors, Tensor) {
         let (plan, y) = self.plan();
         let mut tensors = random_tensors(&plan, &mut Random::new(1));

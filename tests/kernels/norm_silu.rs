@@ -1,4 +1,4 @@
-//! `kernels/norm_silu.cu`: rows that share a warp and rows that fill it.
+//! `kernels/common/norm_silu.cu`: rows that share a warp and rows that fill it.
 
 use gallop::{
     DType::Bf16,

@@ -1,4 +1,4 @@
-//! How far a kernel may be off: what rounding alone costs the CPU executor, times two, and one unit in the last place.
+//! Tolerance of kernels: twice the error that rounding alone costs the CPU executor, plus one unit in the last place.
 
 use gallop::{
     DType, Tensor,
@@ -7,10 +7,10 @@ use gallop::{
 
 use crate::run::{Tensors, run};
 
-/// Binary digits behind the first one.
+/// Fraction bits of the mantissa.
 const BF16_DIGITS: i32 = 7;
 
-/// What an op should give.
+/// Expected result of an op.
 pub(crate) struct Expected {
     /// Computed with every activation in f32.
     pub(crate) exact: Vec<f32>,
@@ -56,12 +56,12 @@ impl Expected {
         }
     }
 
-    /// Compares `got`, and says which element is furthest off if it is too far.
+    /// Compares `got`, and names the element with the largest error if that exceeds the tolerance.
     pub(crate) fn check(&self, got: &Tensor) -> Result<(), String> {
         let got = got.to_f32();
         assert_eq!(got.len(), self.exact.len());
         let errors = got.iter().zip(&self.exact).map(|(a, b)| (a - b).abs());
-        // In this order what is not a number is the largest.
+        // In this order NaN is the largest.
         let worst = errors.enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let (index, error) = worst.unwrap();
         if error.is_nan() || error > self.allowed {

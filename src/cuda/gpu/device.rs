@@ -6,7 +6,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "what a kernel does with its arguments is known only to who launches it"
+    reason = "only the caller of a launch knows what the kernel does with its arguments"
 )]
 
 use std::{any::Any, fmt, marker::PhantomData, ops::Range};

@@ -27,7 +27,7 @@ pub(super) enum Epilogue {
     Store,
     /// The activation, for FP8 multiplied by the factor.
     SwiGlu7(Option<f32>),
-    /// Likewise.
+    /// The same of gelu7.
     Gelu7(Option<f32>),
     /// The sum with this f32 residual.
     Add(DeviceView),

@@ -27,7 +27,7 @@ pub(in crate::cuda) struct DeviceView {
 }
 
 impl DeviceView {
-    /// Some of its rows.
+    /// The view of some of its rows.
     pub(in crate::cuda) fn rows(self, rows: Range<usize>) -> Self {
         let skipped = rows.start * self.pitch * self.dtype.size();
         Self {
@@ -37,7 +37,7 @@ impl DeviceView {
         }
     }
 
-    /// Some of its columns.
+    /// The view of some of its columns.
     pub(in crate::cuda) fn cols(self, cols: Range<usize>) -> Self {
         Self {
             address: self.address + (cols.start * self.dtype.size()) as u64,

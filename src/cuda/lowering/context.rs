@@ -3,7 +3,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "that arguments are what a kernel asks for is a promise of each launch function"
+    reason = "each launch function promises that its arguments are what the kernel asks for"
 )]
 
 use half::bf16;
@@ -304,7 +304,7 @@ impl LowerCx<'_> {
     /// Refuses views that 16-byte loads and stores cannot access.
     ///
     /// # Errors
-    /// That refusal.
+    /// The refusal.
     pub(in crate::cuda) fn check_aligned(&self, views: &[DeviceView]) -> Result<()> {
         if views.iter().all(|view| view.is_aligned()) {
             return Ok(());

@@ -2,7 +2,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "that arguments are what a kernel asks for is a promise of each launch function"
+    reason = "each launch function promises that its arguments are what the kernel asks for"
 )]
 
 use std::{ops::Range, sync::Arc};

@@ -44,7 +44,7 @@ impl ResidencyPlan {
 /// What a stage takes.
 #[derive(Clone, Debug)]
 pub struct StageEstimate {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
     /// The network that runs.
     pub part: Component,
@@ -56,9 +56,9 @@ pub struct StageEstimate {
     pub flops: f64,
     /// Bytes of activations and weights that all runs move without fusion.
     pub bytes: f64,
-    /// Buffers of the largest plan.
+    /// Bytes of the buffers of the largest plan.
     pub arena_bytes: u64,
-    /// Its weights.
+    /// Bytes of its weights.
     pub weight_bytes: u64,
     /// Its weights on the GPU if layers are streamed: those outside of layers, and the two largest layers.
     pub streamed_weight_bytes: u64,

@@ -49,7 +49,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// All of them.
+    /// The total.
     pub fn all(self) -> usize {
         self.video + self.audio + self.text
     }
@@ -65,7 +65,7 @@ pub struct PlannedCall {
 
 /// One stage.
 pub struct Work {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
     /// The network that runs.
     pub part: Component,

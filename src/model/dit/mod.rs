@@ -1,17 +1,11 @@
 //! The joint audio-video DiT: video, audio and text tokens in one sequence, through 40 layers, to velocities.
 //!
-<<<<<<< ours
-//! [`forward`] is the network alone. [`denoise`] is one sampler step around it; with a negative prompt the network
+//! [`forward`] is the network alone. [`denoise()`] is one sampler step around it; with a negative prompt the network
 //! runs twice over the same weights. The network is not told the step: whatever depends on it comes in through the
-//! coefficient inputs. Reference: `model/dit/dit_module.py`, `DiTModel`.
-=======
-//! [`forward`] is the network alone; [`denoise()`] is one sampler step around it, with guidance by a second pass
-//! over the same weights when there is a negative prompt. The network is not told the step: everything that
-//! depends on it comes in through the coefficient inputs.
+//! coefficient inputs.
 //!
 //! The reference is daVinci-MagiHuman: `inference/model/dit/dit_module.py` for the network,
 //! `inference/pipeline/data_proxy.py` for tokens and coordinates, `inference/pipeline/scheduler_unipc.py` for the steps.
->>>>>>> theirs
 
 mod config;
 mod denoise;

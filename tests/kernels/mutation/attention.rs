@@ -1,4 +1,4 @@
-//! Mutations of `kernels/sm90/attention.cu`.
+//! Mutation tests of `kernels/sm90/attention.cu`: the emulator, or the comparison with the CPU executor, must find each.
 
 use gallop::plan::MaskBlock;
 

@@ -1,4 +1,4 @@
-//! Mutations of the kernels of single instructions.
+//! Mutation tests of the norm and of the kernels of single instructions.
 
 use super::{Mutation, expect_killed, mutation};
 use crate::conformance;

@@ -1,9 +1,8 @@
-//! Mutation tests of the kernels: the emulator, or the comparison with the CPU executor, must kill each mutation, and
-//! must find nothing where there is none.
+//! Mutation tests of the kernels: the emulator must find each mistake, and none in the unchanged kernel.
 //!
-//! A mutation is an edit of the source, so that the kernels themselves stay free of switches. One that no longer fits
-//! its source fails the test, too. What the emulator should say of it is empty where only the numbers are wrong, or
-//! where it depends on the run.
+//! A mistake is an edit of the source, so that the kernels themselves stay free of switches. An edit that no longer fits
+//! its source fails the test, too. The expected message is empty where only the numbers are wrong, or where it depends on
+//! the run.
 
 mod attention;
 mod conformance;
@@ -46,7 +45,7 @@ const fn mutation(
     }
 }
 
-/// What `case` says over all runs, and how many fail under each policy.
+/// The messages of `case` over all runs, and the number of failures under each policy.
 fn failures(case: impl Fn(Run) -> Result<(), String>) -> ([usize; 3], BTreeSet<String>) {
     let (mut counts, mut texts) = ([0; 3], BTreeSet::new());
     for run in runs(SEEDS) {
@@ -58,7 +57,7 @@ fn failures(case: impl Fn(Run) -> Result<(), String>) -> ([usize; 3], BTreeSet<S
     (counts, texts)
 }
 
-/// Prints a table of what was found, and fails if a mutation was not or if the kernel as it is fails.
+/// Prints a table of the mistakes; fails if one was not found or if the unchanged kernel fails.
 #[track_caller]
 fn expect_killed(
     source: &str,

@@ -1,4 +1,4 @@
-//! Mutations of the kernels of rows and elements: some case of the table must fail by each.
+//! Mutation tests of the row kernels: the cases must find every mistake.
 
 use gallop::qualify::cases::{RowOp, TESTS};
 

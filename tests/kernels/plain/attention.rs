@@ -1,4 +1,4 @@
-//! `kernels/attention_plain.cu`: heads of many widths, one range of keys and many, with a soft cap and without.
+//! `kernels/common/attention_plain.cu`: heads of many widths, one range of keys and many, with a soft cap and without.
 
 use gallop::{
     DType::{self, Bf16, F32},

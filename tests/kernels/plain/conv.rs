@@ -1,4 +1,4 @@
-//! `kernels/conv.cu` and `kernels/depthwise.cu`, exact on whole numbers.
+//! `kernels/common/conv.cu` and `kernels/common/depthwise.cu`, exact on whole numbers.
 
 use gallop::{
     DType::{self, Bf16, F32},

@@ -1,4 +1,4 @@
-//! `kernels/pixels.cu`.
+//! `kernels/common/pixels.cu`.
 
 use gallop::{
     DType::{self, Bf16, F32},

@@ -1,4 +1,4 @@
-//! `kernels/channel.cu`, `kernels/l2_norm.cu`, `kernels/weight_norm.cu`, and what `activation`, `rms_norm`
+//! `kernels/common/channel.cu`, `kernels/common/l2_norm.cu`, `kernels/common/weight_norm.cu`, and what `activation`, `rms_norm`
 //! and `rope` have for the text encoder and the autoencoders.
 
 use gallop::{

@@ -1,5 +1,5 @@
-//! Rows in FP8, bit for bit: the kernels that only scale and quantise against the rounding of `src/tensor`, those that
-//! do something else in front against that other kernel followed by these.
+//! Rows in FP8, bit for bit: the kernels that only scale and quantise against the rounding of `src/tensor`, the fused
+//! ones against the other kernel followed by these.
 
 use gallop::{
     DType, Tensor,

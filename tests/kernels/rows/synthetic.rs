@@ -1,4 +1,4 @@
-//! `kernels/synthetic.cu` against the weights that the host makes, bit for bit.
+//! `kernels/common/synthetic.cu` against the weights that the host makes, bit for bit.
 
 use gallop::{
     DType,

@@ -1,4 +1,4 @@
-//! What a case should give, and how far a kernel may be from it.
+//! Expected result of a case, and the tolerance of a kernel.
 
 use gallop::{
     DType, Tensor,
@@ -14,11 +14,11 @@ use crate::{
 
 /// Half a unit in the last place of 1 in f32.
 const U: f64 = 1.0 / (1 << 24) as f64;
-/// Roundings in front of the f32 result of a norm: half of those of the sum, since it is under a root (three chunks
-/// of eight and then eight halvings), and those of the root, the gain and the products.
+/// Roundings before the f32 result of a norm: half of those of the sum, since it is under a root (three chunks of eight
+/// and then eight halvings), and those of the root, the norm weight and the multiplications.
 const NORM_ROUNDINGS: f64 = 32.0 / 2.0 + 8.0;
 
-/// What is right.
+/// The criterion.
 pub(crate) enum Truth {
     /// The CPU executor's bits: at most one operation on each element, then one rounding.
     Exact(Tensor),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
-use half::{bf16, f16};
+use half::{bf16, f16, vec::HalfFloatVecExt};
 
 use super::{
     DType, Shape,
@@ -221,21 +221,23 @@ impl Tensor {
         if dtype == self.dtype {
             return self.clone();
         }
-        let values = self.to_f32();
-        let bytes: Vec<u8> = match dtype {
-            DType::F32 => return Self::from_f32(self.shape.clone(), &values),
-            DType::Bf16 => values
-                .iter()
-                .flat_map(|&v| bf16::from_f32(v).to_le_bytes())
-                .collect(),
-            DType::F16 => values
-                .iter()
-                .flat_map(|&v| f16::from_f32(v).to_le_bytes())
-                .collect(),
-            DType::E4m3 => values.iter().map(|&v| e4m3_from_f32(v)).collect(),
+        let (shape, values) = (self.shape.clone(), self.to_f32());
+        match dtype {
+            DType::F32 => Self::from_f32(shape, &values),
+            DType::Bf16 => {
+                let halves = Vec::<bf16>::from_f32_slice(&values);
+                Self::from_bytes(shape, dtype, bytemuck::cast_slice(&halves))
+            }
+            DType::F16 => {
+                let halves = Vec::<f16>::from_f32_slice(&values);
+                Self::from_bytes(shape, dtype, bytemuck::cast_slice(&halves))
+            }
+            DType::E4m3 => {
+                let bytes: Vec<u8> = values.iter().map(|&v| e4m3_from_f32(v)).collect();
+                Self::from_bytes(shape, dtype, &bytes)
+            }
             DType::U8 | DType::I16 | DType::I32 => panic!("cast to the integer type {dtype}"),
-        };
-        Self::from_bytes(self.shape.clone(), dtype, &bytes)
+        }
     }
 }
 
@@ -263,6 +265,33 @@ mod tests {
         let y = x.cast(DType::Bf16);
         assert_eq!(y.to_f32().as_ref(), &[1.0, 1.0, -2.5]);
         assert_eq!(y.bytes().len(), 6);
+    }
+
+    #[test]
+    fn every_half_survives_f32_and_rounds_as_its_scalar_does() {
+        let patterns: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        for dtype in [DType::Bf16, DType::F16] {
+            let halves = Tensor::from_bytes([1 << 16], dtype, &patterns);
+            let wide = halves.to_f32();
+            let back = halves.cast(DType::F32).cast(dtype);
+            let after = back.bytes().as_chunks::<2>().0;
+            let pairs = patterns.as_chunks::<2>().0.iter().zip(after);
+            for ((&before, &after), wide) in pairs.zip(wide.iter()) {
+                let scalar = if dtype == DType::Bf16 {
+                    bf16::from_f32(*wide).to_le_bytes()
+                } else {
+                    f16::from_f32(*wide).to_le_bytes()
+                };
+                assert_eq!(after, scalar, "{dtype} {before:?}");
+                assert!(wide.is_nan() || after == before, "{dtype} {before:?}");
+            }
+            // Values between two halves, ties among them, against the scalar rounding.
+            let between: Vec<f32> = wide.windows(2).map(|w| (w[0] + w[1]) / 2.0).collect();
+            let rounded = Tensor::from_f32([between.len()], &between).cast(dtype);
+            for (got, v) in rounded.to_f32().iter().zip(&between) {
+                assert_eq!(got.to_bits(), dtype.round(*v).to_bits(), "{dtype} of {v}");
+            }
+        }
     }
 
     #[test]

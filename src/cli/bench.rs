@@ -4,15 +4,17 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
+    choices,
     device::DeviceArguments,
-    gemm::{Gemm, GemmArgument},
+    gemm::GemmArgument,
     precision::PrecisionArgument,
     profile, rates,
     stage::StageArguments,
     terminal::{self, human_seconds},
 };
 use crate::{
-    Error, Result, device,
+    Error, Result,
+    device::{self, GemmChoice},
     executor::{Cancel, Executor},
     inspect::{
         bench::{Timing, bench},
@@ -104,7 +106,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
 }
 
 /// Fails on wrong results: their times are worthless.
-fn faults(gemm: Gemm, timings: &[Timing]) -> Result<()> {
+fn faults(gemm: GemmChoice, timings: &[Timing]) -> Result<()> {
     let failed = |problem: &str| {
         Err(Error::Failed {
             problem: problem.into(),
@@ -115,7 +117,7 @@ fn faults(gemm: Gemm, timings: &[Timing]) -> Result<()> {
     }
     // With autotuning two programs may pick different GEMMs.
     let differ = |timing: &Timing| timing.is_same_measured == Some(false);
-    if gemm != Gemm::Auto && timings.iter().any(differ) {
+    if gemm != GemmChoice::Auto && timings.iter().any(differ) {
         return failed("the same run gave different results when each step was measured");
     }
     Ok(())
@@ -140,7 +142,7 @@ fn text(title: &str, timings: &[Timing]) -> String {
     text
 }
 
-fn document((title, gemm): (&str, Gemm), work: &Work, timings: &[Timing]) -> Value {
+fn document((title, gemm): (&str, GemmChoice), work: &Work, timings: &[Timing]) -> Value {
     let calls: Vec<Value> = timings
         .iter()
         .map(|timing| {
@@ -166,7 +168,7 @@ fn document((title, gemm): (&str, Gemm), work: &Work, timings: &[Timing]) -> Val
         "title": title,
         "stage": work.stage.name(),
         "network": work.part.key(),
-        "gemm": gemm.name(),
+        "gemm": choices::word(&gemm),
         "version": env!("CARGO_PKG_VERSION"),
         "build": device::build_note(),
         "calls": calls,

@@ -2,15 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{
-    gemm::{self, Gemm},
-    profile, terminal,
-};
+use super::{gemm, profile, terminal};
 use crate::{
     Error, Result,
-    device::{self, Driver},
+    device::{self, Driver, GemmChoice},
     executor::{Executor, Prepare, Residency},
     pipeline::profile::ConfiguredExecutor,
 };
@@ -21,8 +18,8 @@ pub(super) struct DeviceArguments {
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
     pub(super) device: String,
     /// Where the weights are while a GPU runs a network
-    #[arg(long, value_enum, default_value_t = Weights::Auto)]
-    residency: Weights,
+    #[arg(long, value_enum, default_value_t = Residency::Auto)]
+    residency: Residency,
     /// On a GPU, launch kernels one by one and not as recorded graphs
     #[arg(long)]
     no_graph: bool,
@@ -34,21 +31,14 @@ pub(super) struct DeviceArguments {
     profile: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Weights {
-    /// On the GPU if they fit, else streamed
-    Auto,
-    /// On the GPU
-    Resident,
-    /// Copied layer by layer in every run, each layer while the one before is computed
-    Streamed,
-}
-
 /// The executor called `name`, where `gemm` computes matrix products on a GPU, and for `auto` which that is and why.
-pub(super) fn open_device(name: &str, gemm: Gemm) -> Result<(Box<dyn Executor>, Option<String>)> {
+pub(super) fn open_device(
+    name: &str,
+    gemm: GemmChoice,
+) -> Result<(Box<dyn Executor>, Option<String>)> {
     let options = device::Options {
         kernels: kernel_folder(),
-        gemm: gemm.into(),
+        gemm,
         library_files: gemm::files(),
     };
     if name == "auto" {
@@ -77,7 +67,7 @@ pub(super) fn waits_for_every_step() -> bool {
 impl DeviceArguments {
     /// The device with these switches; with `says_which`, what `auto` chose goes to standard error. On a GPU `gemm`
     /// computes matrix products.
-    pub(super) fn open(&self, says_which: bool, gemm: Gemm) -> Result<ConfiguredExecutor> {
+    pub(super) fn open(&self, says_which: bool, gemm: GemmChoice) -> Result<ConfiguredExecutor> {
         if let Some(path) = &self.profile {
             // Refused now rather than after the work.
             std::fs::write(path, "").map_err(|e| Error::output_io(path, e))?;
@@ -91,11 +81,7 @@ impl DeviceArguments {
             graph: !self.no_graph,
             profile: self.profile.is_some(),
             sync: waits_for_every_step(),
-            weights: match self.residency {
-                Weights::Auto => Residency::Auto,
-                Weights::Resident => Residency::Resident,
-                Weights::Streamed => Residency::Streamed,
-            },
+            weights: self.residency,
             ..Prepare::default()
         };
         Ok(ConfiguredExecutor::new(executor, switches))

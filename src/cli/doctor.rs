@@ -135,7 +135,7 @@ fn library() -> Finding {
 
 /// What `--device auto` takes.
 fn chosen() -> String {
-    match open_device("auto", gemm::Gemm::Own) {
+    match open_device("auto", device::GemmChoice::Own) {
         Ok((executor, which)) => which.unwrap_or_else(|| executor.name()),
         Err(error) => words::error(&error),
     }

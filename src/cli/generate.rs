@@ -9,14 +9,11 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    device::DeviceArguments,
-    gemm::Gemm,
-    precision::PrecisionArgument,
-    progress::{Bars, Silent},
-    report, terminal,
+    device::DeviceArguments, precision::PrecisionArgument, progress::Bars, report, terminal,
 };
 use crate::{
     Error, Result,
+    device::GemmChoice,
     executor::Cancel,
     pipeline::{
         Color, EncodeOptions, Encoder, Keep, Model, Notice, Output, Progress, Session, miniature,
@@ -100,8 +97,8 @@ pub(super) struct Arguments {
     #[arg(long, requires = "audio", help_heading = CONTENT)]
     hold_audio: bool,
     /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = Variant::Distill, help_heading = MODEL)]
-    variant: Variant,
+    #[arg(long, value_enum, default_value_t = BaseVariant::Distill, help_heading = MODEL)]
+    variant: BaseVariant,
     /// Steps of the base pass [default: the variant's]
     #[arg(long, help_heading = MODEL)]
     steps: Option<usize>,
@@ -112,8 +109,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = MODEL)]
     softcap: bool,
     /// Network that makes the frames: the fast one, or the original at full quality
-    #[arg(long, value_enum, default_value_t = Decoder::Turbo, help_heading = MODEL)]
-    decoder: Decoder,
+    #[arg(long, value_enum, default_value_t = VideoDecoder::Turbo, help_heading = MODEL)]
+    decoder: VideoDecoder,
     #[command(flatten, next_help_heading = MODEL)]
     precision: PrecisionArgument,
     #[command(flatten, next_help_heading = DEVICE)]
@@ -137,8 +134,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = FILE)]
     full_audio: bool,
     /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without
-    #[arg(long, value_enum, default_value_t = ColorChoice::Bt709, help_heading = FILE)]
-    color: ColorChoice,
+    #[arg(long, value_enum, default_value_t = Color::Bt709, help_heading = FILE)]
+    color: Color,
     /// Save the final latents as safetensors
     #[arg(long, value_name = "FILE", help_heading = FILE)]
     save_latents: Option<PathBuf>,
@@ -154,51 +151,11 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Variant {
-    /// 32 steps with guidance by a negative prompt
-    Base,
-    /// 8 steps without guidance
-    Distill,
-}
-
-impl From<Variant> for BaseVariant {
-    fn from(variant: Variant) -> Self {
-        match variant {
-            Variant::Base => Self::Base,
-            Variant::Distill => Self::Distill,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Decoder {
-    /// The fast decoder
-    Turbo,
-    /// The original autoencoder's
-    Wan,
-}
-
-impl From<Decoder> for VideoDecoder {
-    fn from(decoder: Decoder) -> Self {
-        match decoder {
-            Decoder::Turbo => Self::Turbo,
-            Decoder::Wan => Self::Wan,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum EncoderChoice {
     Auto,
     Openh264,
     X264,
     None,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ColorChoice {
-    Bt709,
-    Reference,
 }
 
 pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
@@ -208,33 +165,28 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
         None => Model::miniature(),
     };
     let (json, is_quiet) = (arguments.json, arguments.quiet);
-    let executor = arguments.device.open(!(is_quiet || json), Gemm::Own)?;
+    let is_silent = is_quiet || json;
+    let executor = arguments.device.open(!is_silent, GemmChoice::Own)?;
     let executor = Arc::new(executor);
     let session = Session::new(executor.clone(), model, Keep::default());
     let output = arguments.output();
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
     let (request, device) = arguments.request()?;
-    let bars = Bars::new();
-    let silent = Silent::new();
-    let progress: &dyn Progress = if is_quiet || json { &silent } else { &bars };
+    let bars = Bars::new(is_silent);
     if is_default_prompt && request.text_features.is_none() {
-        progress.notice(&Notice::DefaultPrompt);
+        bars.notice(&Notice::DefaultPrompt);
     }
     let heard = executor
         .profile()
-        .map(|profile| ProfiledProgress::new(progress, profile));
-    let heard: &dyn Progress = heard.as_ref().map_or(progress, |heard| heard);
+        .map(|profile| ProfiledProgress::new(&bars, profile));
+    let heard: &dyn Progress = heard.as_ref().map_or(&bars, |heard| heard);
     let made = session.generate(&request, &output, heard, cancel);
     bars.finish();
     let made = made?;
     device.finish(&executor)?;
     let outcome = report::Outcome {
         report: &made,
-        notices: if is_quiet || json {
-            silent.notices()
-        } else {
-            bars.notices()
-        },
+        notices: bars.notices(),
         seconds: start.elapsed().as_secs_f64(),
     };
     if json {
@@ -255,10 +207,6 @@ impl Arguments {
             },
             EncoderChoice::None => Encoder::Raw,
         };
-        let color = match self.color {
-            ColorChoice::Bt709 => Color::Bt709,
-            ColorChoice::Reference => Color::Reference,
-        };
         Output {
             path: self.output.clone(),
             force: self.force,
@@ -266,7 +214,7 @@ impl Arguments {
                 encoder,
                 quality: self.quality,
                 full_audio: self.full_audio,
-                color,
+                color: self.color,
             },
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
@@ -290,11 +238,11 @@ impl Arguments {
             image: self.image.map(Input::Path),
             audio: self.audio.map(Input::Path),
             hold_audio: self.hold_audio,
-            variant: self.variant.into(),
+            variant: self.variant,
             steps: self.steps,
             text_features: self.text_features,
             softcap: self.softcap,
-            decoder: self.decoder.into(),
+            decoder: self.decoder,
             formats: self.precision.formats,
         };
         Ok((request, self.device))

@@ -6,6 +6,7 @@
 
 mod args;
 mod bench;
+mod choices;
 mod compare;
 mod dev;
 mod device;

@@ -7,10 +7,11 @@ use std::{
     time::Instant,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
+    choices::OneOrAll,
     precision::RULES,
     progress,
     staging::{SHARD_BYTES, Staging},
@@ -52,8 +53,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR", env = "GALLOP_MODEL")]
     model: PathBuf,
     /// Which denoising network
-    #[arg(long, value_enum, default_value_t = NetworkChoice::All)]
-    network: NetworkChoice,
+    #[arg(long, value_enum, default_value_t = OneOrAll(None))]
+    network: OneOrAll<Variant>,
     /// What becomes FP8: fp8, or rules that keep layers in bf16 [see --help]
     #[arg(long = "precision", value_name = "RULES", default_value = "fp8", long_help = RULES)]
     formats: QuantizationPolicy,
@@ -68,41 +69,14 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum NetworkChoice {
-    /// 32 steps with guidance
-    Base,
-    /// 8 steps without
-    Distill,
-    /// Super-resolution to 896x512
-    #[value(name = "540p_sr")]
-    Sr540p,
-    /// Super-resolution to 1920x1088
-    #[value(name = "1080p_sr")]
-    Sr1080p,
-    /// All that the folder has
-    All,
-}
-
-impl NetworkChoice {
-    fn variants(self, folder: &Folder) -> Vec<Variant> {
-        match self {
-            Self::Base => vec![Variant::Base],
-            Self::Distill => vec![Variant::Distill],
-            Self::Sr540p => vec![Variant::Sr540p],
-            Self::Sr1080p => vec![Variant::Sr1080p],
-            Self::All => {
-                let found = folder.states().iter();
-                let found = found.filter(|(_, state)| matches!(state, State::Found { .. }));
-                found
-                    .filter_map(|(part, _)| match part {
-                        Component::Dit(variant) => Some(*variant),
-                        _ => None,
-                    })
-                    .collect()
-            }
-        }
-    }
+/// The denoising networks that a folder has.
+fn found(folder: &Folder) -> Vec<Variant> {
+    let states = folder.states().iter();
+    let found = states.filter_map(|state| match state {
+        (Component::Dit(variant), State::Found { .. }) => Some(*variant),
+        _ => None,
+    });
+    found.collect()
 }
 
 /// A network to write.
@@ -163,7 +137,10 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     let start = Instant::now();
     let folder = folder::find(&arguments.model)?;
     check_apart(&folder, &arguments.output)?;
-    let variants = arguments.network.variants(&folder);
+    let variants = match arguments.network {
+        OneOrAll(Some(variant)) => vec![variant],
+        OneOrAll(None) => found(&folder),
+    };
     if variants.is_empty() {
         let problem = "holds no denoising network; `gallop inspect` lists what belongs there";
         return Err(Error::weights(&arguments.model, problem));

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    generate::{Decoder, Variant},
     precision::PrecisionArgument,
     terminal::{self, human_seconds},
     words,
@@ -20,7 +19,7 @@ use crate::{
     pipeline::{
         Notice, QuantizationPolicy, Stage, miniature,
         networks::ModelConfigs,
-        request::{Job, Request, Size, resolve},
+        request::{BaseVariant, Job, Request, Size, VideoDecoder, resolve},
     },
     weights::folder,
 };
@@ -54,14 +53,14 @@ pub(super) struct Arguments {
     #[arg(long)]
     seconds: Option<u32>,
     /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = Variant::Distill)]
-    variant: Variant,
+    #[arg(long, value_enum, default_value_t = BaseVariant::Distill)]
+    variant: BaseVariant,
     /// Steps of the base pass [default: the variant's]
     #[arg(long)]
     steps: Option<usize>,
     /// Network that makes the frames
-    #[arg(long, value_enum, default_value_t = Decoder::Turbo)]
-    decoder: Decoder,
+    #[arg(long, value_enum, default_value_t = VideoDecoder::Turbo)]
+    decoder: VideoDecoder,
     /// Tokens of the prompt
     #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
     text_tokens: u16,
@@ -81,7 +80,7 @@ pub(super) struct Arguments {
     gpu_bandwidth: Option<f64>,
     /// Print the plan of one stage instead
     #[arg(long, value_enum, value_name = "STAGE")]
-    text: Option<StageChoice>,
+    text: Option<Stage>,
     /// Print JSON
     #[arg(long, conflicts_with = "text")]
     json: bool,
@@ -115,27 +114,13 @@ impl NetworksChoice {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub(super) enum StageChoice {
-    /// Prompt to features
-    Text,
-    /// One step of the base pass
-    Base,
-    /// One step of the super-resolution pass
-    Sr,
-    /// One call of the video decoder
-    Decode,
-    /// The audio decoder
-    Audio,
-}
-
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let networks = arguments.model.open()?;
     let request = Request {
         size: arguments.size,
         seconds: arguments.seconds,
         seed: Some(0),
-        variant: arguments.variant.into(),
+        variant: arguments.variant,
         steps: arguments.steps,
         ..Request::default()
     };
@@ -144,15 +129,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         text_tokens: arguments.text_tokens.into(),
         variant: request.variant,
         steps: request.steps,
-        decoder: arguments.decoder.into(),
+        decoder: arguments.decoder,
         policy: arguments.precision.formats.clone(),
     };
     job.notices
         .iter()
         .for_each(|notice| terminal::say(&format!("note: {}", words::notice(notice))));
     let work = stages(&networks, &job, &scenario)?;
-    if let Some(choice) = arguments.text {
-        return print_plan(&work, choice);
+    if let Some(stage) = arguments.text {
+        return terminal::print(&find(stage, &work)?.calls[0].plan.to_string());
     }
     let estimate = estimate(&work, &gpu(arguments)?, &device::needs);
     let what = (&networks, &job, &scenario.policy);
@@ -188,25 +173,12 @@ fn gpu(arguments: &Arguments) -> Result<GpuSpec> {
     Ok(gpu)
 }
 
-impl StageChoice {
-    /// This stage's work.
-    pub(super) fn find(self, work: &[Work]) -> Result<&Work> {
-        let stage = match self {
-            Self::Text => Stage::Text,
-            Self::Base => Stage::Base,
-            Self::Sr => Stage::SuperResolution,
-            Self::Decode => Stage::DecodeVideo,
-            Self::Audio => Stage::DecodeAudio,
-        };
-        work.iter().find(|work| work.stage == stage).ok_or_else(|| {
-            let error = Error::request(Field::Size, "must have the stage sr, super-resolution");
-            error.with_hint(Hint::Set(Field::Size, "540p or 1080p"))
-        })
-    }
-}
-
-fn print_plan(work: &[Work], choice: StageChoice) -> Result<()> {
-    terminal::print(&choice.find(work)?.calls[0].plan.to_string())
+/// The work of `stage`.
+pub(super) fn find(stage: Stage, work: &[Work]) -> Result<&Work> {
+    work.iter().find(|work| work.stage == stage).ok_or_else(|| {
+        let error = Error::request(Field::Size, "must have the stage sr, super-resolution");
+        error.with_hint(Hint::Set(Field::Size, "540p or 1080p"))
+    })
 }
 
 /// Networks, job and precision of a stage.

@@ -27,8 +27,9 @@ pub(super) fn byte_bar(name: &str, total: u64) -> ProgressBar {
     ProgressBar::hidden()
 }
 
-/// A bar per stage on a terminal, else a line when a stage is done. Keeps the notices.
+/// A bar per stage on a terminal, else a line when a stage is done; or nothing. Keeps the notices for the report.
 pub(super) struct Bars {
+    is_silent: bool,
     state: Mutex<State>,
 }
 
@@ -45,8 +46,9 @@ struct Current {
 }
 
 impl Bars {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(is_silent: bool) -> Self {
         Self {
+            is_silent,
             state: Mutex::default(),
         }
     }
@@ -70,6 +72,9 @@ impl Bars {
 impl Progress for Bars {
     fn report(&self, stage: Stage, done: usize, total: usize) {
         const STEPS: &str = "{prefix:16} [{bar:30}] {pos}/{len}  {elapsed}, {eta} left";
+        if self.is_silent {
+            return;
+        }
         let mut state = self.state();
         if state
             .current
@@ -106,38 +111,10 @@ impl Progress for Bars {
         let mut state = self.state();
         let line = || terminal::say(&format!("note: {}", words::notice(notice)));
         match &state.current {
+            _ if self.is_silent => {}
             Some(Current { bar: Some(bar), .. }) => bar.suspend(line),
             _ => line(),
         }
         state.notices.push(notice.clone());
-    }
-}
-
-/// Prints nothing; keeps the notices for the report.
-pub(super) struct Silent {
-    notices: Mutex<Vec<Notice>>,
-}
-
-impl Silent {
-    pub(super) fn new() -> Self {
-        Self {
-            notices: Mutex::default(),
-        }
-    }
-
-    pub(super) fn notices(&self) -> Vec<Notice> {
-        self.notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl Progress for Silent {
-    fn report(&self, _stage: Stage, _done: usize, _total: usize) {}
-
-    fn notice(&self, notice: &Notice) {
-        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        notices.push(notice.clone());
     }
 }

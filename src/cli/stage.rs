@@ -2,10 +2,7 @@
 
 use clap::Args;
 
-use super::{
-    generate::Variant,
-    plan::{NetworksChoice, StageChoice},
-};
+use super::plan::{NetworksChoice, find};
 use crate::{
     Result,
     inspect::{
@@ -13,8 +10,8 @@ use crate::{
         estimate::{Scenario, Work, stages},
     },
     pipeline::{
-        Model, QuantizationPolicy,
-        request::{Job, Request, Size, VideoDecoder, resolve},
+        Model, QuantizationPolicy, Stage,
+        request::{BaseVariant, Job, Request, Size, VideoDecoder, resolve},
     },
     plan::Plan,
     weights::{Component, Weights},
@@ -26,8 +23,8 @@ pub(super) struct StageArguments {
     #[arg(long, value_name = "DIR", default_value = "miniature")]
     model: NetworksChoice,
     /// The stage
-    #[arg(long, value_enum, default_value_t = StageChoice::Base)]
-    stage: StageChoice,
+    #[arg(long, value_enum, default_value_t = Stage::Base)]
+    stage: Stage,
     /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
     #[arg(long, value_parser = str::parse::<Size>)]
     size: Option<Size>,
@@ -35,8 +32,8 @@ pub(super) struct StageArguments {
     #[arg(long)]
     seconds: Option<u32>,
     /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = Variant::Distill)]
-    variant: Variant,
+    #[arg(long, value_enum, default_value_t = BaseVariant::Distill)]
+    variant: BaseVariant,
     /// Tokens of the prompt
     #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
     text_tokens: u16,
@@ -71,7 +68,7 @@ impl StageArguments {
             size: self.size,
             seconds: self.seconds,
             seed: Some(0),
-            variant: self.variant.into(),
+            variant: self.variant,
             ..Request::default()
         };
         let job = resolve(&request, networks.defaults, None)?;
@@ -83,7 +80,7 @@ impl StageArguments {
             policy: formats.clone(),
         };
         let mut all = stages(&networks, &job, &scenario)?;
-        let stage = self.stage.find(&all)?.stage;
+        let stage = find(self.stage, &all)?.stage;
         let index = all.iter().position(|work| work.stage == stage);
         let work = all.swap_remove(index.expect("it was found"));
         Ok((networks.name, job, work))

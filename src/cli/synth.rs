@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
+    choices::OneOrAll,
     progress,
     staging::{self, Staging},
     terminal,
@@ -21,7 +22,7 @@ use crate::{
         miniature,
         networks::{NetworkConfig, network_of, published_json},
     },
-    weights::{Component, Info, Source, Synthetic, Variant, manifest},
+    weights::{Component, Info, Source, Synthetic, manifest},
 };
 
 const AFTER_HELP: &str = "\
@@ -38,8 +39,8 @@ behind when the writing is interrupted.";
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// Which network
-    #[arg(long, value_enum, default_value_t = NetworkChoice::All)]
-    network: NetworkChoice,
+    #[arg(long, value_enum, default_value_t = OneOrAll(None))]
+    network: OneOrAll<Component>,
     /// `released`, `miniature`, or a JSON file with the network's sizes
     #[arg(long, default_value = "miniature")]
     config: String,
@@ -53,36 +54,6 @@ pub(super) struct Arguments {
     /// Print sizes and write nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum NetworkChoice {
-    /// A denoising network
-    Dit,
-    /// The text encoder
-    Text,
-    /// The fast video decoder
-    Turbo,
-    /// The full video autoencoder
-    Wan,
-    /// The audio autoencoder
-    Audio,
-    /// A whole model folder
-    All,
-}
-
-impl NetworkChoice {
-    fn part(self) -> Option<Component> {
-        match self {
-            // The four have the same sizes and names.
-            Self::Dit => Some(Component::Dit(Variant::Base)),
-            Self::Text => Some(Component::TextEncoder),
-            Self::Turbo => Some(Component::TurboVae),
-            Self::Wan => Some(Component::WanVae),
-            Self::Audio => Some(Component::AudioVae),
-            Self::All => None,
-        }
-    }
 }
 
 /// One network to write.
@@ -144,7 +115,7 @@ struct Extra {
 }
 
 pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
-    let (items, extras) = match arguments.network.part() {
+    let (items, extras) = match arguments.network.0 {
         Some(part) => one(arguments, part)?,
         None => all(arguments)?,
     };

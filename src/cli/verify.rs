@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::{
     device::{open_device, waits_for_every_step},
-    gemm::Gemm,
     terminal, words,
 };
 use crate::{
     Error, Result,
+    device::GemmChoice,
     error::Field,
     executor::{Cancel, Executor, Prepare},
     golden::{self, GoldenCase, Suite},
@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         Some(dir) => open(dir)?,
         None => golden::embedded()?,
     };
-    let (executor, _) = open_device(&arguments.device, Gemm::Own)?;
+    let (executor, _) = open_device(&arguments.device, GemmChoice::Own)?;
     let switches = Prepare {
         sync: waits_for_every_step(),
         ..Prepare::default()

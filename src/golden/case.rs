@@ -14,7 +14,7 @@ use crate::{
     executor::{Executor, Prepare, Program, required_tensors},
     plan::Plan,
     qualify::Check,
-    weights::{Architecture, Synthetic, Weights, safetensors::from_file_dtype},
+    weights::{Architecture, Info, Source, Synthetic, Weights, safetensors::from_file_dtype},
 };
 
 /// Where a suite's files are.
@@ -266,6 +266,48 @@ impl Tensors {
         let mut labels: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
         labels.sort_unstable();
         labels
+    }
+}
+
+/// Weights in memory, and synthetic ones for the names that are not among them.
+pub(super) struct Given {
+    pub(super) tensors: Vec<(String, Tensor)>,
+    pub(super) rest: Option<Synthetic>,
+}
+
+impl Given {
+    fn own(&self, name: &str) -> Option<&Tensor> {
+        let found = self.tensors.iter().find(|(own, _)| own == name);
+        found.map(|(_, tensor)| tensor)
+    }
+}
+
+impl Source for Given {
+    fn names(&self) -> Vec<String> {
+        let own = self.tensors.iter().map(|(name, _)| name.clone());
+        let rest = self.rest.as_ref().map_or_else(Vec::new, Source::names);
+        let rest = rest.into_iter().filter(|name| self.own(name).is_none());
+        own.chain(rest).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<Info> {
+        let Some(own) = self.own(name) else {
+            return self.rest.as_ref()?.info(name);
+        };
+        let (shape, dtype) = (own.shape().clone(), own.dtype());
+        Some(Info { shape, dtype })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        match (self.own(name), &self.rest) {
+            (Some(own), _) => Ok(own.clone()),
+            (None, Some(rest)) => rest.load(name),
+            (None, None) => Err(Error::weights(name, "is not given")),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        name.into()
     }
 }
 

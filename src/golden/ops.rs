@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{GoldenCase, Tensors};
+use super::{GoldenCase, Tensors, case::Given};
 use crate::{
     DType::{self, Bf16, F32},
     Result, Tensor,
@@ -11,7 +11,7 @@ use crate::{
     plan::{Buf, Builder, Dense, Grid, MaskBlock, Norm, Op},
     qualify::{Check, relative_l2},
     sampler::{upsample, zero_snr},
-    weights::{Info, Source, Weights},
+    weights::Weights,
 };
 
 /// Single ops of the DiT, and of the sampling around it.
@@ -85,36 +85,6 @@ pub(super) fn rope(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
         )?);
     }
     Ok(checks)
-}
-
-/// Weights in memory for a plan of one step.
-struct Given(Vec<(String, Tensor)>);
-
-impl Source for Given {
-    fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    fn info(&self, name: &str) -> Option<Info> {
-        let (_, tensor) = self.0.iter().find(|(own, _)| own == name)?;
-        Some(Info {
-            shape: tensor.shape().clone(),
-            dtype: tensor.dtype(),
-        })
-    }
-
-    fn load(&self, name: &str) -> Result<Tensor> {
-        let found = self
-            .0
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, tensor)| tensor.clone());
-        found.ok_or_else(|| crate::Error::weights(name, "is not given"))
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        name.into()
-    }
 }
 
 struct Run<'a, 'b> {
@@ -397,7 +367,10 @@ impl Run<'_, '_> {
             .collect();
         let y = op(&mut p, &bufs);
         p.output(y);
-        let weights = Weights::new(Box::new(Given(weights)));
+        let weights = Weights::new(Box::new(Given {
+            tensors: weights,
+            rest: None,
+        }));
         let mut program =
             self.executor
                 .load_and_prepare(&p.finish(), &weights, &Prepare::default())?;

@@ -1,17 +1,17 @@
 //! Cases of the text encoder: without and with soft-cap, each without and with rounding.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::{GoldenCase, Tensors};
+use super::{GoldenCase, Tensors, case::Given};
 use crate::{
     DType, Result, Tensor,
     executor::{Executor, Prepare, Program},
     model::text_encoder::{self, TextEncoderConfig},
     plan::Plan,
     qualify::{Check, relative_l2},
-    weights::{Architecture, Info, Source, Synthetic, Weights},
+    weights::{Architecture, Source, Synthetic, Weights},
 };
 
 /// Elements of the largest embedding that is generated whole; of a larger one only the rows used.
@@ -216,9 +216,9 @@ impl<'a> Encoding<'a> {
             );
             config.vocab_size = ids.len();
             ids = (0..).take(ids.len()).collect();
-            Box::new(FewRows {
-                synthetic,
-                rows: rows.cast(DType::Bf16),
+            Box::new(Given {
+                tensors: vec![(EMBEDDING.into(), rows.cast(DType::Bf16))],
+                rest: Some(synthetic),
             })
         } else {
             Box::new(synthetic)
@@ -331,36 +331,5 @@ fn tapped(tap: &str) -> &str {
         "mlp_out" => "mlp.down_proj",
         "mlp_post" => "post_feedforward_layernorm",
         other => other,
-    }
-}
-
-/// Synthetic weights with only some rows of the embedding.
-struct FewRows {
-    synthetic: Synthetic,
-    rows: Tensor,
-}
-
-impl Source for FewRows {
-    fn names(&self) -> Vec<String> {
-        self.synthetic.names()
-    }
-
-    fn info(&self, name: &str) -> Option<Info> {
-        if name == EMBEDDING {
-            let (shape, dtype) = (self.rows.shape().clone(), self.rows.dtype());
-            return Some(Info { shape, dtype });
-        }
-        self.synthetic.info(name)
-    }
-
-    fn load(&self, name: &str) -> Result<Tensor> {
-        if name == EMBEDDING {
-            return Ok(self.rows.clone());
-        }
-        self.synthetic.load(name)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.synthetic.path(name)
     }
 }

@@ -6,8 +6,9 @@
 //! [`super::shards`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
+    marker::PhantomData,
     ops::Range,
     path::Path,
 };
@@ -51,7 +52,7 @@ impl Header {
     /// [`Error::Weights`] if any rule of the format is broken; names the tensor if there is one to blame.
     pub fn parse(path: &Path, bytes: &[u8], file_bytes: u64) -> Result<Self> {
         let json = header_json(path, bytes, file_bytes)?;
-        let Raw(tensors) = serde_json::from_str(json)
+        let UniqueMap(tensors) = serde_json::from_str(json)
             .map_err(|e| Error::weights(path, format!("has a damaged header: {e}")))?;
         let data_start = LENGTH_BYTES + json.len();
         let data_bytes = file_bytes - data_start as u64;
@@ -174,8 +175,8 @@ fn header_json<'a>(path: &Path, bytes: &'a [u8], file_bytes: u64) -> Result<&'a 
 }
 
 /// The tensors, in the order of their bytes, must cover the data exactly.
-fn check_offsets(path: &Path, tensors: &[(String, RawEntry)], data_bytes: u64) -> Result<()> {
-    let mut order: Vec<&(String, RawEntry)> = tensors.iter().collect();
+fn check_offsets(path: &Path, tensors: &BTreeMap<String, RawEntry>, data_bytes: u64) -> Result<()> {
+    let mut order: Vec<(&String, &RawEntry)> = tensors.iter().collect();
     order.sort_by_key(|(_, raw)| raw.data_offsets);
     let mut covered = 0;
     for (name, raw) in order {
@@ -218,38 +219,39 @@ struct RawEntry {
     data_offsets: [u64; 2],
 }
 
-/// The header as written, every name once.
-struct Raw(Vec<(String, RawEntry)>);
+/// A JSON object without repeated keys; the format's notes, `__metadata__`, are passed over.
+pub(super) struct UniqueMap<T>(pub(super) BTreeMap<String, T>);
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Raw;
+        deserializer.deserialize_map(UniqueVisitor(PhantomData))
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors")
+struct UniqueVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {
+    type Value = UniqueMap<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut pairs: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let (mut map, mut seen) = (BTreeMap::new(), HashSet::new());
+        while let Some(key) = pairs.next_key::<String>()? {
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format!("`{key}` occurs twice")));
             }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Raw, A::Error> {
-                let mut seen = std::collections::HashSet::new();
-                let mut tensors = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("`{name}` occurs twice")));
-                    }
-                    if name == "__metadata__" {
-                        map.next_value::<HashMap<String, String>>()?;
-                    } else {
-                        tensors.push((name, map.next_value()?));
-                    }
-                }
-                Ok(Raw(tensors))
+            if key == "__metadata__" {
+                pairs.next_value::<HashMap<String, String>>()?;
+            } else {
+                map.insert(key, pairs.next_value()?);
             }
         }
-        deserializer.deserialize_map(Entries)
+        Ok(UniqueMap(map))
     }
 }

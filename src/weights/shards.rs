@@ -5,20 +5,15 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
-    fmt,
     fs::{self, File},
-    marker::PhantomData,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor},
-};
+use serde::Deserialize;
 
 use super::{
-    safetensors::{Header, HeaderEntry, MAX_HEADER_BYTES},
+    safetensors::{Header, HeaderEntry, MAX_HEADER_BYTES, UniqueMap},
     source::{Info, Source},
 };
 use crate::{Error, Result, Tensor};
@@ -273,37 +268,4 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(map)
-}
-
-/// A JSON object without repeated keys.
-struct UniqueMap<T>(BTreeMap<String, T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(UniqueVisitor(PhantomData))
-    }
-}
-
-struct UniqueVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {
-    type Value = UniqueMap<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(
-        self,
-        mut pairs: A,
-    ) -> std::result::Result<Self::Value, A::Error> {
-        let mut map = BTreeMap::new();
-        while let Some(key) = pairs.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("`{key}` occurs twice")));
-            }
-            map.insert(key, pairs.next_value()?);
-        }
-        Ok(UniqueMap(map))
-    }
 }

@@ -19,35 +19,36 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 use source::{Finding, Source, files};
 
 /// Folder or file, and the lines without tests that it may have: the budgets of the house plan.
-const BUDGETS: [(&str, usize); 22] = [
-    ("kernels", 3800),
+const BUDGETS: [(&str, usize); 23] = [
+    ("kernels", 3400),
     ("src/main.rs", 40),
     ("src/lib.rs", 80),
-    ("src/error.rs", 200),
-    ("src/tensor", 500),
+    ("src/error.rs", 250),
+    ("src/error", 120),
+    ("src/tensor", 450),
     ("src/plan", 1700),
-    ("src/executor.rs", 150),
+    ("src/executor.rs", 160),
     ("src/device.rs", 100),
     ("src/cpu", 1500),
-    ("src/cuda", 7000),
-    ("src/weights", 2800),
-    ("src/model", 2500),
+    ("src/cuda", 6400),
+    ("src/weights", 2850),
+    ("src/model", 2250),
     ("src/text", 600),
     ("src/sampler", 500),
-    ("src/media", 2600),
-    ("src/pipeline", 3200),
+    ("src/media", 2650),
+    ("src/pipeline", 3100),
     ("src/cli", 3000),
     ("src/server", 700),
     ("src/ffi", 500),
-    ("src/qualify", 1500),
-    ("src/golden", 2400),
-    ("src/inspect", 1500),
+    ("src/qualify", 1200),
+    ("src/golden", 2350),
+    ("src/inspect", 1250),
 ];
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
-/// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend.
-const WHOLE_CRATE: usize = 34_000;
+/// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend, and raise this.
+const WHOLE_CRATE: usize = 33_200;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -99,20 +99,24 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline-miniature");
     drop(fs::remove_dir_all(&path));
     let mut synth = Command::new(env!("CARGO_BIN_EXE_gallop"));
-    let written = synth.arg("synth").arg("-o").arg(&path).output().unwrap();
+    let written = synth.args(["dev", "synth", "-o"]).arg(&path).output().unwrap();
     assert!(written.status.success(), "{written:?}");
     path
 });
 
+/// The miniature that does what `request` asks for.
+fn model_for(request: &Request) -> Model {
+    match request.image.is_some() || request.audio.is_some() {
+        true => Model::open(&FOLDER).unwrap(),
+        false => Model::miniature(),
+    }
+}
+
 fn try_make(request: &Request, path: PathBuf) -> gallop::Result<Report> {
     let listener = Listener::default();
-    let model = match request.image.is_some() || request.audio.is_some() {
-        true => Model::open(&FOLDER)?,
-        false => Model::miniature(),
-    };
     generate(
         &Context::new(&Cpu),
-        &model,
+        &model_for(request),
         request,
         &Output::new(path),
         &listener,
@@ -130,14 +134,8 @@ fn make_saving(request: &Request, path: PathBuf, latents: &Path) -> Report {
         ..Output::new(path)
     };
     let context = Context::new(&Cpu);
-    generate(
-        &context,
-        &Model::miniature(),
-        request,
-        &output,
-        &Listener::default(),
-    )
-    .unwrap()
+    let model = model_for(request);
+    generate(&context, &model, request, &output, &Listener::default()).unwrap()
 }
 
 fn stages(report: &Report) -> Vec<Stage> {

@@ -93,7 +93,10 @@ fn executor(driver: &Arc<Driver>, options: &Options) -> Result<Box<dyn Executor>
         return Ok(Box::new(executor));
     }
     let executor = match open_gemm_library(driver, &options.library_files) {
-        Ok(library) => executor.with_library(GemmPolicy::new(library, options.gemm)),
+        Ok(backend) => executor.with_library(GemmPolicy {
+            backend,
+            choice: options.gemm,
+        }),
         Err(_) if options.gemm == GemmChoice::Auto => executor,
         Err(error) => return Err(error),
     };

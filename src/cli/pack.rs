@@ -95,7 +95,7 @@ impl Item {
         variant: Variant,
         formats: &QuantizationPolicy,
     ) -> Result<Self> {
-        let stored = folder.open_dit(variant)?;
+        let stored = folder.open(Component::Dit(variant))?;
         let network = model.network(variant, formats)?;
         Ok(Self {
             variant,

@@ -10,7 +10,7 @@ use crate::{
     pipeline::{networks::NetworkConfig, request::BaseVariant},
     tensor::LayerFormats,
     text::Tokenizer,
-    weights::{Component, Folder, State, Variant, Weights, quantized},
+    weights::{Component, Folder, State, Variant, quantized},
 };
 
 /// A part of the model, and what was found.
@@ -122,21 +122,11 @@ fn check(folder: &Folder, part: Component) -> Result<LayerFormats> {
             .validate()
             .map_err(|problem| Error::weights(folder.dir(), problem))?;
     }
-    let weights = open(folder, part)?;
+    let weights = folder.open(part)?;
     let required_tensors = sizes.stored_specs(weights.source());
     weights.check(&required_tensors)?;
     weights.check_nothing_left(&required_tensors)?;
     Ok(quantized::stored(weights.source()))
-}
-
-fn open(folder: &Folder, part: Component) -> Result<Weights> {
-    match part {
-        Component::Dit(variant) => folder.open_dit(variant),
-        Component::Tokenizer | Component::TextEncoder => folder.open_text(),
-        Component::TurboVae => folder.open_turbo(),
-        Component::WanVae => folder.open_wan(),
-        Component::AudioVae => folder.open_audio(),
-    }
 }
 
 /// Bytes of a file, or of the checkpoint files of a folder.

@@ -168,9 +168,7 @@ impl Model {
         config
             .validate()
             .map_err(|problem| Error::weights(path, problem))?;
-        let weights = self.weights(part, &NetworkConfig::Dit(config.clone()), |f| {
-            f.open_dit(variant)
-        })?;
+        let weights = self.weights(part, &NetworkConfig::Dit(config.clone()))?;
         let stored = quantized::stored(weights.source());
         let formats = policy.resolve(variant, &config, &stored)?;
         let coordinates = match properties.coordinates {
@@ -205,14 +203,10 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn text_encoder(&self) -> Result<Arc<ModelPart<text_encoder::TextEncoderConfig>>> {
-        self.part(
-            Component::TextEncoder,
-            Folder::open_text,
-            |sizes| match sizes {
-                NetworkConfig::Text(config) => Some(config),
-                _ => None,
-            },
-        )
+        self.part(Component::TextEncoder, |sizes| match sizes {
+            NetworkConfig::Text(config) => Some(config),
+            _ => None,
+        })
     }
 
     /// The fast video decoder.
@@ -220,14 +214,10 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn turbo(&self) -> Result<Arc<ModelPart<TurboConfig>>> {
-        self.part(
-            Component::TurboVae,
-            Folder::open_turbo,
-            |sizes| match sizes {
-                NetworkConfig::Turbo(config) => Some(config),
-                _ => None,
-            },
-        )
+        self.part(Component::TurboVae, |sizes| match sizes {
+            NetworkConfig::Turbo(config) => Some(config),
+            _ => None,
+        })
     }
 
     /// The full video autoencoder.
@@ -235,7 +225,7 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn wan(&self) -> Result<Arc<ModelPart<WanConfig>>> {
-        self.part(Component::WanVae, Folder::open_wan, |sizes| match sizes {
+        self.part(Component::WanVae, |sizes| match sizes {
             NetworkConfig::Wan(config) => Some(config),
             _ => None,
         })
@@ -246,25 +236,20 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn audio(&self) -> Result<Arc<ModelPart<audio_vae::AudioVaeConfig>>> {
-        self.part(
-            Component::AudioVae,
-            Folder::open_audio,
-            |sizes| match sizes {
-                NetworkConfig::Audio(config) => Some(config),
-                _ => None,
-            },
-        )
+        self.part(Component::AudioVae, |sizes| match sizes {
+            NetworkConfig::Audio(config) => Some(config),
+            _ => None,
+        })
     }
 
     fn part<C: Send + Sync + 'static>(
         &self,
         part: Component,
-        open: impl FnOnce(&Folder) -> Result<Weights>,
         of: impl FnOnce(NetworkConfig) -> Option<C>,
     ) -> Result<Arc<ModelPart<C>>> {
         self.once(part, &QuantizationPolicy::default(), || {
             let sizes = self.sizes(part)?;
-            let weights = self.weights(part, &sizes, open)?;
+            let weights = self.weights(part, &sizes)?;
             let config = of(sizes).expect("a part has its own kind of sizes");
             Ok(ModelPart { config, weights })
         })
@@ -289,15 +274,10 @@ impl Model {
     }
 
     /// Tensors of `part`: those of the folder with nothing missing and nothing left over, or the miniature's.
-    fn weights(
-        &self,
-        part: Component,
-        sizes: &NetworkConfig,
-        open: impl FnOnce(&Folder) -> Result<Weights>,
-    ) -> Result<Weights> {
+    fn weights(&self, part: Component, sizes: &NetworkConfig) -> Result<Weights> {
         match &self.parts {
             Parts::Folder(folder) => {
-                let weights = open(folder)?;
+                let weights = folder.open(part)?;
                 let all = sizes.stored_specs(weights.source());
                 weights.check(&all)?;
                 weights.check_nothing_left(&all)?;

@@ -260,7 +260,7 @@ impl ModelConfigs {
         let mut all = Self::new(&name, defaults, sizes, |variant| folder.properties(variant))?;
         for dit in &mut all.dits {
             if let State::Found { .. } = folder.state(Component::Dit(dit.variant)) {
-                dit.stored = quantized::stored(folder.open_dit(dit.variant)?.source());
+                dit.stored = quantized::stored(folder.open(Component::Dit(dit.variant))?.source());
             }
         }
         Ok(all)

@@ -91,16 +91,6 @@ impl Plan {
         arena
     }
 
-    /// Bytes that all buffers would take without sharing memory.
-    pub fn separate_bytes(&self) -> usize {
-        let whole = |spec: &&super::Spec| spec.part.is_none() && spec.role != Role::Weight;
-        self.buffers()
-            .iter()
-            .filter(whole)
-            .map(|spec| spec.bytes().next_multiple_of(ALIGNMENT))
-            .sum()
-    }
-
     /// Lifetimes of scratch buffers, in units of `time(step)`.
     fn lives(&self, time: impl Fn(usize) -> usize) -> Vec<Option<Life>> {
         let mut lives: Vec<Option<Life>> = vec![None; self.buffers().len()];

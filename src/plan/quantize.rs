@@ -41,17 +41,6 @@ impl Plan {
         plan
     }
 
-    /// Names of the layers that [`Plan::quantized`] offers, each once.
-    pub fn quantizable(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        for name in self.steps.iter().filter_map(|step| self.layer_name(step)) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
-    }
-
     /// The name of the linear layer that `step` is, if it can be quantised.
     fn layer_name(&self, step: &Step) -> Option<&str> {
         let (

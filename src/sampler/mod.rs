@@ -33,7 +33,7 @@ pub enum Method {
 
 impl Method {
     /// Whether the method draws noise. If it does, it draws for every step and latent, even where the factor is 0, as
-    /// the reference does; [`StepCoefficients::uses_noise`] tells where the numbers matter.
+    /// the reference does; the last of [`StepCoefficients::x`] tells where the numbers matter.
     pub fn draws_noise(self) -> bool {
         match self {
             Self::Consistency | Self::Sde => true,

@@ -22,13 +22,6 @@ pub struct StepCoefficients {
     pub x: [f32; 5],
 }
 
-impl StepCoefficients {
-    /// Whether this step's noise has any effect.
-    pub fn uses_noise(&self) -> bool {
-        self.x[4] != 0.0
-    }
-}
-
 /// Factors of the clean estimate: the latent is `(1 - sigma) clean + sigma noise` and v is `noise - clean`.
 pub(super) fn clean_factors(sigma: f64) -> [f32; 2] {
     [1.0, -sigma as f32]

@@ -13,7 +13,7 @@ use super::{
     manifest::{FILE_NAME, Manifest, ManifestEntry, PositionScheme, Properties},
     open::open_any,
     shards::{Safetensors, is_checkpoint},
-    source::{Selected, Weights},
+    source::{Selected, Source, Weights},
 };
 use crate::{Error, Result, error::human_bytes};
 
@@ -144,54 +144,30 @@ impl Folder {
         Ok(self.found(Component::Tokenizer)?.0)
     }
 
-    /// Weights of a denoising network, under the checkpoint's names.
+    /// Tensors of a component under the names that its network has: `model.encoder.*`, whose embedding may have more rows
+    /// than required, of the text encoder, `decoder.*` of the fast video decoder, `encoder.*` and `decoder.*` of the
+    /// audio autoencoder, the checkpoint's own otherwise.
     ///
     /// # Errors
-    /// [`Error::Weights`] if they are missing or a file is damaged.
-    pub fn open_dit(&self, variant: Variant) -> Result<Weights> {
-        let (path, _) = self.found(Component::Dit(variant))?;
-        Ok(Weights::new(Box::new(Safetensors::open(path)?)))
-    }
-
-    /// The text encoder's tensors, as `model.encoder.*`. The embedding may have more rows than required.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if they are missing or a file is damaged.
-    pub fn open_text(&self) -> Result<Weights> {
-        let (path, _) = self.found(Component::TextEncoder)?;
-        let source = Selected::new(Box::new(Safetensors::open(path)?), text_name)?;
-        Ok(Weights::new(Box::new(source))
-            .accepting_any_float()
-            .allowing_more_rows("model.encoder.embed_tokens.weight"))
-    }
-
-    /// The fast video decoder's tensors, as `decoder.*`.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if they are missing or the file is damaged.
-    pub fn open_turbo(&self) -> Result<Weights> {
-        let (path, _) = self.found(Component::TurboVae)?;
-        let source = Selected::new(open_any(path, Some("ema_state_dict"))?, turbo_name)?;
-        Ok(Weights::new(Box::new(source)).accepting_any_float())
-    }
-
-    /// The full video autoencoder's tensors.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if they are missing or the file is damaged.
-    pub fn open_wan(&self) -> Result<Weights> {
-        let (path, _) = self.found(Component::WanVae)?;
-        Ok(Weights::new(open_any(path, None)?).accepting_any_float())
-    }
-
-    /// The audio autoencoder's tensors, as `encoder.*` and `decoder.*`.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if they are missing or the file is damaged.
-    pub fn open_audio(&self) -> Result<Weights> {
-        let (path, _) = self.found(Component::AudioVae)?;
-        let source = Selected::new(Box::new(Safetensors::open(path)?), audio_name)?;
-        Ok(Weights::new(Box::new(source)))
+    /// [`Error::Weights`] if they are missing or a file is damaged. The tokenizer has no tensors.
+    pub fn open(&self, part: Component) -> Result<Weights> {
+        let (path, _) = self.found(part)?;
+        let any_float = |source| Weights::new(source).accepting_any_float();
+        let renamed = |source, rename| -> Result<Box<dyn Source>> {
+            Ok(Box::new(Selected::new(source, rename)?))
+        };
+        let stored = || -> Result<Box<dyn Source>> { Ok(Box::new(Safetensors::open(path)?)) };
+        Ok(match part {
+            Component::Dit(_) | Component::Tokenizer => Weights::new(stored()?),
+            Component::TextEncoder => any_float(renamed(stored()?, text_name)?)
+                .allowing_more_rows("model.encoder.embed_tokens.weight"),
+            Component::TurboVae => any_float(renamed(
+                open_any(path, Some("ema_state_dict"))?,
+                turbo_name,
+            )?),
+            Component::WanVae => any_float(open_any(path, None)?),
+            Component::AudioVae => Weights::new(renamed(stored()?, audio_name)?),
+        })
     }
 
     fn found(&self, part: Component) -> Result<(&Path, Option<&Path>)> {

@@ -180,7 +180,10 @@ fn device() -> Arc<Emulated> {
 
 /// The kernels that a prepared plan runs, unit by unit, where `choice` uses `host`.
 fn kernels(plan: &Plan, host: Host, choice: GemmChoice) -> Vec<Vec<&'static str>> {
-    let executor = Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), choice));
+    let executor = Cuda::new(device()).with_library(GemmPolicy {
+        backend: Arc::new(host),
+        choice,
+    });
     let (weights, _) = given(plan, 3);
     let program = executor.load_and_prepare(plan, &weights, &Prepare::default());
     let report = program.unwrap().report();
@@ -196,8 +199,10 @@ fn groups_of_rows_are_slices_for_the_library() {
     );
     let host = Host::default();
     let queued = host.queued.clone();
-    let executor =
-        Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), GemmChoice::CublasLt));
+    let executor = Cuda::new(device()).with_library(GemmPolicy {
+        backend: Arc::new(host),
+        choice: GemmChoice::CublasLt,
+    });
     let (weights, inputs) = given(&plan, 3);
     let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
     assert!(
@@ -219,8 +224,10 @@ fn products_in_8_bits_have_dense_scales_for_the_library() {
     let plan = p.finish().quantized(|_| Format::FP8);
     let host = Host::default();
     let queued = host.queued.clone();
-    let executor =
-        Cuda::new(device()).with_library(GemmPolicy::new(Arc::new(host), GemmChoice::CublasLt));
+    let executor = Cuda::new(device()).with_library(GemmPolicy {
+        backend: Arc::new(host),
+        choice: GemmChoice::CublasLt,
+    });
     let (weights, inputs) = given(&plan, 3);
     let checks = compare(&plan, &weights, &inputs, &executor).unwrap();
     assert!(

@@ -1,5 +1,7 @@
 //! FP8 matmuls in plans: the ops against the simplest loops, and the plans made from bf16 ones.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use gallop::{
     DType::{Bf16, E4m3, F32},
     Tensor,
@@ -175,9 +177,12 @@ fn the_text_of_a_network_in_fp8_is_its_snapshot() {
 #[test]
 fn handles_segments_and_all_that_was_not_chosen_stay() {
     let plan = network();
-    let names = plan.quantizable();
-    assert_eq!(names.len(), 2 * 4, "{names:?}");
-    let none = plan.quantized(|_| Format::Bf16);
+    let names = RefCell::new(BTreeSet::new());
+    let none = plan.quantized(|name| {
+        names.borrow_mut().insert(name.to_string());
+        Format::Bf16
+    });
+    assert_eq!(names.borrow().len(), 2 * 4, "{names:?}");
     assert_eq!(none.to_string(), plan.to_string());
     let chosen = "block.layers.1.mlp.down_proj";
     let other = plan.quantized(|name| {

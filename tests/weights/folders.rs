@@ -95,15 +95,15 @@ fn assert_complete(dir: &Path) {
         Variant::Sr540p,
         Variant::Sr1080p,
     ] {
-        let weights = folder.open_dit(variant).unwrap();
+        let weights = folder.open(Component::Dit(variant)).unwrap();
         weights.check(&wanted).unwrap();
         weights.check_nothing_left(&wanted).unwrap();
         assert_eq!(folder.config(Component::Dit(variant)).unwrap(), None);
     }
     for (weights, name) in [
-        (folder.open_turbo(), "decoder.w"),
-        (folder.open_wan(), "conv2.w"),
-        (folder.open_audio(), "decoder.w"),
+        (folder.open(Component::TurboVae), "decoder.w"),
+        (folder.open(Component::WanVae), "conv2.w"),
+        (folder.open(Component::AudioVae), "decoder.w"),
     ] {
         let weights = weights.unwrap();
         weights.check_nothing_left(&[want(name)]).unwrap();
@@ -114,7 +114,7 @@ fn assert_complete(dir: &Path) {
         [4, 1],
         DType::Bf16,
     )];
-    let weights = folder.open_text().unwrap();
+    let weights = folder.open(Component::TextEncoder).unwrap();
     weights.check(&table).unwrap();
     weights.check_nothing_left(&table).unwrap();
     assert_eq!(weights.load(&table[0]).unwrap().count(), 4);
@@ -163,7 +163,7 @@ fn missing_parts_say_where_they_are_published() {
         assert_eq!(*is_gated, gated.contains(part), "{part:?}");
     }
     assert_says(
-        &refusal(folder.open_dit(Variant::Distill)),
+        &refusal(folder.open(Component::Dit(Variant::Distill))),
         &[
             "/distill: ",
             "missing",
@@ -173,7 +173,7 @@ fn missing_parts_say_where_they_are_published() {
         ],
     );
     assert_says(
-        &refusal(folder.open_text()),
+        &refusal(folder.open(Component::TextEncoder)),
         &["google/t5gemma-9b-9b-ul2", "licence"],
     );
     refusal(find(&scratch.path().join("no such folder")));
@@ -182,7 +182,7 @@ fn missing_parts_say_where_they_are_published() {
     scratch.file("turbo_vae/checkpoint-340000.ckpt", b"");
     let folder = find(scratch.path()).unwrap();
     assert_says(
-        &refusal(folder.open_turbo()),
+        &refusal(folder.open(Component::TurboVae)),
         &["TurboV3-Wan22-TinyShallow_7_7.json: is missing"],
     );
 }
@@ -224,11 +224,11 @@ fn a_manifest_names_other_paths_and_properties() {
     scratch.file("gallop.json", text.as_bytes());
     let folder = find(scratch.path()).unwrap();
     folder
-        .open_turbo()
+        .open(Component::TurboVae)
         .unwrap()
         .check(&[want("decoder.w")])
         .unwrap();
-    folder.open_dit(Variant::Base).unwrap();
+    folder.open(Component::Dit(Variant::Base)).unwrap();
     let config = folder
         .config(Component::Dit(Variant::Base))
         .unwrap()
@@ -330,10 +330,14 @@ fn synthetic_parts_are_found_where_they_are_written() {
     );
     scratch.file("turbo_vae/TurboV3-Wan22-TinyShallow_7_7.json", b"{}");
     let folder = find(scratch.path()).unwrap();
-    let weights = folder.open_audio().unwrap();
+    let weights = folder.open(Component::AudioVae).unwrap();
     weights.check(&audio).unwrap();
     weights.check_nothing_left(&audio).unwrap();
-    folder.open_turbo().unwrap().check(&turbo).unwrap();
+    folder
+        .open(Component::TurboVae)
+        .unwrap()
+        .check(&turbo)
+        .unwrap();
 }
 
 #[test]
@@ -347,7 +351,10 @@ fn a_file_is_read_by_what_it_holds_not_by_its_name() {
             let manifest = format!(r#"{{"wan_vae": {{"path": "{name}"}}}}"#);
             scratch.file("gallop.json", manifest.as_bytes());
             scratch.file(name, &bytes);
-            let weights = find(scratch.path()).unwrap().open_wan().unwrap();
+            let weights = find(scratch.path())
+                .unwrap()
+                .open(Component::WanVae)
+                .unwrap();
             let spec = TensorSpec::new("conv2.w", [2], DType::F32);
             assert_eq!(weights.load(&spec).unwrap().to_f32().as_ref(), ONE);
         }
@@ -357,7 +364,7 @@ fn a_file_is_read_by_what_it_holds_not_by_its_name() {
         let manifest = format!(r#"{{"wan_vae": {{"path": "{name}"}}}}"#);
         scratch.file("gallop.json", manifest.as_bytes());
         scratch.file(name, b"nothing that anyone wrote");
-        let message = refusal(find(scratch.path()).unwrap().open_wan());
+        let message = refusal(find(scratch.path()).unwrap().open(Component::WanVae));
         assert_says(&message, &[name, word]);
     }
 }
@@ -371,6 +378,6 @@ fn two_names_of_one_tensor_are_refused() {
     ];
     scratch.file("t5gemma-9b-9b-ul2/model.safetensors", &vectors(&both));
     scratch.file("t5gemma-9b-9b-ul2/config.json", b"{}");
-    let message = refusal(find(scratch.path()).unwrap().open_text());
+    let message = refusal(find(scratch.path()).unwrap().open(Component::TextEncoder));
     assert_says(&message, &["`model.encoder.norm.weight`", "two names"]);
 }

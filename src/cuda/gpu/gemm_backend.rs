@@ -89,13 +89,8 @@ impl GemmAlgorithm for CublasLtAlgorithm {
 /// A library, and when to use it.
 #[derive(Clone)]
 pub struct GemmPolicy {
-    pub(in crate::cuda) backend: Arc<dyn GemmBackend>,
-    pub(in crate::cuda) choice: GemmChoice,
-}
-
-impl GemmPolicy {
-    /// `backend`, used as `choice` says.
-    pub fn new(backend: Arc<dyn GemmBackend>, choice: GemmChoice) -> Self {
-        Self { backend, choice }
-    }
+    /// The library.
+    pub backend: Arc<dyn GemmBackend>,
+    /// When to use it.
+    pub choice: GemmChoice,
 }

@@ -49,9 +49,11 @@
 //! From a request to an MP4:
 //!
 //! 1. [`pipeline::request`]: what can be asked for, and how it becomes a [`Job`](pipeline::request::Job).
-//! 2. [`pipeline::Session`], a device and a model that make clips, and `src/pipeline/generate.rs`: text, conditions, denoising, decoding and the file, in order.
-//! 3. The stages it calls, one file each: `text.rs`, `conditions.rs`, `denoise.rs`, `upscale.rs`, `decode.rs`, `sound.rs`;
-//!    beneath them `src/text` (tokenizer), `src/sampler` (schedules, noise), `src/media` (pictures, sound, MP4).
+//! 2. [`pipeline::Session`], a device and a model that make clips, and `src/pipeline/generate.rs`: text, conditions,
+//!    denoising, decoding and the file, in order.
+//! 3. The stages it calls, one file each in `src/pipeline`: `text.rs`, `conditions.rs`, `denoise.rs`, `upscale.rs`,
+//!    `decode.rs`, `sound.rs`; beneath them `src/text` (tokenizer), `src/sampler` (schedules, noise), `src/media`
+//!    (pictures, sound, MP4).
 //!
 //! How a model runs:
 //!

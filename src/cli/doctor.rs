@@ -128,7 +128,7 @@ fn library() -> Finding {
         }
         Err(why) => (
             words::error(&why),
-            Some("only --gemm cublaslt and auto of `bench` and `compare` use it"),
+            Some("only --gemm cublaslt and auto of `dev bench` and `dev compare` use it"),
         ),
     }
 }

@@ -3,6 +3,20 @@
 //! A [`Suite`] is a folder with an `index.json` and files, or a small one in the binary. A [`GoldenCase`] is an entry
 //! of the index with its tensors. [`run`] replays a case of any known kind and reports, for each of its values, our
 //! error and the allowed error, which comes from the index.
+//!
+//! A case of a network runs twice: without rounding, where it must agree with a float64 run of the reference (1e-4 for
+//! denoising, 1e-5 for the autoencoders, 1e-5 or with long prompts 2e-5 for the text encoder), and with the reference's
+//! roundings, where its error may be at most 1.5 times (text encoder 1.25) that of the reference itself. On the CPU:
+//!
+//! | | cases | largest error over what is allowed |
+//! |---|--:|--:|
+//! | denoising network, f32 / bf16 | 6 | 0.05 / 0.70 |
+//! | samplers, rotation, ops | 7 | 1.0 (a table of the reference's, within one f32 ulp of 1) |
+//! | whole clips in latent space, f32 / bf16 | 4 | 0.19 / 0.76 |
+//! | video autoencoders | 18 | 0.70 |
+//! | audio autoencoder | 7 | 0.24 |
+//! | text encoder and tokenizer | 8 | 0.80 |
+//! | pictures, frames, sound | 16 | exact, or one grey level |
 
 mod audio_vae;
 mod case;

@@ -1,7 +1,10 @@
 //! Quantised layers: rounded on loading, or stored quantised.
 //!
-//! Layer `X` in FP8 is two tensors: `X.weight` E4M3 `[rows, cols]` and `X.weight_scale` f32 `[1, rows]`, a positive
-//! number per row. The weight is their product.
+//! Layer `X` in FP8 is two tensors: `X.weight` E4M3 `[rows, cols]` (`F8_E4M3` in the file) and `X.weight_scale` f32
+//! `[1, rows]`, one positive number per row: its largest magnitude over 448, or 1 for a row of zeros. The weight is their
+//! product. All other tensors are as they were, and the header's metadata says `gallop.packed`. A packed network takes
+//! half of its bf16 bytes, a quarter if it was stored as f32; a `gallop.json` beside it names the other parts where they
+//! are.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 

@@ -99,7 +99,11 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline-miniature");
     drop(fs::remove_dir_all(&path));
     let mut synth = Command::new(env!("CARGO_BIN_EXE_gallop"));
-    let written = synth.args(["dev", "synth", "-o"]).arg(&path).output().unwrap();
+    let written = synth
+        .args(["dev", "synth", "-o"])
+        .arg(&path)
+        .output()
+        .unwrap();
     assert!(written.status.success(), "{written:?}");
     path
 });

@@ -48,11 +48,12 @@ Examples:
   gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
   gallop generate --json --quiet > report.json
 
-Without --model the built-in miniature runs, a model of the same architecture at tiny widths. It was trained on clips of
-two seconds at 96x96 that show one ball, square, triangle, star or ring, small or big, in one of eight colours, which
-bounces, slides, spins, grows, blinks or rests on a dark, a grey or a two-tone ground, and is heard. Prompts may be in
-English, Mandarin, Cantonese, Japanese, Korean, German or French; words it does not know are listed. It takes no picture
-and no voice.";
+Without --model the built-in miniature runs, a model of the same architecture at tiny widths. It
+was trained on clips of two seconds at 96x96 that show one ball, square, triangle, star or ring,
+small or big, in one of eight colours, which bounces, slides, spins, grows, blinks or rests on a
+dark, a grey or a two-tone ground, and is heard. Prompts may be in English, Mandarin, Cantonese,
+Japanese, Korean, German or French; words it does not know are listed. It takes no picture and no
+voice.";
 
 // The headings of the options in the help.
 const CONTENT: &str = "What to make";

@@ -1,4 +1,14 @@
-//! The ops, each with its equation. The builder method of the same name checks shapes.
+//! The ops, each with its equation. The builder method of the same name checks shapes; ops of one argument that keep the
+//! shape go through [`super::Builder::map`].
+//!
+//! To add an op:
+//!
+//! 1. here: the variant and its name; in `build_token.rs` or `build_conv.rs` its builder method, or its place in `map`;
+//! 2. `src/cpu/executor.rs`: the truth. The tests of plans pass now; `tests/plans/ops.rs` is the place for its equation;
+//! 3. `kernels/`: an entry point; `src/cuda/launch/`: its launch; `src/cuda/launch/table.rs`: its row;
+//! 4. `src/qualify/cases.rs`: shapes; in `tests/kernels/rows/` the entry point (`launch.rs`), the truth (`truth.rs`) and the
+//!    group of cases (`mod.rs`);
+//! 5. `tools/resources.sh` rewrites the table of machine code.
 
 use std::ops::Range;
 

@@ -18,7 +18,9 @@ struct Plain;
 
 impl ParseCallbacks for Plain {
     fn add_derives(&self, _: &DeriveInfo<'_>) -> Vec<String> {
-        ["bytemuck::Pod", "bytemuck::Zeroable"].map(String::from).into()
+        ["bytemuck::Pod", "bytemuck::Zeroable"]
+            .map(String::from)
+            .into()
     }
 }
 

@@ -318,7 +318,7 @@ fn every_mistake_with_single_instructions_is_found() {
         (
             "conformance_wgmma.cu",
             PRODUCT,
-            "products/bf16_nn 64x64x64 by swizzles [128",
+            "wgmma/bf16_nn 64x64x64 by swizzles [128",
         ),
     ] {
         let case = &conformance::named(case)[0];

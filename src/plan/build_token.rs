@@ -264,15 +264,10 @@ impl Builder {
         self.emit(name, Op::SwiGlu7, vec![u], half, out)
     }
 
-    /// An op of one argument that keeps the shape: [`Op::Gelu7`], [`Op::GeluTanh`], [`Op::Silu`], [`Op::Relu`],
-    /// [`Op::Clamp`], [`Op::Copy`].
+    /// An op of which [`Op::is_map`] is true; shape kept.
     #[track_caller]
     pub fn map(&mut self, name: &str, op: Op, x: Buf, out: DType) -> Buf {
-        let unary = matches!(
-            op,
-            Op::Gelu7 | Op::GeluTanh | Op::Silu | Op::Relu | Op::Clamp { .. } | Op::Copy
-        );
-        assert!(unary, "{name}: {} takes more than one argument", op.name());
+        assert!(op.is_map(), "{name}: {} is no map", op.name());
         let shape = self.shape(x).clone();
         self.emit(name, op, vec![x], shape, out)
     }

@@ -3,11 +3,11 @@
 //!
 //! To add an op:
 //!
-//! 1. here: the variant and its name; in `build_token.rs` or `build_conv.rs` its builder method, or its place in `map`;
+//! 1. here: the variant, its name, and its place in [`Op::is_map`] or a builder method in `build_token.rs` or `build_conv.rs`;
 //! 2. `src/cpu/executor.rs`: the truth. The tests of plans pass now; `tests/plans/ops.rs` is the place for its equation;
-//! 3. `kernels/`: an entry point; `src/cuda/launch/`: its launch; `src/cuda/launch/table.rs`: its row;
-//! 4. `src/qualify/cases.rs`: shapes; in `tests/kernels/rows/` the entry point (`launch.rs`), the truth (`truth.rs`) and the
-//!    group of cases (`mod.rs`);
+//! 3. `kernels/`: an entry point; `src/cuda/launch/table.rs`: its row, and beside it its launch, which all maps share;
+//! 4. `src/qualify/cases.rs`: shapes. That is all for a map whose entry point is `NAME_bf16`; another op has its arguments in
+//!    `tests/kernels/rows/launch.rs`, its tolerance in `truth.rs`, and its group of cases in `mod.rs`;
 //! 5. `tools/resources.sh` rewrites the table of machine code.
 
 use std::ops::Range;
@@ -296,6 +296,19 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether each element of the result is a function of one element of the only input.
+    pub fn is_map(&self) -> bool {
+        matches!(
+            self,
+            Self::Gelu7
+                | Self::GeluTanh
+                | Self::Silu
+                | Self::Relu
+                | Self::Clamp { .. }
+                | Self::Copy
+        )
+    }
+
     /// The op's name in plans, kernels, cases and reports.
     pub fn name(&self) -> &'static str {
         match self {

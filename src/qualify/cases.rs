@@ -15,6 +15,10 @@ pub const EMBED_SCALE: f32 = 62.0;
 /// Columns and angles of a head whose norm and rotary embedding are one kernel.
 const HEAD: usize = 128;
 const ANGLES: usize = 48;
+const CLAMP: Op = Op::Clamp {
+    low: -2.0,
+    high: 3.0,
+};
 
 /// The op.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -46,14 +50,8 @@ pub enum RowOp {
     },
     /// [`Op::SwiGlu7`] in bf16.
     SwiGlu7,
-    /// [`Op::Gelu7`] in bf16.
-    Gelu7,
-    /// [`Op::GeluTanh`] in bf16.
-    GeluTanh,
-    /// [`Op::Silu`] in bf16.
-    Silu,
-    /// [`Op::Relu`] in bf16.
-    Relu,
+    /// An op of which [`Op::is_map`] is true, in bf16.
+    Map(&'static Op),
     /// Elementwise product of two bf16.
     Mul,
     /// Sum of two types in f32, or in bf16 if both are bf16.
@@ -92,7 +90,7 @@ pub enum RowOp {
     AddNormQuantize(DType),
     /// [`RowOp::SwiGlu7`], then FP8 by a factor.
     SwiGlu7Quantize,
-    /// [`RowOp::Gelu7`], then FP8 by a factor.
+    /// [`Op::Gelu7`] in bf16, then FP8 by a factor.
     Gelu7Quantize,
     /// GEMM in f32.
     Linear {
@@ -157,10 +155,7 @@ impl RowCase {
                 let u = self.input(p, "u", 2 * cols, Bf16);
                 self.at(p, Bf16).swiglu7("y", u, Bf16)
             }
-            RowOp::Gelu7 => self.map(p, Op::Gelu7, [Bf16; 2]),
-            RowOp::GeluTanh => self.map(p, Op::GeluTanh, [Bf16; 2]),
-            RowOp::Silu => self.map(p, Op::Silu, [Bf16; 2]),
-            RowOp::Relu => self.map(p, Op::Relu, [Bf16; 2]),
+            RowOp::Map(op) => self.map(p, op.clone(), [Bf16; 2]),
             RowOp::Copy(x, y) => self.map(p, Op::Copy, [x, y]),
             RowOp::Mul => {
                 let [u, z] = ["u", "z"].map(|name| self.input(p, name, cols, Bf16));
@@ -367,11 +362,12 @@ pub const TESTS: &[RowCase] = &[
     test(RowOp::SwiGlu7, &[3], 4),
     test(RowOp::SwiGlu7, &[7], 85),
     test(RowOp::SwiGlu7, &[2], 2052),
-    test(RowOp::Gelu7, &[3], 1),
-    test(RowOp::Gelu7, &[7], 2043),
-    test(RowOp::GeluTanh, &[7], 93),
-    test(RowOp::Silu, &[5], 517),
-    test(RowOp::Relu, &[5], 517),
+    test(RowOp::Map(&Op::Gelu7), &[3], 1),
+    test(RowOp::Map(&Op::Gelu7), &[7], 2043),
+    test(RowOp::Map(&Op::GeluTanh), &[7], 293),
+    test(RowOp::Map(&Op::Silu), &[5], 517),
+    test(RowOp::Map(&Op::Relu), &[5], 517),
+    test(RowOp::Map(&CLAMP), &[5], 517),
     test(RowOp::Mul, &[5], 517),
     test(RowOp::Mul, &[1], 8),
     test(RowOp::Add(F32, Bf16), &[5], 517),
@@ -435,7 +431,7 @@ pub const BENCHES: &[RowCase] = &[
     bench(rope(F32, 128, 48), ALL, 5120),
     bench(RowOp::SigmoidGate { head: 128 }, ALL, 5120),
     bench(RowOp::SwiGlu7, ALL, 13_652),
-    bench(RowOp::Gelu7, ALL, 20_480),
+    bench(RowOp::Map(&Op::Gelu7), ALL, 20_480),
     bench(RowOp::Add(F32, Bf16), ALL, 5120),
     bench(RowOp::AddRmsNorm(Bf16), MODALITIES, 5120),
     bench(RowOp::ScaledRows(Bf16), ALL, 5120),

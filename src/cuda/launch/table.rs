@@ -14,9 +14,12 @@ use super::{
 };
 use crate::{
     Result,
-    cuda::lowering::{
-        context::{Arch, Architecture, LowerCx},
-        work::BoundLaunch,
+    cuda::{
+        gpu::kernels::activation as kernels,
+        lowering::{
+            context::{Arch, Architecture, LowerCx},
+            work::BoundLaunch,
+        },
     },
     plan::{Buf, Op, Plan, Role, Scaling, Step},
 };
@@ -131,11 +134,13 @@ const ROWS: &[KernelRow] = &[
     row!([Op::Attention { .. }], Sm90a, attention::attention),
     op!(Sm80, Op::Attention { .. } => |cx| attention_plain::attention(cx)),
     op!(Sm80, Op::SigmoidGate => |cx| gate::sigmoid_gate(cx)),
-    op!(
-        Sm80,
-        Op::SwiGlu7 | Op::Gelu7 | Op::GeluTanh | Op::Silu | Op::Relu | Op::Clamp { .. } | Op::Mul
-            => |cx| activation::activation(cx)
-    ),
+    op!(Sm80, Op::SwiGlu7 => |cx| activation::map(cx, kernels::SWIGLU7_BF16)),
+    op!(Sm80, Op::Gelu7 => |cx| activation::map(cx, kernels::GELU7_BF16)),
+    op!(Sm80, Op::GeluTanh => |cx| activation::map(cx, kernels::GELU_TANH_BF16)),
+    op!(Sm80, Op::Silu => |cx| activation::map(cx, kernels::SILU_BF16)),
+    op!(Sm80, Op::Relu => |cx| activation::map(cx, kernels::RELU_BF16)),
+    op!(Sm80, Op::Clamp { low, high } => |cx| activation::clamp(cx, *low, *high)),
+    op!(Sm80, Op::Mul => |cx| activation::mul(cx)),
     op!(Sm80, Op::Add => |cx| combine::add(cx)),
     op!(Sm80, Op::Combine => |cx| combine::combine(cx)),
     op!(Sm80, Op::Copy => |cx| copy::copy(cx)),

@@ -1,6 +1,9 @@
 //! Mutation tests of the row kernels: the cases must find every mistake.
 
-use gallop::qualify::cases::{RowOp, TESTS};
+use gallop::{
+    plan::Op,
+    qualify::cases::{RowOp, TESTS},
+};
 
 use crate::{
     emulate::{Edit, Emulator, runs},
@@ -72,6 +75,16 @@ fn half_of_the_last_pairs_left_out_is_found() {
         replace: "at.count == Vec8::SIZE",
     };
     is_found("activation.cu", edit, |op| op == RowOp::SwiGlu7);
+}
+
+#[test]
+fn cancellation_near_zero_is_found() {
+    let edit = Edit {
+        file: "activation.cu",
+        find: "u * sigmoid(u)",
+        replace: "(u + 1.0f) * sigmoid(u) - sigmoid(u)",
+    };
+    is_found("activation.cu", edit, |op| op == RowOp::Map(&Op::Silu));
 }
 
 #[test]

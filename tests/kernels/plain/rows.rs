@@ -3,7 +3,7 @@
 
 use gallop::{
     DType::{Bf16, F32},
-    plan::{Builder, Norm, Op},
+    plan::{Builder, Norm},
 };
 
 use super::bench::{Bench, Place, Tolerance, framed_input, framed_output};
@@ -64,28 +64,6 @@ fn affine_map_of_each_channel() {
                 |y, reads| element_args(y, reads, size),
             );
         }
-    }
-}
-
-#[test]
-fn clamp_holds_both_ends() {
-    for size in SIZES {
-        let mut p = Builder::new();
-        let x = framed_input(&mut p, &size, Bf16);
-        let y = framed_output(&mut p, &size, Bf16);
-        let (low, high) = (-0.25, 0.75);
-        p.at(y).map("y", Op::Clamp { low, high }, x, Bf16);
-        let bench = Bench::new(p, Tolerance::Within(0.0));
-        bench.check(
-            "clamp_bf16",
-            element_grid(size),
-            THREADS as u32,
-            |y, reads| {
-                let mut args = element_args(y, reads, size);
-                args.extend([low, high].map(Arg::Float));
-                args
-            },
-        );
     }
 }
 

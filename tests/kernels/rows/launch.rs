@@ -1,7 +1,7 @@
 //! Which kernel computes a case, on which grid, with which arguments: what the head of each kernel file says, as code.
 
 use gallop::{
-    plan::{Buf, Grid, Plan},
+    plan::{Buf, Grid, Op, Plan},
     qualify::cases::{EMBED_SCALE, EPS, RowCase, RowOp},
 };
 
@@ -135,10 +135,10 @@ fn elements<'a>(case: &RowCase, args: Args<'a>, y: Buf, reads: &[Buf]) -> (Strin
             )
         }
         RowOp::SwiGlu7 => ("swiglu7_bf16".into(), one(args)),
-        RowOp::Gelu7 => ("gelu7_bf16".into(), one(args)),
-        RowOp::GeluTanh => ("gelu_tanh_bf16".into(), one(args)),
-        RowOp::Silu => ("silu_bf16".into(), one(args)),
-        RowOp::Relu => ("relu_bf16".into(), one(args)),
+        RowOp::Map(&Op::Clamp { low, high }) => {
+            ("clamp_bf16".into(), one(args).float(low).float(high))
+        }
+        RowOp::Map(op) => (format!("{}_bf16", op.name()), one(args)),
         RowOp::Copy(x, y) => (format!("copy_{x}_{y}"), one(args)),
         RowOp::Mul => ("mul_bf16".into(), two(args)),
         RowOp::Add(x, z) => (format!("add_{x}_{z}"), two(args)),

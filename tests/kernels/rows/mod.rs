@@ -62,64 +62,82 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Runs the cases of `chosen` ops.
-fn check(chosen: impl Fn(RowOp) -> bool) {
-    check_in(SEEDS, chosen);
+/// The test that runs an op's cases.
+#[derive(PartialEq)]
+enum Group {
+    NormsAndRotations,
+    SumsWithNorms,
+    GatesAndActivations,
+    SumsProductsAndCopies,
+    PatchesAndTableRows,
+    ProductsInF32,
+    /// `quantize.rs`, to the bit.
+    Quantized,
 }
 
-fn check_in(seeds: u64, chosen: impl Fn(RowOp) -> bool) {
-    let mut count = 0;
-    for (seed, case) in TESTS.iter().enumerate().filter(|(_, case)| chosen(case.op)) {
+fn group(op: RowOp) -> Group {
+    match op {
+        RowOp::RmsNorm { .. } | RowOp::NormRope | RowOp::Rope { .. } => Group::NormsAndRotations,
+        RowOp::AddRmsNorm(_) => Group::SumsWithNorms,
+        RowOp::Map(_) | RowOp::SigmoidGate { .. } | RowOp::SwiGlu7 => Group::GatesAndActivations,
+        RowOp::Mul | RowOp::Add(..) | RowOp::Copy(..) | RowOp::Combine { .. } => {
+            Group::SumsProductsAndCopies
+        }
+        RowOp::Patchify(_) | RowOp::Unpatchify(_) | RowOp::Embed { .. } => {
+            Group::PatchesAndTableRows
+        }
+        RowOp::Linear { .. } => Group::ProductsInF32,
+        RowOp::RowScale(_)
+        | RowOp::Quantize(..)
+        | RowOp::ScaledRows(_)
+        | RowOp::NormQuantize(_)
+        | RowOp::AddNormQuantize(_)
+        | RowOp::SwiGlu7Quantize
+        | RowOp::Gelu7Quantize => Group::Quantized,
+    }
+}
+
+/// Runs the cases of a group.
+fn check(seeds: u64, chosen: &Group) {
+    let cases = TESTS.iter().enumerate();
+    let mut cases = cases
+        .filter(|(_, case)| group(case.op) == *chosen)
+        .peekable();
+    assert!(cases.peek().is_some(), "a group without cases");
+    for (seed, case) in cases {
         let (plan, outputs) = case.plan();
         let tensors = inputs(case, &plan, seed as u64);
         let trial = Trial::new(case, &plan, &outputs, &tensors);
         each_run(seeds, |run| trial.check(Emulator::load(), run));
-        count += 1;
     }
-    assert!(count > 0, "no case was chosen");
 }
 
 #[test]
 fn norms_and_rotations() {
-    check(|op| {
-        matches!(
-            op,
-            RowOp::RmsNorm { .. } | RowOp::NormRope | RowOp::Rope { .. }
-        )
-    });
+    check(SEEDS, &Group::NormsAndRotations);
 }
 
 #[test]
 fn sums_with_norms() {
-    check(|op| matches!(op, RowOp::AddRmsNorm(_)));
+    check(SEEDS, &Group::SumsWithNorms);
 }
 
 #[test]
 fn gates_and_activations() {
-    check(|op| {
-        let activation = matches!(
-            op,
-            RowOp::Gelu7 | RowOp::GeluTanh | RowOp::Silu | RowOp::Relu
-        );
-        activation || matches!(op, RowOp::SigmoidGate { .. } | RowOp::SwiGlu7)
-    });
+    check(SEEDS, &Group::GatesAndActivations);
 }
 
 #[test]
 fn sums_products_and_copies() {
-    check(|op| {
-        let pair = matches!(op, RowOp::Mul | RowOp::Add(..) | RowOp::Copy(..));
-        pair || matches!(op, RowOp::Combine { .. })
-    });
+    check(SEEDS, &Group::SumsProductsAndCopies);
 }
 
 #[test]
 fn patches_and_table_rows() {
-    let patch = |op| matches!(op, RowOp::Patchify(_) | RowOp::Unpatchify(_));
-    check(|op| patch(op) || matches!(op, RowOp::Embed { .. }));
+    check(SEEDS, &Group::PatchesAndTableRows);
 }
 
 #[test]
 fn products_in_f32() {
-    check_in(SEEDS_OF_PRODUCTS, |op| matches!(op, RowOp::Linear { .. }));
+    check(SEEDS_OF_PRODUCTS, &Group::ProductsInF32);
 }

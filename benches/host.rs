@@ -19,7 +19,7 @@ use gallop::{
     cpu::{Cpu, Matrix, gemm},
     executor::{Executor, Prepare},
     media::{Clip, EncodeOptions, FPS, SAMPLES_PER_FRAME, write_clip},
-    plan::{Builder, Conv3d, Dense, Kernel3d, MaskBlock, Norm, Op, PaddingMode, Plan},
+    plan::{Attention, Builder, Conv3d, Dense, Kernel3d, MaskBlock, Norm, PaddingMode, Plan},
     weights::Weights,
 };
 use in_memory::InMemory;
@@ -101,7 +101,7 @@ fn small_plan() -> Plan {
         weight: DType::Bf16,
         out,
     };
-    let full = Op::Attention {
+    let full = Attention {
         heads: HEADS,
         kv_heads: HEADS,
         scale: 0.125,

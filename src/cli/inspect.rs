@@ -107,24 +107,16 @@ fn part_text(entry: &InventoryEntry) -> String {
             )
         }
         (State::Found { .. }, Some(problem)) => format!("damaged  {}", words::error(problem)),
-        (
-            State::Missing {
-                expected,
-                published_at,
-                is_gated,
-                bytes,
-            },
-            _,
-        ) => {
-            let licence = if *is_gated {
-                ", after accepting its licence there"
-            } else {
-                ""
+        (State::Missing(missing), _) => {
+            let licence = match missing.is_gated {
+                true => ", after accepting its licence there",
+                false => "",
             };
             format!(
-                "missing  {:>9}  {}: published at {published_at}{licence}",
-                human_bytes(*bytes),
-                expected.display()
+                "missing  {:>9}  {}: published at {}{licence}",
+                human_bytes(missing.bytes),
+                missing.expected.display(),
+                missing.published_at
             )
         }
     }
@@ -134,28 +126,19 @@ fn part_json(entry: &InventoryEntry) -> Value {
     let mut value = json!({ "part": entry.part.key() });
     match &entry.state {
         State::Found { path, config } => {
-            value["state"] = json!(if entry.problem.is_some() {
-                "damaged"
-            } else {
-                "ok"
-            });
+            value["state"] = json!(entry.problem.as_ref().map_or("ok", |_| "damaged"));
             value["path"] = json!(path);
             value["config"] = json!(config);
             value["bytes"] = json!(entry.bytes);
             value["eight_bit_layers"] = json!(entry.formats.len());
             value["problem"] = json!(entry.problem.as_ref().map(words::error));
         }
-        State::Missing {
-            expected,
-            published_at,
-            is_gated,
-            bytes,
-        } => {
+        State::Missing(missing) => {
             value["state"] = json!("missing");
-            value["path"] = json!(expected);
-            value["published_at"] = json!(published_at);
-            value["gated"] = json!(is_gated);
-            value["bytes"] = json!(bytes);
+            value["path"] = json!(missing.expected);
+            value["published_at"] = json!(missing.published_at);
+            value["gated"] = json!(missing.is_gated);
+            value["bytes"] = json!(missing.bytes);
         }
     }
     value

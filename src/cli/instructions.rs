@@ -82,10 +82,7 @@ fn summarise(as_json: bool, device: &str, rows: &[Row], kept: Result<Vec<Kept>>)
             .iter()
             .map(|row| json!({ "name": row.name, "ok": row.problem.is_none(), "problem": row.problem }))
             .collect();
-        let kept = kept.map_or_else(
-            |e| json!({ "problem": e.to_string() }),
-            |kept| json!(figures(&kept)),
-        );
+        let kept = kept.map_or_else(|e| json!({ "problem": e.to_string() }), |kept| json!(kept));
         terminal::print_json(&json!({
             "device": device,
             "passed": rows.len() - failed,
@@ -115,10 +112,4 @@ fn text(row: &Row) -> String {
         None => format!("ok      {}\n", row.name),
         Some(problem) => format!("FAIL    {}: {problem}\n", row.name),
     }
-}
-
-fn figures(kept: &[Kept]) -> Vec<Value> {
-    kept.iter()
-        .map(|k| json!({ "place": k.place, "negative": k.negative, "bits": k.bits }))
-        .collect()
 }

@@ -197,7 +197,7 @@ fn check_apart(folder: &Folder, output: &Path) -> Result<()> {
     };
     let parts = folder.states().iter().filter_map(|(_, state)| match state {
         State::Found { path, .. } => Some(path.as_path()),
-        State::Missing { .. } => None,
+        State::Missing(_) => None,
     });
     for path in parts.chain([folder.dir()]) {
         if fs::canonicalize(path).is_ok_and(|path| path.starts_with(&output)) {

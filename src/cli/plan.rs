@@ -46,24 +46,14 @@ pub(super) struct Arguments {
         default_value = "published"
     )]
     model: NetworksChoice,
-    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's, 1080p for the published one]
-    #[arg(long, value_parser = str::parse::<Size>)]
-    size: Option<Size>,
-    /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long)]
-    seconds: Option<u32>,
-    /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = BaseVariant::Distill)]
-    variant: BaseVariant,
+    #[command(flatten)]
+    lengths: LengthArguments,
     /// Steps of the base pass [default: the variant's]
     #[arg(long)]
     steps: Option<usize>,
     /// Network that makes the frames
     #[arg(long, value_enum, default_value_t = VideoDecoder::Turbo)]
     decoder: VideoDecoder,
-    /// Tokens of the prompt
-    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
-    text_tokens: u16,
     #[command(flatten)]
     precision: PrecisionArgument,
     /// The GPU
@@ -84,6 +74,35 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long, conflicts_with = "text")]
     json: bool,
+}
+
+/// What decides how long a sequence is, for subcommands that make no clip.
+#[derive(Args, Debug)]
+pub(super) struct LengthArguments {
+    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's, 1080p for the published one]
+    #[arg(long, value_parser = str::parse::<Size>)]
+    size: Option<Size>,
+    /// Length of the clip, 1 to 10 [default: the model's]
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Network of the base pass
+    #[arg(long, value_enum, default_value_t = BaseVariant::Distill)]
+    variant: BaseVariant,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    pub(super) text_tokens: u16,
+}
+
+impl LengthArguments {
+    pub(super) fn request(&self) -> Request {
+        Request {
+            size: self.size,
+            seconds: self.seconds,
+            seed: Some(0),
+            variant: self.variant,
+            ..Request::default()
+        }
+    }
 }
 
 /// Source of network sizes: a name or a folder.
@@ -117,16 +136,12 @@ impl NetworksChoice {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let networks = arguments.model.open()?;
     let request = Request {
-        size: arguments.size,
-        seconds: arguments.seconds,
-        seed: Some(0),
-        variant: arguments.variant,
         steps: arguments.steps,
-        ..Request::default()
+        ..arguments.lengths.request()
     };
     let job = resolve(&request, networks.defaults, None)?;
     let scenario = Scenario {
-        text_tokens: arguments.text_tokens.into(),
+        text_tokens: arguments.lengths.text_tokens.into(),
         variant: request.variant,
         steps: request.steps,
         decoder: arguments.decoder,
@@ -137,7 +152,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         .for_each(|notice| terminal::say(&format!("note: {}", words::notice(notice))));
     let work = stages(&networks, &job, &scenario)?;
     if let Some(stage) = arguments.text {
-        return terminal::print(&find(stage, &work)?.calls[0].plan.to_string());
+        return terminal::print(&find(stage, work)?.calls[0].plan.to_string());
     }
     let estimate = estimate(&work, &gpu(arguments)?, &device::needs);
     let what = (&networks, &job, &scenario.policy);
@@ -174,8 +189,9 @@ fn gpu(arguments: &Arguments) -> Result<GpuSpec> {
 }
 
 /// The work of `stage`.
-pub(super) fn find(stage: Stage, work: &[Work]) -> Result<&Work> {
-    work.iter().find(|work| work.stage == stage).ok_or_else(|| {
+pub(super) fn find(stage: Stage, work: Vec<Work>) -> Result<Work> {
+    let found = work.into_iter().find(|work| work.stage == stage);
+    found.ok_or_else(|| {
         let error = Error::request(Field::Size, "must have the stage sr, super-resolution");
         error.with_hint(Hint::Set(Field::Size, "540p or 1080p"))
     })

@@ -67,16 +67,7 @@ fn text(rate: &Rate) -> String {
 
 fn document(name: &str, rate: Result<Rate>) -> serde_json::Value {
     match rate {
-        Ok(rate) => json!({
-            "case": name,
-            "kernels": rate.kernels,
-            "runs": rate.runs,
-            "median_ms": rate.median_ms,
-            "least_ms": rate.least_ms,
-            "floor_ms": rate.floor_ms,
-            "flops": rate.flops,
-            "bytes": rate.bytes,
-        }),
+        Ok(rate) => json!(rate),
         Err(error) => json!({ "case": name, "problem": words::error(&error) }),
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::plan::{NetworksChoice, find};
+use super::plan::{LengthArguments, NetworksChoice, find};
 use crate::{
     Result,
     inspect::{
@@ -11,7 +11,7 @@ use crate::{
     },
     pipeline::{
         Model, QuantizationPolicy, Stage,
-        request::{BaseVariant, Job, Request, Size, VideoDecoder, resolve},
+        request::{Job, VideoDecoder, resolve},
     },
     plan::Plan,
     weights::{Component, Weights},
@@ -25,18 +25,8 @@ pub(super) struct StageArguments {
     /// The stage
     #[arg(long, value_enum, default_value_t = Stage::Base)]
     stage: Stage,
-    /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's]
-    #[arg(long, value_parser = str::parse::<Size>)]
-    size: Option<Size>,
-    /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long)]
-    seconds: Option<u32>,
-    /// Network of the base pass
-    #[arg(long, value_enum, default_value_t = BaseVariant::Distill)]
-    variant: BaseVariant,
-    /// Tokens of the prompt
-    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..=8192))]
-    text_tokens: u16,
+    #[command(flatten)]
+    lengths: LengthArguments,
     /// Only the first layers of a denoising network
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
     layers: Option<u16>,
@@ -64,25 +54,16 @@ impl StageArguments {
         if let Some(layers) = self.layers {
             networks = networks.cut_to(layers.into());
         }
-        let request = Request {
-            size: self.size,
-            seconds: self.seconds,
-            seed: Some(0),
-            variant: self.variant,
-            ..Request::default()
-        };
+        let request = self.lengths.request();
         let job = resolve(&request, networks.defaults, None)?;
         let scenario = Scenario {
-            text_tokens: self.text_tokens.into(),
+            text_tokens: self.lengths.text_tokens.into(),
             variant: request.variant,
             steps: None,
             decoder: VideoDecoder::Turbo,
             policy: formats.clone(),
         };
-        let mut all = stages(&networks, &job, &scenario)?;
-        let stage = find(self.stage, &all)?.stage;
-        let index = all.iter().position(|work| work.stage == stage);
-        let work = all.swap_remove(index.expect("it was found"));
+        let work = find(self.stage, stages(&networks, &job, &scenario)?)?;
         Ok((networks.name, job, work))
     }
 }

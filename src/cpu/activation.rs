@@ -1,8 +1,6 @@
 //! Activations.
 
-use rayon::prelude::*;
-
-use super::arg::Arg;
+use super::{arg::Arg, elementwise::fill_rows};
 
 const ALPHA: f32 = 1.702;
 const LIMIT: f32 = 7.0;
@@ -11,15 +9,11 @@ const LIMIT: f32 = 7.0;
 pub(super) fn swiglu7(args: &[Arg<'_>]) -> Vec<f32> {
     let u = args[0].view();
     let width = u.cols() / 2;
-    let mut y = vec![0.0; u.rows() * width];
-    y.par_chunks_exact_mut(width)
-        .enumerate()
-        .for_each(|(row, y)| {
-            for (y, pair) in y.iter_mut().zip(u.row(row).chunks_exact(2)) {
-                *y = gelu7(pair[0]) * (pair[1].clamp(-LIMIT, LIMIT) + 1.0);
-            }
-        });
-    y
+    fill_rows(u.rows() * width, width, |row, y| {
+        for (y, pair) in y.iter_mut().zip(u.row(row).chunks_exact(2)) {
+            *y = gelu7(pair[0]) * (pair[1].clamp(-LIMIT, LIMIT) + 1.0);
+        }
+    })
 }
 
 /// `a sigma(1.702 a)` with `a = min(u, 7)`: only an upper clamp.
@@ -44,17 +38,13 @@ pub(super) fn sigmoid_gate(args: &[Arg<'_>]) -> Vec<f32> {
     let (x, gate) = (args[0].view(), args[1].view());
     let cols = x.cols();
     let head = cols / gate.cols();
-    let mut y = vec![0.0; x.rows() * cols];
-    y.par_chunks_exact_mut(cols)
-        .enumerate()
-        .for_each(|(row, y)| {
-            let heads = y.chunks_exact_mut(head).zip(x.row(row).chunks_exact(head));
-            for ((y, x), &gate) in heads.zip(gate.row(row)) {
-                let factor = sigmoid(gate);
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = x * factor);
-            }
-        });
-    y
+    fill_rows(x.rows() * cols, cols, |row, y| {
+        let heads = y.chunks_exact_mut(head).zip(x.row(row).chunks_exact(head));
+        for ((y, x), &gate) in heads.zip(gate.row(row)) {
+            let factor = sigmoid(gate);
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = x * factor);
+        }
+    })
 }
 
 /// `x + sin(a x)^2 / (b + 1e-9)` per channel, `a = exp(alpha)`, `b = exp(beta)`.
@@ -67,16 +57,12 @@ pub(super) fn snake(args: &[Arg<'_>]) -> Vec<f32> {
         .map(|&v| 1.0 / (v.exp() + 1e-9))
         .collect();
     let cols = x.cols();
-    let mut y = vec![0.0; x.rows() * cols];
-    y.par_chunks_exact_mut(cols)
-        .enumerate()
-        .for_each(|(row, y)| {
-            for (((y, &x), a), b) in y.iter_mut().zip(x.row(row)).zip(&a).zip(&b) {
-                let sine = (a * x).sin();
-                *y = x + sine * sine * b;
-            }
-        });
-    y
+    fill_rows(x.rows() * cols, cols, |row, y| {
+        for (((y, &x), a), b) in y.iter_mut().zip(x.row(row)).zip(&a).zip(&b) {
+            let sine = (a * x).sin();
+            *y = x + sine * sine * b;
+        }
+    })
 }
 
 /// A sample of nominal range [-1, 1] as a byte: clamped, scaled, truncated (not rounded), as the reference does.

@@ -9,7 +9,7 @@ use super::{
     arg::{Arg, View},
     gemm::{Matrix, gemm},
 };
-use crate::plan::MaskBlock;
+use crate::plan::Attention;
 
 /// Queries of one task; bounds the memory of the logits to this many rows of all keys.
 const BLOCK: usize = 64;
@@ -17,29 +17,22 @@ const BLOCK: usize = 64;
 /// A block of queries, the keys it sees, and the head.
 type Task<'a> = (Range<usize>, &'a [Range<usize>], usize);
 
-/// Heads and the factor and soft-cap on their logits.
-pub(super) struct Heads {
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    pub(super) scale: f32,
-    pub(super) softcap: Option<f32>,
-}
-
-pub(super) fn attention(args: &[Arg<'_>], heads: &Heads, windows: &[MaskBlock]) -> Vec<f32> {
+pub(super) fn attention(args: &[Arg<'_>], op: &Attention) -> Vec<f32> {
     let [q, k, v] = [0, 1, 2].map(|i| args[i].view());
-    let d = q.cols() / heads.heads;
-    let shared = heads.heads / heads.kv_heads;
-    let tasks: Vec<Task<'_>> = windows
+    let d = q.cols() / op.heads;
+    let shared = op.heads / op.kv_heads;
+    let tasks: Vec<Task<'_>> = op
+        .windows
         .iter()
         .flat_map(|w| blocks(&w.queries).map(move |queries| (queries, w.keys.as_slice())))
-        .flat_map(|(queries, keys)| (0..heads.heads).map(move |head| (queries.clone(), keys, head)))
+        .flat_map(|(queries, keys)| (0..op.heads).map(move |head| (queries.clone(), keys, head)))
         .collect();
     let results: Vec<Vec<f32>> = tasks
         .par_iter()
         .map(|(queries, keys, head)| {
             let kv = (head / shared) * d..(head / shared + 1) * d;
             let q = q.slice(queries.clone()).columns(head * d..(head + 1) * d);
-            one_head(q, k.columns(kv.clone()), v.columns(kv), keys, heads)
+            one_head(q, k.columns(kv.clone()), v.columns(kv), keys, op)
         })
         .collect();
     let cols = q.cols();
@@ -65,7 +58,7 @@ fn one_head(
     k: View<'_>,
     v: View<'_>,
     keys: &[Range<usize>],
-    heads: &Heads,
+    op: &Attention,
 ) -> Vec<f32> {
     let (rows, d) = (q.rows(), q.cols());
     let count: usize = keys.iter().map(Range::len).sum();
@@ -80,7 +73,7 @@ fn one_head(
     }
     let sums: Vec<f64> = logits
         .chunks_exact_mut(count)
-        .map(|row| exponentials(row, heads))
+        .map(|row| exponentials(row, op))
         .collect();
     let mut y = vec![0.0; rows * d];
     first = 0;
@@ -98,10 +91,10 @@ fn one_head(
 }
 
 /// Replaces a row of logits by `exp(logit - max)` and returns the sum.
-fn exponentials(row: &mut [f32], heads: &Heads) -> f64 {
+fn exponentials(row: &mut [f32], op: &Attention) -> f64 {
     for z in row.iter_mut() {
-        *z *= heads.scale;
-        if let Some(cap) = heads.softcap {
+        *z *= op.scale;
+        if let Some(cap) = op.softcap {
             *z = cap * (*z / cap).tanh();
         }
     }

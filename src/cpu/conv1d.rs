@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     arg::{Arg, View},
+    elementwise::fill_rows,
     gemm::{Matrix, gemm},
 };
 use crate::{Shape, plan::Conv1d};
@@ -29,23 +30,19 @@ pub(super) fn conv1d(args: &[Arg<'_>], conv: Conv1d, result: &Shape) -> Vec<f32>
     let weight = tap_slowest(args[1].values(), inputs, taps);
     let bias = args.get(2).map(Arg::values);
     let depth = taps * inputs;
-    let mut y = vec![0.0; result.count()];
-    y.par_chunks_mut(BLOCK_ROWS * outputs)
-        .enumerate()
-        .for_each(|(block, y)| {
-            let first = block * BLOCK_ROWS;
-            let rows = first..first + y.len() / outputs;
-            let gathered = gather(x, rows.clone(), conv, taps);
-            by_columns(y, outputs, BLOCK_COLS, |cols| {
-                let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
-                let a = Matrix::rows(&gathered, depth);
-                let b = Matrix::transposed(&weight[cols.start * depth..], depth);
-                let size = [rows.len(), depth, cols.len()];
-                gemm(size, a, b, &mut tile, cols.len(), true);
-                tile
-            });
+    fill_rows(result.count(), BLOCK_ROWS * outputs, |block, y| {
+        let first = block * BLOCK_ROWS;
+        let rows = first..first + y.len() / outputs;
+        let gathered = gather(x, rows.clone(), conv, taps);
+        by_columns(y, outputs, BLOCK_COLS, |cols| {
+            let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
+            let a = Matrix::rows(&gathered, depth);
+            let b = Matrix::transposed(&weight[cols.start * depth..], depth);
+            let size = [rows.len(), depth, cols.len()];
+            gemm(size, a, b, &mut tile, cols.len(), true);
+            tile
         });
-    y
+    })
 }
 
 /// Kernel `2 stride`, padding `stride / 2`: `y[n, o] = b[o] + sum x[m, i] w[i, o, k]` over `n = stride m + k -
@@ -55,40 +52,36 @@ pub(super) fn conv_transpose1d(args: &[Arg<'_>], stride: usize, result: &Shape) 
     let (outputs, taps) = (shape[1], shape[2]);
     let weight = args[1].values();
     let bias = args.get(2).map(Arg::values);
-    let mut y = vec![0.0; result.count()];
-    y.par_chunks_mut(BLOCK_ROWS * stride * outputs)
-        .enumerate()
-        .for_each(|(block, y)| {
-            let first = block * BLOCK_ROWS * stride;
-            let rows = first..first + y.len() / outputs;
-            // Output sample n gets tap k of input m and tap k + stride of input m - 1, where n + padding is
-            // stride * m + k.
-            let last = (rows.end - 1 + stride / 2) / stride;
-            let read = (block * BLOCK_ROWS).saturating_sub(1)..(last + 1).min(x.rows());
-            by_columns(y, outputs, TRANSPOSED_BLOCK_COLS, |cols| {
-                let width = cols.len() * taps;
-                let mut products = vec![0.0; read.len() * width];
-                let a = Matrix::rows(x.slice(read.clone()).strided(), x.pitch());
-                let b = Matrix::rows(&weight[cols.start * taps..], outputs * taps);
-                let size = [read.len(), x.cols(), width];
-                gemm(size, a, b, &mut products, width, false);
-                let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
-                for (n, out) in rows.clone().zip(tile.chunks_exact_mut(cols.len())) {
-                    let (m, k) = ((n + stride / 2) / stride, (n + stride / 2) % stride);
-                    for (m, k) in [(Some(m), k), (m.checked_sub(1), k + stride)] {
-                        let Some(m) = m.filter(|m| read.contains(m)) else {
-                            continue;
-                        };
-                        let product = &products[(m - read.start) * width..][..width];
-                        for (y, taps) in out.iter_mut().zip(product.chunks_exact(taps)) {
-                            *y += taps[k];
-                        }
+    fill_rows(result.count(), BLOCK_ROWS * stride * outputs, |block, y| {
+        let first = block * BLOCK_ROWS * stride;
+        let rows = first..first + y.len() / outputs;
+        // Output sample n gets tap k of input m and tap k + stride of input m - 1, where n + padding is
+        // stride * m + k.
+        let last = (rows.end - 1 + stride / 2) / stride;
+        let read = (block * BLOCK_ROWS).saturating_sub(1)..(last + 1).min(x.rows());
+        by_columns(y, outputs, TRANSPOSED_BLOCK_COLS, |cols| {
+            let width = cols.len() * taps;
+            let mut products = vec![0.0; read.len() * width];
+            let a = Matrix::rows(x.slice(read.clone()).strided(), x.pitch());
+            let b = Matrix::rows(&weight[cols.start * taps..], outputs * taps);
+            let size = [read.len(), x.cols(), width];
+            gemm(size, a, b, &mut products, width, false);
+            let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
+            for (n, out) in rows.clone().zip(tile.chunks_exact_mut(cols.len())) {
+                let (m, k) = ((n + stride / 2) / stride, (n + stride / 2) % stride);
+                for (m, k) in [(Some(m), k), (m.checked_sub(1), k + stride)] {
+                    let Some(m) = m.filter(|m| read.contains(m)) else {
+                        continue;
+                    };
+                    let product = &products[(m - read.start) * width..][..width];
+                    for (y, taps) in out.iter_mut().zip(product.chunks_exact(taps)) {
+                        *y += taps[k];
                     }
                 }
-                tile
-            });
+            }
+            tile
         });
-    y
+    })
 }
 
 /// `[out, in, tap]` as `[out, tap, in]`.

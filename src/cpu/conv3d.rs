@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     arg::Arg,
+    elementwise::fill_rows,
     gemm::{Matrix, gemm},
 };
 use crate::{
@@ -29,13 +30,8 @@ pub(super) fn conv3d(args: &[Arg<'_>], conv: Conv3d, result: &Shape) -> Vec<f32>
     let x = args[0].view().dense();
     let geometry = Geometry::new(&args[0], &args[1], conv, result);
     let bias = args[2].values();
-    let mut y = vec![0.0; result.count()];
-    if conv.depthwise {
-        depthwise(&x, &args[1], &bias, geometry, &mut y);
-    } else {
-        dense(&x, &args[1], &bias, geometry, &mut y);
-    }
-    y
+    let multiplied = if conv.depthwise { depthwise } else { dense };
+    multiplied(&x, &args[1], &bias, geometry)
 }
 
 /// Extents of a convolution.
@@ -118,25 +114,24 @@ fn within(index: isize, extent: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|&index| index < extent)
 }
 
-fn dense(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry, y: &mut [f32]) {
+fn dense(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry) -> Vec<f32> {
     let weights = repacked(weight, geometry.kernel.iter().product());
     let out = bias.len();
-    y.par_chunks_mut(BLOCK * out)
-        .enumerate()
-        .for_each(|(block, y)| {
-            let mut tiles: Vec<Vec<f32>> = bias
-                .chunks(TILE)
-                .map(|bias| bias.repeat(y.len() / out))
-                .collect();
-            multiply(x, &weights, geometry, block * BLOCK, &mut tiles);
-            for (tile, values) in tiles.iter().enumerate() {
-                let cols = TILE.min(out - tile * TILE);
-                let rows = y.chunks_exact_mut(out).zip(values.chunks_exact(cols));
-                rows.for_each(|(y, row)| {
-                    y[tile * TILE..tile * TILE + cols].copy_from_slice(row);
-                });
-            }
-        });
+    let count = geometry.output.iter().product::<usize>() * out;
+    fill_rows(count, BLOCK * out, |block, y| {
+        let mut tiles: Vec<Vec<f32>> = bias
+            .chunks(TILE)
+            .map(|bias| bias.repeat(y.len() / out))
+            .collect();
+        multiply(x, &weights, geometry, block * BLOCK, &mut tiles);
+        for (tile, values) in tiles.iter().enumerate() {
+            let cols = TILE.min(out - tile * TILE);
+            let rows = y.chunks_exact_mut(out).zip(values.chunks_exact(cols));
+            rows.for_each(|(y, row)| {
+                y[tile * TILE..tile * TILE + cols].copy_from_slice(row);
+            });
+        }
+    })
 }
 
 /// Adds the matmuls of the block of positions from `first` on to `tiles`, `TILE` output channels each.
@@ -197,25 +192,18 @@ fn gather(
 fn repacked(weight: &Arg<'_>, taps: usize) -> Vec<f32> {
     let channels = weight.shape[1];
     let stored_rows = weight.shape.rows() / weight.shape[0];
-    let mut packed = vec![0.0; weight.shape.count()];
-    packed
-        .par_chunks_exact_mut(channels * taps)
-        .enumerate()
-        .for_each_init(
-            || vec![0.0; channels * taps],
-            |stored, (out, packed)| {
-                weight.read_rows(out * stored_rows..(out + 1) * stored_rows, stored);
-                for (tap, packed) in packed.chunks_exact_mut(channels).enumerate() {
-                    let taps = stored[tap..].iter().step_by(taps);
-                    packed.iter_mut().zip(taps).for_each(|(p, &w)| *p = w);
-                }
-            },
-        );
-    packed
+    fill_rows(weight.shape.count(), channels * taps, |out, packed| {
+        let mut stored = vec![0.0; channels * taps];
+        weight.read_rows(out * stored_rows..(out + 1) * stored_rows, &mut stored);
+        for (tap, packed) in packed.chunks_exact_mut(channels).enumerate() {
+            let taps = stored[tap..].iter().step_by(taps);
+            packed.iter_mut().zip(taps).for_each(|(p, &w)| *p = w);
+        }
+    })
 }
 
 /// Each channel alone: `y[c] = b[c] + sum over taps of x[.., c] w[c, tap]`.
-fn depthwise(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry, y: &mut [f32]) {
+fn depthwise(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry) -> Vec<f32> {
     let channels = geometry.channels;
     let [_, _, kernel_width] = geometry.kernel;
     let stored = weight.values();
@@ -223,25 +211,24 @@ fn depthwise(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry, y: &
     let weights: Vec<f32> = (0..taps)
         .flat_map(|tap| stored[tap..].iter().step_by(taps).copied())
         .collect();
-    y.par_chunks_exact_mut(channels)
-        .enumerate()
-        .for_each(|(position, y)| {
-            y.copy_from_slice(bias);
-            let at = geometry.coordinates(position);
-            let (cols, from) = geometry.columns(at[2]);
-            for kernel_row in 0..geometry.kernel_rows() {
-                let Some(start) = geometry.input_row(at, kernel_row) else {
-                    continue;
-                };
-                let x = x[(start + from) * channels..].chunks_exact(channels);
-                let w = &weights[(kernel_row * kernel_width + cols.start) * channels..];
-                for (x, w) in x.zip(w.chunks_exact(channels)).take(cols.len()) {
-                    y.iter_mut()
-                        .zip(x.iter().zip(w))
-                        .for_each(|(y, (x, w))| *y += x * w);
-                }
+    let count = geometry.output.iter().product::<usize>() * channels;
+    fill_rows(count, channels, |position, y| {
+        y.copy_from_slice(bias);
+        let at = geometry.coordinates(position);
+        let (cols, from) = geometry.columns(at[2]);
+        for kernel_row in 0..geometry.kernel_rows() {
+            let Some(start) = geometry.input_row(at, kernel_row) else {
+                continue;
+            };
+            let x = x[(start + from) * channels..].chunks_exact(channels);
+            let w = &weights[(kernel_row * kernel_width + cols.start) * channels..];
+            for (x, w) in x.zip(w.chunks_exact(channels)).take(cols.len()) {
+                y.iter_mut()
+                    .zip(x.iter().zip(w))
+                    .for_each(|(y, (x, w))| *y += x * w);
             }
-        });
+        }
+    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,18 @@ pub(super) fn map(args: &[Arg<'_>], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
     y
 }
 
+/// `count` values, of which `f` writes `width` at a time, given how many such rows lie before.
+pub(super) fn fill_rows(
+    count: usize,
+    width: usize,
+    f: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut y = vec![0.0; count];
+    let rows = y.par_chunks_mut(width).enumerate();
+    rows.for_each(|(row, y)| f(row, y));
+    y
+}
+
 /// `f(x, y)` for every pair.
 pub(super) fn zip(args: &[Arg<'_>], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     let mut out = args[0].view().dense().into_owned();

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{
     activation,
     arg::{Arg, Source, View},
-    attention::{Heads, attention},
+    attention::attention,
     conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, quantize, rope,
 };
 use crate::{
@@ -245,30 +245,10 @@ fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
         Op::RowScale => quantize::row_scale(args),
         Op::Quantize { factor: None } => quantize::by_rows(args),
         &Op::Quantize { factor: Some(by) } => elementwise::map(args, move |x| x * by),
-        Op::RmsNorm {
-            eps,
-            width,
-            weight,
-            ends,
-        } => norm::rms_norm(args, *eps, *width, *weight, ends),
+        Op::RmsNorm(op) => norm::rms_norm(args, op),
         Op::L2Norm { eps } => norm::l2_norm(args, *eps),
         Op::Rope { heads } => rope::rope(args, *heads),
-        &Op::Attention {
-            heads,
-            kv_heads,
-            scale,
-            softcap,
-            ref windows,
-        } => attention(
-            args,
-            &Heads {
-                heads,
-                kv_heads,
-                scale,
-                softcap,
-            },
-            windows,
-        ),
+        Op::Attention(op) => attention(args, op),
         Op::SigmoidGate => activation::sigmoid_gate(args),
         Op::SwiGlu7 => activation::swiglu7(args),
         Op::Gelu7 => elementwise::map(args, activation::gelu7),

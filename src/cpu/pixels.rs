@@ -1,25 +1,19 @@
 //! Ops that move pixels, frames and channels around, over `[frames, height, width, channels]`.
 
-use rayon::prelude::*;
-
-use super::arg::Arg;
+use super::{arg::Arg, elementwise::fill_rows};
 use crate::{Shape, plan::PixelOrder};
 
 /// `[T, H, W, C]` to `[T, 2H, 2W, C]`, every pixel four times.
 pub(super) fn upsample_nearest(args: &[Arg<'_>]) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, c] = video(args[0].shape);
-    let mut y = vec![0.0; t * 2 * h * 2 * w * c];
-    y.par_chunks_exact_mut(2 * w * c)
-        .enumerate()
-        .for_each(|(row, y)| {
-            let x = &x[row / 2 * w * c..(row / 2 + 1) * w * c];
-            for (y, x) in y.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
-                y[..c].copy_from_slice(x);
-                y[c..].copy_from_slice(x);
-            }
-        });
-    y
+    fill_rows(t * 2 * h * 2 * w * c, 2 * w * c, |row, y| {
+        let x = &x[row / 2 * w * c..(row / 2 + 1) * w * c];
+        for (y, x) in y.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
+            y[..c].copy_from_slice(x);
+            y[c..].copy_from_slice(x);
+        }
+    })
 }
 
 /// `[T, H, W, 4C]` to `[T, 2H, 2W, C]`.
@@ -27,40 +21,32 @@ pub(super) fn pixel_shuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, channels] = video(args[0].shape);
     let c = channels / 4;
-    let mut y = vec![0.0; t * h * w * channels];
-    y.par_chunks_exact_mut(2 * w * c)
-        .enumerate()
-        .for_each(|(row, y)| {
-            let x = &x[row / 2 * w * channels..(row / 2 + 1) * w * channels];
-            for (column, y) in y.chunks_exact_mut(c).enumerate() {
-                let sub = sub_position(order, row % 2, column % 2);
-                let cell = &x[column / 2 * channels..];
-                let values = cell[sub..].iter().step_by(4);
-                y.iter_mut().zip(values).for_each(|(y, &x)| *y = x);
-            }
-        });
-    y
+    fill_rows(t * h * w * channels, 2 * w * c, |row, y| {
+        let x = &x[row / 2 * w * channels..(row / 2 + 1) * w * channels];
+        for (column, y) in y.chunks_exact_mut(c).enumerate() {
+            let sub = sub_position(order, row % 2, column % 2);
+            let cell = &x[column / 2 * channels..];
+            let values = cell[sub..].iter().step_by(4);
+            y.iter_mut().zip(values).for_each(|(y, &x)| *y = x);
+        }
+    })
 }
 
 /// `[T, 2H, 2W, C]` to `[T, H, W, 4C]`.
 pub(super) fn pixel_unshuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, c] = video(args[0].shape);
-    let mut y = vec![0.0; t * h * w * c];
-    y.par_chunks_exact_mut(2 * w * c)
-        .enumerate()
-        .for_each(|(row, y)| {
-            for (i, pixel) in x[row * 2 * w * c..(row + 1) * 2 * w * c]
-                .chunks_exact(c)
-                .enumerate()
-            {
-                let (sub_row, column) = (i / w, i % w);
-                let sub = sub_position(order, sub_row, column % 2);
-                let cell = y[column / 2 * 4 * c..][sub..].iter_mut().step_by(4);
-                cell.zip(pixel).for_each(|(y, &x)| *y = x);
-            }
-        });
-    y
+    fill_rows(t * h * w * c, 2 * w * c, |row, y| {
+        for (i, pixel) in x[row * 2 * w * c..(row + 1) * 2 * w * c]
+            .chunks_exact(c)
+            .enumerate()
+        {
+            let (sub_row, column) = (i / w, i % w);
+            let sub = sub_position(order, sub_row, column % 2);
+            let cell = y[column / 2 * 4 * c..][sub..].iter_mut().step_by(4);
+            cell.zip(pixel).for_each(|(y, &x)| *y = x);
+        }
+    })
 }
 
 fn sub_position(order: PixelOrder, row: usize, column: usize) -> usize {
@@ -75,17 +61,13 @@ pub(super) fn frame_shuffle(args: &[Arg<'_>]) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, channels] = video(args[0].shape);
     let c = channels / 2;
-    let mut y = vec![0.0; t * h * w * channels];
-    y.par_chunks_exact_mut(h * w * c)
-        .enumerate()
-        .for_each(|(frame, y)| {
-            let x = &x[frame / 2 * h * w * channels..];
-            let half = frame % 2 * c;
-            for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(channels)) {
-                y.copy_from_slice(&x[half..half + c]);
-            }
-        });
-    y
+    fill_rows(t * h * w * channels, h * w * c, |frame, y| {
+        let x = &x[frame / 2 * h * w * channels..];
+        let half = frame % 2 * c;
+        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(channels)) {
+            y.copy_from_slice(&x[half..half + c]);
+        }
+    })
 }
 
 /// Channel `m = ((c frames + frame) space + row) space + column` of a cell gathers its sub-positions; consecutive m
@@ -100,27 +82,23 @@ pub(super) fn average_down(
     let [out_frames, out_h, out_w, out] = video(result);
     let group = c * frames * space * space / out;
     let missing = out_frames * frames - t;
-    let mut y = vec![0.0; result.count()];
-    y.par_chunks_exact_mut(out)
-        .enumerate()
-        .for_each(|(position, y)| {
-            let (i, j) = (position / out_w % out_h, position % out_w);
-            let first = position / (out_h * out_w) * frames;
-            for (o, y) in y.iter_mut().enumerate() {
-                let values = (o * group..(o + 1) * group).map(|m| {
-                    let (sub_row, sub_column) = (m / space % space, m % space);
-                    let frame = first + m / (space * space) % frames;
-                    let channel = m / (frames * space * space);
-                    let row = frame.checked_sub(missing).map_or(0.0, |frame| {
-                        let pixel = (frame * h + i * space + sub_row) * w + j * space + sub_column;
-                        x[pixel * c + channel]
-                    });
-                    f64::from(row)
+    fill_rows(result.count(), out, |position, y| {
+        let (i, j) = (position / out_w % out_h, position % out_w);
+        let first = position / (out_h * out_w) * frames;
+        for (o, y) in y.iter_mut().enumerate() {
+            let values = (o * group..(o + 1) * group).map(|m| {
+                let (sub_row, sub_column) = (m / space % space, m % space);
+                let frame = first + m / (space * space) % frames;
+                let channel = m / (frames * space * space);
+                let row = frame.checked_sub(missing).map_or(0.0, |frame| {
+                    let pixel = (frame * h + i * space + sub_row) * w + j * space + sub_column;
+                    x[pixel * c + channel]
                 });
-                *y = (values.sum::<f64>() / group as f64) as f32;
-            }
-        });
-    y
+                f64::from(row)
+            });
+            *y = (values.sum::<f64>() / group as f64) as f32;
+        }
+    })
 }
 
 /// The inverse arrangement of [`average_down`], every channel repeated over its group; only the last copy of the first
@@ -134,19 +112,15 @@ pub(super) fn duplicate_up(
     let [_, h, w, c] = video(args[0].shape);
     let [_, out_h, out_w, out] = video(result);
     let group = out * frames * space * space / c;
-    let mut y = vec![0.0; result.count()];
-    y.par_chunks_exact_mut(out)
-        .enumerate()
-        .for_each(|(position, y)| {
-            let (i, j) = (position / out_w % out_h, position % out_w);
-            let frame = position / (out_h * out_w) + frames - 1;
-            let x = &x[((frame / frames * h + i / space) * w + j / space) * c..];
-            let sub = (frame % frames * space + i % space) * space + j % space;
-            for (o, y) in y.iter_mut().enumerate() {
-                *y = x[(o * frames * space * space + sub) / group];
-            }
-        });
-    y
+    fill_rows(result.count(), out, |position, y| {
+        let (i, j) = (position / out_w % out_h, position % out_w);
+        let frame = position / (out_h * out_w) + frames - 1;
+        let x = &x[((frame / frames * h + i / space) * w + j / space) * c..];
+        let sub = (frame % frames * space + i % space) * space + j % space;
+        for (o, y) in y.iter_mut().enumerate() {
+            *y = x[(o * frames * space * space + sub) / group];
+        }
+    })
 }
 
 fn video(shape: &Shape) -> [usize; 4] {

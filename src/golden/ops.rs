@@ -8,7 +8,7 @@ use crate::{
     Result, Tensor,
     executor::{Executor, Prepare},
     model::dit::{self, Coordinates, EPS, Sequence},
-    plan::{Buf, Builder, Dense, Grid, MaskBlock, Norm, Op},
+    plan::{Attention, Buf, Builder, Dense, Grid, MaskBlock, Norm, Op},
     qualify::{Check, relative_l2},
     sampler::{upsample, zero_snr},
     weights::Weights,
@@ -166,17 +166,22 @@ impl Run<'_, '_> {
     fn patches(&self) -> Result<Vec<Check>> {
         let shape = self.tensors.get("patchify.in")?.shape().clone();
         let grid = Grid::new(shape[2], shape[3], shape[4]);
-        let got = self.run_shaped(
+        let got = self.execute(
             &[("patchify.in", F32, vec![48, grid.positions()])],
+            vec![],
             |p, x| p.patchify("y", x[0], grid),
         )?;
         let tensors = self.tensors;
         let mut checks = vec![tensors.max_abs("patchify", &got, "patchify.out", 0.0)?];
         let rows = self.tensors.get("unpatchify.in")?.shape().rows();
-        let got = self.run_shaped(&[("unpatchify.in", F32, vec![rows, 192])], |p, x| {
-            let video = p.rows(x[0], 0..grid.tokens());
-            p.unpatchify("y", video, grid)
-        })?;
+        let got = self.execute(
+            &[("unpatchify.in", F32, vec![rows, 192])],
+            vec![],
+            |p, x| {
+                let video = p.rows(x[0], 0..grid.tokens());
+                p.unpatchify("y", video, grid)
+            },
+        )?;
         checks.push(tensors.max_abs("unpatchify", &got, "unpatchify.video", 0.0)?);
         Ok(checks)
     }
@@ -188,7 +193,7 @@ impl Run<'_, '_> {
             ("rope_apply.in", F32, vec![rows, heads * head]),
             ("rope_apply.rope", F32, vec![rows, 96]),
         ];
-        let got = self.run_shaped(&inputs, |p, x| p.rope("y", x[0], x[1], heads, F32))?;
+        let got = self.execute(&inputs, vec![], |p, x| p.rope("y", x[0], x[1], heads, F32))?;
         Ok(vec![self.tensors.relative_l2(
             "rope_apply",
             &got,
@@ -201,10 +206,7 @@ impl Run<'_, '_> {
         let shape = |label: &str| self.tensors.get(label).map(|t| t.shape().clone());
         let (q, k) = (shape("attn.q")?, shape("attn.k")?);
         let (rows, heads, kv_heads, head) = (q[0], q[1], k[1], q[2]);
-        let full = vec![MaskBlock {
-            queries: 0..rows,
-            keys: std::iter::once(0..rows).collect(),
-        }];
+        let full = vec![MaskBlock::new(0..rows, [0..rows])];
         let mut checks = Vec::new();
         for (name, windows) in [("attn.full", full), ("attn.local", self.windows(rows)?)] {
             for (path, out) in [("f32", F32), ("bf16", Bf16)] {
@@ -213,14 +215,14 @@ impl Run<'_, '_> {
                     ("attn.k", Bf16, vec![rows, kv_heads * head]),
                     ("attn.v", Bf16, vec![rows, kv_heads * head]),
                 ];
-                let op = Op::Attention {
+                let op = Attention {
                     heads,
                     kv_heads,
                     scale: 1.0 / (head as f32).sqrt(),
                     softcap: None,
                     windows: windows.clone(),
                 };
-                let got = self.run_shaped(&inputs, |p, x| {
+                let got = self.execute(&inputs, vec![], |p, x| {
                     p.attention("y", [x[0], x[1], x[2]], op, out)
                 })?;
                 let allowed = if out == F32 {
@@ -278,28 +280,23 @@ impl Run<'_, '_> {
     fn windows(&self, rows: usize) -> Result<Vec<MaskBlock>> {
         let pairs = |label: &str| self.tensors.get(label).map(Tensor::to_i32);
         let (queries, keys) = (pairs("attn.q_ranges")?, pairs("attn.k_ranges")?);
-        let mut windows: Vec<MaskBlock> = (0..rows)
-            .map(|row| MaskBlock {
+        let pairs = || {
+            queries
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .zip(keys.as_chunks::<2>().0)
+        };
+        let seen = |row: usize| {
+            let its = pairs().filter(move |(q, _)| (q[0]..q[1]).contains(&(row as i32)));
+            let mut keys: Vec<_> = its.map(|(_, k)| k[0] as usize..k[1] as usize).collect();
+            keys.sort_by_key(|range| range.start);
+            MaskBlock {
                 queries: row..row + 1,
-                keys: vec![],
-            })
-            .collect();
-        for (q, k) in queries
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .zip(keys.as_chunks::<2>().0)
-        {
-            for row in q[0]..q[1] {
-                windows[row as usize]
-                    .keys
-                    .push(k[0] as usize..k[1] as usize);
+                keys,
             }
-        }
-        windows
-            .iter_mut()
-            .for_each(|w| w.keys.sort_by_key(|range| range.start));
-        Ok(windows)
+        };
+        Ok((0..rows).map(seen).collect())
     }
 
     /// Group offsets: where the rows of each modality end.
@@ -344,14 +341,6 @@ impl Run<'_, '_> {
             })
             .collect();
         self.execute(&shaped?, weights, op)
-    }
-
-    fn run_shaped(
-        &self,
-        inputs: &[(&str, DType, Vec<usize>)],
-        op: impl FnOnce(&mut Builder, &[Buf]) -> Buf,
-    ) -> Result<Vec<f32>> {
-        self.execute(inputs, vec![], op)
     }
 
     fn execute(

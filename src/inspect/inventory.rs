@@ -52,7 +52,7 @@ pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
     let entries = states.map(|(part, state)| {
         let (bytes, checked) = match state {
             State::Found { path, .. } => (bytes_of(path), check(folder, *part)),
-            State::Missing { .. } => (0, Ok(LayerFormats::new())),
+            State::Missing(_) => (0, Ok(LayerFormats::new())),
         };
         let (formats, problem) = match checked {
             Ok(formats) => (formats, None),

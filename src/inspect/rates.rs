@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Serialize;
+
 use super::noise::{NoiseWeights, TABLE_ROWS, noise};
 use crate::{
     DType, Error, Result,
@@ -15,7 +17,8 @@ use crate::{
     executor::{Cancel, Executor, Prepare, UnitReport},
     model::dit::{HEAD, Sequence},
     plan::{
-        self, Buf, Builder, Conv3d, Cost, Dense, Grid, Kernel3d, MaskBlock, Op, Plan, Role, Scale,
+        self, Attention, Buf, Builder, Conv3d, Cost, Dense, Grid, Kernel3d, MaskBlock, Plan, Role,
+        Scale,
     },
     qualify::cases::RowCase,
     weights::Weights,
@@ -83,9 +86,10 @@ pub const PUBLISHED: RateShapes = RateShapes {
 };
 
 /// The time of a case.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Rate {
     /// `gemm/…`, `attention/…`, `rows/…`, `convolution/…` or `copy/…`.
+    #[serde(rename = "case")]
     pub name: String,
     /// The kernels that ran.
     pub kernels: Vec<&'static str>,
@@ -281,7 +285,7 @@ fn attention(tokens: usize, heads: usize, windows: Vec<MaskBlock>) -> Plan {
     let kv_heads = heads.div_ceil(5);
     let q = made(&mut p, "q", tokens, heads * HEAD);
     let [k, v] = ["k", "v"].map(|name| made(&mut p, name, tokens, kv_heads * HEAD));
-    let op = Op::Attention {
+    let op = Attention {
         heads,
         kv_heads,
         scale: 1.0 / (HEAD as f32).sqrt(),

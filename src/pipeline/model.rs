@@ -11,7 +11,7 @@ use super::{
     formats::QuantizationPolicy,
     miniature,
     networks::NetworkConfig,
-    request::{BaseVariant, Defaults, Size, SrVariant},
+    request::{BaseVariant, Defaults, SrVariant},
 };
 use crate::{
     Error, Result,
@@ -127,11 +127,7 @@ impl Model {
     /// What it makes when nothing is asked.
     pub fn defaults(&self) -> Defaults {
         match &self.parts {
-            Parts::Folder(_) => Defaults {
-                size: Size::P256,
-                scale: 1,
-                seconds: 5,
-            },
+            Parts::Folder(_) => Defaults::FOLDER,
             Parts::Miniature => miniature::DEFAULTS,
         }
     }
@@ -148,9 +144,6 @@ impl Model {
     ///
     /// # Errors
     /// If it is missing, damaged or not as its configuration says, or `policy` cannot be had of it.
-    ///
-    /// # Panics
-    /// If the variant has the sizes of another part, a mistake of ours.
     pub fn network(&self, variant: Variant, policy: &QuantizationPolicy) -> Result<Arc<Network>> {
         self.once(Component::Dit(variant), policy, || {
             self.open_network(variant, policy)
@@ -159,9 +152,7 @@ impl Model {
 
     fn open_network(&self, variant: Variant, policy: &QuantizationPolicy) -> Result<Network> {
         let part = Component::Dit(variant);
-        let NetworkConfig::Dit(mut config) = self.sizes(part)? else {
-            panic!("{variant:?} has other sizes")
-        };
+        let mut config: dit::DitConfig = self.sizes(part)?.take();
         let properties = self.properties(variant);
         config.local_attn_layers = properties.local_layers;
         let path = self.path(part);
@@ -203,10 +194,7 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn text_encoder(&self) -> Result<Arc<ModelPart<text_encoder::TextEncoderConfig>>> {
-        self.part(Component::TextEncoder, |sizes| match sizes {
-            NetworkConfig::Text(config) => Some(config),
-            _ => None,
-        })
+        self.part(Component::TextEncoder)
     }
 
     /// The fast video decoder.
@@ -214,10 +202,7 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn turbo(&self) -> Result<Arc<ModelPart<TurboConfig>>> {
-        self.part(Component::TurboVae, |sizes| match sizes {
-            NetworkConfig::Turbo(config) => Some(config),
-            _ => None,
-        })
+        self.part(Component::TurboVae)
     }
 
     /// The full video autoencoder.
@@ -225,10 +210,7 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn wan(&self) -> Result<Arc<ModelPart<WanConfig>>> {
-        self.part(Component::WanVae, |sizes| match sizes {
-            NetworkConfig::Wan(config) => Some(config),
-            _ => None,
-        })
+        self.part(Component::WanVae)
     }
 
     /// The audio autoencoder.
@@ -236,21 +218,14 @@ impl Model {
     /// # Errors
     /// As [`Model::network`].
     pub fn audio(&self) -> Result<Arc<ModelPart<audio_vae::AudioVaeConfig>>> {
-        self.part(Component::AudioVae, |sizes| match sizes {
-            NetworkConfig::Audio(config) => Some(config),
-            _ => None,
-        })
+        self.part(Component::AudioVae)
     }
 
-    fn part<C: Send + Sync + 'static>(
-        &self,
-        part: Component,
-        of: impl FnOnce(NetworkConfig) -> Option<C>,
-    ) -> Result<Arc<ModelPart<C>>> {
+    fn part<C: Any + Clone + Send + Sync>(&self, part: Component) -> Result<Arc<ModelPart<C>>> {
         self.once(part, &QuantizationPolicy::default(), || {
             let sizes = self.sizes(part)?;
             let weights = self.weights(part, &sizes)?;
-            let config = of(sizes).expect("a part has its own kind of sizes");
+            let config = sizes.take();
             Ok(ModelPart { config, weights })
         })
     }
@@ -265,10 +240,7 @@ impl Model {
     /// Where a part is or should be, for messages.
     fn path(&self, part: Component) -> PathBuf {
         match &self.parts {
-            Parts::Folder(folder) => match folder.state(part) {
-                weights::State::Found { path, .. } => path.clone(),
-                weights::State::Missing { expected, .. } => expected.clone(),
-            },
+            Parts::Folder(folder) => folder.state(part).path().into(),
             Parts::Miniature => "miniature".into(),
         }
     }

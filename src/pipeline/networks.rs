@@ -1,7 +1,7 @@
 //! Configurations of a model's networks, from JSON, and the formats of stored layers, from headers: enough for `plan`,
 //! `inspect` and `synth`, without any weights.
 
-use std::path::{Path, PathBuf};
+use std::{any::Any, path::Path};
 
 use super::{denoise::Network, request::Defaults, request::Size};
 use crate::{
@@ -41,6 +41,22 @@ pub enum NetworkConfig {
 }
 
 impl NetworkConfig {
+    /// The configuration of one component.
+    ///
+    /// # Panics
+    /// If it is another component's, a mistake of ours.
+    pub(super) fn take<C: Any + Clone>(&self) -> C {
+        let config: &dyn Any = match self {
+            Self::Dit(config) => config,
+            Self::Text(config) => config,
+            Self::Turbo(config) => config,
+            Self::Wan(config) => config,
+            Self::Audio(config) => config,
+        };
+        let config = config.downcast_ref::<C>().cloned();
+        config.unwrap_or_else(|| panic!("another component's sizes: {self:?}"))
+    }
+
     /// Reads the JSON of a component's sizes in the published form; `path` is for messages.
     ///
     /// # Errors
@@ -89,11 +105,11 @@ impl NetworkConfig {
     /// [`Error::Weights`] if the component is missing or its JSON is invalid.
     pub fn of(folder: &Folder, part: Component) -> Result<Self> {
         match folder.config(part)? {
-            Some(text) => Self::parse(part, &text, &config_path(folder, part)),
+            Some(text) => Self::parse(part, &text, folder.state(part).config_path()),
             None if published_json(part).is_none() => Ok(Self::published(part)),
             None => {
                 let problem = "has no JSON file with its sizes beside it";
-                Err(Error::weights(config_path(folder, part), problem))
+                Err(Error::weights(folder.state(part).config_path(), problem))
             }
         }
     }
@@ -171,13 +187,6 @@ pub fn published_json(part: Component) -> Option<&'static str> {
     }
 }
 
-fn config_path(folder: &Folder, part: Component) -> PathBuf {
-    match folder.state(part) {
-        State::Found { path, config } => config.clone().unwrap_or_else(|| path.clone()),
-        State::Missing { expected, .. } => expected.clone(),
-    }
-}
-
 /// A denoising network.
 #[derive(Clone, Debug)]
 pub struct Dit {
@@ -249,15 +258,12 @@ impl ModelConfigs {
     pub fn of(folder: &Folder) -> Result<Self> {
         let sizes = |part| match folder.state(part) {
             State::Found { .. } => NetworkConfig::of(folder, part),
-            State::Missing { .. } => Ok(NetworkConfig::published(part)),
+            State::Missing(_) => Ok(NetworkConfig::published(part)),
         };
         let name = folder.dir().display().to_string();
-        let defaults = Defaults {
-            size: Size::P256,
-            scale: 1,
-            seconds: 5,
-        };
-        let mut all = Self::new(&name, defaults, sizes, |variant| folder.properties(variant))?;
+        let mut all = Self::new(&name, Defaults::FOLDER, sizes, |variant| {
+            folder.properties(variant)
+        })?;
         for dit in &mut all.dits {
             if let State::Found { .. } = folder.state(Component::Dit(dit.variant)) {
                 dit.stored = quantized::stored(folder.open(Component::Dit(dit.variant))?.source());
@@ -289,45 +295,29 @@ impl ModelConfigs {
             Variant::Sr540p,
             Variant::Sr1080p,
         ] {
-            if let NetworkConfig::Dit(mut config) = sizes(Component::Dit(variant))? {
-                let properties = properties(variant);
-                config
-                    .local_attn_layers
-                    .clone_from(&properties.local_layers);
-                config.validate().map_err(|problem| {
-                    Error::weights(name, format!("`{}`: {problem}", variant.key()))
-                })?;
-                dits.push(Dit {
-                    variant,
-                    config,
-                    properties,
-                    stored: LayerFormats::new(),
-                });
-            }
+            let mut config: dit::DitConfig = sizes(Component::Dit(variant))?.take();
+            let properties = properties(variant);
+            config
+                .local_attn_layers
+                .clone_from(&properties.local_layers);
+            config.validate().map_err(|problem| {
+                Error::weights(name, format!("`{}`: {problem}", variant.key()))
+            })?;
+            dits.push(Dit {
+                variant,
+                config,
+                properties,
+                stored: LayerFormats::new(),
+            });
         }
-        let parts = [
-            Component::TextEncoder,
-            Component::TurboVae,
-            Component::WanVae,
-            Component::AudioVae,
-        ];
-        let [text, turbo, wan, audio] = parts.map(sizes);
-        match (text?, turbo?, wan?, audio?) {
-            (
-                NetworkConfig::Text(text),
-                NetworkConfig::Turbo(turbo),
-                NetworkConfig::Wan(wan),
-                NetworkConfig::Audio(audio),
-            ) => Ok(Self {
-                name: name.into(),
-                defaults,
-                text,
-                turbo,
-                wan,
-                audio,
-                dits,
-            }),
-            _ => unreachable!("each part has sizes of its own kind"),
-        }
+        Ok(Self {
+            name: name.into(),
+            defaults,
+            text: sizes(Component::TextEncoder)?.take(),
+            turbo: sizes(Component::TurboVae)?.take(),
+            wan: sizes(Component::WanVae)?.take(),
+            audio: sizes(Component::AudioVae)?.take(),
+            dits,
+        })
     }
 }

@@ -147,6 +147,15 @@ pub struct Defaults {
     pub seconds: u32,
 }
 
+impl Defaults {
+    /// Those of a model folder.
+    pub const FOLDER: Self = Self {
+        size: Size::P256,
+        scale: 1,
+        seconds: 5,
+    };
+}
+
 /// A request with every number decided.
 #[derive(Clone, Debug)]
 pub struct Job {

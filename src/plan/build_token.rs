@@ -1,6 +1,8 @@
 //! Builder methods of the ops on rows of tokens.
 
-use super::{Buf, Builder, Grid, MaskBlock, NormWeight, Op, Scaling, buffer::dotted};
+use super::{
+    Attention, Buf, Builder, Grid, MaskBlock, NormWeight, Op, RmsNorm, Scaling, buffer::dotted,
+};
 use crate::tensor::{DType, Shape};
 
 /// A linear layer: `rows` outputs per group, weight `NAME.weight` `[groups * rows, k]` and, with `bias`, `NAME.bias`
@@ -176,13 +178,13 @@ impl Builder {
         } else {
             NormWeight::None
         };
-        let op = Op::RmsNorm {
+        let op = RmsNorm {
             eps: norm.eps,
             width: norm.width,
             weight,
             ends: ends.to_vec(),
         };
-        self.emit(name, op, reads, shape, norm.out)
+        self.emit(name, Op::RmsNorm(op), reads, shape, norm.out)
     }
 
     /// [`Op::L2Norm`] with the weight `NAME.gamma` of shape `gamma`; shape and type kept.
@@ -214,21 +216,13 @@ impl Builder {
     /// [`Op::Attention`] over `[q, k, v]`: q `[n, heads * d]`, k and v `[m, kv_heads * d]`; result as q.
     ///
     /// # Panics
-    /// If `op` is another op, or shapes and mask blocks do not fit.
+    /// If shapes and mask blocks do not fit.
     #[track_caller]
-    pub fn attention(&mut self, name: &str, qkv: [Buf; 3], op: Op, out: DType) -> Buf {
+    pub fn attention(&mut self, name: &str, qkv: [Buf; 3], op: Attention, out: DType) -> Buf {
         let [q, k, v] = qkv.map(|buf| self.shape(buf).clone());
-        let Op::Attention {
-            heads,
-            kv_heads,
-            windows,
-            ..
-        } = &op
-        else {
-            panic!("{name}: {} given", op.name())
-        };
+        let (heads, kv_heads) = (op.heads, op.kv_heads);
         assert!(
-            heads.is_multiple_of(*kv_heads) && q.cols().is_multiple_of(*heads),
+            heads.is_multiple_of(kv_heads) && q.cols().is_multiple_of(heads),
             "{name}: {heads} heads, {kv_heads} key heads"
         );
         let d = q.cols() / heads;
@@ -236,8 +230,8 @@ impl Builder {
             k == v && k.cols() == kv_heads * d,
             "{name}: q {q}, k {k}, v {v}"
         );
-        check_windows(name, windows, q.rows(), k.rows());
-        self.emit(name, op, qkv.to_vec(), q, out)
+        check_windows(name, &op.windows, q.rows(), k.rows());
+        self.emit(name, Op::Attention(op), qkv.to_vec(), q, out)
     }
 
     /// [`Op::SigmoidGate`]: x `[n, heads * d]`, gate `[n, heads]`; shape kept.

@@ -100,8 +100,9 @@ impl Plan {
         let written = self.spec(step.writes).shape.count() as f64;
         match &step.op {
             Op::Linear { .. } => 2.0 * written * shape(0).cols() as f64,
-            Op::Attention { windows, .. } => {
-                let pairs: f64 = windows
+            Op::Attention(op) => {
+                let pairs: f64 = op
+                    .windows
                     .iter()
                     .map(|w| {
                         w.queries.len() as f64 * w.keys.iter().map(|k| k.len() as f64).sum::<f64>()

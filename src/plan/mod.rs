@@ -28,6 +28,9 @@ pub use build_token::{Dense, Norm, Scale};
 pub use builder::Builder;
 pub use cost::Cost;
 pub use lifetime::Arena;
-pub use op::{Conv1d, Conv3d, Grid, MaskBlock, NormWeight, Op, PaddingMode, PixelOrder, Scaling};
+pub use op::{
+    Attention, Conv1d, Conv3d, Grid, MaskBlock, NormWeight, Op, PaddingMode, PixelOrder, RmsNorm,
+    Scaling,
+};
 pub use plan::{Plan, Segment, Step};
 pub use tensors::{ListedTensor, TensorList};

@@ -47,6 +47,34 @@ pub enum NormWeight {
     UnitOffset,
 }
 
+/// Normalisation of rows, or of the heads of rows.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RmsNorm {
+    /// Added to the mean square.
+    pub eps: f32,
+    /// Columns normalised together: head_dim, or the whole row.
+    pub width: usize,
+    /// How the norm weight w enters.
+    pub weight: NormWeight,
+    /// Group offsets; `width` weights each.
+    pub ends: Vec<usize>,
+}
+
+/// Heads and mask of attention.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Factor on the logits.
+    pub scale: f32,
+    /// Soft-cap c; `None` for no cap.
+    pub softcap: Option<f32>,
+    /// The attention mask: which keys each query sees.
+    pub windows: Vec<MaskBlock>,
+}
+
 /// What a convolution reads beyond the edges of its input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PaddingMode {
@@ -179,16 +207,7 @@ pub enum Op {
         factor: Option<f32>,
     },
     /// `y = x / sqrt(mean(x^2) + eps) * (1 + w)` over each head of `width` columns; reads x and, with a weight, w.
-    RmsNorm {
-        /// Added to the mean square.
-        eps: f32,
-        /// Columns normalised together: head_dim, or the whole row.
-        width: usize,
-        /// How the norm weight w enters.
-        weight: NormWeight,
-        /// Group offsets; `width` weights each.
-        ends: Vec<usize>,
-    },
+    RmsNorm(RmsNorm),
     /// `y = x / max(|x|, eps) * sqrt(cols) * w` over each row; reads x, w.
     L2Norm {
         /// Floor of the norm.
@@ -202,18 +221,7 @@ pub enum Op {
     },
     /// `softmax(cap(scale q kᵀ)) v` per head over the mask blocks, `cap(z) = c tanh(z / c)`; query head j uses
     /// key/value head `j / (heads / kv_heads)`; reads q, k, v.
-    Attention {
-        /// Query heads.
-        heads: usize,
-        /// Key/value heads.
-        kv_heads: usize,
-        /// Factor on the logits.
-        scale: f32,
-        /// Soft-cap c; `None` for no cap.
-        softcap: Option<f32>,
-        /// The attention mask: which keys each query sees.
-        windows: Vec<MaskBlock>,
-    },
+    Attention(Attention),
     /// `y[n, head] = x[n, head] sigma(gate[n, head])` per head; reads x, gate.
     SigmoidGate,
     /// `a sigma(1.702 a) (b + 1)`, `a = min(u[2j], 7)`, `b = clamp(u[2j+1], -7, 7)`; reads u.
@@ -315,10 +323,10 @@ impl Op {
             Self::Linear { .. } => "linear",
             Self::RowScale => "row_scale",
             Self::Quantize { .. } => "quantize",
-            Self::RmsNorm { .. } => "rms_norm",
+            Self::RmsNorm(_) => "rms_norm",
             Self::L2Norm { .. } => "l2_norm",
             Self::Rope { .. } => "rope",
-            Self::Attention { .. } => "attention",
+            Self::Attention(_) => "attention",
             Self::SigmoidGate => "sigmoid_gate",
             Self::SwiGlu7 => "swiglu7",
             Self::Gelu7 => "gelu7",

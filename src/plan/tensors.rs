@@ -31,7 +31,7 @@ impl TensorList {
         for (index, step) in plan.steps().iter().enumerate() {
             let segment = plan.segment_of(index);
             let starts = segment.is_some_and(|at| plan.segments()[at].steps.start == index);
-            let joins = starts && matches!(step.op, Op::RmsNorm { .. });
+            let joins = starts && matches!(step.op, Op::RmsNorm(_));
             let layer = segment.filter(|_| !joins);
             let roots = step.reads.iter().map(|&buf| plan.spec(plan.root(buf)));
             for spec in roots.filter(|spec| spec.role == Role::Weight) {

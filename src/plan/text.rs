@@ -38,33 +38,27 @@ impl fmt::Display for Op {
             Self::Linear { ends, scaling } => write_linear(f, name, ends, *scaling),
             Self::Quantize { factor: None } => write!(f, "{name}{{scaling: rows}}"),
             Self::Quantize { factor: Some(by) } => write!(f, "{name}{{factor: {by}}}"),
-            Self::RmsNorm {
-                eps,
-                width,
-                weight,
-                ends,
-            } => {
+            Self::RmsNorm(op) => {
                 write!(
                     f,
-                    "{name}{{eps: {eps:e}, width: {width}, weight: {weight:?}, groups: {}}}",
-                    ends.len()
+                    "{name}{{eps: {:e}, width: {}, weight: {:?}, groups: {}}}",
+                    op.eps,
+                    op.width,
+                    op.weight,
+                    op.ends.len()
                 )
             }
             Self::L2Norm { eps } => write!(f, "{name}{{eps: {eps:e}}}"),
             Self::Rope { heads } => write!(f, "{name}{{heads: {heads}}}"),
-            Self::Attention {
-                heads,
-                kv_heads,
-                scale,
-                softcap,
-                windows,
-            } => {
-                let windows = describe(windows);
+            Self::Attention(op) => {
+                let (heads, windows) = (op.heads, describe(&op.windows));
                 write!(
                     f,
-                    "{name}{{heads: {heads}/{kv_heads}, scale: {scale}, {windows}"
+                    "{name}{{heads: {heads}/{}, scale: {}, {windows}",
+                    op.kv_heads, op.scale
                 )?;
-                softcap.map_or(Ok(()), |cap| write!(f, ", softcap: {cap}"))?;
+                op.softcap
+                    .map_or(Ok(()), |cap| write!(f, ", softcap: {cap}"))?;
                 f.write_str("}")
             }
             Self::Clamp { low, high } => write!(f, "{name}{{{low}..{high}}}"),

@@ -58,16 +58,41 @@ pub enum State {
         config: Option<PathBuf>,
     },
     /// It is missing.
-    Missing {
-        /// The file or folder that would complete it.
-        expected: PathBuf,
-        /// Repository that publishes it.
-        published_at: &'static str,
-        /// Whether a licence must be accepted there first.
-        is_gated: bool,
-        /// Size of the download, rounded.
-        bytes: u64,
-    },
+    Missing(Missing),
+}
+
+impl State {
+    /// Where it is, or is expected.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Found { path, .. } => path,
+            Self::Missing(missing) => &missing.expected,
+        }
+    }
+
+    /// The JSON of its sizes, or where it is without one.
+    pub fn config_path(&self) -> &Path {
+        match self {
+            Self::Found {
+                config: Some(config),
+                ..
+            } => config,
+            _ => self.path(),
+        }
+    }
+}
+
+/// A component that is not there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// The file or folder that would complete it.
+    pub expected: PathBuf,
+    /// Repository that publishes it.
+    pub published_at: &'static str,
+    /// Whether a licence must be accepted there first.
+    pub is_gated: bool,
+    /// Size of the download, rounded.
+    pub bytes: u64,
 }
 
 /// A model folder.
@@ -173,22 +198,17 @@ impl Folder {
     fn found(&self, part: Component) -> Result<(&Path, Option<&Path>)> {
         match self.state(part) {
             State::Found { path, config } => Ok((path, config.as_deref())),
-            State::Missing {
-                expected,
-                published_at,
-                is_gated,
-                bytes,
-            } => {
-                let licence = if *is_gated {
-                    " (accept its licence there first)"
-                } else {
-                    ""
+            State::Missing(missing) => {
+                let licence = match missing.is_gated {
+                    true => " (accept its licence there first)",
+                    false => "",
                 };
-                let size = human_bytes(*bytes);
                 let problem = format!(
-                    "is missing; download it from {published_at}{licence}, about {size}, or name its path in {FILE_NAME}"
+                    "is missing; download it from {}{licence}, about {}, or name its path in {FILE_NAME}",
+                    missing.published_at,
+                    human_bytes(missing.bytes)
                 );
-                Err(Error::weights(expected, problem))
+                Err(Error::weights(&missing.expected, problem))
             }
         }
     }
@@ -348,12 +368,12 @@ impl Component {
                 }
             }
         }
-        Ok(State::Missing {
+        Ok(State::Missing(Missing {
             expected: expected.unwrap_or_else(|| join(dir, published.files[0].0)),
             published_at: published.repository,
             is_gated: published.is_gated,
             bytes: published.bytes,
-        })
+        }))
     }
 }
 

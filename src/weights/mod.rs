@@ -26,7 +26,7 @@ pub mod torch_zip;
 pub mod write;
 mod zip;
 
-pub use folder::{Component, Folder, State, Variant};
+pub use folder::{Component, Folder, Missing, State, Variant};
 pub use manifest::{Manifest, PositionScheme, Properties};
 pub use origin::Origin;
 pub use quantized::Quantized;

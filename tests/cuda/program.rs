@@ -12,7 +12,7 @@ use gallop::{
     cuda::Cuda,
     executor::{Cancel, Executor, Prepare},
     golden,
-    plan::{Buf, Builder, Cost, Dense, MaskBlock, Norm, Op, Plan},
+    plan::{Attention, Buf, Builder, Cost, Dense, MaskBlock, Norm, Op, Plan},
     qualify::{Verdict, cases::TESTS, compare, relative_l2},
     weights::Weights,
 };
@@ -268,7 +268,7 @@ fn types_and_shapes_without_kernel_are_refused() {
     let heads = |heads: usize, width: usize| {
         move |p: &mut Builder| {
             let x = p.input("x", [8, heads * width], Bf16);
-            let op = Op::Attention {
+            let op = Attention {
                 heads,
                 kv_heads: heads,
                 scale: 1.0,

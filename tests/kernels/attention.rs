@@ -10,7 +10,7 @@ use gallop::{
         kernels::attention::{BOX_COLS, HEAD, SMEM_BYTES, THREADS, TILE_K, TILE_Q},
         params::AttentionTile,
     },
-    plan::{Buf, Builder, MaskBlock, Op, Plan},
+    plan::{self, Buf, Builder, MaskBlock, Plan},
 };
 
 use crate::{
@@ -127,7 +127,7 @@ impl Case {
         let gate = p.cols(whole, cols..cols + self.heads);
         let k = p.cols(kv, 0..kv_cols);
         let v = p.cols(kv, kv_cols..2 * kv_cols);
-        let op = Op::Attention {
+        let op = plan::Attention {
             heads: self.heads,
             kv_heads: self.kv_heads,
             scale: SCALE,

@@ -6,7 +6,7 @@
 use gallop::{
     DType::{Bf16, F32, I32},
     Tensor,
-    plan::{Buf, Builder, Dense, Grid, MaskBlock, Norm, Op, Plan},
+    plan::{Attention, Buf, Builder, Dense, Grid, MaskBlock, Norm, Op, Plan},
 };
 
 use crate::{
@@ -333,7 +333,7 @@ fn attention_is_one_softmax_over_the_union_of_key_ranges() {
         let q = p.input("q", [rows, qw], F32);
         let kv = p.input("kv", [keys, 2 * kw], F32);
         let (k, v) = (p.cols(kv, 0..kw), p.cols(kv, kw..2 * kw));
-        let op = Op::Attention {
+        let op = Attention {
             heads,
             kv_heads,
             scale,

@@ -9,8 +9,8 @@ use gallop::{
     DType::{Bf16, E4m3, F32},
     Tensor,
     plan::{
-        Buf, Builder, Conv1d, Conv3d, Dense, Grid, Kernel1d, Kernel3d, MaskBlock, Norm, Op,
-        PaddingMode, Plan, Role, Step,
+        Attention, Buf, Builder, Conv1d, Conv3d, Dense, Grid, Kernel1d, Kernel3d, MaskBlock, Norm,
+        Op, PaddingMode, Plan, Role, Step,
     },
 };
 
@@ -28,8 +28,8 @@ const DENSE: Dense = Dense {
     out: Bf16,
 };
 
-fn full(heads: usize, kv_heads: usize, rows: usize) -> Op {
-    Op::Attention {
+fn full(heads: usize, kv_heads: usize, rows: usize) -> Attention {
+    Attention {
         heads,
         kv_heads,
         scale: 0.5,
@@ -260,7 +260,7 @@ fn cost_is_what_a_hand_computes() {
             keys: vec![0..10],
         },
     ];
-    let local = Op::Attention {
+    let local = Attention {
         heads: 2,
         kv_heads: 2,
         scale: 1.0,

@@ -5,8 +5,8 @@ use std::path::Path;
 use gallop::{
     DType,
     weights::{
-        Architecture, Component, Manifest, PositionScheme, State, Synthetic, TensorSpec, Variant,
-        folder::find,
+        Architecture, Component, Manifest, Missing, PositionScheme, State, Synthetic, TensorSpec,
+        Variant, folder::find,
     },
 };
 
@@ -148,9 +148,9 @@ fn missing_parts_say_where_they_are_published() {
     let folder = find(scratch.path()).unwrap();
     assert_eq!(folder.states().len(), Component::ALL.len());
     for (part, state) in folder.states() {
-        let State::Missing {
+        let State::Missing(Missing {
             bytes, is_gated, ..
-        } = state
+        }) = state
         else {
             panic!("{part:?} is not there");
         };

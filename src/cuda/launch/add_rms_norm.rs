@@ -93,33 +93,29 @@ fn sum(cx: &mut LowerCx<'_>) -> Result<Option<Sum>> {
     let [add, norm, ..] = cx.steps else {
         panic!("add_rms_norm lowering called with {} steps", cx.steps.len());
     };
-    let Op::RmsNorm {
-        eps, width, ends, ..
-    } = &norm.op
-    else {
+    let Op::RmsNorm(op) = &norm.op else {
         panic!("add_rms_norm lowering called with {}", norm.op.name());
     };
     let (x, z, s) = (cx.read(0), cx.read(1), cx.view(add.writes));
     let fits = [x, z, s]
         .iter()
         .all(|v| v.is_aligned() && v.pitch == x.pitch)
-        && *width == x.cols
-        && width.is_multiple_of(8)
-        && *width <= ROW_COLS
+        && op.width == x.cols
+        && x.cols.is_multiple_of(8)
+        && x.cols <= ROW_COLS
         && (x.dtype, s.dtype, cx.dtype(norm.writes)) == (F32, F32, Bf16);
     if !fits {
         return Ok(None);
     }
-    let Ok(w) = cx.norm_weight(norm.reads.get(1), ends.len(), *width) else {
+    let Ok(w) = cx.norm_weight(norm.reads.get(1), op.ends.len(), x.cols) else {
         return Ok(None);
     };
-    let ends = cx.ends(ends)?;
     Ok(Some(Sum {
         x,
         z,
         s,
         w,
-        ends,
-        eps: *eps,
+        ends: cx.ends(&op.ends)?,
+        eps: op.eps,
     }))
 }

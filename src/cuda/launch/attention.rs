@@ -19,7 +19,7 @@ use crate::{
             BoundLaunch, DeviceView, LowerCx, attention_tiles::attention_tiles, blocks, int,
         },
     },
-    plan::Op,
+    plan::{Attention, Op},
 };
 
 /// Op::Attention of bf16 heads of 128 over up to three key ranges.
@@ -29,50 +29,37 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Option<Vec<Boun
 
 /// [Op::Attention, Op::SigmoidGate].
 pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
-    let Op::Attention { heads, .. } = cx.steps[0].op else {
-        panic!("attention lowering called with {}", cx.steps[0].op.name());
-    };
     let gate = cx.view(cx.steps[1].reads[1]);
     let inner = cx.dtype(cx.steps[0].writes);
-    if !is_ours(cx) || (gate.dtype, gate.cols, inner) != (Bf16, heads, Bf16) {
+    if !is_ours(cx) || (gate.dtype, gate.cols, inner) != (Bf16, op(cx).heads, Bf16) {
         return Ok(None);
     }
     launch(cx, Some(gate)).map(Some)
 }
 
+fn op<'a>(cx: &LowerCx<'a>) -> &'a Attention {
+    match &cx.steps[0].op {
+        Op::Attention(op) => op,
+        other => panic!("attention lowering called with {}", other.name()),
+    }
+}
+
 /// Whether the kernel takes these shapes and types.
 fn is_ours(cx: &LowerCx<'_>) -> bool {
-    let Op::Attention {
-        heads,
-        softcap,
-        windows,
-        ..
-    } = &cx.steps[0].op
-    else {
-        panic!("attention lowering called with {}", cx.steps[0].op.name());
-    };
+    let op = op(cx);
     let views = [cx.read(0), cx.read(1), cx.read(2), cx.write()];
     views
         .iter()
         .all(|view| view.dtype == Bf16 && view.is_aligned())
-        && views[0].cols == heads * HEAD
-        && softcap.is_none()
-        && windows.iter().all(|window| window.keys.len() <= RANGES)
+        && views[0].cols == op.heads * HEAD
+        && op.softcap.is_none()
+        && op.windows.iter().all(|window| window.keys.len() <= RANGES)
 }
 
 fn launch(cx: &mut LowerCx<'_>, gate: Option<DeviceView>) -> Result<Vec<BoundLaunch>> {
-    let Op::Attention {
-        heads,
-        kv_heads,
-        scale,
-        windows,
-        ..
-    } = &cx.steps[0].op
-    else {
-        panic!("attention lowering called with {}", cx.steps[0].op.name());
-    };
+    let op = op(cx);
     let (q, k, v, y) = (cx.read(0), cx.read(1), cx.read(2), cx.write());
-    let tiles = attention_tiles(windows, *heads, *kv_heads)?;
+    let tiles = attention_tiles(&op.windows, op.heads, op.kv_heads)?;
     let grid = blocks(tiles.len())?.min(cx.device().num_sms());
     let entry = AttentionBf16 {
         y: y.dev_mut(),
@@ -81,7 +68,7 @@ fn launch(cx: &mut LowerCx<'_>, gate: Option<DeviceView>) -> Result<Vec<BoundLau
         v_map: map(cx, v, TILE_K)?,
         gate: gate.map_or(Dev::new(0), |gate| gate.dev()),
         num_tiles: int(tiles.len())?,
-        scale: scale * LOG2_E,
+        scale: op.scale * LOG2_E,
         y_pitch: int(y.pitch)?,
         gate_pitch: int(gate.map_or(0, |gate| gate.pitch))?,
         tiles: cx.metadata(&tiles),

@@ -16,26 +16,19 @@ use crate::{
 
 /// Op::Attention of heads of any multiple of 8 columns over any mask, all of one type.
 pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch>> {
-    let Op::Attention {
-        heads,
-        kv_heads,
-        scale,
-        softcap,
-        windows,
-    } = &cx.steps[0].op
-    else {
+    let Op::Attention(op) = &cx.steps[0].op else {
         panic!("attention lowering called with {}", cx.steps[0].op.name());
     };
     let [q, k, v] = [0, 1, 2].map(|i| cx.read(i));
     let y = cx.write();
     cx.check_aligned(&[q, k, v, y])?;
-    let head = q.cols / heads;
+    let head = q.cols / op.heads;
     if !head.is_multiple_of(8) || head > HEAD_MAX {
         return Err(cx.refusal("heads must be a multiple of 8 columns, at most 1024"));
     }
-    let (ends, ranges) = tables(windows)?;
+    let (ends, ranges) = tables(&op.windows)?;
     let (ends, ranges) = (cx.metadata(&ends), cx.metadata(&ranges));
-    let grid = [blocks(q.rows.div_ceil(ROWS))?, blocks(*heads)?, 1];
+    let grid = [blocks(q.rows.div_ceil(ROWS))?, blocks(op.heads)?, 1];
     let args = AttentionArgs {
         y: y.into(),
         q: q.into(),
@@ -46,13 +39,13 @@ pub(in crate::cuda) fn attention(cx: &mut LowerCx<'_>) -> Result<Vec<BoundLaunch
         shape: AttentionShape {
             rows: int(q.rows)?,
             head: int(head)?,
-            sharing: int(heads / kv_heads)?,
+            sharing: int(op.heads / op.kv_heads)?,
             q_pitch: int(q.pitch)?,
             k_pitch: int(k.pitch)?,
             v_pitch: int(v.pitch)?,
             y_pitch: int(y.pitch)?,
-            scale: *scale,
-            softcap: softcap.unwrap_or(0.0),
+            scale: op.scale,
+            softcap: op.softcap.unwrap_or(0.0),
         },
     };
     // SAFETY: q and y have the same rows and `heads * head` columns, k and v the same rows and `kv_heads * head`

@@ -39,12 +39,7 @@ pub(in crate::cuda) fn conv3d(cx: &LowerCx<'_>, conv: Conv3d) -> Result<Vec<Boun
 
 /// Op::Conv1d in f32.
 pub(in crate::cuda) fn conv1d(cx: &LowerCx<'_>, conv: Conv1d) -> Result<Vec<BoundLaunch>> {
-    let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
-    let bias = cx.steps[0].reads.get(2).map(|&buf| cx.view(buf));
-    if [x, w, y].iter().chain(&bias).any(|view| view.dtype != F32) {
-        return Err(cx.types());
-    }
-    cx.check_aligned(&[x, y])?;
+    let ([x, w, y], b) = in_f32(cx)?;
     let taps = w.cols;
     // The largest index of x that any thread computes.
     int((y.rows + TILE_M) * conv.stride + taps * conv.dilation)?;
@@ -52,7 +47,7 @@ pub(in crate::cuda) fn conv1d(cx: &LowerCx<'_>, conv: Conv1d) -> Result<Vec<Boun
         y: y.dev_mut(),
         x: x.dev(),
         w: w.dev(),
-        b: bias.map_or(Dev::new(0), |bias| bias.dev()),
+        b,
         c: shape([x, y], taps, conv)?,
         x_pitch: int(x.pitch)?,
         w_pitch: int(w.pitch)?,
@@ -69,12 +64,7 @@ pub(in crate::cuda) fn conv_transpose1d(
     cx: &LowerCx<'_>,
     stride: usize,
 ) -> Result<Vec<BoundLaunch>> {
-    let (x, w, y) = (cx.read(0), cx.read(1), cx.write());
-    let bias = cx.steps[0].reads.get(2).map(|&buf| cx.view(buf));
-    if [x, w, y].iter().chain(&bias).any(|view| view.dtype != F32) {
-        return Err(cx.types());
-    }
-    cx.check_aligned(&[x, y])?;
+    let ([x, w, y], b) = in_f32(cx)?;
     let conv = Conv1d {
         stride,
         dilation: 1,
@@ -84,7 +74,7 @@ pub(in crate::cuda) fn conv_transpose1d(
         y: y.dev_mut(),
         x: x.dev(),
         w: w.dev(),
-        b: bias.map_or(Dev::new(0), |bias| bias.dev()),
+        b,
         c: shape([x, y], 2 * stride, conv)?,
         x_pitch: int(x.pitch)?,
         w_pitch: int(w.pitch)?,
@@ -94,6 +84,17 @@ pub(in crate::cuda) fn conv_transpose1d(
     // SAFETY: w has an element for each input, output and of 2 * stride taps, and b one for each output; y has `stride`
     // rows for each of x, and the kernel writes no others; the grid has a block for each tile of each remainder.
     unsafe { cx.launch(&entry, grid, 0) }
+}
+
+/// x, w and y of a convolution of samples, all f32, and its bias or null.
+fn in_f32(cx: &LowerCx<'_>) -> Result<([DeviceView; 3], Dev<f32>)> {
+    let views = [cx.read(0), cx.read(1), cx.write()];
+    let bias = cx.steps[0].reads.get(2).map(|&buf| cx.view(buf));
+    if views.iter().chain(&bias).any(|view| view.dtype != F32) {
+        return Err(cx.types());
+    }
+    cx.check_aligned(&[views[0], views[2]])?;
+    Ok((views, bias.map_or(Dev::new(0), DeviceView::dev)))
 }
 
 fn shape([x, y]: [DeviceView; 2], taps: usize, conv: Conv1d) -> Result<Conv1dShape> {

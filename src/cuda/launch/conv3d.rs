@@ -18,7 +18,7 @@ use crate::{
         },
         lowering::{BoundLaunch, DeviceView, LowerCx, axes, blocks, int},
     },
-    plan::{Conv3d, Op, PaddingMode},
+    plan::{Conv3d, Op, PaddingMode, RmsNorm},
 };
 
 const BYTES: u64 = 2; // of an element
@@ -43,7 +43,7 @@ pub(in crate::cuda) fn added(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
 /// [Op::Conv3d, Op::RmsNorm, Op::Silu] if a tile has all channels of a position.
 pub(in crate::cuda) fn normed(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLaunch>>> {
     let norm = &cx.steps[1];
-    let Op::RmsNorm { eps, width, .. } = norm.op else {
+    let &Op::RmsNorm(RmsNorm { eps, width, .. }) = &norm.op else {
         panic!("norm epilogue lowering called with {}", norm.op.name());
     };
     let fits = norm.reads.len() == 1 && width <= MOST_N && width.is_multiple_of(8);

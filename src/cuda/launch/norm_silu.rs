@@ -30,7 +30,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
     let grid = [blocks((x.rows * lanes).div_ceil(THREADS))?, 1, 1];
     let reads = &cx.steps[0].reads;
     match (&cx.steps[0].op, &cx.steps[1].op) {
-        (Op::RmsNorm { eps, width, .. }, act) if *width == x.cols && reads.len() == 1 => {
+        (Op::RmsNorm(op), act) if op.width == x.cols && reads.len() == 1 => {
             let args = RmsMapArgs {
                 y: y.dev_mut(),
                 x: x.dev(),
@@ -39,7 +39,7 @@ pub(in crate::cuda) fn fused(cx: &mut LowerCx<'_>) -> Result<Option<Vec<BoundLau
                 lanes: int(lanes)?,
                 x_pitch: int(x.pitch)?,
                 y_pitch: int(y.pitch)?,
-                eps: *eps,
+                eps: op.eps,
             };
             let kernel = match act {
                 Op::Relu => RMS_RELU_BF16,

@@ -12,41 +12,36 @@ use crate::{
     plan::Grid,
 };
 
+/// The kernel `entry` between a latent `[channels, positions]` and its tokens; which of x and y is which stands last.
+macro_rules! launch {
+    ($entry:ident, $cx:ident, $grid:ident, |$x:ident, $y:ident| $latent:ident to $tokens:ident) => {{
+        let ($x, $y) = ($cx.read(0), $cx.write());
+        let (x, y, channels, tokens) = ($x, $y, $latent.rows, $tokens.rows);
+        check($cx, [x, y], channels)?;
+        let entry = $entry {
+            y: y.dev_mut(),
+            x: x.dev(),
+            channels: int(channels)?,
+            frames: int($grid.frames)?,
+            height: int($grid.height)?,
+            width: int($grid.width)?,
+            x_pitch: int(x.pitch)?,
+            y_pitch: int(y.pitch)?,
+        };
+        // SAFETY: one of x and y is [channels, positions of the grid], the other [tokens of the grid, 4 channels], with
+        // no more channels than the kernel holds; the grid covers the tokens.
+        unsafe { $cx.launch(&entry, [blocks(tokens.div_ceil(TOKENS))?, 1, 1], 0) }
+    }};
+}
+
 /// Op::Patchify.
 pub(in crate::cuda) fn patchify(cx: &LowerCx<'_>, grid: Grid) -> Result<Vec<BoundLaunch>> {
-    let (x, y) = (cx.read(0), cx.write());
-    check(cx, [x, y], x.rows)?;
-    let entry = PatchifyF32 {
-        y: y.dev_mut(),
-        x: x.dev(),
-        channels: int(x.rows)?,
-        frames: int(grid.frames)?,
-        height: int(grid.height)?,
-        width: int(grid.width)?,
-        x_pitch: int(x.pitch)?,
-        y_pitch: int(y.pitch)?,
-    };
-    // SAFETY: x is [channels, positions of the grid] and y [tokens of the grid, 4 channels], with no more channels than
-    // the kernel holds; the grid covers the tokens.
-    unsafe { cx.launch(&entry, [blocks(y.rows.div_ceil(TOKENS))?, 1, 1], 0) }
+    launch!(PatchifyF32, cx, grid, |x, y| x to y)
 }
 
 /// Op::Unpatchify.
 pub(in crate::cuda) fn unpatchify(cx: &LowerCx<'_>, grid: Grid) -> Result<Vec<BoundLaunch>> {
-    let (x, y) = (cx.read(0), cx.write());
-    check(cx, [x, y], y.rows)?;
-    let entry = UnpatchifyF32 {
-        y: y.dev_mut(),
-        x: x.dev(),
-        channels: int(y.rows)?,
-        frames: int(grid.frames)?,
-        height: int(grid.height)?,
-        width: int(grid.width)?,
-        x_pitch: int(x.pitch)?,
-        y_pitch: int(y.pitch)?,
-    };
-    // SAFETY: as in `patchify`, x and y the other way round.
-    unsafe { cx.launch(&entry, [blocks(x.rows.div_ceil(TOKENS))?, 1, 1], 0) }
+    launch!(UnpatchifyF32, cx, grid, |x, y| y to x)
 }
 
 fn check(cx: &LowerCx<'_>, views: [DeviceView; 2], channels: usize) -> Result<()> {

@@ -73,7 +73,7 @@ macro_rules! op {
 }
 
 const ROWS: &[KernelRow] = &[
-    row!([Op::Add, Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }], Sm89, add_rms_norm::quantized, keeps: [0, 2]),
+    row!([Op::Add, Op::RmsNorm(_), Op::RowScale, Op::Quantize { .. }], Sm89, add_rms_norm::quantized, keeps: [0, 2]),
     row!(
         [
             Op::Linear { .. },
@@ -83,9 +83,9 @@ const ROWS: &[KernelRow] = &[
         Sm90a,
         gemm_fp8::fused
     ),
-    row!([Op::RmsNorm { .. }, Op::RowScale, Op::Quantize { .. }], Sm89, rms_norm::quantized, keeps: [1]),
+    row!([Op::RmsNorm(_), Op::RowScale, Op::Quantize { .. }], Sm89, rms_norm::quantized, keeps: [1]),
     row!(
-        [Op::Conv3d(_), Op::RmsNorm { .. }, Op::Silu],
+        [Op::Conv3d(_), Op::RmsNorm(_), Op::Silu],
         Sm90a,
         conv3d::normed
     ),
@@ -99,19 +99,11 @@ const ROWS: &[KernelRow] = &[
         Sm90a,
         gemm_fp8::fused
     ),
-    row!([Op::Add, Op::RmsNorm { .. }], Sm80, add_rms_norm::fused, keeps: [0]),
+    row!([Op::Add, Op::RmsNorm(_)], Sm80, add_rms_norm::fused, keeps: [0]),
+    row!([Op::RmsNorm(_), Op::Rope { .. }], Sm80, norm_rope::fused),
+    row!([Op::Attention(_), Op::SigmoidGate], Sm90a, attention::fused),
     row!(
-        [Op::RmsNorm { .. }, Op::Rope { .. }],
-        Sm80,
-        norm_rope::fused
-    ),
-    row!(
-        [Op::Attention { .. }, Op::SigmoidGate],
-        Sm90a,
-        attention::fused
-    ),
-    row!(
-        [Op::RmsNorm { .. }, Op::Silu | Op::Relu],
+        [Op::RmsNorm(_), Op::Silu | Op::Relu],
         Sm80,
         norm_silu::fused
     ),
@@ -129,10 +121,10 @@ const ROWS: &[KernelRow] = &[
     op!(Sm90a, Op::Linear { ends, scaling } if *scaling != Scaling::None => |cx| gemm_fp8::linear(cx, ends, *scaling)),
     row!([Op::Linear { .. }], Sm90a, gemm_bf16::linear),
     op!(Sm90a, Op::Linear { ends, .. } => |cx| linear_f32::linear(cx, ends)),
-    op!(Sm80, Op::RmsNorm { .. } => |cx| rms_norm::rms_norm(cx)),
+    op!(Sm80, Op::RmsNorm(_) => |cx| rms_norm::rms_norm(cx)),
     op!(Sm80, Op::Rope { heads } => |cx| rope::rope(cx, *heads)),
-    row!([Op::Attention { .. }], Sm90a, attention::attention),
-    op!(Sm80, Op::Attention { .. } => |cx| attention_plain::attention(cx)),
+    row!([Op::Attention(_)], Sm90a, attention::attention),
+    op!(Sm80, Op::Attention(_) => |cx| attention_plain::attention(cx)),
     op!(Sm80, Op::SigmoidGate => |cx| gate::sigmoid_gate(cx)),
     op!(Sm80, Op::SwiGlu7 => |cx| activation::map(cx, kernels::SWIGLU7_BF16)),
     op!(Sm80, Op::Gelu7 => |cx| activation::map(cx, kernels::GELU7_BF16)),

@@ -69,24 +69,30 @@ pub(in crate::cuda) unsafe fn choose(
             }
         };
         made.insert(shape, taken);
-        if let Some(algorithms) = taken.and_then(|index| nth(&algorithms, index)) {
-            // SAFETY: the algorithms compute what the unit's launches do, at the addresses they were lowered for.
-            let launch = |algorithm| unsafe { BoundLaunch::by_backend(algorithm) };
-            unit.launches = algorithms.into_iter().map(launch).collect();
+        if let Some(launches) = taken.and_then(|index| nth(&algorithms, index)) {
+            unit.launches = launches;
         }
     }
     Ok(())
 }
 
-/// Algorithm `index` of each GEMM, if all have one.
-fn nth(
-    algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
-    index: usize,
-) -> Option<Vec<Arc<dyn GemmAlgorithm>>> {
-    algorithms
-        .iter()
-        .map(|algorithms| algorithms.get(index).cloned())
-        .collect()
+/// Launches of algorithm `index` of each GEMM, if all have one.
+fn nth(algorithms: &[Vec<Arc<dyn GemmAlgorithm>>], index: usize) -> Option<Vec<BoundLaunch>> {
+    // SAFETY: the algorithms compute what the unit's launches do, at the addresses they were lowered for.
+    let launch = |algorithm: &Arc<_>| unsafe { BoundLaunch::by_backend(Arc::clone(algorithm)) };
+    let chosen = algorithms.iter().map(|all| all.get(index).map(launch));
+    chosen.collect()
+}
+
+/// Enqueues all of them.
+///
+/// # Safety
+/// As for [`choose`].
+unsafe fn enqueue(launches: &[BoundLaunch], device: &dyn Device) -> Result<()> {
+    launches.iter().try_for_each(|launch| {
+        // SAFETY: the caller's promise.
+        unsafe { launch.enqueue(device) }
+    })
 }
 
 /// Index of the library's first algorithm that runs. It is tried here because a refusal while a graph is captured would
@@ -98,12 +104,10 @@ unsafe fn first_that_runs(
     algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
     device: &dyn Device,
 ) -> Option<usize> {
-    let runs = |algorithms: Vec<Arc<dyn GemmAlgorithm>>| {
-        let queued = algorithms.iter().try_for_each(|algorithm| {
-            // SAFETY: the caller's promise.
-            unsafe { algorithm.enqueue() }
-        });
-        queued.and_then(|()| device.synchronize()).is_ok()
+    let runs = |launches: Vec<BoundLaunch>| {
+        // SAFETY: the caller's promise.
+        let enqueued = unsafe { enqueue(&launches, device) };
+        enqueued.and_then(|()| device.synchronize()).is_ok()
     };
     (0..CANDIDATES).find(|&index| nth(algorithms, index).is_some_and(runs))
 }
@@ -117,25 +121,18 @@ unsafe fn fastest(
     algorithms: &[Vec<Arc<dyn GemmAlgorithm>>],
     device: &dyn Device,
 ) -> Result<Option<usize>> {
-    let own = || {
-        unit.launches.iter().try_for_each(|launch| {
-            // SAFETY: the caller's promise.
-            unsafe { launch.enqueue(device) }
+    let time = |launches: &[BoundLaunch]| {
+        // SAFETY: the caller's promise.
+        time_ms(device, RUNS, &mut || Ok(()), || unsafe {
+            enqueue(launches, device)
         })
     };
-    let (mut least, mut best) = (time_ms(device, RUNS, &mut || Ok(()), own)?, None);
-    for index in 0..CANDIDATES {
-        let Some(algorithms) = nth(algorithms, index) else {
-            break;
-        };
-        let enqueue = || {
-            algorithms.iter().try_for_each(|algorithm| {
-                // SAFETY: the caller's promise.
-                unsafe { algorithm.enqueue() }
-            })
-        };
+    let (mut least, mut best) = (time(&unit.launches)?, None);
+    for (index, launches) in
+        (0..CANDIDATES).map_while(|index| Some((index, nth(algorithms, index)?)))
+    {
         // The library refuses some of its own algorithms when they run.
-        if let Ok(ms) = time_ms(device, RUNS, &mut || Ok(()), enqueue)
+        if let Ok(ms) = time(&launches)
             && ms < least
         {
             (least, best) = (ms, Some(index));

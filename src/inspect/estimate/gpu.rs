@@ -108,7 +108,7 @@ fn step_seconds(plan: &Plan, index: usize, gpu: &GpuSpec) -> f64 {
         } => (gpu.fp8_flops * LINEAR_FP8).max(gpu.bf16_flops * LINEAR_BF16),
         Op::Linear { .. } if !is_bf16 => gpu.bf16_flops * LINEAR_BF16 / F32_PRODUCTS,
         Op::Linear { .. } => gpu.bf16_flops * LINEAR_BF16,
-        Op::Attention { .. } => gpu.bf16_flops * ATTENTION,
+        Op::Attention(_) => gpu.bf16_flops * ATTENTION,
         _ if !is_bf16 => gpu.bf16_flops * CONVOLUTION / F32_CONVOLUTION,
         _ => gpu.bf16_flops * CONVOLUTION,
     };

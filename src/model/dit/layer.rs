@@ -4,7 +4,7 @@
 use super::{DitConfig, EPS, HEAD};
 use crate::{
     DType::{Bf16, F32},
-    plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
+    plan::{Attention, Buf, Builder, Dense, MaskBlock, Norm, Op},
 };
 
 /// What every layer of a pass shares.
@@ -81,7 +81,7 @@ fn attention(
     let k = p.rms_norm("k_norm", k, ends, head_norm);
     let k = p.rope("k_rope", k, rope, kv_heads, Bf16);
     let scale = 1.0 / (HEAD as f32).sqrt();
-    let op = Op::Attention {
+    let op = Attention {
         heads,
         kv_heads,
         scale,

@@ -3,7 +3,7 @@
 use super::config::{AttentionKind, TextEncoderConfig};
 use crate::{
     DType::Bf16,
-    plan::{Buf, Builder, Dense, MaskBlock, Norm, Op},
+    plan::{Attention, Buf, Builder, Dense, MaskBlock, Norm, Op},
 };
 
 /// What all layers of one plan share.
@@ -49,7 +49,7 @@ fn attention(p: &mut Builder, x: Buf, kind: AttentionKind, shared: Shared<'_>) -
     let v = linear(p, "v_proj", x, kv_heads * config.head_dim);
     let q = p.rope("q_rope", q, shared.rope, heads, Bf16);
     let k = p.rope("k_rope", k, shared.rope, kv_heads, Bf16);
-    let op = Op::Attention {
+    let op = Attention {
         heads,
         kv_heads,
         scale: config.query_pre_attn_scalar.sqrt().recip() as f32,

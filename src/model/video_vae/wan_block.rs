@@ -1,7 +1,7 @@
 //! Blocks of the Wan2.2 autoencoder: causal convolutions, residual blocks, attention within a frame.
 
 use super::{VaePrecision, extents};
-use crate::plan::{Buf, Builder, Conv3d, MaskBlock, Op, PaddingMode};
+use crate::plan::{Attention, Buf, Builder, Conv3d, MaskBlock, Op, PaddingMode};
 
 /// Floor of a norm.
 const EPS: f32 = 1e-12;
@@ -78,7 +78,7 @@ fn attention(b: &mut Builder, x: Buf, p: VaePrecision) -> Buf {
         let positions = frame * picture..(frame + 1) * picture;
         MaskBlock::new(positions.clone(), [positions])
     });
-    let op = Op::Attention {
+    let op = Attention {
         heads: 1,
         kv_heads: 1,
         scale: 1.0 / (channels as f32).sqrt(),

@@ -1,6 +1,8 @@
 //! Accumulator precision of FP8 wgmma. Tensor cores are reported to align the terms to the largest one and to drop bits
 //! about 14 below it; f32 would keep 23. A figure, not a check: no document promises one.
 
+use serde::Serialize;
+
 use crate::{
     Result,
     cuda::{
@@ -19,7 +21,7 @@ const LARGE: i32 = 6;
 const MOST: i32 = 23;
 
 /// Placement of a large and a small term, and the smallest term whose sum is exact.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Kept {
     /// Where the terms are along K.
     pub place: &'static str,

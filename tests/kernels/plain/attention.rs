@@ -2,7 +2,7 @@
 
 use gallop::{
     DType::{self, Bf16, F32},
-    plan::{Builder, MaskBlock, Op},
+    plan::{Attention, Builder, MaskBlock},
 };
 
 use super::bench::{Bench, Tolerance, framed_output};
@@ -34,7 +34,7 @@ impl Case {
         let [k, v] = [0, 1].map(|i| p.cols(kv, i * kv_width..(i + 1) * kv_width));
         let y = framed_output(&mut p, &[self.rows, width], dtype);
         let scale = 3.0 / (head as f32).sqrt();
-        let op = Op::Attention {
+        let op = Attention {
             heads,
             kv_heads: self.kv_heads,
             scale,

@@ -5,9 +5,11 @@
 //!
 //! 1. here: the variant, its name, and its place in [`Op::is_map`] or a builder method in `build_token.rs` or `build_conv.rs`;
 //! 2. `src/cpu/executor.rs`: the truth. The tests of plans pass now; `tests/plans/ops.rs` is the place for its equation;
-//! 3. `kernels/`: an entry point; `src/cuda/launch/table.rs`: its row, and beside it its launch, which all maps share;
+//! 3. `kernels/`: an entry point, and its equation at the file's head; `src/cuda/launch/table.rs`: its row, and beside it
+//!    its launch, which all maps share. `dialect.cuh` has the approximate functions; C's own (`tanhf`) do as well;
 //! 4. `src/qualify/cases.rs`: shapes. That is all for a map whose entry point is `NAME_bf16`; another op has its arguments in
-//!    `tests/kernels/rows/launch.rs`, its tolerance in `truth.rs`, and its group of cases in `mod.rs`;
+//!    `tests/kernels/rows/launch.rs`, its tolerance in `truth.rs`, its group of cases in `mod.rs`, and mistakes that these
+//!    must find in `tests/kernels/mutation/rows.rs`. `--test kernels` runs the kernel, `--test cuda` the table's row;
 //! 5. `tools/resources.sh` rewrites the table of machine code.
 
 use std::ops::Range;

@@ -78,13 +78,18 @@ fn half_of_the_last_pairs_left_out_is_found() {
 }
 
 #[test]
-fn cancellation_near_zero_is_found() {
-    let edit = Edit {
-        file: "activation.cu",
-        find: "u * sigmoid(u)",
-        replace: "(u + 1.0f) * sigmoid(u) - sigmoid(u)",
-    };
-    is_found("activation.cu", edit, |op| op == RowOp::Map(&Op::Silu));
+fn maps_that_cancel_near_zero_or_overflow_far_away_are_found() {
+    for replace in [
+        "(u + 1.0f) * sigmoid(u) - sigmoid(u)",
+        "u * fast_exp2(1.44269504f * u) * sigmoid(-u)",
+    ] {
+        let edit = Edit {
+            file: "activation.cu",
+            find: "u * sigmoid(u)",
+            replace,
+        };
+        is_found("activation.cu", edit, |op| op == RowOp::Map(&Op::Silu));
+    }
 }
 
 #[test]

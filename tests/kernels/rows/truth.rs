@@ -17,8 +17,8 @@ const U: f64 = 1.0 / (1 << 24) as f64;
 /// Roundings before the f32 result of a norm: half of those of the sum, since it is under a root (three chunks of eight
 /// and then eight halvings), and those of the root, the norm weight and the multiplications.
 const NORM_ROUNDINGS: f64 = 32.0 / 2.0 + 8.0;
-/// Sizes of a map's arguments: near zero, what cancels shows.
-const MAGNITUDES: [f32; 4] = [1.0, 1.0, 1e-2, 1e-6];
+/// Sizes of a map's arguments: near zero what cancels shows, far away what overflows.
+const MAGNITUDES: [f32; 7] = [1.0, 1.0, 1e-2, 1e-6, 10.0, 1e3, 1e30];
 
 /// The criterion.
 pub(crate) enum Truth {

@@ -7,11 +7,13 @@
 //! `Display` uses the field names of JSON requests.
 
 mod field;
+mod given_file;
 
 use std::{fmt, io, path::PathBuf};
 
 pub use field::{Field, Hint};
 pub(crate) use field::{neutral, quoted};
+pub use given_file::{GivenFile, text};
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -7,10 +7,13 @@
 use std::{
     any::Any,
     ops::Range,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
+    thread,
     time::Duration,
 };
 
@@ -208,9 +211,45 @@ impl Default for Prepare {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
+    /// Within which time a cancel of watched work is heard.
+    const HEARD: Duration = Duration::from_millis(50);
+
     /// Asks all work that holds this flag to stop.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Does `work`, which looks at no flag, on a thread of its own, so that it can be given up: after a cancel it goes
+    /// on unheard to its end, which must not be far.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Interrupted`] after a cancel; [`Error::Device`] if no thread can be started.
+    ///
+    /// # Panics
+    /// If `work` does.
+    pub fn watch<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (send, done) = mpsc::channel();
+        // Nobody listens any more after a cancel.
+        let work = move || drop(send.send(work()));
+        let thread = thread::Builder::new()
+            .spawn(work)
+            .map_err(|e| Error::device(format!("no thread could be started: {e}")))?;
+        loop {
+            self.check()?;
+            match done.recv_timeout(Self::HEARD) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let panic = thread
+                        .join()
+                        .expect_err("a thread that ends sends its result");
+                    resume_unwind(panic)
+                }
+            }
+        }
     }
 
     /// Whether work should stop.

@@ -15,8 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    error::Field,
-    error::human_bytes,
+    error::{Field, GivenFile, human_bytes},
     executor::Cancel,
     pipeline::{
         miniature,
@@ -158,7 +157,7 @@ fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)
         ),
         file => {
             let path = Path::new(file);
-            let text = fs::read_to_string(path).map_err(|e| Error::input_io(file, e))?;
+            let text = GivenFile::Input.read_text(path, 1 << 20)?;
             (NetworkConfig::parse(part, &text, path)?, Some(text))
         }
     };

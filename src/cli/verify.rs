@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     device::GemmChoice,
-    error::Field,
+    error::{Field, GivenFile},
     executor::{Cancel, Executor, Prepare},
     golden::{self, GoldenCase, Suite},
     pipeline::profile::ConfiguredExecutor,
@@ -178,7 +178,7 @@ fn open(dir: &Path) -> Result<Vec<Suite>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::input_io(path.display().to_string(), e))
+    GivenFile::Input.read(path, 1 << 30)
 }
 
 /// The last part of the suite's path.

@@ -11,11 +11,15 @@ use serde_json::Value;
 
 use crate::{
     Error, Result, Shape, Tensor,
+    error::GivenFile,
     executor::{Executor, Prepare, Program, required_tensors},
     plan::Plan,
     qualify::Check,
     weights::{Architecture, Info, Source, Synthetic, Weights, safetensors::from_file_dtype},
 };
+
+/// Longest file of a case that is read.
+const MAX_FILE_BYTES: u64 = 4 << 30;
 
 /// Where a suite's files are.
 enum Files {
@@ -88,9 +92,7 @@ impl Suite {
         match &self.files {
             Files::Folder(folder) => {
                 let path = folder.join(name);
-                std::fs::read(&path)
-                    .map(Cow::Owned)
-                    .map_err(|e| Error::input_io(path.display().to_string(), e))
+                GivenFile::Input.read(&path, MAX_FILE_BYTES).map(Cow::Owned)
             }
             Files::Embedded(files) => {
                 let found = files.iter().find(|(file, _)| *file == name);

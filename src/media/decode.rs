@@ -12,12 +12,11 @@ use zune_jpeg::{
     zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::GivenFile};
 
 use super::{
     exif::{orientation, upright},
     image::Image,
-    read::read_file,
 };
 
 /// Largest image that is read, pixels.
@@ -31,7 +30,7 @@ pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 /// [`Error::Input`] naming the file if it is unreadable, of another format, damaged or truncated, empty, over
 /// [`MAX_PIXELS`], animated, or CMYK.
 pub fn open_image(path: &Path) -> Result<Image> {
-    let bytes = read_file(path, MAX_FILE_BYTES)?;
+    let bytes = GivenFile::Input.read(path, MAX_FILE_BYTES)?;
     decode_image(&bytes, &path.display().to_string())
 }
 
@@ -41,6 +40,7 @@ pub fn open_image(path: &Path) -> Result<Image> {
 /// As [`open_image`].
 pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
     let decoded = match bytes {
+        [] => Err("is empty".into()),
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => decode_png(bytes),
         [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
         _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") => decode_webp(bytes),

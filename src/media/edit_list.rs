@@ -12,9 +12,8 @@ pub(super) struct Edit {
     pub(super) length_seconds: Option<f64>,
 }
 
-/// The edit of an MP4 file; `None` if it has no edit list or is no MP4. Damaged boxes count as missing.
-pub(super) fn sound_edit(file: &[u8]) -> Option<Edit> {
-    let movie = child(file, b"moov")?;
+/// The edit of an MP4, from the content of its `moov` box; `None` without an edit list. Damaged boxes count as missing.
+pub(super) fn movie_edit(movie: &[u8]) -> Option<Edit> {
     let movie_scale = timescale(child(movie, b"mvhd")?)?;
     let track = children(movie)
         .filter(|(name, _)| name == b"trak")

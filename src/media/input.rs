@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Image, decode, read::check_length, sound};
-use crate::Result;
+use super::{Image, Voice, decode, sound};
+use crate::{Error, Result, error::human_bytes};
 
 /// Where the bytes of a picture or a sound are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,19 +42,29 @@ impl Input {
         }
     }
 
-    /// The voice track: WAV, MP3, M4A or FLAC.
+    /// The first `seconds` of the voice track.
     ///
     /// # Errors
     /// As [`super::open_voice`].
-    pub fn open_voice(&self) -> Result<Vec<f32>> {
+    pub fn open_voice(&self, seconds: f64) -> Result<Voice> {
         match self {
-            Self::Path(path) => sound::open_voice(path, None),
+            Self::Path(path) => sound::open_voice(path, seconds),
             Self::Bytes { name, bytes } => {
                 check_length(name, bytes.len() as u64, sound::MAX_FILE_BYTES)?;
-                sound::decode_voice(bytes, name, None)
+                sound::decode_voice(bytes, name, seconds)
             }
         }
     }
+}
+
+/// Whether `bytes` are not more than the limit.
+fn check_length(name: &str, bytes: u64, limit_bytes: u64) -> Result<()> {
+    if bytes <= limit_bytes {
+        return Ok(());
+    }
+    let limit = human_bytes(limit_bytes);
+    let problem = format!("is longer than {limit}; expected a shorter file");
+    Err(Error::input(name, problem))
 }
 
 impl From<PathBuf> for Input {

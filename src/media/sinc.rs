@@ -11,7 +11,7 @@ use std::f64::consts::PI;
 use rayon::prelude::*;
 
 /// Zero crossings of the sinc on each side.
-const LOBES: usize = 32;
+pub(super) const LOBES: usize = 32;
 /// Table entries from one zero crossing to the next.
 const STEPS: usize = 1024;
 /// Cut-off as a fraction of the lower Nyquist frequency: the pass band ends near 0.85.

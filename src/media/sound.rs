@@ -1,59 +1,71 @@
-//! A voice track: WAV, MP3, M4A or FLAC to mono at 51 200 Hz in 16-bit steps, as in the reference
-//! (`pipeline/video_process.py`, `load_audio_and_encode`, which calls `whisper.load_audio`).
+//! A voice track: WAV, AIFF, CAF, MP3, AAC, M4A, FLAC or Ogg Vorbis to mono at 51 200 Hz in 16-bit steps, as in the
+//! reference (`pipeline/video_process.py`, `load_audio_and_encode`, which calls `whisper.load_audio`).
 //!
 //! 51 200 is 25 frames times 2048 samples per audio latent. Stereo is averaged. The resampler is ours
-//! ([`resample_sinc`]) and the reference's is ffmpeg's default, so values agree closely, not exactly.
+//! ([`resample_sinc`]) and the reference's is ffmpeg's default, so values agree closely, not exactly. Only what is asked
+//! for is read, decoded and resampled, however long the file is or claims to be.
 
 use std::{io::Cursor, path::Path};
 
 use symphonia::core::{
-    codecs::audio::{AudioDecoder, AudioDecoderOptions},
+    codecs::audio::{AudioDecoder, AudioDecoderOptions, well_known::CODEC_ID_MP3},
     errors::Error as DecodeError,
     formats::{FormatOptions, FormatReader, Track, TrackType, probe::Hint},
     io::MediaSourceStream,
     meta::MetadataOptions,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::GivenFile};
 
 use super::{
-    edit_list::{Edit, sound_edit},
-    read::read_file,
-    sinc::resample_sinc,
+    edit_list::Edit,
+    sinc::{LOBES, resample_sinc},
+    sound_file::{SoundFile, Source},
+    sound_names::{codec, conversion, other_file, refusal},
 };
 
 /// Sample rate that the audio encoder takes, Hz.
 pub const VOICE_RATE: u32 = 51_200;
-/// Longest voice track that is read when no length is requested.
-pub const MAX_VOICE_SECONDS: u32 = 600;
-/// Longest sound file that is read: ten minutes of stereo at 192 kHz in 32 bits are 0.9 GiB.
+/// Longest sound in memory. A file may be as long as it likes where its samples are found without a table of them.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Highest sample rate that is read, in Hz.
 const MAX_RATE: u32 = 768_000;
-/// Bytes of the header, and of the optional footer, of an ID3v2 block.
-const ID3_HEADER_BYTES: usize = 10;
+/// Most of a file that may lie before the part that an edit list plays, seconds.
+const MAX_SKIPPED_SECONDS: f64 = 60.0;
 
-/// Reads the audio file at `path`: mono f32 `[samples]` at [`VOICE_RATE`], each value a multiple of 1/32768. With
-/// `seconds`, only the first `trunc(seconds * 51200)` samples, at most [`MAX_VOICE_SECONDS`]; otherwise all.
+/// The beginning of a voice track.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Voice {
+    /// Mono f32 `[samples]` at [`VOICE_RATE`], each value a multiple of 1/32768.
+    pub samples: Vec<f32>,
+    /// Length of the whole track, seconds.
+    pub seconds: f64,
+}
+
+/// Reads the first `trunc(seconds * 51200)` samples of the audio file at `path`, or all if it has fewer.
 ///
 /// # Errors
 /// [`Error::Input`] naming the file if it is unreadable, of another format, damaged or truncated, without samples,
-/// with more than two channels, with values that are not finite, or (without `seconds`) longer than
-/// [`MAX_VOICE_SECONDS`].
-pub fn open_voice(path: &Path, seconds: Option<f64>) -> Result<Vec<f32>> {
-    let bytes = read_file(path, MAX_FILE_BYTES)?;
-    decode_voice(&bytes, &path.display().to_string(), seconds)
+/// with more than two channels, or with values that are not finite.
+pub fn open_voice(path: &Path, seconds: f64) -> Result<Voice> {
+    let file = GivenFile::Input.open(path, MAX_FILE_BYTES)?;
+    read_voice(Box::new(file), &path.display().to_string(), seconds)
 }
 
 /// [`open_voice`] from bytes; messages call them `name`.
 ///
 /// # Errors
 /// As [`open_voice`].
-pub fn decode_voice(bytes: &[u8], name: &str, seconds: Option<f64>) -> Result<Vec<f32>> {
-    let bytes = without_id3(bytes);
-    let sound = decode(bytes, seconds)
-        .map(|sound| edited(sound, sound_edit(bytes)))
-        .map_err(|problem| Error::input(name, problem))?;
+pub fn decode_voice(bytes: &[u8], name: &str, seconds: f64) -> Result<Voice> {
+    read_voice(Box::new(Cursor::new(bytes)), name, seconds)
+}
+
+fn read_voice(source: Source<'_>, name: &str, seconds: f64) -> Result<Voice> {
+    let file = SoundFile::open(source).map_err(|e| Error::input_io(name, e))?;
+    if file.head.is_empty() {
+        return Err(Error::input(name, "is empty"));
+    }
+    let sound = decode(file, name, seconds).map_err(|problem| Error::input(name, problem))?;
     if sound.mono.is_empty() {
         return Err(Error::input(
             name,
@@ -66,25 +78,31 @@ pub fn decode_voice(bytes: &[u8], name: &str, seconds: Option<f64>) -> Result<Ve
             format!("has a value that is not a number at sample {i}; repair or re-export it"),
         ));
     }
-    let mut voice = resample_sinc(&sound.mono, sound.rate, VOICE_RATE);
-    if let Some(seconds) = seconds {
-        voice.truncate((seconds * f64::from(VOICE_RATE)) as usize);
-    }
-    for x in &mut voice {
+    let mut samples = resample_sinc(&sound.mono, sound.rate, VOICE_RATE);
+    samples.truncate((seconds * f64::from(VOICE_RATE)) as usize);
+    for x in &mut samples {
         *x = (*x * 32768.0).round_ties_even().clamp(-32768.0, 32767.0) / 32768.0;
     }
-    Ok(voice)
+    Ok(Voice {
+        samples,
+        seconds: sound.seconds,
+    })
 }
 
 /// One channel at the file's own rate.
 struct Sound {
     rate: u32,
     mono: Vec<f32>,
+    /// Length of the whole track, seconds.
+    seconds: f64,
 }
 
-/// The audio of a file: all of it, or a little more than the first `seconds`.
-fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
-    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
+/// A little more than the first `seconds` of the audio of a file.
+fn decode(file: SoundFile<'_>, name: &str, seconds: f64) -> Result<Sound, String> {
+    if let Some(what) = other_file(&file.head) {
+        return Err(refusal(name, what));
+    }
+    let stream = MediaSourceStream::new(Box::new(file.stream), Default::default());
     let mut format = symphonia::default::get_probe()
         .probe(
             &Hint::new(),
@@ -92,16 +110,20 @@ fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
             FormatOptions::default(),
             MetadataOptions::default(),
         )
-        .map_err(|e| format!("is not a WAV, MP3, M4A or FLAC file ({e})"))?;
+        .map_err(|e| refusal(name, &format!("not a sound file that is known ({e})")))?;
     let track = format
         .default_track(TrackType::Audio)
         .ok_or("has no sound track")?
         .clone();
+    let unread = |kind| refusal(name, &format!("a file with sound of {kind}"));
     let parameters = track
         .codec_params
         .as_ref()
         .and_then(|p| p.audio())
-        .ok_or("has a sound track of an unknown kind")?;
+        .ok_or_else(|| unread("another kind"))?;
+    let mut decoder = symphonia::default::get_codecs()
+        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+        .map_err(|_| unread(codec(parameters.codec)))?;
     let rate = parameters.sample_rate.unwrap_or(0);
     if !(1..=MAX_RATE).contains(&rate) {
         return Err(format!(
@@ -109,74 +131,77 @@ fn decode(bytes: &[u8], seconds: Option<f64>) -> Result<Sound, String> {
         ));
     }
     if let Some(channels) = &parameters.channels {
-        check_channels(channels.count())?;
+        check_channels(channels.count(), name)?;
     }
-    let expected = expected_samples(&track, rate);
-    let longest = MAX_VOICE_SECONDS as usize * rate as usize;
-    let limit = match seconds {
-        // A tenth of a second more, so that the resampler sees what follows the cut.
-        Some(seconds) => (((seconds + 0.1) * f64::from(rate)) as usize).min(longest),
-        None => {
-            check_length(expected.unwrap_or(0), rate)?;
-            longest + 1
+    // The headers of an MP3 estimate, and those of a CAF count the samples that fill its last packet.
+    let is_rough = parameters.codec == CODEC_ID_MP3 || file.head.starts_with(b"caff");
+    let in_samples = |seconds: f64| (seconds * f64::from(rate)).round() as usize;
+    let skipped = file.edit.map_or(0.0, |edit| edit.start_seconds);
+    // More than is asked for, so that the resampler sees what follows the cut.
+    let more = rate as usize / 10 + 2 * LOBES;
+    let limit = in_samples(skipped.min(MAX_SKIPPED_SECONDS)) + in_samples(seconds) + more;
+    let mut mono = decode_packets(format.as_mut(), decoder.as_mut(), (track.id, name), limit)?;
+    let read = mono.len() as u64;
+    let expected = file.samples.or_else(|| expected_samples(&track, rate));
+    let all = match expected.filter(|_| !is_rough) {
+        Some(samples) if samples > read && mono.len() < limit => {
+            return Err(format!(
+                "is truncated: its header says {samples} samples, {read} are there"
+            ));
         }
+        _ if mono.len() < limit => read,
+        Some(samples) => samples.max(read),
+        None => read + count_samples(format.as_mut(), &track, rate),
     };
-    let mut decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|e| format!("holds sound of a kind that is not read ({e})"))?;
-    let mono = decode_packets(format.as_mut(), decoder.as_mut(), track.id, limit)?;
-    if seconds.is_none() {
-        check_length(mono.len() as u64, rate)?;
-    }
-    match expected {
-        Some(samples) if samples > mono.len() as u64 && mono.len() < limit => Err(format!(
-            "is truncated: its header says {samples} samples, {} are there",
-            mono.len()
-        )),
-        _ => Ok(Sound { rate, mono }),
-    }
+    mono.truncate(limit);
+    mono.drain(..in_samples(skipped).min(mono.len()));
+    let length = file.edit.and_then(|edit: Edit| edit.length_seconds);
+    mono.truncate(length.map_or(usize::MAX, in_samples));
+    let behind = (all as f64 / f64::from(rate) - skipped).max(0.0);
+    Ok(Sound {
+        rate,
+        mono,
+        seconds: length.map_or(behind, |length| length.min(behind)),
+    })
 }
 
-/// Samples that the file's header promises, if it is exact; that of an MP3 is only an estimate.
+/// Samples that the file's header promises, if it counts in samples.
 fn expected_samples(track: &Track, rate: u32) -> Option<u64> {
-    let is_mpeg = track
-        .codec_params
-        .as_ref()
-        .and_then(|p| p.audio())
-        .is_some_and(|p| p.codec == symphonia::core::codecs::audio::well_known::CODEC_ID_MP3);
     let is_in_samples = track
         .time_base
         .is_none_or(|base| base.numer.get() == 1 && base.denom.get() == rate);
-    match track.num_frames {
-        Some(samples) if !is_mpeg && is_in_samples => Some(samples),
-        _ => None,
-    }
+    track.num_frames.filter(|_| is_in_samples)
 }
 
-fn check_length(samples: u64, rate: u32) -> Result<(), String> {
-    if samples > u64::from(MAX_VOICE_SECONDS) * u64::from(rate) {
-        return Err(format!(
-            "lasts at least {:.0} s; expected at most {MAX_VOICE_SECONDS} s, cut it",
-            samples as f64 / f64::from(rate)
-        ));
+/// Samples of the packets up to the end of the file, of which none is decoded.
+fn count_samples(format: &mut dyn FormatReader, track: &Track, rate: u32) -> u64 {
+    let mut ticks = 0.0;
+    while let Ok(Some(packet)) = format.next_packet() {
+        if packet.track_id == track.id {
+            ticks += packet.dur.get() as f64;
+        }
     }
-    Ok(())
+    let samples_per_tick = track.time_base.map_or(1.0, |base| {
+        f64::from(rate) * f64::from(base.numer.get()) / f64::from(base.denom.get())
+    });
+    (ticks * samples_per_tick) as u64
 }
 
-fn check_channels(count: usize) -> Result<(), String> {
+fn check_channels(count: usize, name: &str) -> Result<(), String> {
     if !(1..=2).contains(&count) {
         return Err(format!(
-            "has {count} channels; expected 1 or 2, mix it down first"
+            "has {count} channels; expected 1 or 2, {}",
+            conversion(name)
         ));
     }
     Ok(())
 }
 
-/// At most `limit` samples of track `track_id`, averaged over its channels.
+/// A little more than `limit` samples of track `track_id`, averaged over its channels.
 fn decode_packets(
     format: &mut dyn FormatReader,
     decoder: &mut dyn AudioDecoder,
-    track_id: u32,
+    (track_id, name): (u32, &str),
     limit: usize,
 ) -> Result<Vec<f32>, String> {
     let mut mono: Vec<f32> = Vec::new();
@@ -198,49 +223,16 @@ fn decode_packets(
             Err(e) => return Err(damaged(mono.len(), &e)),
         };
         let channels = decoded.spec().channels().count();
-        check_channels(channels)?;
+        check_channels(channels, name)?;
         decoded.copy_to_vec_interleaved(&mut interleaved);
         match channels {
             1 => mono.extend(&interleaved),
             _ => mono.extend(interleaved.chunks_exact(2).map(|p| 0.5 * p[0] + 0.5 * p[1])),
         }
     }
-    mono.truncate(limit);
     Ok(mono)
 }
 
 fn damaged(samples: usize, error: &DecodeError) -> String {
     format!("is damaged after {samples} samples ({error})")
-}
-
-/// The part of `sound` that the edit list names.
-fn edited(mut sound: Sound, edit: Option<Edit>) -> Sound {
-    if let Some(edit) = edit {
-        let samples = |seconds: f64| (seconds * f64::from(sound.rate)).round() as usize;
-        let start = samples(edit.start_seconds).min(sound.mono.len());
-        let length = edit.length_seconds.map(samples);
-        sound.mono.drain(..start);
-        sound.mono.truncate(length.unwrap_or(usize::MAX));
-    }
-    sound
-}
-
-/// The file behind an ID3v2 tag, which may hold an image longer than the prober searches.
-fn without_id3(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes;
-    while let Some([b'I', b'D', b'3', _, _, flags, size @ ..]) = rest.get(..ID3_HEADER_BYTES) {
-        let size = size
-            .iter()
-            .fold(0, |sum, &byte| sum << 7 | usize::from(byte & 0x7f));
-        let footer = if flags & 0x10 == 0 {
-            0
-        } else {
-            ID3_HEADER_BYTES
-        };
-        match rest.get(ID3_HEADER_BYTES + size + footer..) {
-            Some(behind) => rest = behind,
-            None => return rest,
-        }
-    }
-    rest
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     DType, Error, Result, Tensor,
     error::Field,
-    media::VOICE_RATE,
+    media::{VOICE_RATE, Voice},
     text::prompt,
     weights::{Safetensors, Source},
 };
@@ -103,11 +103,16 @@ pub fn text(
     })
 }
 
-/// Audio tokens of a voice track of `samples` samples.
+/// Audio tokens of the whole of a voice track.
 ///
 /// # Errors
 /// [`Error::Input`] if it is too short for one.
-pub fn voice_tokens(samples: usize) -> Result<usize> {
+pub fn voice_tokens(voice: &Voice) -> Result<usize> {
+    // What was read of it may be less than all, and its last sample is made of a part of one.
+    let samples = voice
+        .samples
+        .len()
+        .max((voice.seconds * f64::from(VOICE_RATE)) as usize);
     if samples < HOP {
         let has = samples as f64 / f64::from(VOICE_RATE);
         return Err(Error::input(

@@ -15,14 +15,14 @@ use super::{
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
     latents_file, miniature, preflight,
-    request::{self, BaseVariant, Input, Job, Request, SrVariant, VideoDecoder},
+    request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
     upscale::{Upscaling, upscale},
 };
 use crate::{
     Error, Result, Tensor,
     error::Hint,
-    media::{self, Clip, EncodeOptions},
+    media::{self, Clip, EncodeOptions, Image},
     model::dit::latent_shape,
     plan::Grid,
     sampler::{Method, noise, zero_snr},
@@ -198,11 +198,19 @@ impl<'a> Run<'a> {
         if model.is_miniature() {
             miniature::check(request)?;
         }
-        let voice = request.audio.as_ref().map(Input::open_voice).transpose()?;
-        let voice_tokens = voice
-            .as_deref()
-            .map(|samples| conditions::voice_tokens(samples.len()))
-            .transpose()?;
+        // Both may take a while, and what is wrong with them is said before anything expensive begins.
+        let seconds = request::seconds_most(request)?;
+        let voice = request.audio.clone().map(|audio| {
+            let read = move || audio.open_voice(seconds);
+            context.cancel.watch(read)
+        });
+        let voice = voice.transpose()?;
+        let picture = request.image.clone().map(|image| {
+            let read = move || image.open_image();
+            context.cancel.watch(read)
+        });
+        let picture = picture.transpose()?;
+        let voice_tokens = voice.as_ref().map(conditions::voice_tokens).transpose()?;
         let mut job = request::resolve(request, model.defaults(), voice_tokens)?;
         if model.is_miniature() {
             job.notices.splice(0..0, miniature::limits(request, &job));
@@ -215,8 +223,10 @@ impl<'a> Run<'a> {
             conditions::text(run.context, run.model, run.request, run.progress)
         })?;
         preflight::check(context, model, request, &job, &conditions)?;
-        let images = run.images(&job)?;
-        let voice = voice.map(|samples| run.voice(samples, &job)).transpose()?;
+        let images = run.images(picture, &job)?;
+        let voice = voice
+            .map(|voice| run.voice(voice.samples, &job))
+            .transpose()?;
         let base = run.timed(Stage::Base, |run| {
             run.base(&job, &conditions, images.0, voice)
         })?;
@@ -240,21 +250,27 @@ impl<'a> Run<'a> {
     }
 
     /// Latents of the first frame at the base size and at the refined one.
-    fn images(&mut self, job: &Job) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(image) = &self.request.image else {
+    fn images(
+        &mut self,
+        picture: Option<Image>,
+        job: &Job,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let Some(picture) = picture else {
             return Ok((None, None));
         };
         self.timed(Stage::Image, |run| {
-            let picture = image.open_image()?;
             let wan = run.model.wan()?;
             let sizes: Vec<Grid> = std::iter::once(job.base)
                 .chain(job.sr.map(|(_, grid)| grid))
                 .collect();
             run.progress.report(Stage::Image, 0, sizes.len());
+            let pixels: Vec<_> = sizes.iter().copied().map(request::pixels).collect();
+            let inputs = run.context.cancel.watch(move || {
+                let sized = |(width, height)| media::preprocess(&picture, width, height);
+                pixels.into_iter().map(sized).collect::<Result<Vec<_>>>()
+            })?;
             let mut latents = Vec::new();
-            for (done, &grid) in sizes.iter().enumerate() {
-                let (width, height) = request::pixels(grid);
-                let x = media::preprocess(&picture, width, height)?;
+            for (done, x) in inputs.into_iter().enumerate() {
                 latents.push(encode_image(run.context, &wan.weights, &wan.config, &x)?);
                 run.progress.report(Stage::Image, done + 1, sizes.len());
             }

@@ -252,6 +252,15 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
     })
 }
 
+/// The longest that the clip of `request` can be, seconds: so much of a voice track is read.
+///
+/// # Errors
+/// [`Error::Request`] for a length that is impossible.
+pub fn seconds_most(request: &Request) -> Result<f64> {
+    let asked = request.seconds.unwrap_or(SECONDS_MAX);
+    resolve_seconds(asked, &mut Vec::new()).map(f64::from)
+}
+
 fn resolve_seconds(asked: u32, notices: &mut Vec<Notice>) -> Result<u32> {
     if asked == 0 {
         return Err(Error::request(Field::Seconds, format!("must be 1 to {SECONDS_MAX}")).found(0));

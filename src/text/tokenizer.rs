@@ -8,13 +8,13 @@
 //! No token is put before or after the text; nothing is trimmed, folded or normalised. Reference: `GemmaTokenizerFast`
 //! of `transformers`.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use super::{
     bpe::{self, SPACE_MARK},
     tokenizer_file::{self, Vocabulary},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, error::GivenFile};
 
 /// Largest `tokenizer.json` that is read; the published one has about 35 MB.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -96,18 +96,9 @@ impl Tokenizer {
     }
 }
 
-/// The bytes of a file, refused if it is too large to be a tokenizer.
+/// The text of a file, refused if it is too large to be a tokenizer.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let found = fs::metadata(path).map_err(|e| Error::weights_io(path, e))?;
-    if !found.is_file() {
-        return Err(Error::weights(path, "is not a file"));
-    }
-    if found.len() > MAX_FILE_BYTES {
-        let problem = format!(
-            "must have at most {MAX_FILE_BYTES} bytes to be a tokenizer; found {}",
-            found.len()
-        );
-        return Err(Error::weights(path, problem));
-    }
-    fs::read(path).map_err(|e| Error::weights_io(path, e))
+    GivenFile::Weights
+        .read_text(path, MAX_FILE_BYTES)
+        .map(String::into_bytes)
 }

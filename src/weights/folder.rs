@@ -4,10 +4,7 @@
 //! A manifest ([`super::manifest`]) may name other paths. Finding reads names only, opening reads headers, and
 //! [`super::Weights`] checks shapes and types. Read [`find`] first.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{
     manifest::{FILE_NAME, Manifest, ManifestEntry, PositionScheme, Properties},
@@ -15,7 +12,10 @@ use super::{
     shards::{Safetensors, is_checkpoint},
     source::{Selected, Source, Weights},
 };
-use crate::{Error, Result, error::human_bytes};
+use crate::{
+    Error, Result,
+    error::{GivenFile, human_bytes},
+};
 
 /// A denoising network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -408,13 +408,7 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
 
 fn read_config(path: &Path) -> Result<String> {
     const MAX_BYTES: u64 = 1 << 20;
-    let fail = |e| Error::weights_io(path, e);
-    let bytes = fs::metadata(path).map_err(fail)?.len();
-    if bytes > MAX_BYTES {
-        let problem = format!("has {bytes} bytes; a configuration has at most {MAX_BYTES}");
-        return Err(Error::weights(path, problem));
-    }
-    fs::read_to_string(path).map_err(fail)
+    GivenFile::Weights.read_text(path, MAX_BYTES)
 }
 
 /// Encoder tensors under their full names; encoder-only files leave out `model.`. The decoder half has tensors with

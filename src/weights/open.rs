@@ -1,9 +1,9 @@
 //! The reader of a checkpoint, chosen by the first bytes of its file.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use super::{shards::Safetensors, source::Source, torch_zip::TorchFile};
-use crate::{Error, Result};
+use crate::{Error, Result, error::GivenFile};
 
 /// Bytes of a file that formats are recognised by; safetensors may have blanks in front of the header.
 const HEAD_BYTES: u64 = 64;
@@ -46,8 +46,10 @@ pub(super) fn open_any(path: &Path, key: Option<&str>) -> Result<Box<dyn Source>
         return Ok(Box::new(Safetensors::open(path)?));
     }
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
+    GivenFile::Weights
+        .open(path, u64::MAX)?
+        .take(HEAD_BYTES)
+        .read_to_end(&mut head)
         .map_err(|e| Error::weights_io(path, e))?;
     let ending = path
         .extension()

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
-    fs::{self, File},
+    fs,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use super::{
     safetensors::{Header, HeaderEntry, MAX_HEADER_BYTES, UniqueMap},
     source::{Info, Source},
 };
-use crate::{Error, Result, Tensor};
+use crate::{Error, Result, Tensor, error::GivenFile};
 
 /// Bytes of a file: mapped, or part of this program.
 pub(super) enum Mapped {
@@ -31,11 +31,8 @@ impl Mapped {
         reason = "mapping is what makes a 61 GB checkpoint open at once"
     )]
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::weights_io(path, e))?;
+        let file = GivenFile::Weights.open(path, u64::MAX)?;
         let metadata = file.metadata().map_err(|e| Error::weights_io(path, e))?;
-        if !metadata.is_file() {
-            return Err(Error::weights(path, "must be a file"));
-        }
         if metadata.len() == 0 {
             return Err(Error::weights(path, "is empty; download it again"));
         }
@@ -246,13 +243,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     struct Index {
         weight_map: UniqueMap<String>,
     }
-    let fail = |e| Error::weights_io(path, e);
-    let bytes = fs::metadata(path).map_err(fail)?.len();
-    if bytes > MAX_HEADER_BYTES {
-        let problem = format!("has {bytes} bytes; an index has at most {MAX_HEADER_BYTES}");
-        return Err(Error::weights(path, problem));
-    }
-    let text = fs::read_to_string(path).map_err(fail)?;
+    let text = GivenFile::Weights.read_text(path, MAX_HEADER_BYTES)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| Error::weights(path, format!("is not an index: {e}")))?;
     let UniqueMap(map) = index.weight_map;

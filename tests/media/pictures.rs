@@ -289,7 +289,7 @@ fn hostile_pictures_get_one_sentence_with_the_name() {
             webp(2, &[9; 12])[..30].to_vec(),
             "truncated WebP",
         ),
-        ("empty", Vec::new(), "not a picture"),
+        ("empty", Vec::new(), "is empty"),
         ("text", b"hello, I am a picture".to_vec(), "not a picture"),
         ("gif", b"GIF89a....".to_vec(), "a GIF file"),
         ("png name only", whole[..8].to_vec(), "PNG"),

@@ -70,7 +70,7 @@ pub(crate) fn read_file(path: &Path, side: usize) -> Reading {
         .iter()
         .flat_map(|planes| rgb(planes, side))
         .collect();
-    read(&pixels, side, &open_voice(path, None).unwrap())
+    read(&pixels, side, &open_voice(path, 60.0).unwrap().samples)
 }
 
 /// Red, green, blue of planes of BT.709 in limited range, chroma of the nearest pixel.

@@ -1,6 +1,7 @@
 //! `gallop generate`: the main job.
 
 use std::{
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     Error, Result,
     device::GemmChoice,
+    error::{self, GivenFile},
     executor::Cancel,
     pipeline::{
         Color, EncodeOptions, Encoder, Keep, Model, Notice, Output, Progress, Session, miniature,
@@ -66,7 +68,7 @@ const FILE: &str = "File and output";
 pub(super) struct Arguments {
     /// What to show and say; a built-in one if neither this nor --prompt-file is given
     prompt: Option<String>,
-    /// Read the prompt from a file
+    /// Read the prompt from a file, - for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "prompt", help_heading = CONTENT)]
     prompt_file: Option<PathBuf>,
     /// What to steer away from; only the base variant looks at it
@@ -85,13 +87,13 @@ pub(super) struct Arguments {
     /// Length of the clip, 1 to 10 [default: the model's]
     #[arg(long, help_heading = CONTENT)]
     seconds: Option<u32>,
-    /// Seed of all noise; the same seed gives the same file [default: random, always reported]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = CONTENT)]
-    seed: Option<u64>,
+    /// Seed of all noise, 0 to 18446744073709551615; the same seed gives the same file [default: -1, random and reported]
+    #[arg(long, value_parser = Seed::parse, allow_hyphen_values = true, help_heading = CONTENT)]
+    seed: Option<Seed>,
     /// Picture of the first frame: png, jpeg, webp
     #[arg(long, value_name = "FILE", help_heading = CONTENT)]
     image: Option<PathBuf>,
-    /// Voice track that drives the clip: wav, mp3, m4a, flac
+    /// Voice track that drives the clip: wav, aiff, caf, mp3, aac, m4a, flac, ogg
     #[arg(long, value_name = "FILE", help_heading = CONTENT)]
     audio: Option<PathBuf>,
     /// Keep the voice track as it is where the reference would change it
@@ -235,7 +237,7 @@ impl Arguments {
             size: self.size,
             scale: self.scale,
             seconds: self.seconds,
-            seed: self.seed,
+            seed: self.seed.and_then(|seed| seed.0),
             image: self.image.map(Input::Path),
             audio: self.audio.map(Input::Path),
             hold_audio: self.hold_audio,
@@ -250,21 +252,38 @@ impl Arguments {
     }
 }
 
-/// The text of a prompt file, as it is.
+/// The text of a prompt file or, for `-`, of standard input, without the line ends that editors put behind it.
 fn read_prompt(path: &Path) -> Result<String> {
     /// Far more than any prompt; keeps a mistyped path from filling the memory.
     const MAX_BYTES: u64 = 16 << 20;
-    let name = path.display().to_string();
-    let size = std::fs::metadata(path)
-        .map_err(|e| Error::input_io(&name, e))?
-        .len();
-    if size > MAX_BYTES {
-        let problem = format!("must be a prompt of at most {MAX_BYTES} bytes; found {size}");
-        return Err(Error::input(name, problem));
+    let text = if path == Path::new("-") || path == Path::new("/dev/stdin") {
+        let name = "standard input";
+        let mut bytes = Vec::new();
+        let mut input = std::io::stdin().lock().take(MAX_BYTES + 1);
+        let read = input.read_to_end(&mut bytes);
+        read.map_err(|e| Error::input_io(name, e))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            let problem = format!("must be a prompt of at most {MAX_BYTES} bytes; found more");
+            return Err(Error::input(name, problem));
+        }
+        error::text(bytes).map_err(|problem| Error::input(name, problem))?
+    } else {
+        GivenFile::Input.read_text(path, MAX_BYTES)?
+    };
+    let text = text.replace("\r\n", "\n");
+    Ok(text.trim_end_matches('\n').into())
+}
+
+/// A seed; `None` for -1, by which other programs mean a random one.
+#[derive(Clone, Copy, Debug)]
+struct Seed(Option<u64>);
+
+impl Seed {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "-1" {
+            return Ok(Self(None));
+        }
+        let parsed = text.parse().map(|seed| Self(Some(seed)));
+        parsed.map_err(|_| format!("must be 0 to {}, or -1 for a random one", u64::MAX))
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::input_io(&name, e))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::input(name, format!("must be UTF-8 text; byte {at} is not"))
-    })
 }

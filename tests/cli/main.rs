@@ -199,8 +199,8 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
         &["generate", "--size", "8x8", "x"],
         &["generate", "--seconds", "0", "x"],
         &["generate", "--seconds", "soon", "x"],
-        &["generate", "--seed", "9223372036854775808", "x"],
-        &["generate", "--seed", "-1", "x"],
+        &["generate", "--seed", "18446744073709551616", "x"],
+        &["generate", "--seed", "-2", "x"],
         &["generate", "--steps", "0", "x"],
         &["generate", "--quality", "11", "x"],
         &["generate", "--hold-audio", "x"],
@@ -390,6 +390,52 @@ fn a_clip_is_one_line_and_the_rest_goes_to_standard_error() {
         "another file from the same seed: {hash}, {}",
         loud.err
     );
+}
+
+#[test]
+fn a_prompt_file_is_the_prompt_that_a_user_sees_in_it() {
+    let scratch = Scratch::new("prompts");
+    let small = ["--json", "--encoder", "none", "--force", "-o", "o"];
+    let hash = |command: &mut Command| {
+        let output = command.args(small).args(SMALL).output().unwrap();
+        Run::of(&output).json()["latents_sha256"].to_string()
+    };
+    let want = hash(&mut scratch.command(&["generate", "A red\nball"]));
+    for (name, text) in [
+        ("newline", "A red\nball\n"),
+        ("windows", "A red\r\nball\r\n"),
+        ("mark", "\u{feff}A red\nball"),
+    ] {
+        scratch.write(name, text);
+        let got = hash(&mut scratch.command(&["generate", "--prompt-file", name]));
+        assert_eq!(got, want, "{name}");
+        let input = fs::File::open(scratch.0.join(name)).unwrap();
+        let mut piped = scratch.command(&["generate", "--prompt-file", "-"]);
+        assert_eq!(hash(piped.stdin(input)), want, "{name} as standard input");
+    }
+    scratch.write("wide", b"\xff\xfeA\0");
+    let refused = scratch.run(&["generate", "--prompt-file", "wide"]);
+    assert!(
+        refused.code == 3 && refused.err.contains("UTF-16"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn seeds_are_those_of_other_programs() {
+    let scratch = Scratch::new("seeds");
+    let seed = |text: &str| {
+        let small = &SMALL[..4];
+        let arguments = [
+            &["generate", "x", "--json", "--force", "--seed", text][..],
+            small,
+        ];
+        scratch.run(&arguments.concat()).json()["seed"].as_u64()
+    };
+    for most in [i64::MAX as u64 + 1, u64::MAX] {
+        assert_eq!(seed(&most.to_string()), Some(most));
+    }
+    assert_ne!(seed("-1"), seed("-1"));
 }
 
 #[test]

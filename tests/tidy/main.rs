@@ -48,7 +48,7 @@ const BUDGETS: [(&str, usize); 23] = [
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
 /// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend, and raise this.
-const WHOLE_CRATE: usize = 33_500;
+const WHOLE_CRATE: usize = 33_600;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

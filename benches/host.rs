@@ -18,7 +18,7 @@ use gallop::{
     DType, Tensor,
     cpu::{Cpu, Matrix, gemm},
     executor::{Executor, Prepare},
-    media::{Clip, EncodeOptions, FPS, SAMPLES_PER_FRAME, write_clip},
+    media::{AtomicFile, Clip, EncodeOptions, FPS, SAMPLES_PER_FRAME, publish, write_clip},
     plan::{Attention, Builder, Conv3d, Dense, Kernel3d, MaskBlock, Norm, PaddingMode, Plan},
     weights::Weights,
 };
@@ -211,14 +211,12 @@ fn clips(c: &mut Criterion) {
         let size = BenchmarkId::from_parameter(format!("{width}x{height}"));
         group.bench_function(size, |b| {
             b.iter(|| {
-                write_clip(
-                    &path,
-                    &clip,
-                    &EncodeOptions::default(),
-                    &mut |_, _| {},
-                    &|| false,
-                )
-                .expect("the temporary folder can be written")
+                let options = EncodeOptions::default();
+                let file = AtomicFile::create(&path, true);
+                let mut files = vec![file.expect("the temporary folder can be written")];
+                write_clip(&mut files, &clip, &options, &mut |_, _| {}, &|| false)
+                    .and_then(|_| publish(files))
+                    .expect("the temporary folder has room");
             });
         });
     }

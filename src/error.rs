@@ -195,9 +195,21 @@ impl Error {
 
     /// An output that the system refused to write.
     pub fn output_io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        let problem = match source.kind() {
+            Kind::StorageFull | Kind::QuotaExceeded => {
+                "the disk is full; free some space or choose another folder"
+            }
+            Kind::FileTooLarge => "is larger than a file may be here (`ulimit -f`)",
+            Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+                "its folder may not be written; choose another one"
+            }
+            Kind::InvalidFilename => "has a name that cannot be had here; choose another one",
+            _ => "cannot be written",
+        };
         Self::Output {
             path: path.into(),
-            problem: "cannot be written".into(),
+            problem: problem.into(),
             hint: None,
             source: Some(source),
         }
@@ -227,7 +239,15 @@ impl Error {
             Self::Device { .. } => "device_failed",
             Self::Output {
                 source: Some(e), ..
-            } if e.kind() == io::ErrorKind::StorageFull => "storage_full",
+            } if matches!(
+                e.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
+            ) =>
+            {
+                "storage_full"
+            }
             Self::Output { .. } => "output_failed",
             Self::Interrupted => "cancelled",
         }
@@ -344,8 +364,17 @@ mod tests {
         let e = Error::request(Field::Seconds, "must be 1 to 10").found(30);
         assert_eq!(e.to_string(), "`seconds` must be 1 to 10; given 30");
         assert_eq!((e.exit_code(), e.code()), (2, "invalid_value"));
-        let full = Error::output_io("a", io::ErrorKind::StorageFull.into());
-        assert_eq!((full.exit_code(), full.code()), (6, "storage_full"));
+        for (kind, code, words) in [
+            (io::ErrorKind::StorageFull, "storage_full", "disk is full"),
+            (io::ErrorKind::QuotaExceeded, "storage_full", "disk is full"),
+            (io::ErrorKind::FileTooLarge, "storage_full", "ulimit -f"),
+            (io::ErrorKind::PermissionDenied, "output_failed", "folder"),
+            (io::ErrorKind::Other, "output_failed", "cannot be written"),
+        ] {
+            let e = Error::output_io("a", kind.into());
+            assert_eq!((e.exit_code(), e.code()), (6, code));
+            assert!(e.to_string().contains(words), "{e}");
+        }
         let e = Error::device("no GPU").with_hint(Hint::Set(Field::Device, "cpu"));
         assert_eq!(e.to_string(), "no GPU; set `device` to cpu");
         assert_eq!(Error::Interrupted.exit_code(), 130);

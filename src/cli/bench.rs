@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     }
     let gemm = arguments.gemm.gemm;
     let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let executor = arguments.device.open(!arguments.json, gemm)?;
+    let (executor, trace) = arguments.device.open(!arguments.json, gemm)?;
     let mut context = Context::new(&executor);
     context.cancel = cancel;
     if let Some(profile) = executor.profile() {
@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
         terminal::say(&format!("run {run} took {time}"));
     };
     let timings = bench(&context, &work, arguments.runs.into(), &mut told)?;
-    arguments.device.finish(&executor)?;
+    profile::finish(&executor, trace)?;
     let (width, height) = job.pixels();
     let title = format!(
         "{} on {}: {} of {}, precision {}, {width}x{height}, {} frames",

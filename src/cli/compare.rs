@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    device::DeviceArguments, gemm::GemmArgument, precision::PrecisionArgument,
+    device::DeviceArguments, gemm::GemmArgument, precision::PrecisionArgument, profile,
     stage::StageArguments, terminal,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 /// Compares the device with the CPU, op by op.
 fn devices(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let executor = arguments
+    let (executor, trace) = arguments
         .device
         .open(!arguments.json, arguments.gemm.gemm)?;
     let mut checks = Vec::new();
@@ -74,7 +74,7 @@ fn devices(arguments: &Arguments) -> Result<()> {
         let inputs = bench::inputs(&call.plan);
         checks.extend(compare(&call.plan, &weights, &inputs, &executor)?);
     }
-    arguments.device.finish(&executor)?;
+    profile::finish(&executor, trace)?;
     terminal::answer(
         arguments.json,
         || document(&work, &executor.name(), &checks),
@@ -93,7 +93,7 @@ fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()>
     let formats = &arguments.precision.formats;
     let (_, _, work) = arguments.stage.work(formats)?;
     let (_, _, other_work) = arguments.stage.work(against)?;
-    let executor = arguments
+    let (executor, trace) = arguments
         .device
         .open(!arguments.json, arguments.gemm.gemm)?;
     let mut layers = Vec::new();
@@ -114,7 +114,7 @@ fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()>
         let inputs = bench::inputs(plans[1]);
         layers.extend(between(plans, weights.each_ref(), &inputs, &executor)?);
     }
-    arguments.device.finish(&executor)?;
+    profile::finish(&executor, trace)?;
     let what = format!("{formats} against {against} on {}", executor.name());
     let title = title(&work, &what);
     if arguments.json {

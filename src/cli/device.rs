@@ -4,12 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{gemm, profile, terminal};
+use super::{gemm, terminal};
 use crate::{
-    Error, Result,
+    Result,
     device::{self, Driver, GemmChoice},
     executor::{Executor, Prepare, Residency},
-    pipeline::profile::ConfiguredExecutor,
+    pipeline::{AtomicFile, profile::ConfiguredExecutor},
 };
 
 #[derive(Args, Debug)]
@@ -28,7 +28,10 @@ pub(super) struct DeviceArguments {
     no_fuse: bool,
     /// Measure every launch, write them as a trace for ui.perfetto.dev or chrome://tracing, and print a table by op
     #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
+    pub(super) profile: Option<PathBuf>,
+    /// Replace existing files
+    #[arg(long, help_heading = "File and output")]
+    pub(super) force: bool,
 }
 
 /// The executor called `name`, where `gemm` computes matrix products on a GPU, and for `auto` which that is and why.
@@ -65,13 +68,16 @@ pub(super) fn waits_for_every_step() -> bool {
 }
 
 impl DeviceArguments {
-    /// The device with these switches; with `says_which`, what `auto` chose goes to standard error. On a GPU `gemm`
-    /// computes matrix products.
-    pub(super) fn open(&self, says_which: bool, gemm: GemmChoice) -> Result<ConfiguredExecutor> {
-        if let Some(path) = &self.profile {
-            // Refused now rather than after the work.
-            std::fs::write(path, "").map_err(|e| Error::output_io(path, e))?;
-        }
+    /// The device with these switches, and the file of the trace, if one was asked for, to be written by
+    /// `profile::write`. With `says_which`, what `auto` chose goes to standard error. On a GPU `gemm` computes matrix
+    /// products.
+    pub(super) fn open(
+        &self,
+        says_which: bool,
+        gemm: GemmChoice,
+    ) -> Result<(ConfiguredExecutor, Option<AtomicFile>)> {
+        let create = |path: &PathBuf| AtomicFile::create(path, self.force);
+        let trace = self.profile.as_ref().map(create).transpose()?;
         let (executor, which) = open_device(&self.device, gemm)?;
         if let Some(which) = which.filter(|_| says_which) {
             terminal::say(&which);
@@ -84,12 +90,6 @@ impl DeviceArguments {
             weights: self.residency,
             ..Prepare::default()
         };
-        Ok(ConfiguredExecutor::new(executor, switches))
-    }
-
-    /// Writes the profile, if one was asked for, when everything ran.
-    pub(super) fn finish(&self, executor: &ConfiguredExecutor) -> Result<()> {
-        let path = self.profile.as_deref();
-        path.map_or(Ok(()), |path| profile::write(executor, path))
+        Ok((ConfiguredExecutor::new(executor, switches), trace))
     }
 }

@@ -1,7 +1,7 @@
 //! `gallop generate`: the main job.
 
 use std::{
-    io::Read,
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -10,12 +10,13 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    device::DeviceArguments, precision::PrecisionArgument, progress::Bars, report, terminal,
+    device::DeviceArguments, precision::PrecisionArgument, profile, progress::Bars, report,
+    terminal,
 };
 use crate::{
     Error, Result,
     device::GemmChoice,
-    error::{self, GivenFile},
+    error::{self, Field, GivenFile},
     executor::Cancel,
     pipeline::{
         Color, EncodeOptions, Encoder, Keep, Model, Notice, Output, Progress, Session, miniature,
@@ -118,12 +119,9 @@ pub(super) struct Arguments {
     precision: PrecisionArgument,
     #[command(flatten, next_help_heading = DEVICE)]
     device: DeviceArguments,
-    /// Where to write the clip
+    /// Where to write the clip, an MP4; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "out.mp4", help_heading = FILE)]
     output: PathBuf,
-    /// Replace an existing file
-    #[arg(long, help_heading = FILE)]
-    force: bool,
     /// Who encodes: auto and openh264 run inside this program, x264 needs ffmpeg, none writes raw frames and a WAV
     #[arg(long, value_enum, default_value_t = EncoderChoice::Auto, help_heading = FILE)]
     encoder: EncoderChoice,
@@ -163,18 +161,18 @@ enum EncoderChoice {
 
 pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     let start = Instant::now();
+    let output = arguments.output()?;
     let model = match &arguments.model {
         Some(dir) => Model::open(dir)?,
         None => Model::miniature(),
     };
     let (json, is_quiet) = (arguments.json, arguments.quiet);
     let is_silent = is_quiet || json;
-    let executor = arguments.device.open(!is_silent, GemmChoice::Own)?;
+    let (executor, trace) = arguments.device.open(!is_silent, GemmChoice::Own)?;
     let executor = Arc::new(executor);
     let session = Session::new(executor.clone(), model, Keep::default());
-    let output = arguments.output();
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
-    let (request, device) = arguments.request()?;
+    let request = arguments.request()?;
     let bars = Bars::new(is_silent);
     if is_default_prompt && request.text_features.is_none() {
         bars.notice(&Notice::DefaultPrompt);
@@ -183,10 +181,16 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
         .profile()
         .map(|profile| ProfiledProgress::new(&bars, profile));
     let heard: &dyn Progress = heard.as_ref().map_or(&bars, |heard| heard);
-    let made = session.generate(&request, &output, heard, cancel);
+    let draft = session.draft(&request, &output, heard, cancel);
     bars.finish();
-    let made = made?;
-    device.finish(&executor)?;
+    let mut draft = draft?;
+    profile::write(&executor, trace)?
+        .into_iter()
+        .for_each(|file| draft.add(file));
+    let made = match output.path {
+        Some(_) => draft.publish()?,
+        None => draft.publish_to(&mut io::stdout().lock(), "standard output")?,
+    };
     let outcome = report::Outcome {
         report: &made,
         notices: bars.notices(),
@@ -198,11 +202,26 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     if !is_quiet {
         terminal::say(&report::table(&outcome));
     }
-    terminal::print(&report::line(&outcome))
+    match output.path {
+        Some(_) => terminal::print(&report::line(&outcome)),
+        None if is_quiet => Ok(()),
+        None => {
+            terminal::say(report::line(&outcome).trim_end());
+            Ok(())
+        }
+    }
 }
 
 impl Arguments {
-    fn output(&self) -> Output {
+    fn output(&self) -> Result<Output> {
+        let is_handed_over = self.output.as_os_str() == "-";
+        let refused = |expected: &str| Err(Error::request(Field::Output, expected).found("-"));
+        if is_handed_over && self.json {
+            return refused("must be a file with --json, whose report goes to standard output");
+        }
+        if is_handed_over && io::stdout().is_terminal() {
+            return refused("must be a file while standard output is a terminal");
+        }
         let encoder = match self.encoder {
             EncoderChoice::Auto | EncoderChoice::Openh264 => Encoder::Embedded,
             EncoderChoice::X264 => Encoder::X264 {
@@ -210,9 +229,9 @@ impl Arguments {
             },
             EncoderChoice::None => Encoder::Raw,
         };
-        Output {
-            path: self.output.clone(),
-            force: self.force,
+        Ok(Output {
+            path: (!is_handed_over).then(|| self.output.clone()),
+            force: self.device.force,
             encode: EncodeOptions {
                 encoder,
                 quality: self.quality,
@@ -221,17 +240,19 @@ impl Arguments {
             },
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
-        }
+            also_written: self.device.profile.iter().cloned().collect(),
+            also_read: self.prompt_file.iter().cloned().collect(),
+        })
     }
 
-    fn request(self) -> Result<(Request, DeviceArguments)> {
+    fn request(self) -> Result<Request> {
         let prompt = match (self.prompt, &self.prompt_file) {
             (Some(prompt), _) => prompt,
             (None, Some(path)) => read_prompt(path)?,
             (None, None) if self.model.is_none() => miniature::PROMPT.into(),
             (None, None) => DEFAULT_PROMPT.into(),
         };
-        let request = Request {
+        Ok(Request {
             prompt,
             negative_prompt: self.negative_prompt,
             size: self.size,
@@ -247,8 +268,7 @@ impl Arguments {
             softcap: self.softcap,
             decoder: self.decoder,
             formats: self.precision.formats,
-        };
-        Ok((request, self.device))
+        })
     }
 }
 

@@ -39,7 +39,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json {
         let parts: Vec<Value> = entries.iter().map(part_json).collect();
         let uses: Vec<Value> = uses.iter().map(|one| use_json(one, &entries)).collect();
-        terminal::print_json(&json!({ "folder": arguments.folder, "parts": parts, "uses": uses }))?;
+        terminal::print_json(
+            &json!({ "folder": arguments.folder.to_string_lossy(), "parts": parts, "uses": uses }),
+        )?;
     } else {
         terminal::print(&text(&entries, &uses))?;
     }
@@ -127,15 +129,15 @@ fn part_json(entry: &InventoryEntry) -> Value {
     match &entry.state {
         State::Found { path, config } => {
             value["state"] = json!(entry.problem.as_ref().map_or("ok", |_| "damaged"));
-            value["path"] = json!(path);
-            value["config"] = json!(config);
+            value["path"] = json!(path.to_string_lossy());
+            value["config"] = json!(config.as_ref().map(|path| path.to_string_lossy()));
             value["bytes"] = json!(entry.bytes);
             value["eight_bit_layers"] = json!(entry.formats.len());
             value["problem"] = json!(entry.problem.as_ref().map(words::error));
         }
         State::Missing(missing) => {
             value["state"] = json!("missing");
-            value["path"] = json!(missing.expected);
+            value["path"] = json!(missing.expected.to_string_lossy());
             value["published_at"] = json!(missing.published_at);
             value["gated"] = json!(missing.is_gated);
             value["bytes"] = json!(missing.bytes);

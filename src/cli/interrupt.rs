@@ -1,4 +1,6 @@
-//! Ctrl-C, for the subcommands that clean up after themselves.
+//! Signals: Ctrl-C, for the subcommands that clean up after themselves, and the limit on a file's size.
+
+use nix::sys::signal::{SigSet, Signal};
 
 use super::terminal;
 use crate::{Error, Result, executor::Cancel};
@@ -17,4 +19,11 @@ pub(super) fn stop_on_interrupt() -> Result<Cancel> {
     ctrlc::set_handler(handler)
         .map_err(|e| Error::device(format!("Ctrl-C cannot be handled: {e}")))?;
     Ok(cancel)
+}
+
+/// Holds back the signal that a file has reached the size it may have, in this thread and all that it starts: the write
+/// fails instead, like one to a full disk.
+pub(super) fn fail_on_large_files() {
+    let held: SigSet = [Signal::SIGXFSZ].into_iter().collect();
+    held.thread_block().expect("a signal that there is");
 }

@@ -36,10 +36,11 @@ use clap::Parser;
 
 use crate::Result;
 use args::{Arguments, Command};
-use interrupt::stop_on_interrupt;
+use interrupt::{fail_on_large_files, stop_on_interrupt};
 
 /// Runs the program with `arguments`, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    fail_on_large_files();
     let (arguments, notice) = dev::with_present_names(arguments.into_iter().collect());
     if let Some(notice) = notice {
         terminal::say(&notice);

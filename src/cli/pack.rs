@@ -109,7 +109,7 @@ impl Item {
         /// Bytes between two checks for a cancel.
         const CHUNK: usize = 64 << 20;
         let source = self.network.weights.source();
-        let mut fill = |index: usize, writer: &mut Writer| {
+        let mut fill = |index: usize, writer: &mut Writer<'_>| {
             let tensor = source.load(&self.tensors[index].0)?;
             tensor.bytes().chunks(CHUNK).try_for_each(|chunk| {
                 writer.write(chunk)?;
@@ -151,14 +151,14 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
         .map(|variant| Item::new(&model, &folder, variant, &arguments.formats))
         .collect::<Result<_>>()?;
     let stage = Staging::new(&arguments.output, arguments.force)?;
-    write(&items, &stage.path, cancel)?;
-    write_manifest(&folder, &items, &stage.path)?;
+    write(&items, stage.folder(), cancel)?;
+    write_manifest(&folder, &items, stage.folder())?;
     stage.commit()?;
     let seconds = start.elapsed().as_secs_f64();
     if arguments.json {
         let networks: Vec<Value> = items.iter().map(item_json).collect();
         return terminal::print_json(&json!({
-            "folder": arguments.output,
+            "folder": arguments.output.to_string_lossy(),
             "precision": arguments.formats.to_string(),
             "networks": networks,
             "seconds": seconds,

@@ -1,35 +1,47 @@
 //! Times of ops as a table and as JSON, and the trace of every launch that `--profile` writes.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::terminal;
 use crate::{
-    Error, Result,
+    Result,
     executor::Executor,
     inspect::{
         estimate::GpuSpec,
         op_times::{ProfileRow, rows},
     },
-    pipeline::profile::{ConfiguredExecutor, Trace},
+    pipeline::{
+        AtomicFile,
+        profile::{ConfiguredExecutor, Trace},
+        publish,
+    },
 };
 
-/// Writes the trace to `path` and the table of ops to standard error.
-pub(super) fn write(executor: &ConfiguredExecutor, path: &Path) -> Result<()> {
-    let Some(profile) = executor.profile() else {
-        return Ok(());
+/// Writes the trace to `file`, if there is one, and the table of ops to standard error. The file has no name yet.
+pub(super) fn write(
+    executor: &ConfiguredExecutor,
+    file: Option<AtomicFile>,
+) -> Result<Option<AtomicFile>> {
+    let (Some(mut file), Some(profile)) = (file, executor.profile()) else {
+        return Ok(None);
     };
     let traces = profile.traces();
     let text = serde_json::to_string(&document(&traces)).expect("numbers and text are JSON");
-    std::fs::write(path, text).map_err(|e| Error::output_io(path, e))?;
+    file.write(text.as_bytes())?;
     let units = traces.iter().flat_map(|trace| &trace.report.units);
     let units = units.map(|unit| (unit, unit.times.len(), unit.times.iter().sum()));
     terminal::say(&table(&rows(
         units,
         GpuSpec::of_device(&executor.name()).as_ref(),
     )));
-    Ok(())
+    Ok(Some(file))
+}
+
+/// The same where the trace is all that is written.
+pub(super) fn finish(executor: &ConfiguredExecutor, file: Option<AtomicFile>) -> Result<()> {
+    publish(write(executor, file)?.into_iter().collect())
 }
 
 /// One line for each row.

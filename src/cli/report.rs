@@ -83,7 +83,7 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         .file
         .files
         .iter()
-        .map(|file| json!({ "path": file.path, "bytes": file.bytes, "sha256": file.sha256 }))
+        .map(|file| json!({ "path": file.path.to_string_lossy(), "bytes": file.bytes, "sha256": file.sha256 }))
         .collect();
     json!({
         "status": "completed",

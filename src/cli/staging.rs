@@ -1,89 +1,104 @@
 //! A folder that gets its name only when it is complete.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Result, weights::manifest};
+use crate::{Error, Result, error::Hint, pipeline::Unnamed, weights::manifest};
 
 /// Largest file of a checkpoint that is written in shards, bytes.
 pub(super) const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// A folder beside its target, renamed to it when complete and removed otherwise.
 pub(super) struct Staging {
-    pub(super) path: PathBuf,
+    part: Unnamed,
+    /// The path that was given.
+    path: PathBuf,
+    /// The path without links.
     target: PathBuf,
-    is_committed: bool,
+    force: bool,
 }
 
 impl Staging {
-    /// A folder for `target`, which must be new or empty; with `force` it may be a model folder, which is then
-    /// replaced.
-    pub(super) fn new(target: &Path, force: bool) -> Result<Self> {
-        if target.exists() {
-            let is_empty = fs::read_dir(target).map(|mut entries| entries.next().is_none());
-            let is_empty = is_empty.map_err(|e| Error::output_io(target, e))?;
-            let is_model = target.join(manifest::FILE_NAME).is_file();
-            let problem = match (is_empty, force, is_model) {
-                (true, ..) | (_, true, true) => None,
-                (_, false, _) => Some("must be a new or an empty folder; it holds files"),
-                (_, true, false) => {
-                    Some("holds files and no gallop.json; --force replaces model folders alone")
-                }
-            };
-            if let Some(problem) = problem {
-                return Err(Error::output(target, problem));
+    /// A folder for `path`, which must be new or empty; with `force` it may be a model folder, which is then replaced.
+    pub(super) fn new(path: &Path, force: bool) -> Result<Self> {
+        if path.file_name().is_none() || path.as_os_str() == "-" {
+            return Err(Error::output(path, "must be the name of a folder"));
+        }
+        let refused = |e| Error::output_io(path, e);
+        let target = match path.try_exists().map_err(refused)? {
+            true => fs::canonicalize(path).map_err(refused)?,
+            false if path.is_symlink() => {
+                return Err(Error::output(path, "is a link to nothing; remove it"));
+            }
+            false => path.to_path_buf(),
+        };
+        let stage = Self {
+            part: Unnamed::folder(&target).map_err(refused)?,
+            path: path.into(),
+            target,
+            force,
+        };
+        if stage.replaces()? {
+            // Asked now rather than after the work.
+            let mut other = Unnamed::folder(&stage.target).map_err(refused)?;
+            let place = Unnamed::folder(&stage.target).map_err(refused)?;
+            if other.publish(place.path(), true).is_err() || !other.path().exists() {
+                let problem = "lies where folders cannot be exchanged; remove it first";
+                return Err(Error::output(path, problem));
             }
         }
-        let path = beside(target, "part")?;
-        fs::create_dir(&path).map_err(|e| Error::output_io(target, e))?;
-        Ok(Self {
-            path,
-            target: target.to_path_buf(),
-            is_committed: false,
-        })
+        Ok(stage)
+    }
+
+    /// Where the files are written.
+    pub(super) fn folder(&self) -> &Path {
+        self.part.path()
     }
 
     pub(super) fn commit(mut self) -> Result<()> {
-        self.replace()
-            .map_err(|e| Error::output_io(&self.target, e))?;
-        self.is_committed = true;
-        Ok(())
+        // What has appeared meanwhile stays.
+        let replaces = self.replaces()?;
+        self.part.take_rights(&self.target);
+        sync(self.part.path())
+            .and_then(|()| self.part.publish(&self.target, replaces))
+            .map_err(|e| Error::output_io(&self.path, e))
     }
 
-    /// The old folder is removed last.
-    fn replace(&self) -> io::Result<()> {
-        if !self.target.exists() {
-            return fs::rename(&self.path, &self.target);
+    /// Whether there is a folder that may be replaced; an error if it may not.
+    fn replaces(&self) -> Result<bool> {
+        let Ok(mut entries) = fs::read_dir(&self.target) else {
+            return match self.target.try_exists() {
+                Ok(false) => Ok(false),
+                _ => Err(Error::output(&self.path, "is no folder that can be read")),
+            };
+        };
+        let is_model = self.target.join(manifest::FILE_NAME).is_file();
+        if entries.next().is_none() || (self.force && is_model) {
+            return Ok(true);
         }
-        let old = beside(&self.target, "old").map_err(io::Error::other)?;
-        fs::rename(&self.target, &old)?;
-        if let Err(e) = fs::rename(&self.path, &self.target) {
-            fs::rename(&old, &self.target)?;
-            return Err(e);
+        let error = |problem: &str| Err(Error::output(&self.path, problem));
+        match (is_model, self.force) {
+            (true, _) => error("must be a new or an empty folder; it holds a model")
+                .map_err(|e| e.with_hint(Hint::Replace)),
+            (false, false) => error("must be a new or an empty folder; it holds files"),
+            (false, true) => {
+                error("holds files and no gallop.json; --force replaces model folders alone")
+            }
         }
-        fs::remove_dir_all(&old)
     }
 }
 
-/// A hidden name beside `target`; two runs never share one.
-fn beside(target: &Path, ending: &str) -> Result<PathBuf> {
-    let name = target.file_name();
-    let name = name.ok_or_else(|| Error::output(target, "must be the name of a folder"))?;
-    let hidden = format!(
-        ".{}.{}.{ending}",
-        name.to_string_lossy(),
-        std::process::id()
-    );
-    Ok(target.with_file_name(hidden))
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.is_committed {
-            // If removing fails, there is nothing left to try.
-            drop(fs::remove_dir_all(&self.path));
+/// Brings all that is in `folder` to the disk, and the folder itself.
+fn sync(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync(&entry.path())?,
+            false => File::open(entry.path())?.sync_all()?,
         }
     }
+    File::open(folder)?.sync_all()
 }

@@ -1,6 +1,7 @@
 //! `gallop synth`: synthetic weights by the goldens' rule, streamed to disk.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -41,8 +42,8 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = OneOrAll(None))]
     network: OneOrAll<Component>,
     /// `released`, `miniature`, or a JSON file with the network's sizes
-    #[arg(long, default_value = "miniature")]
-    config: String,
+    #[arg(long, value_name = "CONFIG", default_value = "miniature")]
+    config: OsString,
     /// Seed of the numbers; with --network all each network adds a number of its own, and 0 gives the weights of the
     /// built-in miniature, trained ones among them
     #[arg(long, default_value_t = 0)]
@@ -50,6 +51,9 @@ pub(super) struct Arguments {
     /// Folder to write; must be new or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Replace a model folder
+    #[arg(long)]
+    force: bool,
     /// Print sizes and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -132,11 +136,11 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     if arguments.dry_run {
         return Ok(());
     }
-    let stage = Staging::new(&arguments.output, false)?;
-    write(&items, &stage.path, cancel)?;
+    let stage = Staging::new(&arguments.output, arguments.force)?;
+    write(&items, stage.folder(), cancel)?;
     for Extra { path, bytes } in &extras {
-        let path = stage.path.join(path);
-        let folder = path.parent().unwrap_or(&stage.path);
+        let path = stage.folder().join(path);
+        let folder = path.parent().unwrap_or(stage.folder());
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, bytes))
             .map_err(|e| Error::output_io(&path, e))?;
@@ -146,17 +150,17 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
 
 /// One network, directly in the folder.
 fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)> {
-    let (sizes, json) = match arguments.config.as_str() {
-        "released" => (
+    let (sizes, json) = match arguments.config.to_str() {
+        Some("released") => (
             NetworkConfig::published(part),
             published_json(part).map(str::to_string),
         ),
-        "miniature" => (
+        Some("miniature") => (
             miniature::sizes(part),
             Some(miniature::config(part).to_string()),
         ),
-        file => {
-            let path = Path::new(file);
+        _ => {
+            let path = Path::new(&arguments.config);
             let text = GivenFile::Input.read_text(path, 1 << 20)?;
             (NetworkConfig::parse(part, &text, path)?, Some(text))
         }
@@ -176,12 +180,13 @@ fn one(arguments: &Arguments, part: Component) -> Result<(Vec<Item>, Vec<Extra>)
 
 /// All networks, laid out as downloaded.
 fn all(arguments: &Arguments) -> Result<(Vec<Item>, Vec<Extra>)> {
-    let is_miniature = match arguments.config.as_str() {
-        "miniature" => true,
-        "released" => false,
-        file => {
+    let is_miniature = match arguments.config.to_str() {
+        Some("miniature") => true,
+        Some("released") => false,
+        _ => {
             let expected = "must be released or miniature with --network all";
-            return Err(Error::request(Field::Config, expected).found(format!("`{file}`")));
+            let found = format!("`{}`", arguments.config.display());
+            return Err(Error::request(Field::Config, expected).found(found));
         }
     };
     let mut items = Vec::new();

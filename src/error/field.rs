@@ -62,6 +62,10 @@ fields! {
     Residency "residency"
     /// Where the clip is written.
     Output "output"
+    /// Where the final latents are written.
+    SaveLatents "save_latents"
+    /// Where frames and sound are drawn.
+    Sheet "sheet"
     /// Encoder of the clip.
     Encoder "encoder"
     /// Quality of the encoded picture.

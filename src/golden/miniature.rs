@@ -91,7 +91,7 @@ mod tests {
     use crate::{
         cpu::Cpu,
         golden,
-        pipeline::latents_file::save_latents,
+        pipeline::{AtomicFile, latents_file::save_latents, publish},
         qualify::{Verdict, relative_l2},
     };
 
@@ -153,7 +153,9 @@ mod tests {
                 let rounded = make(Context::new(&Cpu));
                 let unrounded = make(Context::new(&Cpu).in_f32());
                 let file = format!("{name}.safetensors");
-                save_latents(&folder.join(&file), &rounded).unwrap();
+                let mut latents = AtomicFile::create(&folder.join(&file), true).unwrap();
+                save_latents(&mut latents, &rounded).unwrap();
+                publish(vec![latents]).unwrap();
                 let off = |of: fn(&crate::pipeline::denoise::Latents) -> &Tensor, channels| {
                     let both = [&rounded, &unrounded].map(|made| meant(of(made), channels));
                     // The same tolerance factor as the other goldens.

@@ -1,6 +1,6 @@
 //! A picture or a sound that somebody gives: a file, or bytes that came another way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Image, Voice, decode, sound};
 use crate::{Error, Result, error::human_bytes};
@@ -25,6 +25,14 @@ impl Input {
         match self {
             Self::Path(path) => path.display().to_string(),
             Self::Bytes { name, .. } => name.clone(),
+        }
+    }
+
+    /// Its file, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Bytes { .. } => None,
         }
     }
 

@@ -15,6 +15,7 @@ mod frames;
 mod image;
 mod input;
 mod output;
+mod part;
 mod resample;
 mod resize;
 mod sheet;
@@ -37,7 +38,8 @@ pub use encode::{
 pub use frames::to_u8;
 pub use image::Image;
 pub use input::Input;
-pub use output::AtomicFile;
+pub use output::{AtomicFile, check_apart, publish};
+pub use part::Unnamed;
 pub use resample::resample_441_512;
 pub use resize::{crop_box, enlarge, preprocess, resize_lanczos};
 pub use sheet::write_sheet;

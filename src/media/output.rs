@@ -1,189 +1,159 @@
-//! A file that appears complete or not at all: written under a temporary name in its folder, then renamed.
+//! Files that appear complete or not at all: all of a run at once, each without taking the place of another.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    ffi::OsString,
+    fs,
+    io::{ErrorKind, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process,
 };
 
-use crate::{Error, Result, error::human_bytes};
+use super::part::{Unnamed, folder_of};
+use crate::{Error, Result, error::Hint};
 
-/// How many left-over temporary names of dead processes are skipped before giving up.
-const NAMES_TRIED: u32 = 1000;
-
-/// A file being written. [`AtomicFile::commit`] renames it to its final path and replaces what was there; dropping it
-/// without `commit` (after an error, a cancel, a panic) removes it.
-///
-/// The temporary name is `.NAME.PID.N.part`, created exclusively, so two runs that write one file do not mix: the last
-/// to finish wins.
+/// A file being written. [`publish`] gives it its name; dropping it before that, after an error, a cancel or a panic,
+/// leaves nothing.
 #[derive(Debug)]
 pub struct AtomicFile {
+    path: PathBuf,
+    /// The path without links.
     target: PathBuf,
-    part: PathBuf,
-    file: File,
-    written_bytes: u64,
-    is_committed: bool,
+    part: Unnamed,
+    replaces: bool,
 }
 
 impl AtomicFile {
-    /// Starts a file that will be renamed to `path`.
+    /// Starts a file that will be at `path`, where one may be only if it `replaces` that.
     ///
     /// # Errors
-    /// [`Error::Output`] if the folder is missing or may not be written, or if `path` is a folder, a device or
-    /// has no file name.
-    pub fn create(path: &Path) -> Result<Self> {
-        let target = resolve(path)?;
-        let name = target.file_name().ok_or_else(|| {
-            Error::output(path, "has no file name; give a file such as `clip.mp4`")
-        })?;
-        for attempt in 0..NAMES_TRIED {
-            let mut part_name = std::ffi::OsString::from(".");
-            part_name.push(name);
-            part_name.push(format!(".{}.{attempt}.part", process::id()));
-            let part = target.with_file_name(part_name);
-            match OpenOptions::new().write(true).create_new(true).open(&part) {
-                Ok(file) => {
-                    return Ok(Self {
-                        target,
-                        part,
-                        file,
-                        written_bytes: 0,
-                        is_committed: false,
-                    });
-                }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(explain(path, e, 0)),
-            }
-        }
-        Err(Error::output(
-            path,
-            format!("{NAMES_TRIED} unfinished `.part` files lie beside it; remove them"),
-        ))
+    /// [`Error::Output`] if there is a file that stays, if the folder is missing or may not be written, or if `path`
+    /// is a folder, a device, a link to nothing or has no file name.
+    pub fn create(path: &Path, replaces: bool) -> Result<Self> {
+        let target = resolve(path, replaces)?;
+        let part = Unnamed::file(&target).map_err(|e| Error::output_io(path, e))?;
+        Ok(Self {
+            path: path.into(),
+            target,
+            part,
+            replaces,
+        })
     }
 
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Error::Output`]; if the disk is full, with the number of bytes written.
+    /// [`Error::Output`]
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .map_err(|e| explain(&self.target, e, self.written_bytes))?;
-        self.written_bytes += bytes.len() as u64;
-        Ok(())
+        let written = self.part.handle().write_all(bytes);
+        written.map_err(|e| Error::output_io(&self.path, e))
     }
 
-    /// Path of the bytes until [`AtomicFile::commit`]; another process may write there.
+    /// Path of the bytes until [`publish`]; another process may write there.
     pub fn part_path(&self) -> &Path {
-        &self.part
+        self.part.path()
     }
 
-    /// Syncs the bytes to disk and renames the file.
-    ///
-    /// # Errors
-    /// [`Error::Output`]; the temporary file is removed.
-    pub fn commit(mut self) -> Result<()> {
-        let done = self
-            .file
-            .sync_all()
-            .and_then(|()| fs::rename(&self.part, &self.target));
-        done.map_err(|e| explain(&self.target, e, self.written_bytes))?;
-        self.is_committed = true;
-        Ok(())
+    /// The path that it was created for.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if !self.is_committed {
-            // A failure here cannot be handled, and the error that led here matters more.
-            let _ = fs::remove_file(&self.part);
-        }
+/// Gives all files their names, in order: all of them or, if one cannot have its name, none.
+///
+/// # Errors
+/// [`Error::Output`]
+pub fn publish(mut files: Vec<AtomicFile>) -> Result<()> {
+    for file in &files {
+        file.part.take_rights(&file.target);
+        let synced = file.part.handle().sync_all();
+        synced.map_err(|e| Error::output_io(&file.path, e))?;
     }
-}
-
-/// The file that `path` stands for. Links are followed, so the rename replaces the file and not the link.
-fn resolve(path: &Path) -> Result<PathBuf> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Err(Error::output(
-            path,
-            "is a folder; give a file name in it such as `clip.mp4`",
-        )),
-        Ok(meta) if !meta.is_file() => Err(Error::output(
-            path,
-            "is a device or pipe; expected a file that can be replaced",
-        )),
-        Ok(_) => fs::canonicalize(path).map_err(|e| explain(path, e, 0)),
-        Err(_) => {
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
-                _ => Path::new("."),
-            };
-            if folder.is_dir() {
-                Ok(path.to_path_buf())
-            } else {
-                Err(Error::output(
-                    path,
-                    format!(
-                        "its folder `{}` does not exist; create it first",
-                        folder.display()
-                    ),
-                ))
-            }
-        }
-    }
-}
-
-/// The message for a system error while `path` was written.
-fn explain(path: &Path, source: io::Error, written_bytes: u64) -> Error {
-    let problem = match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
-            "the disk is full after {}; free some space or choose another folder",
-            human_bytes(written_bytes)
-        ),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "its folder may not be written; choose another one".into()
-        }
-        _ => "cannot be written".into(),
-    };
-    Error::Output {
-        path: path.into(),
-        problem,
-        hint: None,
-        source: Some(source),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_said_with_the_bytes_that_fitted() {
-        let mut file = AtomicFile {
-            target: "clip.mp4".into(),
-            part: "/nonexistent/.clip.mp4.part".into(),
-            file: OpenOptions::new().write(true).open("/dev/full").unwrap(),
-            written_bytes: 3 << 20,
-            is_committed: false,
+    for at in 0..files.len() {
+        let file = &mut files[at];
+        let Err(e) = file.part.publish(&file.target, file.replaces) else {
+            continue;
         };
-        let error = file.write(b"x").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "clip.mp4: the disk is full after 3.0 MiB; free some space or choose another folder"
-        );
-        assert_eq!(error.exit_code(), 6);
-    }
-
-    #[test]
-    fn a_read_only_folder_is_said() {
-        for kind in [
-            io::ErrorKind::PermissionDenied,
-            io::ErrorKind::ReadOnlyFilesystem,
-        ] {
-            let error = explain(Path::new("a/b.mp4"), kind.into(), 0);
-            assert!(error.to_string().contains("may not be written"), "{error}");
+        let error = match e.kind() {
+            ErrorKind::AlreadyExists => {
+                Error::output(&file.path, "has appeared meanwhile").with_hint(Hint::Replace)
+            }
+            _ => Error::output_io(&file.path, e),
+        };
+        for file in files[..at].iter_mut().rev() {
+            file.part.retract(&file.target);
         }
+        return Err(error);
     }
+    Ok(())
+}
+
+/// Refuses files to be `written` of which two are one, or one is among those that are `read`: by another path, by a
+/// link, or by a name that some file systems take for the same.
+///
+/// # Errors
+/// [`Error::Output`]
+pub fn check_apart(written: &[PathBuf], read: &[PathBuf]) -> Result<()> {
+    for (at, path) in written.iter().enumerate() {
+        let Some(own) = identity(path) else {
+            continue;
+        };
+        let is_it = |other: &&PathBuf| identity(other).as_ref() == Some(&own);
+        let problem = if let Some(other) = written[..at].iter().find(is_it) {
+            format!(
+                "is the same file as `{}`, which is written too; give each its own name",
+                other.display()
+            )
+        } else if let Some(other) = read.iter().find(is_it) {
+            format!(
+                "is the same file as `{}`, which is read; choose another name",
+                other.display()
+            )
+        } else {
+            continue;
+        };
+        return Err(Error::output(path, problem));
+    }
+    Ok(())
+}
+
+/// A file as its system knows it: device and number; before it exists those of its folder, and its name without case.
+fn identity(path: &Path) -> Option<(u64, u64, Option<OsString>)> {
+    let of = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    if let Ok((device, number)) = of(path) {
+        return Some((device, number, None));
+    }
+    let (device, number) = of(folder_of(path)).ok()?;
+    Some((device, number, Some(path.file_name()?.to_ascii_lowercase())))
+}
+
+/// The file that `path` stands for. Links are followed, so that the file is replaced and not the link.
+fn resolve(path: &Path, replaces: bool) -> Result<PathBuf> {
+    let problem = match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            "is a folder; give a file name in it such as `clip.mp4`".into()
+        }
+        Ok(meta) if !meta.is_file() => {
+            "is a device or pipe; expected a file that can be replaced".into()
+        }
+        Ok(_) if !replaces => return Err(Error::output(path, "exists").with_hint(Hint::Replace)),
+        Ok(_) => return fs::canonicalize(path).map_err(|e| Error::output_io(path, e)),
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(Error::output_io(path, e));
+        }
+        Err(_) if path.as_os_str() == "-" => {
+            "is standard output, which takes the clip alone; write `./-` for a file of this name"
+                .into()
+        }
+        Err(_) if path.is_symlink() => "is a link to a file that is not there; remove it".into(),
+        Err(_) if path.file_name().is_none() => {
+            "has no file name; give a file such as `clip.mp4`".into()
+        }
+        Err(_) if folder_of(path).is_dir() => return Ok(path.into()),
+        Err(_) => format!(
+            "its folder `{}` does not exist; create it first",
+            folder_of(path).display()
+        ),
+    };
+    Err(Error::output(path, problem))
 }

@@ -1,7 +1,5 @@
 //! A clip as one image: some of its frames in a row, and below each the waveform of its time.
 
-use std::path::Path;
-
 use super::{Clip, Image, output::AtomicFile, resize_lanczos};
 use crate::{Error, Result};
 
@@ -18,27 +16,26 @@ const PAPER: [u8; 3] = [18, 18, 20];
 const INK: [u8; 3] = [120, 190, 255];
 const AXIS: [u8; 3] = [70, 70, 76];
 
-/// Draws `clip` and writes the image to `path` as PNG. Each frame stands for the part of the clip that begins with it.
+/// Draws `clip` and writes the image to `file` as PNG. Each frame stands for the part of the clip that begins with it.
 /// The waveform below shows the largest magnitude of each column's time, left channel up, right channel down.
 ///
 /// # Errors
-/// [`Error::Output`] if `path` cannot be written.
+/// [`Error::Output`] if it cannot be written.
 ///
 /// # Panics
 /// If the clip has no frames.
-pub fn write_sheet(path: &Path, clip: &Clip<'_>) -> Result<()> {
+pub fn write_sheet(file: &mut AtomicFile, clip: &Clip<'_>) -> Result<()> {
     let picture = draw(clip);
-    let fail =
-        |error: png::EncodingError| Error::output(path, format!("cannot be written: {error}"));
+    let fail = |error: png::EncodingError| {
+        Error::output(file.path(), format!("cannot be written: {error}"))
+    };
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width as u32, picture.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     let mut writer = encoder.write_header().map_err(fail)?;
     writer.write_image_data(&picture.rgb).map_err(fail)?;
     writer.finish().map_err(fail)?;
-    let mut file = AtomicFile::create(path)?;
-    file.write(&bytes)?;
-    file.commit()
+    file.write(&bytes)
 }
 
 fn draw(clip: &Clip<'_>) -> Image {

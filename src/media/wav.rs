@@ -1,10 +1,8 @@
 //! 16-bit PCM and the WAV file around it.
 
-use std::path::Path;
-
 use crate::{Error, Result};
 
-use super::{clip::SAMPLE_RATE, output::AtomicFile};
+use super::clip::SAMPLE_RATE;
 
 /// Bytes of the header that [`write_wav`] writes.
 const HEADER_BYTES: u32 = 44;
@@ -15,23 +13,27 @@ pub fn pcm16(wave: &[f32]) -> Vec<i16> {
     wave.iter().map(|&x| (x * 32768.0).floor() as i16).collect()
 }
 
-/// Writes f32 `[samples, channels]` at 44.1 kHz as a 16-bit WAV to `file`, whose final path is `path`.
+/// Writes f32 `[samples, channels]` at 44.1 kHz as a 16-bit WAV, which `write` gets piece by piece.
 ///
 /// # Errors
-/// [`Error::Output`] if the file cannot be written or the audio exceeds a WAV's 4 GiB.
-pub fn write_wav(file: &mut AtomicFile, path: &Path, wave: &[f32], channels: u16) -> Result<()> {
+/// [`Error::Output`] if the audio exceeds a WAV's 4 GiB; those of `write`.
+pub fn write_wav(
+    wave: &[f32],
+    channels: u16,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let data_bytes = u32::try_from(2 * wave.len())
         .ok()
         .filter(|&bytes| bytes <= u32::MAX - HEADER_BYTES)
         .ok_or_else(|| {
             Error::output(
-                path,
-                "its sound is longer than the 4 GiB of a WAV file; make the clip shorter",
+                "the sound",
+                "is is longer than the 4 GiB of a WAV file; make the clip shorter",
             )
         })?;
-    file.write(&header(data_bytes, channels))?;
+    write(&header(data_bytes, channels))?;
     let bytes: Vec<u8> = pcm16(wave).iter().flat_map(|v| v.to_le_bytes()).collect();
-    file.write(&bytes)
+    write(&bytes)
 }
 
 fn header(data_bytes: u32, channels: u16) -> Vec<u8> {

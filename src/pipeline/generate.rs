@@ -1,93 +1,35 @@
 //! The whole story: a request becomes a file.
 
-use std::{
-    io::Write,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, Model, Notice, Progress, QuantizationPolicy, Stage, conditions,
+    Context, Model, Progress, Stage, conditions,
     conditions::Conditioning,
     decode::{decode_video, decode_wan},
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
-    latents_file, miniature, preflight,
+    latents_file, miniature,
+    output::{Draft, Output, Report},
+    preflight,
     request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
     upscale::{Upscaling, upscale},
 };
 use crate::{
-    Error, Result, Tensor,
-    error::Hint,
-    media::{self, Clip, EncodeOptions, Image},
+    Result, Tensor,
+    media::{self, Clip, Image},
     model::dit::latent_shape,
     plan::Grid,
     sampler::{Method, noise, zero_snr},
 };
 
-/// Where the clip goes and how it is encoded.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The file.
-    pub path: PathBuf,
-    /// Replace a file that is there.
-    pub force: bool,
-    /// Encoder, quality, colour.
-    pub encode: EncodeOptions,
-    /// Where to save the final latents too.
-    pub save_latents: Option<PathBuf>,
-    /// Where to draw frames and sound as one picture too, PNG.
-    pub sheet: Option<PathBuf>,
-}
-
-impl Output {
-    /// A new file at `path`, encoded as by default.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            force: false,
-            encode: EncodeOptions::default(),
-            save_latents: None,
-            sheet: None,
-        }
-    }
-}
-
-/// What was made.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The decided numbers, with the seed.
-    pub job: Job,
-    /// Time of each stage that ran, in order.
-    pub stages: Vec<(Stage, Duration)>,
-    /// SHA-256 of the final latents: the video's f32 bytes, then the audio's.
-    pub latents_sha256: String,
-    /// The encoder that ran and what it wrote.
-    pub file: media::EncodeReport,
-    /// The model's name.
-    pub model: String,
-    /// The device's name.
-    pub device: String,
-    /// In which formats the layers of the denoising networks were.
-    pub formats: QuantizationPolicy,
-}
-
-impl Report {
-    /// Whether all parts that ran were trained; else the clip is noise.
-    pub fn is_trained(&self) -> bool {
-        let is_untrained = |notice: &Notice| matches!(notice, Notice::UntrainedPart { .. });
-        !self.job.notices.iter().any(is_untrained)
-    }
-}
-
 /// Makes the clip that `request` asks for: text, picture and voice become conditions, noise becomes latents,
 /// latents become frames and sound, and those a file.
 ///
 /// # Errors
-/// Every kind of [`Error`]; whatever happens, no half-written file is left.
+/// Every kind of [`crate::Error`]; whatever happens, either all files are left or none.
 pub fn generate(
     context: &Context<'_>,
     model: &Model,
@@ -95,45 +37,42 @@ pub fn generate(
     output: &Output,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    check_output(output)?;
-    let mut run = Run::new(context, model, request, progress);
-    let (job, latents) = run.latents()?;
-    if let Some(path) = &output.save_latents {
-        latents_file::save_latents(path, &latents)?;
-    }
-    let (frames, audio) = run.decoded(&job, &latents)?;
-    let clip = clip(&job, &frames, &audio);
-    if let Some(path) = &output.sheet {
-        media::write_sheet(path, &clip)?;
-    }
-    let file = run.timed(Stage::Mux, |run| {
-        run.mux(&mut |report, cancel| {
-            media::write_clip(&output.path, &clip, &output.encode, report, cancel)
-        })
-    })?;
-    Ok(run.report(job, &latents, file))
+    draft(context, model, request, output, progress)?.publish()
 }
 
-/// The same, where the bytes of the finished MP4 go to a sink.
-///
-/// # Errors
-/// Of every kind; the sink gets nothing before the clip is encoded.
-pub(super) fn generate_to(
+/// The same, nothing published yet.
+pub(super) fn draft(
     context: &Context<'_>,
     model: &Model,
     request: &Request,
-    (encode, sink): (&EncodeOptions, &mut dyn Write),
+    output: &Output,
     progress: &dyn Progress,
-) -> Result<Report> {
-    encode.encoder.check_for_sink()?;
+) -> Result<Draft> {
+    let mut files = output.open(request, model)?;
     let mut run = Run::new(context, model, request, progress);
     let (job, latents) = run.latents()?;
+    if let Some(file) = &mut files.latents {
+        latents_file::save_latents(file, &latents)?;
+    }
     let (frames, audio) = run.decoded(&job, &latents)?;
     let clip = clip(&job, &frames, &audio);
+    if let Some(file) = &mut files.sheet {
+        media::write_sheet(file, &clip)?;
+    }
+    let mut bytes = Vec::new();
     let file = run.timed(Stage::Mux, |run| {
-        run.mux(&mut |report, cancel| media::write_clip_to(sink, &clip, encode, report, cancel))
+        run.mux(&mut |report, cancel| match files.clip.is_empty() {
+            true => media::write_clip_to(&mut bytes, &clip, &output.encode, report, cancel),
+            false => media::write_clip(&mut files.clip, &clip, &output.encode, report, cancel),
+        })
     })?;
-    Ok(run.report(job, &latents, file))
+    context.cancel.check()?;
+    let beside = files.latents.into_iter().chain(files.sheet);
+    Ok(Draft {
+        report: run.report(job, &latents, file),
+        files: beside.chain(files.clip).collect(),
+        clip: bytes,
+    })
 }
 
 fn clip<'a>(job: &Job, frames: &'a [u8], audio: &'a [f32]) -> Clip<'a> {
@@ -463,25 +402,6 @@ type WriteClip<'a> = dyn FnMut(
         &(dyn Fn() -> bool + Sync),
     ) -> Result<media::EncodeReport>
     + 'a;
-
-/// Refuses early, before minutes of work, what the end would refuse.
-fn check_output(output: &Output) -> Result<()> {
-    output.encode.encoder.check()?;
-    let mut paths = output.encode.encoder.files(&output.path);
-    paths.extend(
-        [&output.save_latents, &output.sheet]
-            .into_iter()
-            .flatten()
-            .cloned(),
-    );
-    for path in paths {
-        if path.exists() && !output.force {
-            return Err(Error::output(path, "exists").with_hint(Hint::Replace));
-        }
-        media::AtomicFile::create(&path)?;
-    }
-    Ok(())
-}
 
 /// SHA-256 of the latents' bytes, hexadecimal.
 pub fn hash(latents: &Latents) -> String {

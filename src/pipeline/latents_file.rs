@@ -1,10 +1,9 @@
 //! The safetensors file in which latents are saved.
 
-use std::path::Path;
-
 use super::denoise::Latents;
 use crate::{
     Result,
+    media::AtomicFile,
     weights::{Info, Writer},
 };
 
@@ -12,7 +11,7 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::Error::Output`] if the file cannot be written.
-pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
+pub fn save_latents(file: &mut AtomicFile, latents: &Latents) -> Result<()> {
     let tensors = [("audio", &latents.audio), ("video", &latents.video)];
     let infos = tensors.map(|(name, t)| {
         (
@@ -23,9 +22,12 @@ pub fn save_latents(path: &Path, latents: &Latents) -> Result<()> {
             },
         )
     });
-    let mut writer = Writer::create(path, infos.iter().map(|(name, info)| (*name, info)))?;
+    let infos = infos.iter().map(|(name, info)| (*name, info));
+    let mut sink = |bytes: &[u8]| file.write(bytes);
+    let mut writer = Writer::new(infos, None, &mut sink)?;
     for (_, tensor) in tensors {
         writer.write(tensor.bytes())?;
     }
-    writer.finish()
+    writer.finish();
+    Ok(())
 }

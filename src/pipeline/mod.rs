@@ -14,6 +14,7 @@ pub mod miniature;
 pub mod model;
 pub mod networks;
 pub mod notice;
+mod output;
 pub mod preflight;
 pub mod profile;
 pub mod request;
@@ -23,11 +24,12 @@ pub mod text;
 pub mod upscale;
 mod weight_cache;
 
-pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder};
+pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder, Unnamed, publish};
 pub use formats::QuantizationPolicy;
-pub use generate::{Output, Report, generate, hash, latents};
+pub use generate::{generate, hash, latents};
 pub use model::Model;
 pub use notice::Notice;
+pub use output::{Draft, Output, Report};
 pub use session::{Keep, Session};
 pub use weight_cache::WeightCache;
 

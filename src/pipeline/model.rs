@@ -119,6 +119,14 @@ impl Model {
         }
     }
 
+    /// Its files, as far as they are found.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        match &self.parts {
+            Parts::Folder(folder) => folder.files(),
+            Parts::Miniature => Vec::new(),
+        }
+    }
+
     /// Whether it is the built-in one.
     pub fn is_miniature(&self) -> bool {
         matches!(self.parts, Parts::Miniature)

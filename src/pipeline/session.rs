@@ -6,10 +6,8 @@ use std::{
 };
 
 use super::{
-    Context, EncodeOptions, Model, Output, Progress, Report, WeightCache,
-    feature_cache::FeatureCache,
-    generate::{generate, generate_to},
-    request::Request,
+    Context, Draft, EncodeOptions, Model, Output, Progress, Report, WeightCache,
+    feature_cache::FeatureCache, generate, request::Request,
 };
 use crate::{
     Result,
@@ -113,7 +111,7 @@ impl Session {
     /// another.
     ///
     /// # Errors
-    /// Of every kind; whatever happens, no half-written file is left.
+    /// Of every kind; whatever happens, either all files are left or none.
     pub fn generate(
         &self,
         request: &Request,
@@ -121,9 +119,23 @@ impl Session {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Report> {
+        self.draft(request, output, progress, cancel)?.publish()
+    }
+
+    /// The same, nothing published yet.
+    ///
+    /// # Errors
+    /// Of every kind.
+    pub fn draft(
+        &self,
+        request: &Request,
+        output: &Output,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Draft> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let context = self.context(cancel);
-        generate(&context, &self.model, request, output, progress)
+        generate::draft(&context, &self.model, request, output, progress)
     }
 
     /// The same, where the bytes of the finished MP4 go to `sink`: none before the whole clip is encoded.
@@ -138,9 +150,9 @@ impl Session {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Report> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let context = self.context(cancel);
-        generate_to(&context, &self.model, request, (encode, sink), progress)
+        let output = Output::handed_over(encode.clone());
+        let draft = self.draft(request, &output, progress, cancel)?;
+        draft.publish_to(sink, "the clip")
     }
 
     fn context(&self, cancel: &Cancel) -> Context<'_> {

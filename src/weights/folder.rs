@@ -4,7 +4,10 @@
 //! A manifest ([`super::manifest`]) may name other paths. Finding reads names only, opening reads headers, and
 //! [`super::Weights`] checks shapes and types. Read [`find`] first.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     manifest::{FILE_NAME, Manifest, ManifestEntry, PositionScheme, Properties},
@@ -140,6 +143,22 @@ impl Folder {
     pub fn state(&self, part: Component) -> &State {
         let found = self.states.iter().find(|(other, _)| *other == part);
         &found.expect("every part has a state").1
+    }
+
+    /// The files that were found: configurations, single files, and all in the folders of several.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let found = self.states.iter().filter_map(|(_, state)| match state {
+            State::Found { path, config } => Some([Some(path), config.as_ref()]),
+            State::Missing { .. } => None,
+        });
+        let mut files = vec![self.dir.join(FILE_NAME)];
+        for path in found.flatten().flatten() {
+            match fs::read_dir(path) {
+                Ok(entries) => files.extend(entries.flatten().map(|entry| entry.path())),
+                Err(_) => files.push(path.clone()),
+            }
+        }
+        files
     }
 
     /// Properties of a denoising network: as published, overridden by the manifest.

@@ -150,7 +150,7 @@ impl Synthetic {
     fn write_tensor(
         &self,
         name: &str,
-        writer: &mut Writer,
+        writer: &mut Writer<'_>,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<()> {
         /// Elements in memory at a time.

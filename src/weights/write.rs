@@ -1,12 +1,11 @@
 //! Writes safetensors files as a stream: the header first, then bytes as they come, so that a checkpoint of any size
-//! needs little memory. A file gets its name only when it is complete.
+//! needs little memory.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
-    io::{BufWriter, ErrorKind, Write},
+    fs::{self, File},
+    io::Write,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -17,19 +16,19 @@ use crate::{Error, Result};
 /// Tensor data starts at a multiple of this, so that mapped tensors are as aligned as their sizes allow.
 const ALIGNMENT: usize = 64;
 
-/// A safetensors file being written. Dropping it before [`Writer::finish`] removes it.
-pub struct Writer {
-    path: PathBuf,
-    part: PathBuf,
-    out: BufWriter<File>,
+/// Takes the bytes of a file, piece by piece.
+pub type ByteSink<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
+
+/// A safetensors file being written.
+pub struct Writer<'a> {
+    sink: &'a mut ByteSink<'a>,
     /// Bytes of tensors still to come.
     left: u64,
-    is_finished: bool,
 }
 
 /// Writes tensors as `model.safetensors` into `folder`; beyond `shard_bytes` as several files with an index. `note` is
 /// a metadata key and value for readers, stored in each header. `fill` is called for each tensor in order and writes
-/// its bytes. Files appear only when all are complete.
+/// its bytes. The folder is not looked at by others before all is complete.
 ///
 /// # Errors
 /// [`Error::Output`] if `folder` cannot be written to; also the errors of `fill`.
@@ -41,22 +40,23 @@ pub fn write_checkpoint(
     tensors: &[(String, Info)],
     shard_bytes: u64,
     note: Option<(&str, &str)>,
-    fill: &mut dyn FnMut(usize, &mut Writer) -> Result<()>,
+    fill: &mut dyn FnMut(usize, &mut Writer<'_>) -> Result<()>,
 ) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::output_io(folder, e))?;
     let shards = shards(tensors, shard_bytes);
-    let mut writers = Vec::new();
     for (number, shard) in shards.iter().enumerate() {
         let path = folder.join(shard_name(number, shards.len()));
         let list = tensors[shard.clone()].iter();
         let list = list.map(|(name, info)| (name.as_str(), info));
-        let mut writer = Writer::create_with(&path, list, note)?;
+        let refused = |e| Error::output_io(&path, e);
+        let mut file = File::create(&path).map_err(refused)?;
+        let mut sink = |bytes: &[u8]| file.write_all(bytes).map_err(refused);
+        let mut writer = Writer::new(list, note, &mut sink)?;
         shard
             .clone()
             .try_for_each(|index| fill(index, &mut writer))?;
-        writers.push(writer);
+        writer.finish();
     }
-    writers.into_iter().try_for_each(Writer::finish)?;
     if shards.len() > 1 {
         write_index(folder, tensors, &shards)?;
     }
@@ -99,100 +99,46 @@ fn write_index(folder: &Path, tensors: &[(String, Info)], shards: &[Range<usize>
     fs::write(&path, format!("{index:#}\n")).map_err(|e| Error::output_io(&path, e))
 }
 
-impl Writer {
-    /// Starts a file of these tensors, whose bytes must then be written in this order.
+impl<'a> Writer<'a> {
+    /// Starts a file of these tensors, whose bytes must then be written in this order. `note` is as for
+    /// [`write_checkpoint`].
     ///
     /// # Errors
-    /// [`Error::Output`] if the folder cannot be written to.
+    /// Those of `sink`.
     ///
     /// # Panics
     /// If a name occurs twice.
-    pub fn create<'a>(
-        path: &Path,
-        tensors: impl IntoIterator<Item = (&'a str, &'a Info)>,
-    ) -> Result<Self> {
-        Self::create_with(path, tensors, None)
-    }
-
-    fn create_with<'a>(
-        path: &Path,
-        tensors: impl IntoIterator<Item = (&'a str, &'a Info)>,
+    pub fn new<'b>(
+        tensors: impl IntoIterator<Item = (&'b str, &'b Info)>,
         note: Option<(&str, &str)>,
+        sink: &'a mut ByteSink<'a>,
     ) -> Result<Self> {
         let (header, left) = header(tensors, note);
-        let (part, file) = create_part(path)?;
-        let mut writer = Self {
-            path: path.to_path_buf(),
-            part,
-            out: BufWriter::with_capacity(1 << 20, file),
-            left,
-            is_finished: false,
-        };
-        writer.put(&(header.len() as u64).to_le_bytes())?;
-        writer.put(&header)?;
-        Ok(writer)
+        sink(&(header.len() as u64).to_le_bytes())?;
+        sink(&header)?;
+        Ok(Self { sink, left })
     }
 
     /// Appends bytes of the tensors.
     ///
     /// # Errors
-    /// [`Error::Output`] if they cannot be written, for example because the disk is full.
+    /// Those of the sink.
     ///
     /// # Panics
     /// If there are more bytes than the tensors have.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let left = self.left.checked_sub(bytes.len() as u64);
         self.left = left.expect("more bytes than the tensors have");
-        self.put(bytes)
+        (self.sink)(bytes)
     }
 
-    /// Renames the file to its path, replacing one that is there.
-    ///
-    /// # Errors
-    /// [`Error::Output`] if the rest cannot be written.
+    /// Ends the file.
     ///
     /// # Panics
     /// If bytes of the tensors are missing.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) {
         assert_eq!(self.left, 0, "bytes of tensors not written");
-        let flushed = self.out.flush();
-        flushed
-            .and_then(|()| fs::rename(&self.part, &self.path))
-            .map_err(|e| Error::output_io(&self.path, e))?;
-        self.is_finished = true;
-        Ok(())
     }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.out.write_all(bytes);
-        written.map_err(|e| Error::output_io(&self.path, e))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // If removing fails, there is nothing left to try.
-            drop(fs::remove_file(&self.part));
-        }
-    }
-}
-
-/// A new file beside `path`; two runs never share one.
-fn create_part(path: &Path) -> Result<(PathBuf, File)> {
-    let name = path.file_name().unwrap_or_default();
-    for attempt in 0_u32.. {
-        let mut part = OsString::from(".");
-        part.push(name);
-        part.push(format!(".{}-{attempt}.part", std::process::id()));
-        let part = path.with_file_name(part);
-        match OpenOptions::new().write(true).create_new(true).open(&part) {
-            Ok(file) => return Ok((part, file)),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(Error::output_io(path, e)),
-        }
-    }
-    Err(Error::output(path, "cannot be written"))
 }
 
 /// The header's bytes, and how many bytes of tensors follow.

@@ -334,12 +334,174 @@ fn an_existing_file_is_replaced_only_with_force() {
     assert_eq!(scratch.names(), ["out.mp4"]);
 
     // The same holds for what the name of the clip does not say.
-    scratch.write("raw.wav", "mine");
-    for more in [["--encoder", "none"], ["--save-latents", "raw.wav"]] {
+    for (name, more) in [
+        ("raw.wav", ["--encoder", "none"]),
+        ("latents", ["--save-latents", "latents"]),
+    ] {
+        scratch.write(name, "mine");
         let run = scratch.run(&[&["generate", "x", "-o", "raw.mp4"][..], &SMALL, &more].concat());
-        assert!(run.code == 6 && run.err.contains("raw.wav"), "{run:?}");
+        assert!(run.code == 6 && run.err.contains(name), "{run:?}");
+        assert_eq!(fs::read(scratch.0.join(name)).unwrap(), b"mine");
     }
-    assert_eq!(fs::read(scratch.0.join("raw.wav")).unwrap(), b"mine");
+}
+
+#[test]
+fn files_of_one_run_are_apart() {
+    let scratch = Scratch::new("apart");
+    assert_eq!(scratch.line("dev synth -o model").code, 0);
+    for name in ["in", "mine"] {
+        scratch.write(name, "mine");
+    }
+    fs::hard_link(scratch.0.join("in"), scratch.0.join("hard")).unwrap();
+    let before = scratch.names();
+    for line in [
+        "-o a --sheet a",
+        "-o a --sheet ./A",
+        "-o a --save-latents model/../a",
+        "-o a --profile a",
+        "-o b --sheet a --save-latents a",
+        "-o a --sheet a.wav --encoder none",
+        "-o a --sheet hard --image in",
+        "-o in --audio hard",
+        "-o a --profile in --prompt-file hard",
+        "-o a --save-latents in --text-features in",
+        "-o model/distill/model.safetensors --encoder none --sheet model/gallop.json",
+    ] {
+        let prompt = if line.contains("--prompt-file") {
+            ""
+        } else {
+            " x"
+        };
+        let run = scratch.line(&format!("generate{prompt} --model model --force {line}"));
+        assert!(matches!(run.code, 2 | 6), "{line}: {run:?}");
+        assert_eq!(scratch.names(), before, "{line}");
+    }
+    assert_eq!(fs::read(scratch.0.join("in")).unwrap(), b"mine");
+
+    // A trace takes no other file's place, and none at all where the run is refused.
+    for line in [
+        "generate x -o a.mp4 --profile mine",
+        "generate x -o mine --profile trace",
+        "generate x -o a.mp4 --model nowhere --force --profile mine",
+        "generate x -o a.mp4 --model model --image nowhere --force --profile mine",
+        "dev bench --runs 1 --profile mine",
+    ] {
+        let run = scratch.line(line);
+        assert!(matches!(run.code, 3 | 4 | 6), "{line}: {run:?}");
+        assert_eq!(fs::read(scratch.0.join("mine")).unwrap(), b"mine", "{line}");
+        assert_eq!(scratch.names(), before, "{line}");
+    }
+}
+
+#[test]
+fn a_name_that_asks_for_another_format_is_refused() {
+    let scratch = Scratch::new("endings");
+    for line in [
+        "-o a.avi",
+        "-o a.WEBM",
+        "-o a.mov",
+        "-o a.png",
+        "-o a.gif --encoder none",
+        "-o a.mp4 --sheet a.jpg",
+        "-o a.mp4 --sheet b.mp4",
+        "-o a.mp4 --save-latents a.npy",
+    ] {
+        let run = scratch.line(&format!("generate x {line}"));
+        assert!(
+            run.code == 2 && run.err.contains("must end in ."),
+            "{run:?}"
+        );
+        assert!(scratch.names().is_empty());
+    }
+    for name in ["a.MP4", "a.m4v", "scene.1", "plain"] {
+        let run = scratch.run(&[&["generate", "x", "-o", name][..], &SMALL].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+    }
+}
+
+#[test]
+fn a_clip_for_standard_output_is_all_that_goes_there() {
+    let scratch = Scratch::new("stdout");
+    let run = |name: &str, more: &[&str]| {
+        let arguments = [&["generate", "x", "-o", name][..], &SMALL, more].concat();
+        scratch.command(&arguments).output().unwrap()
+    };
+    let streamed = run("-", &["--sheet", "sheet.png"]);
+    assert!(String::from_utf8_lossy(&streamed.stderr).contains("seed 5"));
+    assert_eq!(scratch.names(), ["sheet.png"]);
+    assert!(run("a.mp4", &[]).status.success());
+    assert!(streamed.stdout == fs::read(scratch.0.join("a.mp4")).unwrap());
+    for more in [["--json"].as_slice(), &["--encoder", "none"]] {
+        let refused = run("-", more);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stdout.is_empty());
+    }
+    assert_eq!(run("b.mp4", &["--sheet", "-"]).status.code(), Some(6));
+}
+
+#[test]
+fn paths_that_are_no_text_are_written_read_and_printed() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let scratch = Scratch::new("bytes");
+    let name = OsStr::from_bytes(b"n\xff");
+    let clip = OsStr::from_bytes(b"c\xff.mp4");
+    let with = |line: &str, path: &OsStr, more: &[&str]| {
+        let mut command = scratch.command(&line.split(' ').collect::<Vec<_>>());
+        Run::of(&command.arg(path).args(more).output().unwrap())
+    };
+    assert_eq!(with("dev synth -o", name, &[]).code, 0);
+    let run = with("inspect --json", name, &[]);
+    assert!(run.code == 0 && run.json()["folder"].is_string(), "{run:?}");
+    let run = with("generate x --json -o", clip, &SMALL);
+    assert!(
+        run.code == 0 && run.json()["files"][0]["path"].is_string(),
+        "{run:?}"
+    );
+    assert!(scratch.0.join(clip).exists());
+    let run = with("generate x -o model.mp4 --model", name, &SMALL);
+    assert_eq!(run.code, 0, "{run:?}");
+    let run = with("dev synth --network dit -o out --config", name, &[]);
+    assert_eq!(run.code, 3, "{run:?}");
+}
+
+#[test]
+fn a_file_that_may_not_become_so_large_is_an_output_error() {
+    let scratch = Scratch::new("limit");
+    let program = env!("CARGO_BIN_EXE_gallop");
+    for line in [
+        "generate x --seed 5 --size 64x64 --seconds 1",
+        "dev synth -o model",
+    ] {
+        let script = format!("ulimit -f 1; exec {program} {line}");
+        let mut command = Command::new("sh");
+        let output = command
+            .args(["-c", &script])
+            .current_dir(&scratch.0)
+            .output();
+        let run = Run::of(&output.unwrap());
+        assert!(run.code == 6 && run.err.contains("ulimit"), "{run:?}");
+        assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+    }
+}
+
+#[test]
+fn a_replaced_folder_keeps_its_mode_and_what_a_killed_run_left_is_removed() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("replaced");
+    let left = scratch.0.join(".gallop-0123.part");
+    fs::create_dir(&left).unwrap();
+    assert_eq!(scratch.line("dev synth -o model").code, 0);
+    fs::set_permissions(scratch.0.join("model"), fs::Permissions::from_mode(0o700)).unwrap();
+    let run = scratch.line("dev synth -o model");
+    assert!(run.code == 6 && run.err.contains("--force"), "{run:?}");
+    scratch.write("model/more", "");
+    assert_eq!(scratch.line("dev synth -o model --force").code, 0);
+    let mode = fs::metadata(scratch.0.join("model"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert!(mode & 0o777 == 0o700 && !scratch.0.join("model/more").exists());
+    assert_eq!(scratch.names(), ["model"]);
 }
 
 #[test]

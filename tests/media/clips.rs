@@ -12,8 +12,8 @@ use gallop::{
     Error,
     error::Field,
     media::{
-        AudioTrack, Clip, Color, EncodeOptions, EncodeReport, Encoder, VideoTrack, encode_aac,
-        open_voice, rgb_to_yuv420, write_clip, write_mp4,
+        AtomicFile, AudioTrack, Clip, Color, EncodeOptions, EncodeReport, Encoder, VideoTrack,
+        encode_aac, open_voice, publish, rgb_to_yuv420, write_clip, write_mp4,
     },
 };
 use proptest::prelude::*;
@@ -63,7 +63,23 @@ pub(crate) fn write(
     clip: &Clip<'_>,
     options: &EncodeOptions,
 ) -> gallop::Result<EncodeReport> {
-    write_clip(path, clip, options, &mut |_, _| {}, &|| false)
+    write_with(path, clip, options, &mut |_, _| {}, &|| false)
+}
+
+/// The same, told of progress and when to stop; files that are there are replaced.
+pub(crate) fn write_with(
+    path: &Path,
+    clip: &Clip<'_>,
+    options: &EncodeOptions,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+    cancel: &(dyn Fn() -> bool + Sync),
+) -> gallop::Result<EncodeReport> {
+    let paths = options.encoder.files(path).into_iter();
+    let files: gallop::Result<_> = paths.map(|path| AtomicFile::create(&path, true)).collect();
+    let mut files = files?;
+    let report = write_clip(&mut files, clip, options, progress, cancel)?;
+    publish(files)?;
+    Ok(report)
 }
 
 /// The access units of a track as a decoder wants them, parameter sets first.
@@ -390,7 +406,7 @@ fn an_interrupted_clip_leaves_nothing_and_keeps_what_was_there() {
         let asked = AtomicUsize::new(0);
         let cancel = || asked.fetch_add(1, Ordering::Relaxed) >= 7;
         let mut told = Vec::new();
-        let result = write_clip(
+        let result = write_with(
             &path,
             &clip,
             &options,
@@ -417,7 +433,7 @@ fn a_panic_leaves_nothing() {
     };
     let result = panic::catch_unwind(|| {
         let mut progress = |_, _| panic!("a progress bar that fails");
-        write_clip(
+        write_with(
             &path,
             &clip,
             &EncodeOptions::default(),

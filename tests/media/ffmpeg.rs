@@ -10,11 +10,11 @@ use std::{
 
 use gallop::{
     Error,
-    media::{Clip, Color, EncodeOptions, Encoder, write_clip},
+    media::{Clip, Color, EncodeOptions, Encoder},
 };
 
 use crate::{
-    clips::{pictures, sound, write},
+    clips::{pictures, sound, write, write_with},
     scratch::Scratch,
 };
 
@@ -174,7 +174,7 @@ fn an_ffmpeg_that_hangs_is_killed_on_cancel() {
     let asked = AtomicUsize::new(0);
     let cancel = || asked.fetch_add(1, Ordering::Relaxed) > 5;
     let path = folder.path("clip.mp4");
-    let result = write_clip(&path, &clip, &options, &mut |_, _| {}, &cancel);
+    let result = write_with(&path, &clip, &options, &mut |_, _| {}, &cancel);
     assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
     assert!(start.elapsed() < Duration::from_secs(30));
     assert_eq!(folder.names(), ["stand-in"]);

@@ -116,6 +116,23 @@ fn model_for(request: &Request) -> Model {
     }
 }
 
+/// A safetensors file of one tensor.
+fn write_tensor(path: &Path, name: &str, tensor: &Tensor) {
+    let info = Info {
+        shape: tensor.shape().clone(),
+        dtype: tensor.dtype(),
+    };
+    let mut file = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        file.extend(bytes);
+        Ok(())
+    };
+    let mut writer = Writer::new([(name, &info)], None, &mut sink).unwrap();
+    writer.write(tensor.bytes()).unwrap();
+    writer.finish();
+    fs::write(path, file).unwrap();
+}
+
 fn try_make(request: &Request, path: PathBuf) -> gallop::Result<Report> {
     let listener = Listener::default();
     generate(
@@ -300,13 +317,7 @@ fn ready_features_take_the_place_of_the_encoder() {
     let path = dir.path("features.safetensors");
     let write = |name: &str, shape: [usize; 2]| {
         let features = Tensor::from_f32(shape, &vec![0.25; shape[0] * shape[1]]);
-        let info = Info {
-            shape: features.shape().clone(),
-            dtype: features.dtype(),
-        };
-        let mut writer = Writer::create(&path, [(name, &info)]).unwrap();
-        writer.write(features.bytes()).unwrap();
-        writer.finish().unwrap();
+        write_tensor(&path, name, &features);
     };
     let with = Request {
         prompt: String::new(),
@@ -466,13 +477,7 @@ fn a_weight_that_is_no_number_is_named_before_anything_runs() {
     let path = dir.path("model.safetensors");
     for (value, is_good) in [(1.0, true), (f32::NAN, false), (f32::INFINITY, false)] {
         let tensor = Tensor::from_f32([2, 2], &[0.5, 0.5, 0.5, value]);
-        let info = Info {
-            shape: tensor.shape().clone(),
-            dtype: tensor.dtype(),
-        };
-        let mut writer = Writer::create(&path, [("layer.weight", &info)]).unwrap();
-        writer.write(tensor.bytes()).unwrap();
-        writer.finish().unwrap();
+        write_tensor(&path, "layer.weight", &tensor);
         let mut p = Builder::new();
         let x = p.input("x", [1, 2], DType::F32);
         let dense = Dense {

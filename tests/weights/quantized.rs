@@ -18,11 +18,17 @@ fn write(path: &Path, tensors: &[(&str, Tensor)]) {
     });
     let infos: Vec<Info> = infos.collect();
     let names = tensors.iter().map(|(name, _)| *name);
-    let mut writer = Writer::create(path, names.zip(&infos)).unwrap();
+    let mut file = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        file.extend(bytes);
+        Ok(())
+    };
+    let mut writer = Writer::new(names.zip(&infos), None, &mut sink).unwrap();
     for (_, tensor) in tensors {
         writer.write(tensor.bytes()).unwrap();
     }
-    writer.finish().unwrap();
+    writer.finish();
+    std::fs::write(path, file).unwrap();
 }
 
 /// The tensors as weights, layer `a` in FP8.

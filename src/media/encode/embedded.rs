@@ -26,19 +26,16 @@ use super::{
 const GOP_FRAMES: usize = FPS;
 
 pub(super) fn write(
+    file: &mut AtomicFile,
     job: &Job<'_>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    // Opened first, so that a folder that cannot be written is reported before the work is done.
-    let mut file = AtomicFile::create(job.path)?;
     let encoder = encode(job, progress, cancel, &mut |bytes| file.write(bytes))?;
     if cancel() {
         return Err(Error::Interrupted);
     }
-    let written = describe(file.part_path(), job.path)?;
-    file.commit()?;
-    Ok(job.report(encoder, vec![written]))
+    Ok(job.report(encoder, vec![describe(file)?]))
 }
 
 /// Hands the MP4 to `write`, piece by piece, when everything is encoded; gives the encoder's name and settings.

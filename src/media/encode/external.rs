@@ -19,6 +19,7 @@ use crate::{
     media::{
         clip::{Color, EncodeReport, FPS},
         output::AtomicFile,
+        part::Unnamed,
         wav::write_wav,
     },
 };
@@ -48,24 +49,25 @@ pub(super) fn check(ffmpeg: &Path) -> Result<()> {
 }
 
 pub(super) fn write(
+    file: &AtomicFile,
     job: &Job<'_>,
     ffmpeg: &Path,
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    let file = AtomicFile::create(job.path)?;
-    // Never committed: it is removed when this function ends.
+    // Never published: it is removed when this function ends.
     let sound = match job.audio {
         [] => None,
         audio => {
-            let path = job.path.with_extension("wav");
-            let mut sound = AtomicFile::create(&path)?;
-            write_wav(&mut sound, &path, audio, 2)?;
+            let refused = |e| Error::output_io(job.path, e);
+            let sound = Unnamed::file(file.part_path()).map_err(refused)?;
+            let mut write = |bytes: &[u8]| sound.handle().write_all(bytes).map_err(refused);
+            write_wav(audio, 2, &mut write)?;
             Some(sound)
         }
     };
     let crf = rate_factor(job.options.quality);
-    let heard = sound.as_ref().map(AtomicFile::part_path);
+    let heard = sound.as_ref().map(Unnamed::path);
     let arguments = arguments(job, crf, heard, file.part_path());
     let child = Command::new(ffmpeg)
         .args(arguments)
@@ -75,11 +77,9 @@ pub(super) fn write(
         .spawn()
         .map_err(|e| not_started(ffmpeg, &e))?;
     feed(job, Running(child), progress, cancel)?;
-    let written = describe(file.part_path(), job.path)?;
-    file.commit()?;
     let name = ffmpeg.display();
     let encoder = format!("{name} libx264 (medium, CRF {crf}) + aac (128 kbit/s)");
-    Ok(job.report(encoder, vec![written]))
+    Ok(job.report(encoder, vec![describe(file)?]))
 }
 
 /// CRF by the reference's rule `trunc((1 - quality / 10) * 51)`, but at least 1: 0 would be lossless, in a profile

@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
-    media::clip::{Clip, EncodeOptions, EncodeReport, WrittenFile},
+    media::{
+        clip::{Clip, EncodeOptions, EncodeReport, WrittenFile},
+        output::AtomicFile,
+    },
 };
 
 /// A checked clip whose audio has its final length.
@@ -63,10 +66,10 @@ impl Job<'_> {
     }
 }
 
-/// Length and hash of the file at `at`, whose final path is `path`.
-pub(super) fn describe(at: &Path, path: &Path) -> Result<WrittenFile> {
-    let unread = |e: io::Error| Error::output_io(path, e);
-    let mut file = File::open(at).map_err(unread)?;
+/// Length and hash of what was written to `output`.
+pub(super) fn describe(output: &AtomicFile) -> Result<WrittenFile> {
+    let unread = |e: io::Error| Error::output_io(output.path(), e);
+    let mut file = File::open(output.part_path()).map_err(unread)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -79,7 +82,7 @@ pub(super) fn describe(at: &Path, path: &Path) -> Result<WrittenFile> {
         bytes += n as u64;
     }
     Ok(WrittenFile {
-        path: path.into(),
+        path: output.path().into(),
         bytes,
         sha256: hasher
             .finalize()

@@ -24,7 +24,10 @@ use crate::{
     error::{Field, Hint},
 };
 
-use super::clip::{Clip, EncodeOptions, EncodeReport, Encoder, SAMPLES_PER_FRAME};
+use super::{
+    clip::{Clip, EncodeOptions, EncodeReport, Encoder, SAMPLES_PER_FRAME},
+    output::AtomicFile,
+};
 use job::Job;
 
 pub use aac::{AAC_DELAY, AAC_FRAME, AacStream, encode_aac};
@@ -70,28 +73,29 @@ impl Encoder {
     }
 }
 
-/// Writes `clip` to `path`. `progress` gets frames done and all frames, from any thread; `cancel` is checked at least
-/// once per frame. Files appear under their names only when they are complete.
+/// Writes `clip` to `files`, one for each path of [`Encoder::files`], those without content left out. `progress` gets
+/// frames done and all frames, from any thread; `cancel` is checked at least once per frame.
 ///
 /// # Errors
 /// [`Error::Request`] if a size or quality cannot be encoded or ffmpeg is missing; [`Error::Output`] if the file
 /// cannot be written; [`Error::Device`] if an encoder fails; [`Error::Interrupted`] after a cancel.
 ///
 /// # Panics
-/// If the clip has no frames, or frames or audio do not match its sizes.
+/// If the clip has no frames, frames or audio do not match its sizes, or `files` are those of another encoder.
 pub fn write_clip(
-    path: &Path,
+    files: &mut Vec<AtomicFile>,
     clip: &Clip<'_>,
     options: &EncodeOptions,
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
     let audio = checked(clip, options)?;
-    let job = Job::new(path, clip, &audio, options);
+    let path = files[0].path().to_path_buf();
+    let job = Job::new(&path, clip, &audio, options);
     match &options.encoder {
-        Encoder::Embedded => embedded::write(&job, progress, cancel),
-        Encoder::X264 { ffmpeg } => external::write(&job, ffmpeg, progress, cancel),
-        Encoder::Raw => raw::write(&job, progress, cancel),
+        Encoder::Embedded => embedded::write(&mut files[0], &job, progress, cancel),
+        Encoder::X264 { ffmpeg } => external::write(&files[0], &job, ffmpeg, progress, cancel),
+        Encoder::Raw => raw::write(files, &job, progress, cancel),
     }
 }
 
@@ -101,7 +105,7 @@ pub fn write_clip(
 /// As [`write_clip`]; [`Error::Request`] for an encoder that writes files alone.
 ///
 /// # Panics
-/// As [`write_clip`].
+/// If the clip has no frames, or frames or audio do not match its sizes.
 pub fn write_clip_to(
     sink: &mut dyn Write,
     clip: &Clip<'_>,

@@ -12,18 +12,19 @@ use crate::{
 
 use super::job::{Job, describe};
 
-/// Extensions of the files: frames, audio, description.
+/// Extensions of the files: frames, sound, description.
 pub(super) const EXTENSIONS: [&str; 3] = ["rgb", "wav", "json"];
 
+/// `files` are of these kinds, in this order; a clip without sound keeps no file for it.
 pub(super) fn write(
+    files: &mut Vec<AtomicFile>,
     job: &Job<'_>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    let [frames, sound, description] = EXTENSIONS.map(|end| job.path.with_extension(end));
-    let mut finished = Vec::new();
-
-    let mut pictures = AtomicFile::create(&frames)?;
+    let [pictures, sound, description] = files.as_mut_slice() else {
+        panic!("{} files for raw output", files.len())
+    };
     for (i, frame) in job.pictures.chunks_exact(job.frame_bytes()).enumerate() {
         if cancel() {
             return Err(Error::Interrupted);
@@ -31,27 +32,16 @@ pub(super) fn write(
         pictures.write(frame)?;
         progress(i + 1, job.frames);
     }
-    finished.push((pictures, frames));
-
-    if !job.audio.is_empty() {
-        let mut file = AtomicFile::create(&sound)?;
-        write_wav(&mut file, &sound, job.audio, 2)?;
-        finished.push((file, sound));
+    write_wav(job.audio, 2, &mut |bytes| sound.write(bytes))?;
+    description.write(describe_streams(job).as_bytes())?;
+    if job.audio.is_empty() {
+        files.remove(1);
     }
-
-    let mut file = AtomicFile::create(&description)?;
-    file.write(describe_streams(job).as_bytes())?;
-    finished.push((file, description));
-
     if cancel() {
         return Err(Error::Interrupted);
     }
-    let mut files = Vec::new();
-    for (file, path) in finished {
-        files.push(describe(file.part_path(), &path)?);
-        file.commit()?;
-    }
-    Ok(job.report("none (raw RGB + PCM)".into(), files))
+    let written = files.iter().map(describe).collect::<Result<_>>()?;
+    Ok(job.report("none (raw RGB + PCM)".into(), written))
 }
 
 fn describe_streams(job: &Job<'_>) -> String {

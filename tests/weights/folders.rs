@@ -302,7 +302,7 @@ fn bad_manifests_are_refused() {
         assert_says(&message, words);
     }
     scratch.file("gallop.json", &vec![b' '; 2 << 20]);
-    assert_says(&refusal(find(scratch.path())), &["2097152 bytes"]);
+    assert_says(&refusal(find(scratch.path())), &["2.0 MiB"]);
 }
 
 #[test]

@@ -45,14 +45,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(notice) = notice {
         terminal::say(&notice);
     }
+    let mut options = arguments.iter().take_while(|argument| *argument != "--");
+    let is_json = options.any(|argument| argument == "--json");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         // Help and version are such answers too; clap knows where to print them and which code they have.
-        Err(answer) => answer.exit(),
+        Err(answer) => {
+            if is_json && answer.use_stderr() {
+                let code = (answer.exit_code(), "invalid_value");
+                terminal::print_failure(code, answer.to_string().trim_end());
+            }
+            answer.exit()
+        }
     };
     match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if is_json {
+                let code = (error.exit_code().into(), error.code());
+                terminal::print_failure(code, &words::error(&error));
+            }
             terminal::complain(&error);
             ExitCode::from(error.exit_code())
         }

@@ -1,14 +1,21 @@
 //! Output to the user: results, notices, errors.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    io::{self, ErrorKind, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::words;
 use crate::{Error, Result};
 
+/// Whether standard output has an answer.
+static HAS_ANSWERED: AtomicBool = AtomicBool::new(false);
+
 /// Writes `text` to standard output. A reader that stops early (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
+    HAS_ANSWERED.store(true, Ordering::Relaxed);
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
@@ -20,6 +27,18 @@ pub(super) fn print(text: &str) -> Result<()> {
 /// Writes one JSON document to standard output.
 pub(super) fn print_json(value: &Value) -> Result<()> {
     print(&format!("{value:#}\n"))
+}
+
+/// Writes why a command failed as one JSON document to standard output, unless its own is there, which says so too.
+/// Nothing can be done if that fails.
+pub(super) fn print_failure((exit_code, code): (i32, &str), message: &str) {
+    if HAS_ANSWERED.load(Ordering::Relaxed) {
+        return;
+    }
+    drop(print_json(&json!({
+        "status": "failed",
+        "error": { "code": code, "exit_code": exit_code, "message": message },
+    })));
 }
 
 /// Writes an answer as JSON or as text.

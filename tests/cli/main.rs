@@ -231,10 +231,8 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
     ] {
         let run = scratch.run(arguments);
         assert_eq!(run.code, 2, "{arguments:?}: {run:?}");
-        assert!(
-            run.out.is_empty() && !run.err.is_empty(),
-            "{arguments:?}: {run:?}"
-        );
+        assert_eq!(run.out.is_empty(), !arguments.contains(&"--json"));
+        assert!(!run.err.is_empty(), "{arguments:?}: {run:?}");
     }
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
@@ -434,7 +432,7 @@ fn a_clip_for_standard_output_is_all_that_goes_there() {
     for more in [["--json"].as_slice(), &["--encoder", "none"]] {
         let refused = run("-", more);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-        assert!(refused.stdout.is_empty());
+        assert_eq!(refused.stdout.is_empty(), more[0] != "--json");
     }
     assert_eq!(run("b.mp4", &["--sheet", "-"]).status.code(), Some(6));
 }
@@ -552,6 +550,30 @@ fn a_clip_is_one_line_and_the_rest_goes_to_standard_error() {
         "another file from the same seed: {hash}, {}",
         loud.err
     );
+}
+
+#[test]
+fn a_failure_is_json_where_success_is() {
+    let scratch = Scratch::new("failures");
+    for (exit_code, code, arguments) in [
+        (2, "invalid_value", ["--seconds", "0"]),
+        (2, "invalid_value", ["--size", "0x0"]),
+        (2, "invalid_value", ["--secnods", "3"]),
+        (4, "invalid_weights", ["--model", "nofolder"]),
+        (6, "output_failed", ["-o", "nofolder/a.mp4"]),
+    ] {
+        let run = scratch.run(&[&["generate", "x", "--json"][..], &arguments].concat());
+        assert_eq!(run.code, exit_code, "{run:?}");
+        let error = &run.json()["error"];
+        assert_eq!(error["code"], code, "{run:?}");
+        assert_eq!(error["exit_code"], exit_code, "{run:?}");
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty())
+        );
+        assert!(run.err.contains("error: "), "{run:?}");
+    }
 }
 
 #[test]
@@ -1334,7 +1356,8 @@ fn what_needs_a_gpu_says_so_on_the_cpu() {
         &["dev", "bench", "--kernels", "--device", "cpu", "--json"],
     ] {
         let run = scratch.run(arguments);
-        assert!(run.code == 5 && run.out.is_empty(), "{run:?}");
+        assert_eq!(run.code, 5, "{run:?}");
+        assert_eq!(run.out.is_empty(), !arguments.contains(&"--json"));
         assert!(
             run.err.contains("needs a GPU; give --device cuda:N"),
             "{run:?}"

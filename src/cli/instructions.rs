@@ -1,4 +1,4 @@
-//! `gallop verify --instructions`: single instructions of a GPU against their expected results.
+//! `gallop dev instructions`: single instructions of a GPU against their expected results.
 
 use clap::Args;
 use serde_json::{Value, json};

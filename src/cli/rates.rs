@@ -1,4 +1,4 @@
-//! `gallop bench --kernels`: each kernel of a GPU alone, against the chip's peak.
+//! `gallop dev bench --kernels`: each kernel of a GPU alone, against the chip's peak.
 
 use std::sync::Arc;
 

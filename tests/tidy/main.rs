@@ -31,13 +31,13 @@ const BUDGETS: [(&str, usize); 23] = [
     ("src/device.rs", 100),
     ("src/cpu", 1500),
     ("src/cuda", 6400),
-    ("src/weights", 2850),
+    ("src/weights", 3000),
     ("src/model", 2250),
     ("src/text", 600),
     ("src/sampler", 500),
-    ("src/media", 2650),
-    ("src/pipeline", 3100),
-    ("src/cli", 3000),
+    ("src/media", 2900),
+    ("src/pipeline", 3300),
+    ("src/cli", 3300),
     ("src/server", 700),
     ("src/ffi", 500),
     ("src/qualify", 1200),
@@ -48,7 +48,7 @@ const BUDGETS: [(&str, usize); 23] = [
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
 /// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend, and raise this.
-const WHOLE_CRATE: usize = 33_600;
+const WHOLE_CRATE: usize = 34_900;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

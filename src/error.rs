@@ -63,6 +63,13 @@ pub enum Error {
         /// How to need less.
         hint: Option<Hint>,
     },
+    /// The system gave no more memory than it had given (exit code 5).
+    OutOfMemory {
+        /// What it was needed for.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// No device, no driver, or a failing device (exit code 5).
     Device {
         /// What was expected, what was found, what to do.
@@ -134,8 +141,12 @@ impl Error {
 
     /// An input that could not be read.
     pub fn input_io(what: impl Into<String>, source: io::Error) -> Self {
+        let what = what.into();
+        if source.kind() == io::ErrorKind::OutOfMemory {
+            return Self::OutOfMemory { what, source };
+        }
         Self::Input {
-            what: what.into(),
+            what,
             problem: "cannot be read".into(),
             source: Some(source),
         }
@@ -167,8 +178,13 @@ impl Error {
 
     /// A model file that could not be read.
     pub fn weights_io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let path = path.into();
+        if source.kind() == io::ErrorKind::OutOfMemory {
+            let what = path.display().to_string();
+            return Self::OutOfMemory { what, source };
+        }
         Self::Weights {
-            path: path.into(),
+            path,
             tensor: None,
             problem: "cannot be read".into(),
             source: Some(source),
@@ -196,6 +212,7 @@ impl Error {
     /// An output that the system refused to write.
     pub fn output_io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         use io::ErrorKind as Kind;
+        let path = path.into();
         let problem = match source.kind() {
             Kind::StorageFull | Kind::QuotaExceeded => {
                 "the disk is full; free some space or choose another folder"
@@ -205,10 +222,14 @@ impl Error {
                 "its folder may not be written; choose another one"
             }
             Kind::InvalidFilename => "has a name that cannot be had here; choose another one",
+            Kind::OutOfMemory => {
+                let what = path.display().to_string();
+                return Self::OutOfMemory { what, source };
+            }
             _ => "cannot be written",
         };
         Self::Output {
-            path: path.into(),
+            path,
             problem: problem.into(),
             hint: None,
             source: Some(source),
@@ -222,7 +243,7 @@ impl Error {
             Self::Request { .. } => 2,
             Self::Input { .. } => 3,
             Self::Weights { .. } => 4,
-            Self::Memory { .. } | Self::Device { .. } => 5,
+            Self::Memory { .. } | Self::OutOfMemory { .. } | Self::Device { .. } => 5,
             Self::Output { .. } => 6,
             Self::Interrupted => 130,
         }
@@ -235,7 +256,7 @@ impl Error {
             Self::Request { .. } => "invalid_value",
             Self::Input { .. } => "invalid_input",
             Self::Weights { .. } => "invalid_weights",
-            Self::Memory { .. } => "out_of_memory",
+            Self::Memory { .. } | Self::OutOfMemory { .. } => "out_of_memory",
             Self::Device { .. } => "device_failed",
             Self::Output {
                 source: Some(e), ..
@@ -260,9 +281,11 @@ impl Error {
             | Self::Memory { hint, .. }
             | Self::Device { hint, .. }
             | Self::Output { hint, .. } => *hint,
-            Self::Input { .. } | Self::Weights { .. } | Self::Failed { .. } | Self::Interrupted => {
-                None
-            }
+            Self::Input { .. }
+            | Self::Weights { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Failed { .. }
+            | Self::Interrupted => None,
         }
     }
 
@@ -301,6 +324,9 @@ impl Error {
                 let [need, have] = [*need_bytes, *have_bytes].map(human_bytes);
                 format!("need {need} for {for_what}; {have} free")
             }
+            Self::OutOfMemory { what, .. } => {
+                format!("{what}: memory has run out; free some or raise its limit")
+            }
             Self::Device { problem, .. } | Self::Failed { problem } => problem.clone(),
             Self::Interrupted => "interrupted; nothing was written".into(),
         }
@@ -319,6 +345,7 @@ impl std::error::Error for Error {
             Self::Input { source, .. }
             | Self::Weights { source, .. }
             | Self::Output { source, .. } => source.as_ref().map(|e| e as _),
+            Self::OutOfMemory { source, .. } => Some(source),
             Self::Request { .. }
             | Self::Memory { .. }
             | Self::Device { .. }
@@ -374,6 +401,14 @@ mod tests {
             let e = Error::output_io("a", kind.into());
             assert_eq!((e.exit_code(), e.code()), (6, code));
             assert!(e.to_string().contains(words), "{e}");
+        }
+        let lack = || io::ErrorKind::OutOfMemory.into();
+        for e in [
+            Error::input_io("a", lack()),
+            Error::weights_io("a", lack()),
+            Error::output_io("a", lack()),
+        ] {
+            assert_eq!((e.exit_code(), e.code()), (5, "out_of_memory"));
         }
         let e = Error::device("no GPU").with_hint(Hint::Set(Field::Device, "cpu"));
         assert_eq!(e.to_string(), "no GPU; set `device` to cpu");

@@ -30,13 +30,15 @@ mod terminal;
 mod verify;
 mod words;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{error::Error as _, ffi::OsString, panic, process::ExitCode};
 
 use clap::Parser;
+use rayon::ThreadPoolBuilder;
 
-use crate::Result;
+use crate::{Error, Result};
 use args::{Arguments, Command};
 use interrupt::{fail_on_large_files, stop_on_interrupt};
+pub use terminal::exit_out_of_memory;
 
 /// Runs the program with `arguments`, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -47,31 +49,51 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let mut options = arguments.iter().take_while(|argument| *argument != "--");
     let is_json = options.any(|argument| argument == "--json");
+    if is_json {
+        terminal::answer_failures();
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         // Help and version are such answers too; clap knows where to print them and which code they have.
         Err(answer) => {
-            if is_json && answer.use_stderr() {
+            if answer.use_stderr() {
                 let code = (answer.exit_code(), "invalid_value");
                 terminal::print_failure(code, answer.to_string().trim_end());
             }
             answer.exit()
         }
     };
-    match dispatch(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if is_json {
-                let code = (error.exit_code().into(), error.code());
-                terminal::print_failure(code, &words::error(&error));
-            }
+    panic::set_hook(Box::new(|bug| {
+        let line = words::bug(bug);
+        terminal::say(&line);
+        let code = (words::BUG_EXIT_CODE.into(), "internal_error");
+        terminal::print_failure(code, &line);
+    }));
+    match panic::catch_unwind(|| dispatch(arguments.command)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            let code = (error.exit_code().into(), error.code());
+            terminal::print_failure(code, &words::error(&error));
             terminal::complain(&error);
             ExitCode::from(error.exit_code())
         }
+        Err(_) => ExitCode::from(words::BUG_EXIT_CODE),
+    }
+}
+
+/// Starts the threads of all data-parallel work now, where that can still fail.
+fn start_threads() -> Result<()> {
+    match ThreadPoolBuilder::new().build_global() {
+        // Without a source: they have been started before.
+        Err(e) if e.source().is_some() => Err(Error::device(format!(
+            "no threads could be started: {e}; raise the limit on processes or memory, or set RAYON_NUM_THREADS=1"
+        ))),
+        _ => Ok(()),
     }
 }
 
 fn dispatch(command: Command) -> Result<()> {
+    start_threads()?;
     match command {
         Command::Generate(arguments) => generate::run(*arguments, &stop_on_interrupt()?),
         Command::Plan(arguments) => plan::run(&arguments),

@@ -2,9 +2,11 @@
 
 use std::{
     io::{self, ErrorKind, Write},
+    process::exit,
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use rustix::stdio::{stderr, stdout};
 use serde_json::{Value, json};
 
 use super::words;
@@ -12,6 +14,19 @@ use crate::{Error, Result};
 
 /// Whether standard output has an answer.
 static HAS_ANSWERED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a failure is an answer too.
+static ANSWERS_FAILURES: AtomicBool = AtomicBool::new(false);
+
+/// Has failures printed to standard output, as JSON.
+pub(super) fn answer_failures() {
+    ANSWERS_FAILURES.store(true, Ordering::Relaxed);
+}
+
+/// Whether a failure is to be printed: if wanted, and if standard output has no answer, which says so too.
+fn owes_answer() -> bool {
+    ANSWERS_FAILURES.load(Ordering::Relaxed) && !HAS_ANSWERED.load(Ordering::Relaxed)
+}
 
 /// Writes `text` to standard output. A reader that stops early (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
@@ -29,16 +44,39 @@ pub(super) fn print_json(value: &Value) -> Result<()> {
     print(&format!("{value:#}\n"))
 }
 
-/// Writes why a command failed as one JSON document to standard output, unless its own is there, which says so too.
-/// Nothing can be done if that fails.
+/// Writes why a command failed as one JSON document to standard output, if that is owed. Nothing can be done if that
+/// fails.
 pub(super) fn print_failure((exit_code, code): (i32, &str), message: &str) {
-    if HAS_ANSWERED.load(Ordering::Relaxed) {
-        return;
+    if owes_answer() {
+        drop(print_json(&json!({
+            "status": "failed",
+            "error": { "code": code, "exit_code": exit_code, "message": message },
+        })));
     }
-    drop(print_json(&json!({
-        "status": "failed",
-        "error": { "code": code, "exit_code": exit_code, "message": message },
-    })));
+}
+
+/// Ends the program because the system refused `bytes` of memory; allocates nothing. What the run was writing has no
+/// name yet, and the next run removes it.
+pub fn exit_out_of_memory(bytes: usize) -> ! {
+    const EXIT_CODE: i32 = 5;
+    let write = |to, [head, tail]: [&str; 2]| {
+        let mut text = [0; 512];
+        let mut rest = &mut text[..];
+        let written = writeln!(
+            rest,
+            "{head}memory has run out: {bytes} bytes more were refused; free some, raise its limit (`ulimit -v`, \
+             that of the container), or ask for a smaller clip{tail}"
+        );
+        let free = rest.len();
+        drop(written.map(|()| rustix::io::write(to, &text[..text.len() - free])));
+    };
+    if owes_answer() {
+        let head =
+            r#"{"status":"failed","error":{"code":"out_of_memory","exit_code":5,"message":""#;
+        write(stdout(), [head, r#""}}"#]);
+    }
+    write(stderr(), ["error: ", ""]);
+    exit(EXIT_CODE)
 }
 
 /// Writes an answer as JSON or as text.

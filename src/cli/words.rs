@@ -1,6 +1,6 @@
 //! Errors and notices in the words of the command line: parameters are options.
 
-use std::error::Error as _;
+use std::{error::Error as _, panic::PanicHookInfo};
 
 use crate::{
     Error,
@@ -22,6 +22,21 @@ pub(super) fn error(error: &Error) -> String {
 /// A notice as one line.
 pub(super) fn notice(notice: &Notice) -> String {
     with_hint(notice.facts(option), notice.hint())
+}
+
+/// Exit code after a panic, as every Rust program has it.
+pub(super) const BUG_EXIT_CODE: u8 = 101;
+
+/// A panic as one line.
+pub(super) fn bug(bug: &PanicHookInfo<'_>) -> String {
+    let what = bug.payload_as_str().unwrap_or("no reason given");
+    let place = bug.location().map(|at| format!(" at {at}"));
+    format!(
+        "error: this is a bug in gallop {}: {}{}; please report this line with the command that led to it",
+        env!("CARGO_PKG_VERSION"),
+        what.replace('\n', " "),
+        place.unwrap_or_default()
+    )
 }
 
 /// The option that gives a parameter.

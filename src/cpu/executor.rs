@@ -32,7 +32,7 @@ impl Executor for Cpu {
     }
 
     fn free_bytes(&self) -> Result<u64> {
-        Ok(memory::available_bytes().unwrap_or(u64::MAX))
+        Ok(memory::available().map_or(u64::MAX, |(bytes, _)| bytes))
     }
 
     fn load(

@@ -6,6 +6,8 @@
     reason = "helpers of tests, where a panic is a failed test"
 )]
 
+mod limits;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},

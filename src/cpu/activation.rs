@@ -1,15 +1,15 @@
 //! Activations.
 
-use super::{arg::Arg, elementwise::fill_rows};
+use super::{arg::Args, elementwise::fill_rows};
 
 const ALPHA: f32 = 1.702;
 const LIMIT: f32 = 7.0;
 
 /// `a sigma(1.702 a) (b + 1)` with `a = min(u[2j], 7)`, `b = clamp(u[2j + 1], -7, 7)`.
-pub(super) fn swiglu7(args: &[Arg<'_>]) -> Vec<f32> {
+pub(super) fn swiglu7(args: &Args<'_>) -> Vec<f32> {
     let u = args[0].view();
     let width = u.cols() / 2;
-    fill_rows(u.rows() * width, width, |row, y| {
+    fill_rows(args, u.rows() * width, width, |row, y| {
         for (y, pair) in y.iter_mut().zip(u.row(row).chunks_exact(2)) {
             *y = gelu7(pair[0]) * (pair[1].clamp(-LIMIT, LIMIT) + 1.0);
         }
@@ -34,11 +34,11 @@ pub(super) fn silu(x: f32) -> f32 {
 }
 
 /// `x sigma(gate)` per head.
-pub(super) fn sigmoid_gate(args: &[Arg<'_>]) -> Vec<f32> {
+pub(super) fn sigmoid_gate(args: &Args<'_>) -> Vec<f32> {
     let (x, gate) = (args[0].view(), args[1].view());
     let cols = x.cols();
     let head = cols / gate.cols();
-    fill_rows(x.rows() * cols, cols, |row, y| {
+    fill_rows(args, x.rows() * cols, cols, |row, y| {
         let heads = y.chunks_exact_mut(head).zip(x.row(row).chunks_exact(head));
         for ((y, x), &gate) in heads.zip(gate.row(row)) {
             let factor = sigmoid(gate);
@@ -48,7 +48,7 @@ pub(super) fn sigmoid_gate(args: &[Arg<'_>]) -> Vec<f32> {
 }
 
 /// `x + sin(a x)^2 / (b + 1e-9)` per channel, `a = exp(alpha)`, `b = exp(beta)`.
-pub(super) fn snake(args: &[Arg<'_>]) -> Vec<f32> {
+pub(super) fn snake(args: &Args<'_>) -> Vec<f32> {
     let x = args[0].view();
     let a: Vec<f32> = args[1].values().iter().map(|&v| v.exp()).collect();
     let b: Vec<f32> = args[2]
@@ -57,7 +57,7 @@ pub(super) fn snake(args: &[Arg<'_>]) -> Vec<f32> {
         .map(|&v| 1.0 / (v.exp() + 1e-9))
         .collect();
     let cols = x.cols();
-    fill_rows(x.rows() * cols, cols, |row, y| {
+    fill_rows(args, x.rows() * cols, cols, |row, y| {
         for (((y, &x), a), b) in y.iter_mut().zip(x.row(row)).zip(&a).zip(&b) {
             let sine = (a * x).sin();
             *y = x + sine * sine * b;

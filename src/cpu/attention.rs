@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    arg::{Arg, View},
+    arg::{Args, View},
     gemm::{Matrix, gemm},
 };
 use crate::plan::Attention;
@@ -17,7 +17,7 @@ const BLOCK: usize = 64;
 /// A block of queries, the keys it sees, and the head.
 type Task<'a> = (Range<usize>, &'a [Range<usize>], usize);
 
-pub(super) fn attention(args: &[Arg<'_>], op: &Attention) -> Vec<f32> {
+pub(super) fn attention(args: &Args<'_>, op: &Attention) -> Vec<f32> {
     let [q, k, v] = [0, 1, 2].map(|i| args[i].view());
     let d = q.cols() / op.heads;
     let shared = op.heads / op.kv_heads;
@@ -30,6 +30,9 @@ pub(super) fn attention(args: &[Arg<'_>], op: &Attention) -> Vec<f32> {
     let results: Vec<Vec<f32>> = tasks
         .par_iter()
         .map(|(queries, keys, head)| {
+            if args.is_cancelled() {
+                return Vec::new();
+            }
             let kv = (head / shared) * d..(head / shared + 1) * d;
             let q = q.slice(queries.clone()).columns(head * d..(head + 1) * d);
             one_head(q, k.columns(kv.clone()), v.columns(kv), keys, op)

@@ -10,7 +10,7 @@ use std::{borrow::Cow, ops::Range};
 use rayon::prelude::*;
 
 use super::{
-    arg::{Arg, View},
+    arg::{Arg, Args, View},
     elementwise::fill_rows,
     gemm::{Matrix, gemm},
 };
@@ -24,17 +24,17 @@ const BLOCK_COLS: usize = 128;
 const TRANSPOSED_BLOCK_COLS: usize = 32;
 
 /// `y[n, o] = b[o] + sum x[stride n + dilation k - padding, i] w[o, i, k]`.
-pub(super) fn conv1d(args: &[Arg<'_>], conv: Conv1d, result: &Shape) -> Vec<f32> {
+pub(super) fn conv1d(args: &Args<'_>, conv: Conv1d, result: &Shape) -> Vec<f32> {
     let (x, shape) = (args[0].view(), args[1].shape);
     let (outputs, inputs, taps) = (shape[0], shape[1], shape[2]);
     let weight = tap_slowest(args[1].values(), inputs, taps);
     let bias = args.get(2).map(Arg::values);
     let depth = taps * inputs;
-    fill_rows(result.count(), BLOCK_ROWS * outputs, |block, y| {
+    fill_rows(args, result.count(), BLOCK_ROWS * outputs, |block, y| {
         let first = block * BLOCK_ROWS;
         let rows = first..first + y.len() / outputs;
         let gathered = gather(x, rows.clone(), conv, taps);
-        by_columns(y, outputs, BLOCK_COLS, |cols| {
+        by_columns(args, y, outputs, BLOCK_COLS, |cols| {
             let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
             let a = Matrix::rows(&gathered, depth);
             let b = Matrix::transposed(&weight[cols.start * depth..], depth);
@@ -47,41 +47,46 @@ pub(super) fn conv1d(args: &[Arg<'_>], conv: Conv1d, result: &Shape) -> Vec<f32>
 
 /// Kernel `2 stride`, padding `stride / 2`: `y[n, o] = b[o] + sum x[m, i] w[i, o, k]` over `n = stride m + k -
 /// padding`.
-pub(super) fn conv_transpose1d(args: &[Arg<'_>], stride: usize, result: &Shape) -> Vec<f32> {
+pub(super) fn conv_transpose1d(args: &Args<'_>, stride: usize, result: &Shape) -> Vec<f32> {
     let (x, shape) = (args[0].view(), args[1].shape);
     let (outputs, taps) = (shape[1], shape[2]);
     let weight = args[1].values();
     let bias = args.get(2).map(Arg::values);
-    fill_rows(result.count(), BLOCK_ROWS * stride * outputs, |block, y| {
-        let first = block * BLOCK_ROWS * stride;
-        let rows = first..first + y.len() / outputs;
-        // Output sample n gets tap k of input m and tap k + stride of input m - 1, where n + padding is
-        // stride * m + k.
-        let last = (rows.end - 1 + stride / 2) / stride;
-        let read = (block * BLOCK_ROWS).saturating_sub(1)..(last + 1).min(x.rows());
-        by_columns(y, outputs, TRANSPOSED_BLOCK_COLS, |cols| {
-            let width = cols.len() * taps;
-            let mut products = vec![0.0; read.len() * width];
-            let a = Matrix::rows(x.slice(read.clone()).strided(), x.pitch());
-            let b = Matrix::rows(&weight[cols.start * taps..], outputs * taps);
-            let size = [read.len(), x.cols(), width];
-            gemm(size, a, b, &mut products, width, false);
-            let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
-            for (n, out) in rows.clone().zip(tile.chunks_exact_mut(cols.len())) {
-                let (m, k) = ((n + stride / 2) / stride, (n + stride / 2) % stride);
-                for (m, k) in [(Some(m), k), (m.checked_sub(1), k + stride)] {
-                    let Some(m) = m.filter(|m| read.contains(m)) else {
-                        continue;
-                    };
-                    let product = &products[(m - read.start) * width..][..width];
-                    for (y, taps) in out.iter_mut().zip(product.chunks_exact(taps)) {
-                        *y += taps[k];
+    fill_rows(
+        args,
+        result.count(),
+        BLOCK_ROWS * stride * outputs,
+        |block, y| {
+            let first = block * BLOCK_ROWS * stride;
+            let rows = first..first + y.len() / outputs;
+            // Output sample n gets tap k of input m and tap k + stride of input m - 1, where n + padding is
+            // stride * m + k.
+            let last = (rows.end - 1 + stride / 2) / stride;
+            let read = (block * BLOCK_ROWS).saturating_sub(1)..(last + 1).min(x.rows());
+            by_columns(args, y, outputs, TRANSPOSED_BLOCK_COLS, |cols| {
+                let width = cols.len() * taps;
+                let mut products = vec![0.0; read.len() * width];
+                let a = Matrix::rows(x.slice(read.clone()).strided(), x.pitch());
+                let b = Matrix::rows(&weight[cols.start * taps..], outputs * taps);
+                let size = [read.len(), x.cols(), width];
+                gemm(size, a, b, &mut products, width, false);
+                let mut tile = with_bias(rows.len(), cols.clone(), bias.as_deref());
+                for (n, out) in rows.clone().zip(tile.chunks_exact_mut(cols.len())) {
+                    let (m, k) = ((n + stride / 2) / stride, (n + stride / 2) % stride);
+                    for (m, k) in [(Some(m), k), (m.checked_sub(1), k + stride)] {
+                        let Some(m) = m.filter(|m| read.contains(m)) else {
+                            continue;
+                        };
+                        let product = &products[(m - read.start) * width..][..width];
+                        for (y, taps) in out.iter_mut().zip(product.chunks_exact(taps)) {
+                            *y += taps[k];
+                        }
                     }
                 }
-            }
-            tile
-        });
-    })
+                tile
+            });
+        },
+    )
 }
 
 /// `[out, in, tap]` as `[out, tap, in]`.
@@ -125,8 +130,9 @@ fn with_bias(rows: usize, cols: Range<usize>, bias: Option<&[f32]>) -> Vec<f32> 
     }
 }
 
-/// Fills `y`, rows of `cols` values, from tiles of at most `width` columns.
+/// Fills `y`, rows of `cols` values, from tiles of at most `width` columns; not all of them after a cancel.
 fn by_columns(
+    args: &Args<'_>,
     y: &mut [f32],
     cols: usize,
     width: usize,
@@ -136,7 +142,11 @@ fn by_columns(
         .step_by(width)
         .map(|start| start..cols.min(start + width))
         .collect();
-    let tiles: Vec<Vec<f32>> = ranges.par_iter().map(|range| tile(range.clone())).collect();
+    let unless_cancelled = |range: &Range<usize>| match args.is_cancelled() {
+        true => Vec::new(),
+        false => tile(range.clone()),
+    };
+    let tiles: Vec<Vec<f32>> = ranges.par_iter().map(unless_cancelled).collect();
     for (range, tile) in ranges.into_iter().zip(tiles) {
         for (y, values) in y.chunks_exact_mut(cols).zip(tile.chunks_exact(range.len())) {
             y[range.clone()].copy_from_slice(values);
@@ -150,6 +160,7 @@ mod tests {
     use crate::{
         DType,
         cpu::arg::{Source, View},
+        executor::Cancel,
     };
 
     /// Small integers, so that sums in any order are exact.
@@ -159,17 +170,17 @@ mod tests {
             .collect()
     }
 
-    fn arg<'a>(shape: &'a Shape, values: &'a [f32]) -> Arg<'a> {
-        Arg {
-            shape,
-            dtype: DType::F32,
-            source: Source::Values(View::new(
-                values,
-                shape.cols(),
-                0..shape.rows(),
-                0..shape.cols(),
-            )),
-        }
+    /// The first `count` of input, weight and bias.
+    fn args<'a>(values: [&'a [f32]; 3], shapes: &'a [Shape; 4], count: usize) -> Args<'a> {
+        let all = shapes.iter().zip(values).map(|(shape, values)| {
+            let (rows, cols) = (0..shape.rows(), 0..shape.cols());
+            Arg {
+                shape,
+                dtype: DType::F32,
+                source: Source::Values(View::new(values, shape.cols(), rows, cols)),
+            }
+        });
+        Args::new(all.take(count).collect(), &Cancel::default())
     }
 
     /// Adds `x[m, i] w` to `y[n, o]` wherever `place(m, k)` is n, for every tap k.
@@ -219,11 +230,7 @@ mod tests {
                 [rows, outputs].into(),
             ];
             let [x, w, b] = [0, 1, 2].map(|i| integers(shapes[i].count(), i));
-            let args = [
-                arg(&shapes[0], &x),
-                arg(&shapes[1], &w),
-                arg(&shapes[2], &b),
-            ];
+            let all = |count| args([&x, &w, &b], &shapes, count);
             let mut want = b.repeat(rows);
             let place = |m: usize, k: usize| {
                 let at = (m + padding).checked_sub(k * dilation)?;
@@ -231,12 +238,16 @@ mod tests {
             };
             let weight = |o: usize, i: usize, k: usize| w[(o * inputs + i) * taps + k];
             scattered((&x, inputs), &mut want, outputs, weight, place, taps);
-            assert_eq!(conv1d(&args, conv, &shapes[3]), want, "{shapes:?} {conv:?}");
+            assert_eq!(
+                conv1d(&all(3), conv, &shapes[3]),
+                want,
+                "{shapes:?} {conv:?}"
+            );
 
             want.iter_mut()
                 .zip(b.iter().cycle())
                 .for_each(|(y, b)| *y -= b);
-            assert_eq!(conv1d(&args[..2], conv, &shapes[3]), want, "without bias");
+            assert_eq!(conv1d(&all(2), conv, &shapes[3]), want, "without bias");
         }
     }
 
@@ -258,17 +269,13 @@ mod tests {
                 [stride * n, outputs].into(),
             ];
             let [x, w, b] = [0, 1, 2].map(|i| integers(shapes[i].count(), i));
-            let args = [
-                arg(&shapes[0], &x),
-                arg(&shapes[1], &w),
-                arg(&shapes[2], &b),
-            ];
+            let all = |count| args([&x, &w, &b], &shapes, count);
             let mut want = b.repeat(stride * n);
             let place = |m: usize, k: usize| (stride * m + k).checked_sub(stride / 2);
             let weight = |o: usize, i: usize, k: usize| w[(i * outputs + o) * taps + k];
             scattered((&x, inputs), &mut want, outputs, weight, place, taps);
             assert_eq!(
-                conv_transpose1d(&args, stride, &shapes[3]),
+                conv_transpose1d(&all(3), stride, &shapes[3]),
                 want,
                 "{shapes:?}"
             );

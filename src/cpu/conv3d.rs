@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::{
-    arg::Arg,
+    arg::{Arg, Args},
     elementwise::fill_rows,
     gemm::{Matrix, gemm},
 };
@@ -26,12 +26,10 @@ const DEPTH: usize = 1024;
 /// Output channels of one matmul.
 const TILE: usize = 256;
 
-pub(super) fn conv3d(args: &[Arg<'_>], conv: Conv3d, result: &Shape) -> Vec<f32> {
-    let x = args[0].view().dense();
+pub(super) fn conv3d(args: &Args<'_>, conv: Conv3d, result: &Shape) -> Vec<f32> {
     let geometry = Geometry::new(&args[0], &args[1], conv, result);
-    let bias = args[2].values();
     let multiplied = if conv.depthwise { depthwise } else { dense };
-    multiplied(&x, &args[1], &bias, geometry)
+    multiplied(args, geometry)
 }
 
 /// Extents of a convolution.
@@ -114,16 +112,17 @@ fn within(index: isize, extent: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|&index| index < extent)
 }
 
-fn dense(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry) -> Vec<f32> {
-    let weights = repacked(weight, geometry.kernel.iter().product());
+fn dense(args: &Args<'_>, geometry: Geometry) -> Vec<f32> {
+    let (x, bias) = (args[0].view().dense(), args[2].values());
+    let weights = repacked(args, geometry.kernel.iter().product());
     let out = bias.len();
     let count = geometry.output.iter().product::<usize>() * out;
-    fill_rows(count, BLOCK * out, |block, y| {
+    fill_rows(args, count, BLOCK * out, |block, y| {
         let mut tiles: Vec<Vec<f32>> = bias
             .chunks(TILE)
             .map(|bias| bias.repeat(y.len() / out))
             .collect();
-        multiply(x, &weights, geometry, block * BLOCK, &mut tiles);
+        multiply(args, &x, &weights, geometry, block * BLOCK, &mut tiles);
         for (tile, values) in tiles.iter().enumerate() {
             let cols = TILE.min(out - tile * TILE);
             let rows = y.chunks_exact_mut(out).zip(values.chunks_exact(cols));
@@ -134,8 +133,16 @@ fn dense(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry) -> Vec<f
     })
 }
 
-/// Adds the matmuls of the block of positions from `first` on to `tiles`, `TILE` output channels each.
-fn multiply(x: &[f32], weights: &[f32], geometry: Geometry, first: usize, tiles: &mut [Vec<f32>]) {
+/// Adds the matmuls of the block of positions from `first` on to `tiles`, `TILE` output channels each; not all of them
+/// after a cancel.
+fn multiply(
+    args: &Args<'_>,
+    x: &[f32],
+    weights: &[f32],
+    geometry: Geometry,
+    first: usize,
+    tiles: &mut [Vec<f32>],
+) {
     let (run, kernel_rows) = (geometry.run(), geometry.kernel_rows());
     let depth = run * kernel_rows;
     let out = weights.len() / depth;
@@ -145,6 +152,9 @@ fn multiply(x: &[f32], weights: &[f32], geometry: Geometry, first: usize, tiles:
     for start in (0..kernel_rows).step_by(step) {
         let taken = start..kernel_rows.min(start + step);
         let width = taken.len() * run;
+        if args.is_cancelled() {
+            return;
+        }
         if !gather(x, geometry, first, taken, &mut matrix[..rows * width]) {
             continue;
         }
@@ -189,31 +199,38 @@ fn gather(
 }
 
 /// `[out, in, taps]` as `[out, taps, in]`, rounded to the type the weight is used in.
-fn repacked(weight: &Arg<'_>, taps: usize) -> Vec<f32> {
+fn repacked(args: &Args<'_>, taps: usize) -> Vec<f32> {
+    let weight = &args[1];
     let channels = weight.shape[1];
     let stored_rows = weight.shape.rows() / weight.shape[0];
-    fill_rows(weight.shape.count(), channels * taps, |out, packed| {
-        let mut stored = vec![0.0; channels * taps];
-        weight.read_rows(out * stored_rows..(out + 1) * stored_rows, &mut stored);
-        for (tap, packed) in packed.chunks_exact_mut(channels).enumerate() {
-            let taps = stored[tap..].iter().step_by(taps);
-            packed.iter_mut().zip(taps).for_each(|(p, &w)| *p = w);
-        }
-    })
+    fill_rows(
+        args,
+        weight.shape.count(),
+        channels * taps,
+        |out, packed| {
+            let mut stored = vec![0.0; channels * taps];
+            weight.read_rows(out * stored_rows..(out + 1) * stored_rows, &mut stored);
+            for (tap, packed) in packed.chunks_exact_mut(channels).enumerate() {
+                let taps = stored[tap..].iter().step_by(taps);
+                packed.iter_mut().zip(taps).for_each(|(p, &w)| *p = w);
+            }
+        },
+    )
 }
 
 /// Each channel alone: `y[c] = b[c] + sum over taps of x[.., c] w[c, tap]`.
-fn depthwise(x: &[f32], weight: &Arg<'_>, bias: &[f32], geometry: Geometry) -> Vec<f32> {
+fn depthwise(args: &Args<'_>, geometry: Geometry) -> Vec<f32> {
+    let (x, bias) = (args[0].view().dense(), args[2].values());
     let channels = geometry.channels;
     let [_, _, kernel_width] = geometry.kernel;
-    let stored = weight.values();
+    let stored = args[1].values();
     let taps = stored.len() / channels;
     let weights: Vec<f32> = (0..taps)
         .flat_map(|tap| stored[tap..].iter().step_by(taps).copied())
         .collect();
     let count = geometry.output.iter().product::<usize>() * channels;
-    fill_rows(count, channels, |position, y| {
-        y.copy_from_slice(bias);
+    fill_rows(args, count, channels, |position, y| {
+        y.copy_from_slice(&bias);
         let at = geometry.coordinates(position);
         let (cols, from) = geometry.columns(at[2]);
         for kernel_row in 0..geometry.kernel_rows() {
@@ -237,6 +254,7 @@ mod tests {
     use crate::{
         DType,
         cpu::arg::{Source, View},
+        executor::Cancel,
     };
 
     fn value(i: usize) -> f32 {
@@ -248,7 +266,7 @@ mod tests {
         let values = |count: usize, from: usize| (from..from + count).map(value).collect();
         let shapes = [Shape::from(x), weight.into(), [weight[0]].into()];
         let data: [Vec<f32>; 3] = std::array::from_fn(|i| values(shapes[i].count(), 7 * i));
-        let args: Vec<Arg<'_>> = shapes
+        let args = shapes
             .iter()
             .zip(&data)
             .map(|(shape, data)| Arg {
@@ -262,6 +280,7 @@ mod tests {
                 )),
             })
             .collect();
+        let args = Args::new(args, &Cancel::default());
         let kernel = match *weight {
             [_, _, height, width] => [1, height, width],
             [_, _, frames, height, width] => [frames, height, width],

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     activation,
-    arg::{Arg, Source, View},
+    arg::{Arg, Args, Source, View},
     attention::attention,
     conv1d, conv3d, elementwise, embed, linear, memory, norm, patch, pixels, quantize, rope,
 };
@@ -128,7 +128,7 @@ impl Program for CpuProgram {
         for index in 0..self.plan.steps().len() {
             self.cancel.check()?;
             let start = Instant::now();
-            self.step(index);
+            self.step(index)?;
             self.units[index].times.push(start.elapsed());
         }
         self.runs += 1;
@@ -158,13 +158,15 @@ impl Program for CpuProgram {
 }
 
 impl CpuProgram {
-    fn step(&mut self, index: usize) {
+    fn step(&mut self, index: usize) -> Result<()> {
         let step = self.plan.steps()[index].clone();
         for &buf in &step.reads {
             self.ensure(buf);
         }
-        let args: Vec<Arg<'_>> = step.reads.iter().map(|&buf| self.arg(buf)).collect();
+        let args = step.reads.iter().map(|&buf| self.arg(buf)).collect();
+        let args = Args::new(args, &self.cancel);
         let result = compute(&step, &args, &self.plan);
+        self.cancel.check()?;
         self.store(step.writes, result);
         for &buf in step.reads.iter().chain([&step.writes]) {
             let root = self.plan.root(buf).index();
@@ -172,6 +174,7 @@ impl CpuProgram {
                 self.values[root] = None;
             }
         }
+        Ok(())
     }
 
     /// State that was never written is zero.
@@ -238,7 +241,7 @@ fn view_of<'a>(plan: &Plan, buf: Buf, values: &'a [f32]) -> View<'a> {
 }
 
 /// The op's result, unrounded.
-fn compute(step: &Step, args: &[Arg<'_>], plan: &Plan) -> Vec<f32> {
+fn compute(step: &Step, args: &Args<'_>, plan: &Plan) -> Vec<f32> {
     let result = &plan.spec(step.writes).shape;
     match &step.op {
         Op::Linear { ends, scaling } => linear::linear(args, ends, *scaling),

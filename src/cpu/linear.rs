@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::{
-    arg::{Arg, View},
+    arg::{Arg, Args, View},
     gemm::{Matrix, gemm},
 };
 use crate::plan::Scaling;
@@ -13,7 +13,7 @@ use crate::plan::Scaling;
 const TILE_ROWS: usize = 512;
 const TILE_COLS: usize = 256;
 
-pub(super) fn linear(args: &[Arg<'_>], ends: &[usize], scaling: Scaling) -> Vec<f32> {
+pub(super) fn linear(args: &Args<'_>, ends: &[usize], scaling: Scaling) -> Vec<f32> {
     let (x, w) = (args[0].view(), &args[1]);
     let n = w.shape.rows() / ends.len();
     let bias = match scaling {
@@ -25,7 +25,7 @@ pub(super) fn linear(args: &[Arg<'_>], ends: &[usize], scaling: Scaling) -> Vec<
     for (group, &end) in ends.iter().enumerate() {
         let bias = bias.as_ref().map(|b| &b[group * n..(group + 1) * n]);
         let (x, rows) = (x.slice(start..end), &mut y[start * n..end * n]);
-        multiply(x, w, group * n, rows, n);
+        multiply(args, x, group * n, rows);
         if let Some(bias) = bias {
             y[start * n..end * n]
                 .par_chunks_exact_mut(n)
@@ -59,9 +59,10 @@ fn scale(
     });
 }
 
-/// `y = x wᵀ` with the rows of w from `first` on.
-fn multiply(x: View<'_>, w: &Arg<'_>, first: usize, y: &mut [f32], n: usize) {
-    let k = x.cols();
+/// `y = x wᵀ` with the rows of w from `first` on; incomplete after a cancel.
+fn multiply(args: &Args<'_>, x: View<'_>, first: usize, y: &mut [f32]) {
+    let (w, k) = (&args[1], x.cols());
+    let n = y.len() / x.rows().max(1);
     let tiles: Vec<(usize, usize)> = (0..x.rows())
         .step_by(TILE_ROWS)
         .flat_map(|row| (0..n).step_by(TILE_COLS).map(move |col| (row, col)))
@@ -69,6 +70,9 @@ fn multiply(x: View<'_>, w: &Arg<'_>, first: usize, y: &mut [f32], n: usize) {
     let products: Vec<Vec<f32>> = tiles
         .par_iter()
         .map(|&(row, col)| {
+            if args.is_cancelled() {
+                return Vec::new();
+            }
             let (rows, cols) = (TILE_ROWS.min(x.rows() - row), TILE_COLS.min(n - col));
             let mut panel = vec![0.0; cols * k];
             w.read_rows(first + col..first + col + cols, &mut panel);

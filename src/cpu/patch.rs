@@ -1,11 +1,11 @@
 //! Latents to tokens and back. The two channel orders differ, as in the reference (`pipeline/data_proxy.py`,
 //! `MagiDataProxy.img2tokens` and `SingleData.depack_token_sequence`).
 
-use super::arg::Arg;
+use super::arg::Args;
 use crate::plan::Grid;
 
 /// `[c, T H W]` to tokens `[T H/2 W/2, 4c]`, channel slowest: column `4c + 2dy + dx`.
-pub(super) fn patchify(args: &[Arg<'_>], grid: Grid) -> Vec<f32> {
+pub(super) fn patchify(args: &Args<'_>, grid: Grid) -> Vec<f32> {
     let x = args[0].view();
     let channels = x.rows();
     let mut y = vec![0.0; x.rows() * x.cols()];
@@ -18,7 +18,7 @@ pub(super) fn patchify(args: &[Arg<'_>], grid: Grid) -> Vec<f32> {
 }
 
 /// Tokens `[T H/2 W/2, 4c]`, channel fastest: column `(2dy + dx) channels + c`, to `[c, T H W]`.
-pub(super) fn unpatchify(args: &[Arg<'_>], grid: Grid) -> Vec<f32> {
+pub(super) fn unpatchify(args: &Args<'_>, grid: Grid) -> Vec<f32> {
     let x = args[0].view();
     let channels = x.cols() / 4;
     let positions = grid.positions();

@@ -1,13 +1,13 @@
 //! Ops that move pixels, frames and channels around, over `[frames, height, width, channels]`.
 
-use super::{arg::Arg, elementwise::fill_rows};
+use super::{arg::Args, elementwise::fill_rows};
 use crate::{Shape, plan::PixelOrder};
 
 /// `[T, H, W, C]` to `[T, 2H, 2W, C]`, every pixel four times.
-pub(super) fn upsample_nearest(args: &[Arg<'_>]) -> Vec<f32> {
+pub(super) fn upsample_nearest(args: &Args<'_>) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, c] = video(args[0].shape);
-    fill_rows(t * 2 * h * 2 * w * c, 2 * w * c, |row, y| {
+    fill_rows(args, t * 2 * h * 2 * w * c, 2 * w * c, |row, y| {
         let x = &x[row / 2 * w * c..(row / 2 + 1) * w * c];
         for (y, x) in y.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
             y[..c].copy_from_slice(x);
@@ -17,11 +17,11 @@ pub(super) fn upsample_nearest(args: &[Arg<'_>]) -> Vec<f32> {
 }
 
 /// `[T, H, W, 4C]` to `[T, 2H, 2W, C]`.
-pub(super) fn pixel_shuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
+pub(super) fn pixel_shuffle(args: &Args<'_>, order: PixelOrder) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, channels] = video(args[0].shape);
     let c = channels / 4;
-    fill_rows(t * h * w * channels, 2 * w * c, |row, y| {
+    fill_rows(args, t * h * w * channels, 2 * w * c, |row, y| {
         let x = &x[row / 2 * w * channels..(row / 2 + 1) * w * channels];
         for (column, y) in y.chunks_exact_mut(c).enumerate() {
             let sub = sub_position(order, row % 2, column % 2);
@@ -33,10 +33,10 @@ pub(super) fn pixel_shuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
 }
 
 /// `[T, 2H, 2W, C]` to `[T, H, W, 4C]`.
-pub(super) fn pixel_unshuffle(args: &[Arg<'_>], order: PixelOrder) -> Vec<f32> {
+pub(super) fn pixel_unshuffle(args: &Args<'_>, order: PixelOrder) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, c] = video(args[0].shape);
-    fill_rows(t * h * w * c, 2 * w * c, |row, y| {
+    fill_rows(args, t * h * w * c, 2 * w * c, |row, y| {
         for (i, pixel) in x[row * 2 * w * c..(row + 1) * 2 * w * c]
             .chunks_exact(c)
             .enumerate()
@@ -57,11 +57,11 @@ fn sub_position(order: PixelOrder, row: usize, column: usize) -> usize {
 }
 
 /// `[T, H, W, 2C]` to `[2T, H, W, C]`: the first half of the channels is the earlier frame.
-pub(super) fn frame_shuffle(args: &[Arg<'_>]) -> Vec<f32> {
+pub(super) fn frame_shuffle(args: &Args<'_>) -> Vec<f32> {
     let x = args[0].view().dense();
     let [t, h, w, channels] = video(args[0].shape);
     let c = channels / 2;
-    fill_rows(t * h * w * channels, h * w * c, |frame, y| {
+    fill_rows(args, t * h * w * channels, h * w * c, |frame, y| {
         let x = &x[frame / 2 * h * w * channels..];
         let half = frame % 2 * c;
         for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(channels)) {
@@ -73,7 +73,7 @@ pub(super) fn frame_shuffle(args: &[Arg<'_>]) -> Vec<f32> {
 /// Channel `m = ((c frames + frame) space + row) space + column` of a cell gathers its sub-positions; consecutive m
 /// are averaged in equal groups. With `frames` 2 and an odd number of frames, a zero frame is put in front.
 pub(super) fn average_down(
-    args: &[Arg<'_>],
+    args: &Args<'_>,
     [frames, space]: [usize; 2],
     result: &Shape,
 ) -> Vec<f32> {
@@ -82,7 +82,7 @@ pub(super) fn average_down(
     let [out_frames, out_h, out_w, out] = video(result);
     let group = c * frames * space * space / out;
     let missing = out_frames * frames - t;
-    fill_rows(result.count(), out, |position, y| {
+    fill_rows(args, result.count(), out, |position, y| {
         let (i, j) = (position / out_w % out_h, position % out_w);
         let first = position / (out_h * out_w) * frames;
         for (o, y) in y.iter_mut().enumerate() {
@@ -104,7 +104,7 @@ pub(super) fn average_down(
 /// The inverse arrangement of [`average_down`], every channel repeated over its group; only the last copy of the first
 /// frame is kept.
 pub(super) fn duplicate_up(
-    args: &[Arg<'_>],
+    args: &Args<'_>,
     [frames, space]: [usize; 2],
     result: &Shape,
 ) -> Vec<f32> {
@@ -112,7 +112,7 @@ pub(super) fn duplicate_up(
     let [_, h, w, c] = video(args[0].shape);
     let [_, out_h, out_w, out] = video(result);
     let group = out * frames * space * space / c;
-    fill_rows(result.count(), out, |position, y| {
+    fill_rows(args, result.count(), out, |position, y| {
         let (i, j) = (position / out_w % out_h, position % out_w);
         let frame = position / (out_h * out_w) + frames - 1;
         let x = &x[((frame / frames * h + i / space) * w + j / space) * c..];
@@ -135,16 +135,18 @@ mod tests {
     use super::*;
     use crate::{
         DType,
-        cpu::arg::{Source, View},
+        cpu::arg::{Arg, Source, View},
+        executor::Cancel,
     };
 
-    fn arg<'a>(shape: &'a Shape, values: &'a [f32]) -> [Arg<'a>; 1] {
+    fn arg<'a>(shape: &'a Shape, values: &'a [f32]) -> Args<'a> {
         let view = View::new(values, shape.cols(), 0..shape.rows(), 0..shape.cols());
-        [Arg {
+        let arg = Arg {
             shape,
             dtype: DType::F32,
             source: Source::Values(view),
-        }]
+        };
+        Args::new(vec![arg], &Cancel::default())
     }
 
     fn counting(shape: &Shape) -> Vec<f32> {

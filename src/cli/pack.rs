@@ -105,18 +105,29 @@ impl Item {
         })
     }
 
-    fn write(&self, folder: &Path, advance: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    fn write(
+        &self,
+        folder: &Path,
+        cancel: &Cancel,
+        advance: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
         /// Bytes between two checks for a cancel.
-        const CHUNK: usize = 64 << 20;
-        let source = self.network.weights.source();
+        const CHUNK: usize = 8 << 20;
         let mut fill = |index: usize, writer: &mut Writer<'_>| {
-            let tensor = source.load(&self.tensors[index].0)?;
+            let (weights, name) = (self.network.weights.clone(), self.tensors[index].0.clone());
+            let tensor = cancel.watch(move || weights.source().load(&name))?;
             tensor.bytes().chunks(CHUNK).try_for_each(|chunk| {
                 writer.write(chunk)?;
                 advance(chunk.len() as u64)
             })
         };
-        write_checkpoint(folder, &self.tensors, SHARD_BYTES, Some(NOTE), &mut fill)
+        let outcome = write_checkpoint(folder, &self.tensors, SHARD_BYTES, Some(NOTE), &mut fill);
+        // What has changed may also be why writing failed.
+        let unchanged = self.network.weights.check_unchanged();
+        match outcome {
+            Err(Error::Interrupted) => outcome,
+            _ => unchanged.and(outcome),
+        }
     }
 }
 
@@ -222,7 +233,7 @@ fn write(items: &[Item], folder: &Path, cancel: &Cancel) -> Result<()> {
         cancel.check()
     };
     for item in items {
-        item.write(&folder.join(item.variant.key()), &mut advance)?;
+        item.write(&folder.join(item.variant.key()), cancel, &mut advance)?;
     }
     bar.finish_and_clear();
     Ok(())

@@ -48,14 +48,20 @@ impl Executor for Cpu {
             .map(|t| tensor_spec(&t.spec))
             .collect();
         weights.check(&required_tensors)?;
-        let mut loaded = HashMap::new();
-        for spec in required_tensors {
-            how.cancel.check()?;
-            let tensor = weights.load(&spec)?;
-            check_finite(&weights.path(&spec.name), &spec.name, &tensor)?;
-            loaded.insert(spec.name, tensor);
-        }
-        Ok(Arc::new(CpuLoaded(loaded)))
+        let (weights, cancel) = (weights.clone(), how.cancel.clone());
+        let load = move || {
+            let mut tensors = HashMap::new();
+            for spec in required_tensors {
+                cancel.check()?;
+                let tensor = weights.load(&spec)?;
+                check_finite(&weights.path(&spec.name), &spec.name, &tensor)?;
+                tensors.insert(spec.name, tensor);
+            }
+            weights.check_unchanged()?;
+            Ok(CpuLoaded { tensors, weights })
+        };
+        // A tensor of gigabytes takes its time to come from a disk.
+        Ok(Arc::new(how.cancel.watch(load)?))
     }
 
     fn prepare(
@@ -65,12 +71,12 @@ impl Executor for Cpu {
         how: &Prepare,
     ) -> Result<Box<dyn Program>> {
         self.check(plan, how)?;
-        let loaded: &dyn Any = &**loaded;
-        let loaded: &CpuLoaded = loaded.downcast_ref().expect("weights loaded by the CPU");
+        let loaded: Arc<dyn Any + Send + Sync> = loaded.clone();
+        let loaded: Arc<CpuLoaded> = loaded.downcast().expect("weights loaded by the CPU");
         let mut tensors = vec![None; plan.buffers().len()];
         for buf in plan.weights() {
             let Spec { label, shape, .. } = plan.spec(buf);
-            let tensor = loaded.0.get(label).filter(|t| t.shape() == shape);
+            let tensor = loaded.tensors.get(label).filter(|t| t.shape() == shape);
             let tensor = tensor.unwrap_or_else(|| panic!("{label} {shape} is loaded"));
             tensors[buf.index()] = Some(tensor.clone());
         }
@@ -90,16 +96,21 @@ impl Executor for Cpu {
             values: vec![None; count],
             last_uses,
             cancel: how.cancel.clone(),
+            loaded,
         }))
     }
 }
 
-/// Tensors as the checkpoint stores them, by name.
-struct CpuLoaded(HashMap<String, Tensor>);
+struct CpuLoaded {
+    /// As the checkpoint stores them, by name.
+    tensors: HashMap<String, Tensor>,
+    /// Whose files they are views of.
+    weights: Weights,
+}
 
 impl Loaded for CpuLoaded {
     fn bytes(&self) -> u64 {
-        self.0.values().map(Tensor::owned_bytes).sum()
+        self.tensors.values().map(Tensor::owned_bytes).sum()
     }
 }
 
@@ -111,6 +122,7 @@ struct CpuProgram {
     values: Vec<Option<Vec<f32>>>,
     last_uses: Vec<Option<usize>>,
     cancel: Cancel,
+    loaded: Arc<CpuLoaded>,
     units: Vec<UnitReport>,
     runs: usize,
 }
@@ -131,6 +143,7 @@ impl Program for CpuProgram {
             self.step(index)?;
             self.units[index].times.push(start.elapsed());
         }
+        self.loaded.weights.check_unchanged()?;
         self.runs += 1;
         Ok(())
     }

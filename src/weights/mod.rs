@@ -12,6 +12,7 @@
 
 pub mod folder;
 pub mod manifest;
+mod map;
 mod open;
 mod origin;
 pub mod pickle;

@@ -182,6 +182,10 @@ impl Source for Quantized {
         Ok(tensor)
     }
 
+    fn check_unchanged(&self) -> Result<()> {
+        self.source.check_unchanged()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         match self.made(name) {
             Some(part) => self.source.path(&part.weight),

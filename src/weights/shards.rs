@@ -13,45 +13,11 @@ use std::{
 use serde::Deserialize;
 
 use super::{
+    map::Mapped,
     safetensors::{Header, HeaderEntry, MAX_HEADER_BYTES, UniqueMap},
     source::{Info, Source},
 };
 use crate::{Error, Result, Tensor, error::GivenFile};
-
-/// Bytes of a file: mapped, or part of this program.
-pub(super) enum Mapped {
-    File(memmap2::Mmap),
-    BuiltIn(&'static [u8]),
-}
-
-impl Mapped {
-    /// Maps a whole file.
-    #[allow(
-        unsafe_code,
-        reason = "mapping is what makes a 61 GB checkpoint open at once"
-    )]
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = GivenFile::Weights.open(path, u64::MAX)?;
-        let metadata = file.metadata().map_err(|e| Error::weights_io(path, e))?;
-        if metadata.len() == 0 {
-            return Err(Error::weights(path, "is empty; download it again"));
-        }
-        // SAFETY: the mapping is private and read-only, and `Mmap` owns it, so it outlives every slice of it.
-        // The bytes stay the same as long as nobody writes to the file: this program replaces model files
-        // only by renaming ([`super::write`]), and users are asked to do the same.
-        let map = unsafe { memmap2::Mmap::map(&file) };
-        map.map(Self::File).map_err(|e| Error::weights_io(path, e))
-    }
-}
-
-impl AsRef<[u8]> for Mapped {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::File(map) => map,
-            Self::BuiltIn(bytes) => bytes,
-        }
-    }
-}
 
 /// One safetensors file, or several with an index.
 pub struct Safetensors {
@@ -174,6 +140,14 @@ impl Source for Safetensors {
             map.clone(),
             entry.range.clone(),
         ))
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| {
+            let outcome = shard.file.as_ref().map(|(map, _)| map.check_unchanged());
+            let outcome = outcome.unwrap_or(Ok(()));
+            outcome.map_err(|problem| Error::weights(&shard.path, problem))
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {

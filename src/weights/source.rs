@@ -47,6 +47,15 @@ pub trait Source: Send + Sync {
     /// The file that holds or should hold `name`, for messages.
     fn path(&self, name: &str) -> PathBuf;
 
+    /// Checks that the files are as they were when they were opened. Tensors are views of them, so what is computed from
+    /// tensors is right only if this holds afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the file that somebody has written to, or that could not be read.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Origin of the values that [`Source::load`] gives.
     ///
     /// # Errors
@@ -201,6 +210,14 @@ impl Weights {
         self.source.path(name)
     }
 
+    /// Checks that the files are as they were when they were opened; see [`Source::check_unchanged`].
+    ///
+    /// # Errors
+    /// [`Error::Weights`].
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.source.check_unchanged()
+    }
+
     /// The tensors, unchecked.
     pub fn source(&self) -> &dyn Source {
         &*self.source
@@ -317,6 +334,10 @@ impl Source for Selected {
     fn load(&self, name: &str) -> Result<Tensor> {
         self.source
             .load(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.source.check_unchanged()
     }
 
     fn path(&self, name: &str) -> PathBuf {

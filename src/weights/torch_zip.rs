@@ -13,8 +13,8 @@ use std::{
 };
 
 use super::{
+    map::Mapped,
     pickle::{Node, Pickle, Storage, Strided, Value},
-    shards::Mapped,
     source::{Info, Source},
     zip::Zip,
 };
@@ -93,6 +93,11 @@ impl Source for TorchFile {
         let bytes = &(*self.map).as_ref()[entry.range.clone()];
         let ordered = in_order(bytes, dtype.size(), shape.extents(), strides);
         Ok(Tensor::from_bytes(shape, dtype, &ordered))
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        let outcome = self.map.check_unchanged();
+        outcome.map_err(|problem| Error::weights(&self.path, problem))
     }
 
     fn path(&self, _name: &str) -> PathBuf {

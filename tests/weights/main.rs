@@ -5,6 +5,7 @@
     reason = "a test's helpers fail as its own lines do"
 )]
 
+mod changes;
 mod folders;
 mod fuzz;
 mod large;

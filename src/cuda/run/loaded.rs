@@ -14,6 +14,7 @@ pub(in crate::cuda) struct CudaLoaded {
     /// Locked by the running program, if layers are streamed.
     streaming: Mutex<LayerStreaming>,
     pub(in crate::cuda) weights: WeightMemory,
+    source: Weights,
 }
 
 impl CudaLoaded {
@@ -34,11 +35,21 @@ impl CudaLoaded {
         let mut loaded = Self {
             streaming: Mutex::new(streaming),
             weights: to,
+            source: weights.clone(),
         };
         let streaming = loaded.streaming.get_mut();
         let streaming = streaming.unwrap_or_else(PoisonError::into_inner);
         streaming.open(&loaded.weights, weights, staging, cancel)?;
+        loaded.check_unchanged()?;
         Ok(loaded)
+    }
+
+    /// That the files of the weights are as they were when they were opened.
+    ///
+    /// # Errors
+    /// [`crate::Error::Weights`].
+    pub(in crate::cuda) fn check_unchanged(&self) -> Result<()> {
+        self.source.check_unchanged()
     }
 
     /// The streamed layers, locked: only one program at a time may fill their slots.

@@ -206,7 +206,10 @@ impl Program for CudaProgram {
         let loaded = self.buffers.loaded.clone();
         let is_streamed = !loaded.weights.layout.streamed().is_empty();
         let mut streaming = is_streamed.then(|| loaded.streaming());
-        let outcome = self.run_all(&mut streaming);
+        let mut outcome = self.run_all(&mut streaming);
+        if is_streamed {
+            outcome = outcome.and_then(|()| loaded.check_unchanged());
+        }
         if outcome.is_err() {
             // Nothing stays enqueued; `outcome` has the device's error already.
             let _ = self.buffers.device.synchronize();

@@ -13,7 +13,7 @@ use std::{fmt, io, path::PathBuf};
 
 pub use field::{Field, Hint};
 pub(crate) use field::{neutral, quoted};
-pub use given_file::{GivenFile, text};
+pub use given_file::{GivenFile, stand_in, text};
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

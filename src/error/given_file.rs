@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, FileType},
-    io::Read,
+    io::{ErrorKind, Read},
     path::Path,
 };
 
@@ -37,7 +37,13 @@ impl GivenFile {
             Self::Input => Error::input_io(path.display().to_string(), e),
             Self::Weights => Error::weights_io(path, e),
         };
-        let meta = fs::metadata(path).map_err(io)?;
+        let meta = fs::metadata(path).map_err(|e| match fs::read_link(path) {
+            Ok(to) if e.kind() == ErrorKind::NotFound => {
+                let problem = format!("is a link to `{}`, which is not there", to.display());
+                self.error(path, problem)
+            }
+            _ => io(e),
+        })?;
         if let Some(kind) = special_kind(meta.file_type()) {
             return Err(self.error(path, format!("is {kind}; expected a file")));
         }
@@ -56,7 +62,13 @@ impl GivenFile {
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|e| self.error(path, format!("cannot be read: {e}")))?;
         self.check_length(path, bytes.len() as u64, limit)?;
-        Ok(bytes)
+        // A prompt may be anything.
+        let problem =
+            (self == Self::Weights).then(|| stand_in(&bytes).or_else(|| cut_json(&bytes)));
+        match problem.flatten() {
+            Some(problem) => Err(self.error(path, problem)),
+            None => Ok(bytes),
+        }
     }
 
     /// The text of the regular file at `path`, at most `limit` bytes.
@@ -93,6 +105,41 @@ pub fn text(bytes: Vec<u8>) -> Result<String, String> {
         Some(text) => text.into(),
         None => text,
     })
+}
+
+/// What a file is, by its first bytes, if a failed download or an unfinished copy left it in another's place; to follow
+/// the file's name.
+pub fn stand_in(head: &[u8]) -> Option<String> {
+    const LONGEST: usize = 200;
+    let text = String::from_utf8_lossy(&head[..head.len().min(LONGEST)]);
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let lower = text.to_ascii_lowercase();
+    let starts = |with: &str| lower.starts_with(with);
+    if starts("version https://git-lfs.github.com/spec/") {
+        return Some("is a git-LFS pointer, not the file; get that with `git lfs pull`".into());
+    }
+    if ["<!doctype html", "<html", "<?xml"]
+        .iter()
+        .any(|start| starts(start))
+    {
+        let problem = "is a web page (HTML), not the file; download it again, after accepting its licence if it has one";
+        return Some(problem.into());
+    }
+    let is_answer = starts("{\"error\"") || starts("{\"message\"") || starts("{\"detail\"");
+    if is_answer && head.len() <= LONGEST {
+        return Some(format!("is a server's answer, not the file: {text}"));
+    }
+    if head.starts_with(&[0, 5, 0x16, 7]) {
+        return Some("is what macOS keeps beside a file (`._`), not the file".into());
+    }
+    None
+}
+
+/// That a JSON object lacks its end.
+fn cut_json(bytes: &[u8]) -> Option<String> {
+    let bytes = bytes.trim_ascii();
+    let is_cut = bytes.starts_with(b"{") && !bytes.ends_with(b"}");
+    is_cut.then(|| "is cut off; download it again".into())
 }
 
 /// What lies at a path, if it is no regular file.

@@ -1,7 +1,7 @@
 //! A model folder: where its components are, and how each is opened.
 //!
-//! Components are looked for as downloaded: directly in the folder, or in sub folders named after their repositories.
-//! A manifest ([`super::manifest`]) may name other paths. Finding reads names only, opening reads headers, and
+//! Components are looked for as downloaded: directly in the folder, in sub folders named after their repositories, or in
+//! what the hub's programs keep as a cache, of one repository or of several. A manifest ([`super::manifest`]) may name other paths. Finding reads names only, opening reads headers, and
 //! [`super::Weights`] checks shapes and types. Read [`find`] first.
 
 use std::{
@@ -116,6 +116,8 @@ pub fn find(dir: &Path) -> Result<Folder> {
             "must be a folder with model files; `gallop inspect` lists what belongs there";
         return Err(Error::weights(dir, problem));
     }
+    let snapshot = snapshot(dir);
+    let dir = snapshot.as_deref().unwrap_or(dir);
     let manifest = read_manifest(dir)?;
     let states = Component::ALL
         .iter()
@@ -368,10 +370,15 @@ impl Component {
         }
         // The repository's own folder first: two repositories have a `model.safetensors`.
         let name = Path::new(published.repository).file_name();
-        let roots = [dir.join(name.unwrap_or_default()), dir.to_path_buf()];
+        let cached = format!("models--{}", published.repository.replace('/', "--"));
+        let roots = [
+            Some(dir.join(name.unwrap_or_default())),
+            snapshot(&dir.join(cached)),
+            Some(dir.to_path_buf()),
+        ];
         let mut expected = None;
         for (file, beside) in published.files {
-            for root in &roots {
+            for root in roots.iter().flatten() {
                 let path = join(root, file);
                 if !is_weights(&path) {
                     continue;
@@ -403,6 +410,19 @@ fn join(root: &Path, file: &str) -> PathBuf {
     } else {
         root.join(file)
     }
+}
+
+/// The files of a repository that the hub's programs keep in the cache folder `dir`: the version that `main` was when it
+/// was downloaded, or the only one.
+fn snapshot(dir: &Path) -> Option<PathBuf> {
+    let versions = dir.join("snapshots");
+    let mut all = fs::read_dir(&versions).ok()?.flatten();
+    let main = GivenFile::Weights.read_text(&dir.join("refs/main"), 1 << 10);
+    let name = match main.as_deref().map(str::trim) {
+        Ok(name) if name.bytes().all(|byte| byte.is_ascii_hexdigit()) => name.into(),
+        _ => all.next().filter(|_| all.next().is_none())?.file_name(),
+    };
+    Some(versions.join(name)).filter(|path| path.is_dir())
 }
 
 fn is_weights(path: &Path) -> bool {

@@ -22,7 +22,10 @@ use nix::{
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
 };
 
-use crate::{Error, Result, error::GivenFile};
+use crate::{
+    Error, Result,
+    error::{GivenFile, stand_in},
+};
 
 /// Bytes of a file: mapped, or part of this program.
 pub(super) enum Mapped {
@@ -62,6 +65,10 @@ impl Mapped {
         // SAFETY: the mapping is private and read-only, and `Mmap` owns it, so it outlives every slice of it. The bytes
         // stay the same as long as nobody writes to the file; results made of others are not used.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::weights_io(path, e))?;
+        let bytes = &map[..map.len().min(1024)];
+        if let Some(problem) = stand_in(bytes).or_else(|| no_checkpoint(bytes)) {
+            return Err(Error::weights(path, problem));
+        }
         Ok(Self::File(MappedFile {
             guard: Guard::over(&map),
             map,
@@ -86,6 +93,40 @@ impl Mapped {
             _ => Ok(()),
         }
     }
+}
+
+/// What a file is, by its first bytes, if it is known and no checkpoint that can be read; to follow its name.
+fn no_checkpoint(head: &[u8]) -> Option<String> {
+    const KINDS: [(&[u8], &str); 6] = [
+        (b"GGUF", "a GGUF file"),
+        (b"\x89HDF", "an HDF5 file"),
+        (b"\x1f\x8b", "a gzip file"),
+        (b"\x28\xb5\x2f\xfd", "a zstd file"),
+        (b"7z\xbc\xaf", "a 7z file"),
+        (
+            b"\x80\x02",
+            "a pickle, or a torch file of the kind before 1.6",
+        ),
+    ];
+    let kind = KINDS.iter().find(|(magic, _)| head.starts_with(magic));
+    if let Some((_, kind)) = kind {
+        return Some(format!(
+            "is {kind}; must be a safetensors file or one that torch 1.6 or later saved"
+        ));
+    }
+    if head.iter().all(|byte| *byte == 0) {
+        return Some("begins with zeros; its download has not been finished".into());
+    }
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let is_short = head.len() < 1024 && !head.contains(&b'{');
+    if is_short && head.iter().all(is_text) {
+        let text = String::from_utf8_lossy(head);
+        return Some(format!(
+            "is a text, not a checkpoint: {}",
+            text.trim().replace('\n', " ")
+        ));
+    }
+    None
 }
 
 impl AsRef<[u8]> for Mapped {

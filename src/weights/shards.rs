@@ -122,7 +122,12 @@ impl Source for Safetensors {
             return Err(Error::tensor(&self.path, name, "is missing"));
         };
         let Some((map, header)) = &shard.file else {
-            let problem = format!("is missing; by the index, `{name}` is in it");
+            let absent = self.shards.iter().filter(|shard| shard.file.is_none());
+            let others = match absent.count() - 1 {
+                0 => String::new(),
+                count => format!(", {count} more files of {} are missing", self.shards.len()),
+            };
+            let problem = format!("is missing; by the index, `{name}` is in it{others}");
             return Err(Error::weights(&shard.path, problem));
         };
         let fail = |problem: String| Error::tensor(&shard.path, name, problem);
@@ -198,7 +203,13 @@ fn choose(folder: &Path) -> Result<Choice> {
     ) {
         ([index], _) => return Ok(Choice::Index((*index).clone())),
         ([], [single]) => return Ok(Choice::Single((*single).clone())),
-        ([], []) => "holds no *.safetensors file".into(),
+        ([], []) => match files.iter().find(|path| is_unfinished(path)) {
+            Some(path) => format!(
+                "holds no *.safetensors file but a download that has not been finished, `{}`",
+                path.display()
+            ),
+            None => "holds no *.safetensors file".into(),
+        },
         ([], several) => format!(
             "holds {} *.safetensors files and no index (*.safetensors.index.json) that joins them",
             several.len()
@@ -209,6 +220,20 @@ fn choose(folder: &Path) -> Result<Choice> {
         ),
     };
     Err(Error::weights(folder, problem))
+}
+
+/// Whether a file has one of the names that programs give to downloads until they are finished.
+fn is_unfinished(path: &Path) -> bool {
+    const ENDINGS: [&str; 6] = [
+        "incomplete",
+        "part",
+        "partial",
+        "crdownload",
+        "aria2",
+        "download",
+    ];
+    path.extension()
+        .is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
 }
 
 /// Tensor name -> file name, from an index.

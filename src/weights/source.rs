@@ -167,6 +167,10 @@ impl Weights {
         let Some(first) = left.first() else {
             return Ok(());
         };
+        if self.source.info(first).is_none() {
+            // The source tells why it cannot be loaded, such as that its file is not there.
+            self.source.load(first)?;
+        }
         let problem = format!(
             "holds {} that the model does not have; is it another model's?",
             list(&left)

@@ -1,6 +1,6 @@
 //! Model folders as they are downloaded, and what a manifest changes.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use gallop::{
     DType,
@@ -140,6 +140,161 @@ fn folders_are_found_as_downloaded() {
     let scratch = Scratch::new("flat");
     fill(&scratch, "", "", "stable-audio-open-1.0/", "");
     assert_complete(scratch.path());
+}
+
+#[test]
+fn the_hub_s_cache_is_a_folder_too() {
+    let scratch = Scratch::new("hub");
+    let of = |name: &str| {
+        let root = format!("models--{name}");
+        scratch.file(&format!("{root}/refs/main"), b"0123abc\n");
+        scratch.file(&format!("{root}/snapshots/ffff/model.safetensors"), b"old");
+        format!("{root}/snapshots/0123abc/")
+    };
+    fill(
+        &scratch,
+        &of("GAIR--daVinci-MagiHuman"),
+        &of("Wan-AI--Wan2.2-TI2V-5B"),
+        &of("stabilityai--stable-audio-open-1.0"),
+        &of("google--t5gemma-9b-9b-ul2"),
+    );
+    assert_complete(scratch.path());
+
+    // The cache of one repository, whose version has no name.
+    let scratch = Scratch::new("hub-one");
+    let root = "snapshots/ffff/";
+    fill(
+        &scratch,
+        root,
+        root,
+        "snapshots/ffff/stable-audio-open-1.0/",
+        root,
+    );
+    assert_complete(scratch.path());
+    // A name that leads elsewhere is no version.
+    scratch.file("refs/main", b"../../elsewhere");
+    assert_complete(scratch.path());
+    scratch.file("snapshots/eeee/x", b"");
+    let folder = find(scratch.path()).unwrap();
+    let is_there = |(_, state): &(_, State)| matches!(state, State::Found { .. });
+    assert!(!folder.states().iter().any(is_there));
+}
+
+#[test]
+fn what_a_failed_download_left_is_named_for_what_it_is() {
+    let scratch = Scratch::new("stand-ins");
+    let pointer =
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4665a9f0\nsize 134217728\n";
+    let page = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>";
+    let answer = r#"{"error":"Repository not found"}"#;
+    let zeros = String::from_utf8(vec![0; 4096]).unwrap();
+    let cases = [
+        (pointer, "git-LFS pointer"),
+        (page, "web page (HTML)"),
+        ("\u{feff}\n<html>", "web page (HTML)"),
+        (
+            answer,
+            "a server's answer, not the file: {\"error\":\"Repository not found\"}",
+        ),
+        (
+            "Entry not found\n",
+            "a text, not a checkpoint: Entry not found",
+        ),
+        (
+            &zeros,
+            "begins with zeros; its download has not been finished",
+        ),
+        (
+            "\0\u{5}\u{16}\u{7}\0\u{2}\0\0Mac OS X",
+            "what macOS keeps beside a file",
+        ),
+        (
+            "GGUF\u{3}\0\0\0\0",
+            "a GGUF file; must be a safetensors file",
+        ),
+    ];
+    for (text, words) in cases {
+        scratch.file("distill/model.safetensors", text.as_bytes());
+        scratch.file("Wan2.2_VAE.pth", text.as_bytes());
+        let folder = find(scratch.path()).unwrap();
+        for (part, file) in [
+            (
+                Component::Dit(Variant::Distill),
+                "distill/model.safetensors: is ",
+            ),
+            (Component::WanVae, "Wan2.2_VAE.pth: is "),
+        ] {
+            let file = if words.starts_with("begins") {
+                file.trim_end_matches("is ")
+            } else {
+                file
+            };
+            assert_says(&refusal(folder.open(part)), &[file, words]);
+        }
+    }
+    // Where JSON belongs, a text is no stand-in, and a part of an object is one.
+    scratch.file("t5gemma-9b-9b-ul2/model.safetensors", &vectors(&[]));
+    for (text, words) in cases[..4]
+        .iter()
+        .chain([&(r#"{"a": {"b": 1"#, "is cut off")])
+    {
+        scratch.file("t5gemma-9b-9b-ul2/config.json", text.as_bytes());
+        let folder = find(scratch.path()).unwrap();
+        assert_says(
+            &refusal(folder.config(Component::TextEncoder)),
+            &["config.json: ", words],
+        );
+        scratch.file("gallop.json", text.as_bytes());
+        assert_says(&refusal(find(scratch.path())), &["gallop.json: ", words]);
+        fs::remove_file(scratch.path().join("gallop.json")).unwrap();
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_absent() {
+    let scratch = Scratch::new("absent");
+    let distill = Component::Dit(Variant::Distill);
+    let open = || find(scratch.path()).unwrap().open(distill);
+    scratch.file("distill/model.safetensors.incomplete", b"x");
+    scratch.file("distill/._model.safetensors", b"x");
+    let manifest = br#"{"distill": {"path": "distill"}}"#;
+    scratch.file("gallop.json", manifest);
+    assert_says(
+        &refusal(open()),
+        &["model.safetensors.incomplete`", "not been finished"],
+    );
+
+    let index = r#"{"weight_map":{"a":"1.safetensors","b":"2.safetensors","c":"3.safetensors"}}"#;
+    scratch.file("distill/model.safetensors.index.json", index.as_bytes());
+    let missing = refusal(open().unwrap().check(&[want("b")]));
+    let words = "distill/2.safetensors: is missing; by the index, `b` is in it, 2 more files of 3 are missing";
+    assert_says(&missing, &[words]);
+
+    // Nor does a file that is not there hold what the model does not have.
+    for (file, name) in [("1", "a"), ("2", "b")] {
+        scratch.file(
+            &format!("distill/{file}.safetensors"),
+            &vectors(&[(name, ONE)]),
+        );
+    }
+    let both = [want("a"), want("b")];
+    open().unwrap().check(&both).unwrap();
+    let left = refusal(open().unwrap().check_nothing_left(&both));
+    assert_says(
+        &left,
+        &["3.safetensors: is missing; by the index, `c` is in it"],
+    );
+
+    fs::remove_file(scratch.path().join("distill/2.safetensors")).unwrap();
+    symlink("../blobs/2", scratch.path().join("distill/2.safetensors")).unwrap();
+    let left = refusal(open().unwrap().check(&both));
+    assert_says(&left, &["2.safetensors", "is missing"]);
+    fs::remove_file(scratch.path().join("distill/model.safetensors.index.json")).unwrap();
+    fs::remove_file(scratch.path().join("distill/1.safetensors")).unwrap();
+    assert_says(
+        &refusal(open()),
+        &["2.safetensors: is a link to `../blobs/2`, which is not there"],
+    );
 }
 
 #[test]
@@ -363,7 +518,7 @@ fn a_file_is_read_by_what_it_holds_not_by_its_name() {
     for (name, word) in [("w.safetensors", "safetensors"), ("w.pth", "torch")] {
         let manifest = format!(r#"{{"wan_vae": {{"path": "{name}"}}}}"#);
         scratch.file("gallop.json", manifest.as_bytes());
-        scratch.file(name, b"nothing that anyone wrote");
+        scratch.file(name, b"\x01nothing that anyone wrote");
         let message = refusal(find(scratch.path()).unwrap().open(Component::WanVae));
         assert_says(&message, &[name, word]);
     }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Fuzzes what reads foreign bytes: tools/fuzz.sh [SECONDS_EACH] [TARGET...], by default 60 s of every target of
 # tests/fuzz. Needs a stable toolchain and a C++ compiler. Stops at the first input that panics, takes 2 GiB or 20 s,
-# prints it and says how to repeat it. The order of inputs follows from FUZZ_SEED (1 unless set), so that a short run
-# on a clean clone is the beginning of a long one. Inputs that reach new code are kept in target/fuzz/corpus, for the next run.
+# prints it and says how to repeat it. Runs add up: inputs that reach new code are kept in target/fuzz/corpus for the next
+# one, target/fuzz/runs counts executions and seconds, and the order of inputs follows from the number of runs before (or
+# FUZZ_SEED), so that a short run on a clean clone is the beginning of a long one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,12 +52,15 @@ seeds() {
 for target in "${targets[@]}"; do
     corpus=target/fuzz/corpus/$target
     found=target/fuzz/found/$target
+    runs=target/fuzz/runs/$target
     program=target/fuzz/$host/release/$target
     rm -rf "$found"
-    mkdir -p "$corpus" "$found"
+    mkdir -p "$corpus" "$found" target/fuzz/runs
+    touch "$runs"
+    seed=${FUZZ_SEED:-$(($(wc -l <"$runs") + 1))}
     echo "== $target"
     # shellcheck disable=SC2046
-    if ! RUST_BACKTRACE=0 "$program" "$corpus" $(seeds "$target") -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -max_len=16384 -timeout=20 \
+    if ! RUST_BACKTRACE=0 "$program" "$corpus" $(seeds "$target") -seed="$seed" -max_total_time="$seconds" -max_len=16384 -timeout=20 \
         -rss_limit_mb=2048 -dict=tests/fuzz/words.dict -artifact_prefix="$found/" >"$found/log" 2>&1; then
         tail -n 40 "$found/log" >&2
         for input in "$found"/{crash,timeout,oom}-*; do
@@ -68,6 +72,7 @@ for target in "${targets[@]}"; do
         done
         exit 1
     fi
-    grep '^Done' "$found/log"
     grep 'cov: ' "$found/log" | tail -n 1
+    sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second.*/\1 \2/p' "$found/log" >>"$runs"
+    awk '{ n += $1; s += $2 } END { printf "%d executions in %d s; in all %d in %d s\n", $1, $2, n, s }' "$runs"
 done

@@ -120,6 +120,8 @@ impl Unnamed {
                 }
             }
         };
+        // The name is on the disk too, where folders can be synced.
+        drop(File::open(folder_of(target)).and_then(|folder| folder.sync_all()));
         Ok(())
     }
 
@@ -182,9 +184,13 @@ fn remove(path: &Path) {
 /// Renames `from` if nothing is at `to`.
 fn rename_apart(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Network file systems cannot do it in one step: an empty file takes the name first.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if from.is_file() => {
-            File::create_new(to).and_then(|_| fs::rename(from, to))
+        // Network file systems cannot do it in one step: something empty takes the name first.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match from.is_dir() {
+                true => fs::create_dir(to)?,
+                false => drop(File::create_new(to)?),
+            }
+            fs::rename(from, to)
         }
         renamed => Ok(renamed?),
     }

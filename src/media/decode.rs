@@ -45,7 +45,7 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
         [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
         _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") => decode_webp(bytes),
         _ => Err(format!(
-            "is {}; expected a PNG, JPEG or WebP picture",
+            "is {}; expected a PNG, JPEG or WebP picture, convert it: ffmpeg -i '{name}' -frames:v 1 '{name}.png'",
             other_format(bytes)
         )),
     };
@@ -217,11 +217,28 @@ fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
 
 /// The most likely format of a file that is not supported.
 fn other_format(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [b'G', b'I', b'F', b'8', ..] => "a GIF file",
-        [b'B', b'M', ..] => "a BMP file",
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF file",
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a HEIC, AVIF or video file",
-        _ => "not a picture we know",
-    }
+    let known: [(usize, &[u8], &str); 19] = [
+        (0, b"GIF8", "a GIF file"),
+        (0, b"BM", "a BMP file"),
+        (0, b"II*\0", "a TIFF or raw camera file"),
+        (0, b"MM\0*", "a TIFF or raw camera file"),
+        (0, b"\xff\x0a", "a JPEG XL file"),
+        (0, b"\0\0\0\x0cJXL ", "a JPEG XL file"),
+        (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 file"),
+        (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+        (0, b"8BPS", "a Photoshop file"),
+        (0, b"\0\0\x01\0", "an icon file"),
+        (0, b"%PDF", "a PDF document"),
+        (0, b"<svg", "an SVG file"),
+        (0, b"<?xml", "an XML or SVG file"),
+        (0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
+        (4, b"ftypavi", "an AVIF file"),
+        (4, b"ftyphei", "a HEIC file"),
+        (4, b"ftypmif1", "a HEIC or AVIF file"),
+        (4, b"ftyp", "a video file"),
+        (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM file"),
+    ];
+    let is_it = |at: usize, mark: &[u8]| bytes.get(at..).is_some_and(|rest| rest.starts_with(mark));
+    let found = known.iter().find(|(at, mark, _)| is_it(*at, mark));
+    found.map_or("not a picture we know", |&(_, _, what)| what)
 }

@@ -308,6 +308,32 @@ fn hostile_pictures_get_one_sentence_with_the_name() {
 }
 
 #[test]
+fn other_pictures_are_refused_by_name_with_the_command_that_converts_them() {
+    for (bytes, kind) in [
+        (&b"GIF87a"[..], "a GIF file"),
+        (b"BM\x36\0", "a BMP file"),
+        (b"II*\0\x08", "a TIFF or raw camera file"),
+        (b"MM\0*\0", "a TIFF or raw camera file"),
+        (b"\0\0\0\x0cJXL \r\n", "a JPEG XL file"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 file"),
+        (b"8BPS\0\x01", "a Photoshop file"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"<svg xmlns=", "an SVG file"),
+        (b"\0\0\0\x1cftypavif", "an AVIF file"),
+        (b"\0\0\0\x18ftypheic", "a HEIC file"),
+        (b"\0\0\0\x18ftypmif1", "a HEIC or AVIF file"),
+        (b"\0\0\0\x18ftypisom", "a video file"),
+    ] {
+        let text = decode_image(bytes, "a.x").unwrap_err().to_string();
+        assert!(text.starts_with(&format!("a.x: is {kind}; ")), "{text}");
+        assert!(
+            text.ends_with("ffmpeg -i 'a.x' -frames:v 1 'a.x.png'"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     let folder = Scratch::new("unreadable");
     fs::write(folder.path("empty.png"), "").unwrap();

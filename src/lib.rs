@@ -32,7 +32,7 @@
 //! let request = Request {
 //!     prompt: "A red ball bounces".into(),
 //!     size: Some(Size::Exact(64, 64)),
-//!     seconds: Some(1),
+//!     seconds: Some(1.0),
 //!     seed: Some(7),
 //!     ..Request::default()
 //! };

@@ -10,8 +10,8 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    device::DeviceArguments, precision::PrecisionArgument, profile, progress::Bars, report,
-    terminal,
+    device::DeviceArguments, plan::length, precision::PrecisionArgument, profile, progress::Bars,
+    report, terminal,
 };
 use crate::{
     Error, Result,
@@ -85,9 +85,9 @@ pub(super) struct Arguments {
     /// 1]
     #[arg(long, value_name = "TIMES", help_heading = CONTENT)]
     scale: Option<usize>,
-    /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long, help_heading = CONTENT)]
-    seconds: Option<u32>,
+    /// Length of the clip, up to 10; a clip has 4 n + 1 frames at 25 per second [default: the model's]
+    #[arg(long, value_parser = length, allow_hyphen_values = true, help_heading = CONTENT)]
+    seconds: Option<f64>,
     /// Seed of all noise, 0 to 18446744073709551615; the same seed gives the same file [default: -1, random and reported]
     #[arg(long, value_parser = Seed::parse, allow_hyphen_values = true, help_heading = CONTENT)]
     seed: Option<Seed>,

@@ -82,9 +82,9 @@ pub(super) struct LengthArguments {
     /// 256p, 540p, 1080p or WIDTHxHEIGHT [default: the model's, 1080p for the published one]
     #[arg(long, value_parser = str::parse::<Size>)]
     size: Option<Size>,
-    /// Length of the clip, 1 to 10 [default: the model's]
-    #[arg(long)]
-    seconds: Option<u32>,
+    /// Length of the clip, up to 10; a clip has 4 n + 1 frames at 25 per second [default: the model's]
+    #[arg(long, value_parser = length, allow_hyphen_values = true)]
+    seconds: Option<f64>,
     /// Network of the base pass
     #[arg(long, value_enum, default_value_t = BaseVariant::Distill)]
     variant: BaseVariant,
@@ -103,6 +103,12 @@ impl LengthArguments {
             ..Request::default()
         }
     }
+}
+
+/// A number of seconds.
+pub(super) fn length(text: &str) -> Result<f64, String> {
+    let problem = |_| "must be a number of seconds, such as 2 or 1.5".to_string();
+    text.parse().map_err(problem)
 }
 
 /// Source of network sizes: a name or a folder.
@@ -203,9 +209,10 @@ type What<'a> = (&'a ModelConfigs, &'a Job, &'a QuantizationPolicy);
 fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
     let (width, height) = job.pixels();
     let mut text = format!(
-        "{}, {width}x{height}, {} frames, {} audio tokens; precision {formats} on {} ({})\n\n",
+        "{}, {width}x{height}, {} frames in {:.2} s, {} audio tokens; precision {formats} on {} ({})\n\n",
         networks.name,
         job.frames(),
+        job.seconds(),
         job.audio_tokens,
         estimate.gpu.name,
         human_bytes(estimate.gpu.memory_bytes)
@@ -302,6 +309,7 @@ fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
         "width": width,
         "height": height,
         "frames": job.frames(),
+        "seconds": job.seconds(),
         "audio_tokens": job.audio_tokens,
         "warnings": job.notices.iter().map(words::notice).collect::<Vec<_>>(),
         "warning_codes": job.notices.iter().map(Notice::code).collect::<Vec<_>>(),

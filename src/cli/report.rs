@@ -28,7 +28,7 @@ pub(super) fn line(outcome: &Outcome<'_>) -> String {
         .map_or_else(String::new, |file| file.path.display().to_string());
     format!(
         "{path}  {width}x{height}  {:.2} s  seed {}  made in {}\n",
-        clip_seconds(report),
+        report.job.seconds(),
         report.job.seed,
         human_seconds(outcome.seconds)
     )
@@ -94,7 +94,7 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         "size": format!("{width}x{height}"),
         "width": width,
         "height": height,
-        "seconds": clip_seconds(report),
+        "seconds": report.job.seconds(),
         "frames": report.file.frames,
         "fps": FPS,
         "audio_samples": report.file.samples,
@@ -107,8 +107,4 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         "warning_codes": outcome.notices.iter().map(Notice::code).collect::<Vec<_>>(),
         "environment": { "version": env!("CARGO_PKG_VERSION"), "kernels": device::build_note() },
     })
-}
-
-fn clip_seconds(report: &Report) -> f64 {
-    report.file.frames as f64 / FPS as f64
 }

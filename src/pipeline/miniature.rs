@@ -13,7 +13,7 @@ use std::path::Path;
 use super::{
     networks::{ModelConfigs, NetworkConfig, network_of},
     notice::Notice,
-    request::{Defaults, FPS, Job, Request, Size, VideoDecoder},
+    request::{Defaults, Job, Request, Size, VideoDecoder},
 };
 use crate::{
     Error, Result,
@@ -23,6 +23,9 @@ use crate::{
 
 /// Size at which it was trained, pixels (width, height).
 pub const TRAINED_SIZE: (usize, usize) = (96, 96);
+
+/// Length at which it was trained, 49 frames, seconds.
+const TRAINED_SECONDS: f64 = 1.96;
 
 /// Defaults, as in training: a clip in seconds on two cores.
 pub const DEFAULTS: Defaults = Defaults {
@@ -209,13 +212,13 @@ pub fn limits(request: &Request, job: &Job) -> Vec<Notice> {
     if !unknown.is_empty() && request.text_features.is_none() {
         notices.push(Notice::UnknownWords(unknown));
     }
-    let (size, audio_tokens) = (job.pixels(), job.audio_tokens);
-    if (size, audio_tokens) != (TRAINED_SIZE, DEFAULTS.seconds as usize * FPS + 1) {
+    let (size, seconds) = (job.pixels(), job.seconds());
+    if (size, seconds) != (TRAINED_SIZE, TRAINED_SECONDS) {
         notices.push(Notice::BeyondTraining {
             size,
-            seconds: (audio_tokens - 1) / FPS,
+            seconds,
             trained_size: TRAINED_SIZE,
-            trained_seconds: DEFAULTS.seconds,
+            trained_seconds: TRAINED_SECONDS,
         });
     }
     let base = Component::Dit(request.variant.network());

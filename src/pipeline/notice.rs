@@ -26,11 +26,11 @@ pub enum Notice {
         /// Width and height of the clip, pixels.
         size: (usize, usize),
         /// Its length, seconds.
-        seconds: usize,
+        seconds: f64,
         /// Width and height in training, pixels.
         trained_size: (usize, usize),
         /// Length in training, seconds.
-        trained_seconds: u32,
+        trained_seconds: f64,
     },
     /// An untrained component of the miniature is used.
     UntrainedPart {
@@ -49,23 +49,32 @@ pub enum Notice {
     /// The clip is shorter than requested: the longest possible.
     SecondsClamped {
         /// Requested length, seconds.
-        asked: u32,
+        asked: f64,
         /// Resulting length, seconds.
-        made: u32,
+        made: f64,
+    },
+    /// No number of latent frames has the requested length.
+    SecondsRounded {
+        /// Requested length, seconds.
+        asked: f64,
+        /// Resulting length, seconds.
+        made: f64,
     },
     /// The voice track is longer than the clip.
     VoiceCut {
         /// Its length, seconds.
         has: f64,
         /// Seconds of it that are used.
-        used: usize,
+        used: f64,
     },
-    /// The voice track is shorter than the requested clip and decides the length.
+    /// The voice track is no longer than the requested clip and decides the length.
     VoiceDecides {
         /// Its length, seconds.
         has: f64,
         /// Requested length, seconds.
-        asked: u32,
+        asked: Option<f64>,
+        /// Resulting length, seconds.
+        made: f64,
     },
     /// The network does not use a negative prompt.
     NegativePromptIgnored,
@@ -91,6 +100,7 @@ impl Notice {
             Self::UntrainedPart { .. } => "untrained_part",
             Self::SizeRounded { .. } => "size_rounded",
             Self::SecondsClamped { .. } => "seconds_clamped",
+            Self::SecondsRounded { .. } => "seconds_rounded",
             Self::VoiceCut { .. } => "voice_cut",
             Self::VoiceDecides { .. } => "voice_decides",
             Self::NegativePromptIgnored => "negative_prompt_ignored",
@@ -118,14 +128,20 @@ impl Notice {
                 format!("words that the miniature does not know: {words}")
             }
             Self::BeyondTraining {
-                size: (width, height),
+                size: size @ (width, height),
                 seconds,
-                trained_size: (w, h),
+                trained_size: trained_size @ (w, h),
                 trained_seconds,
-            } => format!(
-                "the miniature was trained at {w}x{h} and {trained_seconds} seconds; {width}x{height} and {seconds} \
-                 seconds are beyond that"
-            ),
+            } => {
+                let size = (size != trained_size).then(|| format!("{width}x{height}"));
+                let length = (seconds != trained_seconds).then(|| human_length(*seconds));
+                let beyond: Vec<String> = size.into_iter().chain(length).collect();
+                format!(
+                    "the miniature was trained at {w}x{h} and {}, not at {}",
+                    human_length(*trained_seconds),
+                    beyond.join(" and ")
+                )
+            }
             Self::UntrainedPart { part, field } => format!(
                 "the miniature's {} is untrained: with this {} the clip is noise",
                 part.key(),
@@ -136,13 +152,22 @@ impl Notice {
                 made: (w, h),
             } => format!("{width}x{height} is not a multiple of 32; the clip is {w}x{h}"),
             Self::SecondsClamped { asked, made } => {
-                format!("{asked} seconds are too long; the clip is {made} seconds")
+                let [asked, made] = [asked, made].map(|seconds| human_length(*seconds));
+                format!("{asked} are too long; the clip is {made}")
+            }
+            Self::SecondsRounded { asked, made } => {
+                let [asked, made] = [asked, made].map(|seconds| human_length(*seconds));
+                format!("{asked} cannot be had; the clip is {made}")
             }
             Self::VoiceCut { has, used } => {
-                format!("the voice track has {has:.2} seconds; the first {used} are used")
+                let has = human_length(*has);
+                format!("the voice track has {has}; the clip has the first {used}")
             }
-            Self::VoiceDecides { has, asked } => {
-                format!("the voice track decides the length: {has:.2} seconds instead of {asked}")
+            Self::VoiceDecides { has, asked, made } => {
+                let [has, made] = [has, made].map(|seconds| human_length(*seconds));
+                let instead =
+                    asked.map_or_else(String::new, |asked| format!(" instead of {asked}"));
+                format!("the voice track of {has} decides the length: {made}{instead}")
             }
             Self::NegativePromptIgnored => {
                 "the distilled variant has no guidance and ignores the negative prompt".into()
@@ -157,6 +182,13 @@ impl Notice {
             ),
         }
     }
+}
+
+/// A length for people: `1 second`, `1.96 seconds`.
+pub fn human_length(seconds: f64) -> String {
+    let seconds = (1e3 * seconds).round() / 1e3;
+    let unit = if seconds == 1.0 { "second" } else { "seconds" };
+    format!("{seconds} {unit}")
 }
 
 impl fmt::Display for Notice {

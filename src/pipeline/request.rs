@@ -17,8 +17,10 @@ pub use crate::media::Input;
 /// Frames and audio tokens per second.
 pub const FPS: usize = 25;
 
-/// Longest clip, seconds.
-pub const SECONDS_MAX: u32 = 10;
+/// Longest clip that can be asked for, seconds.
+pub const SECONDS_MAX: f64 = 10.0;
+/// A longer one, seconds, is a mistake: milliseconds or frames.
+const SECONDS_MEANT: f64 = 3600.0;
 
 /// Largest width, pixels: the limit of the H.264 encoder.
 pub const WIDTH_MAX: usize = 3840;
@@ -113,7 +115,7 @@ pub struct Request {
     /// Factor by which decoded frames are enlarged in the file, in both directions.
     pub scale: Option<usize>,
     /// Length, seconds.
-    pub seconds: Option<u32>,
+    pub seconds: Option<f64>,
     /// Seed of all noise.
     pub seed: Option<u64>,
     /// Picture of the first frame.
@@ -184,6 +186,11 @@ impl Job {
         4 * self.base.frames - 3
     }
 
+    /// Length of the finished clip, seconds.
+    pub fn seconds(&self) -> f64 {
+        self.frames() as f64 / FPS as f64
+    }
+
     /// Width and height of decoded frames, pixels.
     pub fn pixels(&self) -> (usize, usize) {
         pixels(self.grid())
@@ -207,16 +214,13 @@ pub fn pixels(grid: Grid) -> (usize, usize) {
 /// [`Error::Request`] for sizes and lengths that are impossible.
 pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize>) -> Result<Job> {
     let mut notices = Vec::new();
-    let seconds = resolve_seconds(request.seconds.unwrap_or(defaults.seconds), &mut notices)?;
+    let asked = request.seconds.map(check_seconds).transpose()?;
     let audio_tokens = match voice_tokens {
-        Some(tokens) => voice_length(
-            tokens,
-            request.seconds.is_some().then_some(seconds),
-            &mut notices,
-        ),
-        None => seconds as usize * FPS + 1,
+        Some(tokens) => tokens.min(steps(asked.unwrap_or(SECONDS_MAX))),
+        None => steps(asked.unwrap_or(defaults.seconds.into())) + 1,
     };
     let frames = (audio_tokens - 1) / 4 + 1;
+    notices.extend(length_notices(asked, voice_tokens, frames));
     let (base, sr) = resolve_size(request.size.unwrap_or(defaults.size), &mut notices)?;
     let grid = |(width, height): (usize, usize)| Grid {
         frames,
@@ -257,33 +261,48 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
 /// # Errors
 /// [`Error::Request`] for a length that is impossible.
 pub fn seconds_most(request: &Request) -> Result<f64> {
-    let asked = request.seconds.unwrap_or(SECONDS_MAX);
-    resolve_seconds(asked, &mut Vec::new()).map(f64::from)
+    let asked = request.seconds.map(check_seconds).transpose()?;
+    Ok(asked.unwrap_or(SECONDS_MAX).min(SECONDS_MAX))
 }
 
-fn resolve_seconds(asked: u32, notices: &mut Vec<Notice>) -> Result<u32> {
-    if asked == 0 {
-        return Err(Error::request(Field::Seconds, format!("must be 1 to {SECONDS_MAX}")).found(0));
+fn check_seconds(asked: f64) -> Result<f64> {
+    if !(1.0 / FPS as f64..=SECONDS_MEANT).contains(&asked) {
+        let expected = format!("must be {} to {SECONDS_MAX}", 1.0 / FPS as f64);
+        return Err(Error::request(Field::Seconds, expected).found(asked));
     }
-    if asked > SECONDS_MAX {
-        notices.push(Notice::SecondsClamped {
-            asked,
-            made: SECONDS_MAX,
-        });
-    }
-    Ok(asked.min(SECONDS_MAX))
+    Ok(asked)
 }
 
-fn voice_length(tokens: usize, seconds: Option<u32>, notices: &mut Vec<Notice>) -> usize {
-    let limit = seconds.unwrap_or(SECONDS_MAX) as usize * FPS;
-    let has = tokens as f64 / FPS as f64;
-    if tokens > limit {
-        let used = limit / FPS;
-        notices.push(Notice::VoiceCut { has, used });
-    } else if let Some(asked) = seconds.filter(|_| tokens < limit) {
-        notices.push(Notice::VoiceDecides { has, asked });
+/// Whole frames in so many seconds, at most those of the longest clip.
+fn steps(seconds: f64) -> usize {
+    // 1.16 is stored as a little less than 29 frames.
+    (seconds.min(SECONDS_MAX) * FPS as f64 + 1e-6) as usize
+}
+
+/// How a clip of so many latent frames differs in length from what was asked and from its voice track.
+fn length_notices(
+    asked: Option<f64>,
+    voice_tokens: Option<usize>,
+    latent_frames: usize,
+) -> Vec<Notice> {
+    let made = (4 * latent_frames - 3) as f64 / FPS as f64;
+    let differs = |seconds: f64| (seconds - made).abs() > 1e-6;
+    let most = steps(asked.unwrap_or(SECONDS_MAX));
+    let has = voice_tokens.map(|tokens| (tokens > most, tokens as f64 / FPS as f64));
+    if let Some((false, has)) = has {
+        let decides = differs(asked.unwrap_or(has));
+        let notice = Notice::VoiceDecides { has, asked, made };
+        return decides.then_some(notice).into_iter().collect();
     }
-    tokens.min(limit)
+    let of_voice = has.map(|(_, has)| Notice::VoiceCut { has, used: made });
+    let of_asked = asked.filter(|&asked| differs(asked)).map(|asked| {
+        if asked > SECONDS_MAX {
+            Notice::SecondsClamped { asked, made }
+        } else {
+            Notice::SecondsRounded { asked, made }
+        }
+    });
+    of_asked.into_iter().chain(of_voice).collect()
 }
 
 /// Base size and super-resolution, both in pixels, multiples of 32.
@@ -377,7 +396,7 @@ mod tests {
     fn replaced_numbers_are_reported() {
         let job = job(&Request {
             size: Some(Size::Exact(480, 272)),
-            seconds: Some(30),
+            seconds: Some(30.0),
             ..Request::default()
         });
         assert_eq!((job.pixels(), job.audio_tokens), ((480, 256), 251));
@@ -389,8 +408,8 @@ mod tests {
             job.notices,
             [
                 Notice::SecondsClamped {
-                    asked: 30,
-                    made: 10
+                    asked: 30.0,
+                    made: 9.96
                 },
                 rounded.clone()
             ]
@@ -405,7 +424,7 @@ mod tests {
     #[test]
     fn a_voice_track_decides_the_length() {
         let request = Request {
-            seconds: Some(4),
+            seconds: Some(4.0),
             ..Request::default()
         };
         let job = resolve(&request, DEFAULTS, Some(100)).unwrap();
@@ -415,6 +434,71 @@ mod tests {
         );
         let long = resolve(&Request::default(), DEFAULTS, Some(700)).unwrap();
         assert_eq!((long.audio_tokens, long.notices.len()), (250, 1));
+    }
+
+    #[test]
+    fn every_length_that_cannot_be_had_is_said_with_both_numbers() {
+        let notices = |seconds: Option<f64>, voice: Option<usize>| {
+            let request = Request {
+                seconds,
+                ..Request::default()
+            };
+            let job = resolve(&request, DEFAULTS, voice).unwrap();
+            let words = job.notices.iter().map(ToString::to_string);
+            (job.frames(), words.collect::<Vec<_>>().join("; "))
+        };
+        for (asked, frames, told) in [
+            (0.04, 1, ""),
+            (1.0, 25, ""),
+            (1.16, 29, ""),
+            (1.48, 37, ""),
+            (
+                1.5,
+                37,
+                "1.5 seconds cannot be had; the clip is 1.48 seconds",
+            ),
+            (2.0, 49, "2 seconds cannot be had; the clip is 1.96 seconds"),
+            (3.0, 73, "3 seconds cannot be had; the clip is 2.92 seconds"),
+            (
+                4.0,
+                101,
+                "4 seconds cannot be had; the clip is 4.04 seconds",
+            ),
+            (5.0, 125, ""),
+            (9.0, 225, ""),
+            (
+                10.0,
+                249,
+                "10 seconds cannot be had; the clip is 9.96 seconds",
+            ),
+            (
+                11.0,
+                249,
+                "11 seconds are too long; the clip is 9.96 seconds",
+            ),
+        ] {
+            assert_eq!(notices(Some(asked), None), (frames, told.into()), "{asked}");
+        }
+        // What was not asked for is no surprise, unless a voice track has another length.
+        let told = |asked, tokens| notices(asked, Some(tokens)).1;
+        assert_eq!(told(None, 25), "");
+        let alone = "the voice track of 1.2 seconds decides the length: 1.16 seconds";
+        assert_eq!(told(None, 30), alone);
+        assert_eq!(told(Some(2.0), 30), format!("{alone} instead of 2"));
+        assert_eq!(told(Some(1.16), 29), "");
+        let cut = "the voice track has 4 seconds; the clip has the first";
+        assert_eq!(told(Some(1.0), 100), format!("{cut} 1"));
+        let both = format!("3 seconds cannot be had; the clip is 2.92 seconds; {cut} 2.92");
+        assert_eq!(told(Some(3.0), 100), both);
+        for asked in [f64::NAN, f64::INFINITY, -1.0, 0.0, 0.03, 3600.5, 1e9] {
+            let request = Request {
+                seconds: Some(asked),
+                ..Request::default()
+            };
+            assert!(seconds_most(&request).is_err());
+            let error = resolve(&request, DEFAULTS, None).unwrap_err();
+            assert!(error.to_string().contains("0.04 to 10"), "{error}");
+        }
     }
 
     #[test]

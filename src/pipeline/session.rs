@@ -62,7 +62,7 @@ impl Keep {
 /// let request = Request {
 ///     prompt: "A red ball bounces on a floor.".into(),
 ///     size: Some(Size::Exact(32, 32)),
-///     seconds: Some(1),
+///     seconds: Some(1.0),
 ///     seed: Some(7),
 ///     ..Request::default()
 /// };

@@ -201,6 +201,13 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
         &["generate", "--size", "8x8", "x"],
         &["generate", "--seconds", "0", "x"],
         &["generate", "--seconds", "soon", "x"],
+        &["generate", "--seconds", "nan", "x"],
+        &["generate", "--seconds", "-inf", "x"],
+        &["generate", "--seconds", "-1", "x"],
+        &["generate", "--seconds", "1e9", "x"],
+        &["generate", "--seconds", "1,5", "x"],
+        &["generate", "--seconds", "2s", "x"],
+        &["plan", "--seconds", "0.03"],
         &["generate", "--seed", "18446744073709551616", "x"],
         &["generate", "--seed", "-2", "x"],
         &["generate", "--steps", "0", "x"],
@@ -605,6 +612,25 @@ fn a_prompt_file_is_the_prompt_that_a_user_sees_in_it() {
         refused.code == 3 && refused.err.contains("UTF-16"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn plan_and_clip_say_the_same_length() {
+    let scratch = Scratch::new("lengths");
+    for (asked, frames, told) in [("0.04", 1, ""), ("1.5", 37, "1.48"), ("3", 73, "2.92")] {
+        let length = ["--size", "32x32", "--seconds", asked, "--json"];
+        let plan = [&["plan", "--model", "miniature"][..], &length].concat();
+        let plan = scratch.run(&plan).json();
+        let clip = scratch.run(&[&["generate", "x", "--force"][..], &length].concat());
+        assert_eq!(clip.code, 0, "{clip:?}");
+        for report in [plan, clip.json()] {
+            assert_eq!(report["frames"], frames);
+            assert_eq!(report["seconds"], f64::from(frames) / 25.0);
+            let codes = report["warning_codes"].as_array().unwrap();
+            assert_eq!(codes.contains(&"seconds_rounded".into()), !told.is_empty());
+            assert!(report["warnings"].to_string().contains(told), "{report}");
+        }
+    }
 }
 
 #[test]

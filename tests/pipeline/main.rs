@@ -88,7 +88,7 @@ fn request() -> Request {
         prompt: "A red ball bounces on a grey floor.".into(),
         seed: Some(7),
         size: Some(Size::Exact(64, 64)),
-        seconds: Some(1),
+        seconds: Some(1.0),
         ..Request::default()
     }
 }

@@ -18,7 +18,7 @@ fn published(size: Size, policy: &str, gpu: &str) -> Estimate {
     let networks = ModelConfigs::published();
     let request = Request {
         size: Some(size),
-        seconds: Some(5),
+        seconds: Some(5.0),
         seed: Some(0),
         ..Request::default()
     };

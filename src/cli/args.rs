@@ -32,6 +32,17 @@ Environment:
 
 Results go to standard output, everything else to standard error.";
 
+const MINIATURE: &str = "\
+The miniature is in this program and runs without --model: a model of the same architecture at tiny widths, for trying \
+things out. It shows no people and says nothing.
+
+It was trained on clips of 49 frames at 96x96 that show one ball, square, triangle, star or ring, small or big, in red, \
+orange, yellow, green, blue, purple, pink or white, that bounces, slides left, right, up or down, spins, grows, blinks \
+or rests on a dark, a grey or a two-tone ground, and is heard.
+
+Prompts may be in English, Mandarin, Cantonese, Japanese, Korean, German or French; words it does not know are listed. \
+It takes no picture and no voice. What goes beyond its training is said, and done all the same.";
+
 /// Makes video with sound from a prompt.
 #[derive(Debug, Parser)]
 #[command(name = "gallop", version, about, after_help = AFTER_HELP, max_term_width = 100)]
@@ -54,6 +65,12 @@ pub(super) enum Command {
     Verify(verify::Arguments),
     /// Say what this machine and this build offer
     Doctor(doctor::Arguments),
+    /// Say what the built-in model can show
+    #[command(
+        long_about = MINIATURE,
+        after_help = "Example:\n  gallop generate \"A small blue star slides right on a grey ground\" -o star.mp4"
+    )]
+    Miniature,
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  gallop completions bash > ~/.local/share/bash-completion/completions/gallop"
@@ -73,6 +90,15 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: DevCommand,
     },
+}
+
+/// The help on the miniature.
+pub(super) fn miniature() -> Result<()> {
+    let mut program = Arguments::command();
+    program.build();
+    let topic = program.find_subcommand_mut("miniature");
+    let help = topic.expect("it is one").render_long_help();
+    terminal::print(&help.to_string())
 }
 
 pub(super) fn completions(shell: Shell) -> Result<()> {
@@ -115,5 +141,30 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn paragraphs_of_help_are_wrapped_by_the_terminal_alone() {
+        let mut program = Arguments::command();
+        program.build();
+        let mut commands = vec![&program];
+        let mut count = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            let of_options = command.get_arguments().flat_map(|argument| {
+                let texts = [argument.get_help(), argument.get_long_help()];
+                texts.into_iter().flatten()
+            });
+            let own = [command.get_long_about(), command.get_after_help()];
+            for text in own.into_iter().flatten().chain(of_options) {
+                let text = text.to_string();
+                let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+                let mut pairs = text.lines().zip(text.lines().skip(1));
+                let broken = pairs.find(|(line, next)| is_prose(line) && is_prose(next));
+                assert_eq!(broken, None, "{}", command.get_name());
+                count += 1;
+            }
+        }
+        assert!(count > 50, "{count}");
     }
 }

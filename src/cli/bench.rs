@@ -31,7 +31,7 @@ Examples:
   gallop dev bench --model published --stage sr --size 1080p --device cuda:0 --json
   gallop dev bench --kernels --device cuda:0 --filter gemm/
 
-Weights are synthetic and inputs seeded, so no checkpoint is needed. One run before the measured ones warms up. Results
+Weights are synthetic and inputs seeded, so no checkpoint is needed. One run before the measured ones warms up. Results \
 that are not finite, or that change when each step is measured, are a failure.";
 
 #[derive(Args, Debug)]

@@ -24,13 +24,13 @@ Examples:
   gallop dev compare --device cuda:0 --precision fp8
   gallop dev compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16
 
-Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step
-may be off by twice what rounding alone costs on the CPU, and must point the same way. Weights are
+Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step \
+may be off by twice what rounding alone costs on the CPU, and must point the same way. Weights are \
 synthetic and inputs seeded. The exit code is 1 if a step is off by more.
 
-With --against the whole stage runs twice on one device, and what each layer hands on is compared:
-errors add up. The weights of denoising networks are those of the folder that --model names, if it
-names one; inputs are seeded noise. There is no limit, since what a model can bear is the clip's to
+With --against the whole stage runs twice on one device, and what each layer hands on is compared: \
+errors add up. The weights of denoising networks are those of the folder that --model names, if it \
+names one; inputs are seeded noise. There is no limit, since what a model can bear is the clip's to \
 show.";
 
 #[derive(Args, Debug)]

@@ -8,8 +8,9 @@ use super::{gemm, terminal};
 use crate::{
     Result,
     device::{self, Driver, GemmChoice},
+    error::Field,
     executor::{Executor, Prepare, Residency},
-    pipeline::{AtomicFile, profile::ConfiguredExecutor},
+    pipeline::{AtomicFile, Notice, profile::ConfiguredExecutor},
 };
 
 #[derive(Args, Debug)]
@@ -17,9 +18,9 @@ pub(super) struct DeviceArguments {
     /// auto, cpu or cuda:N; auto is cuda:0 if it can run the kernels, else the CPU
     #[arg(long, default_value = "auto", env = "GALLOP_DEVICE")]
     pub(super) device: String,
-    /// Where the weights are while a GPU runs a network
-    #[arg(long, value_enum, default_value_t = Residency::Auto)]
-    residency: Residency,
+    /// Where the weights are while a GPU runs a network [default: auto]
+    #[arg(long, value_enum)]
+    residency: Option<Residency>,
     /// On a GPU, launch kernels one by one and not as recorded graphs
     #[arg(long)]
     no_graph: bool,
@@ -68,6 +69,25 @@ pub(super) fn waits_for_every_step() -> bool {
 }
 
 impl DeviceArguments {
+    /// The switches that change nothing on `executor`.
+    pub(super) fn without_effect(&self, executor: &dyn Executor) -> Vec<Notice> {
+        let is_cpu = executor.name() == "cpu";
+        let given = [
+            (Field::Residency, self.residency.is_some()),
+            (Field::NoGraph, self.no_graph),
+            (Field::NoFuse, self.no_fuse),
+        ];
+        let given = given
+            .into_iter()
+            .filter(|(_, is_given)| is_cpu && *is_given);
+        given
+            .map(|(field, _)| Notice::NoEffect {
+                field,
+                with: (Field::Device, Some("cpu")),
+            })
+            .collect()
+    }
+
     /// The device with these switches, and the file of the trace, if one was asked for, to be written by
     /// `profile::write`. With `says_which`, what `auto` chose goes to standard error. On a GPU `gemm` computes matrix
     /// products.
@@ -87,7 +107,7 @@ impl DeviceArguments {
             graph: !self.no_graph,
             profile: self.profile.is_some(),
             sync: waits_for_every_step(),
-            weights: self.residency,
+            weights: self.residency.unwrap_or(Residency::Auto),
             ..Prepare::default()
         };
         Ok((ConfiguredExecutor::new(executor, switches), trace))

@@ -173,7 +173,7 @@ fn model(arguments: &Arguments) -> Finding {
 }
 
 /// The value of the first line `field : value` of a system file.
-fn field_of(file: &str, field: &str) -> Option<String> {
+pub(super) fn field_of(file: &str, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let (_, value) = text
         .lines()

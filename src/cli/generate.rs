@@ -17,7 +17,7 @@ use crate::{
     Error, Result,
     device::GemmChoice,
     error::{self, Field, GivenFile},
-    executor::Cancel,
+    executor::{Cancel, Executor},
     pipeline::{
         Color, EncodeOptions, Encoder, Keep, Model, Notice, Output, Progress, Session, miniature,
         profile::ProfiledProgress,
@@ -51,12 +51,7 @@ Examples:
   gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
   gallop generate --json --quiet > report.json
 
-Without --model the built-in miniature runs, a model of the same architecture at tiny widths. It
-was trained on clips of two seconds at 96x96 that show one ball, square, triangle, star or ring,
-small or big, in one of eight colours, which bounces, slides, spins, grows, blinks or rests on a
-dark, a grey or a two-tone ground, and is heard. Prompts may be in English, Mandarin, Cantonese,
-Japanese, Korean, German or French; words it does not know are listed. It takes no picture and no
-voice.";
+Without --model the built-in miniature runs; `gallop help miniature` says what it can show.";
 
 // The headings of the options in the help.
 const CONTENT: &str = "What to make";
@@ -125,18 +120,18 @@ pub(super) struct Arguments {
     /// Who encodes: auto and openh264 run inside this program, x264 needs ffmpeg, none writes raw frames and a WAV
     #[arg(long, value_enum, default_value_t = EncoderChoice::Auto, help_heading = FILE)]
     encoder: EncoderChoice,
-    /// The ffmpeg program for --encoder x264
-    #[arg(long, value_name = "PROGRAM", default_value = "ffmpeg", help_heading = FILE)]
-    ffmpeg: PathBuf,
-    /// Quality of the encoded picture, 0 (draft) to 10 (archive)
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=10), help_heading = FILE)]
-    quality: u8,
+    /// The ffmpeg program for --encoder x264 [default: ffmpeg]
+    #[arg(long, value_name = "PROGRAM", help_heading = FILE)]
+    ffmpeg: Option<PathBuf>,
+    /// Quality of the encoded picture, 0 (draft) to 10 (archive) [default: 6]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=10), help_heading = FILE)]
+    quality: Option<u8>,
     /// Keep sound that is longer than the picture, as the reference does
     #[arg(long, help_heading = FILE)]
     full_audio: bool,
-    /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without
-    #[arg(long, value_enum, default_value_t = Color::Bt709, help_heading = FILE)]
-    color: Color,
+    /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without [default: bt709]
+    #[arg(long, value_enum, help_heading = FILE)]
+    color: Option<Color>,
     /// Save the final latents as safetensors
     #[arg(long, value_name = "FILE", help_heading = FILE)]
     save_latents: Option<PathBuf>,
@@ -172,11 +167,13 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     let executor = Arc::new(executor);
     let session = Session::new(executor.clone(), model, Keep::default());
     let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
+    let idle = arguments.without_effect(&*executor);
     let request = arguments.request()?;
     let bars = Bars::new(is_silent);
     if is_default_prompt && request.text_features.is_none() {
         bars.notice(&Notice::DefaultPrompt);
     }
+    idle.iter().for_each(|notice| bars.notice(notice));
     let heard = executor
         .profile()
         .map(|profile| ProfiledProgress::new(&bars, profile));
@@ -201,6 +198,7 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     }
     if !is_quiet {
         terminal::say(&report::table(&outcome));
+        bars.say_last();
     }
     match output.path {
         Some(_) => terminal::print(&report::line(&outcome)),
@@ -225,24 +223,47 @@ impl Arguments {
         let encoder = match self.encoder {
             EncoderChoice::Auto | EncoderChoice::Openh264 => Encoder::Embedded,
             EncoderChoice::X264 => Encoder::X264 {
-                ffmpeg: self.ffmpeg.clone(),
+                ffmpeg: self.ffmpeg.clone().unwrap_or_else(|| "ffmpeg".into()),
             },
             EncoderChoice::None => Encoder::Raw,
         };
+        let usual = EncodeOptions::default();
         Ok(Output {
             path: (!is_handed_over).then(|| self.output.clone()),
             force: self.device.force,
             encode: EncodeOptions {
                 encoder,
-                quality: self.quality,
+                quality: self.quality.unwrap_or(usual.quality),
                 full_audio: self.full_audio,
-                color: self.color,
+                color: self.color.unwrap_or(usual.color),
             },
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
             also_written: self.device.profile.iter().cloned().collect(),
             also_read: self.prompt_file.iter().cloned().collect(),
         })
+    }
+
+    /// The options that were given and change nothing, beside those of the request itself.
+    fn without_effect(&self, executor: &dyn Executor) -> Vec<Notice> {
+        let raw = matches!(self.encoder, EncoderChoice::None);
+        let own = !matches!(self.encoder, EncoderChoice::X264);
+        let encoder = (Field::Encoder, Some(if raw { "none" } else { "openh264" }));
+        let has_prompt = self.prompt.is_some() || self.prompt_file.is_some();
+        let has_features = self.text_features.is_some();
+        let given = [
+            (
+                Field::Prompt,
+                has_prompt && has_features,
+                (Field::TextFeatures, None),
+            ),
+            (Field::Ffmpeg, own && self.ffmpeg.is_some(), encoder),
+            (Field::Quality, raw && self.quality.is_some(), encoder),
+            (Field::Color, raw && self.color.is_some(), encoder),
+        ];
+        let given = given.into_iter().filter(|(_, is_idle, _)| *is_idle);
+        let own = given.map(|(field, _, with)| Notice::NoEffect { field, with });
+        own.chain(self.device.without_effect(executor)).collect()
     }
 
     fn request(self) -> Result<Request> {

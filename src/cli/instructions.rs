@@ -17,7 +17,7 @@ Examples:
   gallop dev instructions --device cuda:0
   gallop dev instructions --device cuda:0 --filter products/ --json
 
-Each case runs one instruction, or a few that belong together, and its result must equal the
+Each case runs one instruction, or a few that belong together, and its result must equal the \
 expected bytes. The exit code is 1 if any case failed.";
 
 #[derive(Args, Debug)]

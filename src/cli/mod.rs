@@ -101,6 +101,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Pack(arguments) => pack::run(&arguments, &stop_on_interrupt()?),
         Command::Verify(arguments) => verify::run(&arguments, &stop_on_interrupt()?),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Miniature => args::miniature(),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man(),
         Command::Dev { command } => dev::run(&command),

@@ -42,8 +42,8 @@ Examples:
   gallop pack --model /models/gallop --network distill --precision fp8,layers.0-1=bf16 -o distill-fp8
   gallop generate --model /models/gallop-fp8 \"...\"
 
-The new folder holds the packed networks and a gallop.json that names all other parts where they are, so --model takes
-it as it is. Half the bytes are read at every start, and nothing has to be rounded then. FP8 layers cannot be had
+The new folder holds the packed networks and a gallop.json that names all other parts where they are, so --model takes \
+it as it is. Half the bytes are read at every start, and nothing has to be rounded then. FP8 layers cannot be had \
 in bf16 again; keep the model. Nothing is left behind when the writing is interrupted.";
 
 #[derive(Args, Debug)]

@@ -32,7 +32,7 @@ Examples:
   gallop plan --model miniature --text base
   gallop plan --model /models/gallop --json
 
-Without --model the published 15B model is planned. Memory is what the GPU's executor would allocate.
+Without --model the published 15B model is planned. Memory is what the GPU's executor would allocate. \
 Times are estimates; the last line says what they rest on.";
 
 #[derive(Args, Debug)]

@@ -1,9 +1,10 @@
-//! Progress of a clip: bars on a terminal, otherwise one line per stage, or nothing.
+//! Progress of a clip: bars on a terminal, otherwise one line per stage and some while it lasts, or nothing.
 
 use std::{
     io::{IsTerminal, stderr},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,11 +28,15 @@ pub(super) fn byte_bar(name: &str, total: u64) -> ProgressBar {
     ProgressBar::hidden()
 }
 
-/// A bar per stage on a terminal, else a line when a stage is done; or nothing. Keeps the notices for the report.
+/// A bar per stage on a terminal, else a line when a stage is done and every [`PERIOD`] before; or nothing. Keeps the
+/// notices for the report.
 pub(super) struct Bars {
     is_silent: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
+
+/// Time between two lines about one stage.
+const PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct State {
@@ -42,14 +47,54 @@ struct State {
 struct Current {
     stage: Stage,
     start: Instant,
+    /// When it had its last line.
+    told: Instant,
+    steps: (usize, usize),
     bar: Option<ProgressBar>,
+}
+
+impl Current {
+    /// A line about it after a period without one.
+    fn line(&mut self) -> Option<String> {
+        if self.bar.is_some() || self.told.elapsed() < PERIOD {
+            return None;
+        }
+        self.told = Instant::now();
+        let (done, total) = self.steps;
+        let took = terminal::human_seconds(self.start.elapsed().as_secs_f64());
+        Some(format!(
+            "{:16} {done} of {total} after {took}",
+            self.stage.name()
+        ))
+    }
 }
 
 impl Bars {
     pub(super) fn new(is_silent: bool) -> Self {
-        Self {
+        let bars = Self {
             is_silent,
-            state: Mutex::default(),
+            state: Arc::default(),
+        };
+        let watched = Arc::downgrade(&bars.state);
+        let watch = move || {
+            while let Some(state) = watched.upgrade() {
+                let line = locked(&state).current.as_mut().and_then(Current::line);
+                drop(state);
+                line.iter().for_each(|line| terminal::say(line));
+                thread::sleep(PERIOD / 10);
+            }
+        };
+        if !is_silent {
+            // Without the thread there are fewer lines.
+            drop(thread::Builder::new().spawn(watch));
+        }
+        bars
+    }
+
+    /// What is said behind a clip that was made.
+    pub(super) fn say_last(&self) {
+        if self.state().notices.contains(&Notice::Miniature) {
+            say_note(&Notice::Miniature);
         }
     }
 
@@ -65,8 +110,16 @@ impl Bars {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn say_note(notice: &Notice) {
+    terminal::say(&format!("note: {}", words::notice(notice)));
 }
 
 impl Progress for Bars {
@@ -83,15 +136,22 @@ impl Progress for Bars {
         {
             let is_terminal = stderr().is_terminal();
             let bar = is_terminal.then(|| bar(stage.name(), total as u64, STEPS));
+            if let Some(bar) = &bar {
+                bar.enable_steady_tick(Duration::from_millis(500));
+            }
+            let start = Instant::now();
             state.current = Some(Current {
                 stage,
-                start: Instant::now(),
+                start,
+                told: start,
+                steps: (done, total),
                 bar,
             });
         }
-        let Some(current) = &state.current else {
+        let Some(current) = &mut state.current else {
             return;
         };
+        current.steps = (done, total);
         if let Some(bar) = &current.bar {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
@@ -109,9 +169,10 @@ impl Progress for Bars {
 
     fn notice(&self, notice: &Notice) {
         let mut state = self.state();
-        let line = || terminal::say(&format!("note: {}", words::notice(notice)));
+        let line = || say_note(notice);
         match &state.current {
-            _ if self.is_silent => {}
+            // What every run would say is said behind the clip, and in front of no error.
+            _ if self.is_silent || *notice == Notice::Miniature => {}
             Some(Current { bar: Some(bar), .. }) => bar.suspend(line),
             _ => line(),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{terminal::human_seconds, words};
+use super::{doctor::field_of, terminal::human_seconds, words};
 use crate::{
     device,
     error::human_bytes,
@@ -34,14 +34,21 @@ pub(super) fn line(outcome: &Outcome<'_>) -> String {
     )
 }
 
-/// Times of the stages and hashes, one row each.
+/// Most memory that this program has had so far, bytes, if the system tells.
+fn peak_memory_bytes() -> Option<u64> {
+    let kib = field_of("/proc/self/status", "VmHWM")?;
+    kib.strip_suffix(" kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+/// What was made and how, one row each. The times of the stages are said as they end.
 pub(super) fn table(outcome: &Outcome<'_>) -> String {
     let report = outcome.report;
     let (width, height) = report.job.shown();
     let mut rows: Vec<(String, String)> = Vec::new();
-    for (stage, time) in &report.stages {
-        rows.push((stage.name().into(), human_seconds(time.as_secs_f64())));
-    }
     let clip = format!(
         "{width}x{height}, {} frames at {FPS} per second, {} samples of sound",
         report.file.frames, report.file.samples
@@ -59,6 +66,9 @@ pub(super) fn table(outcome: &Outcome<'_>) -> String {
         ("latents", format!("sha256 {}", report.latents_sha256)),
     ];
     rows.extend(more.map(|(name, value)| (name.into(), value)));
+    if let Some(bytes) = peak_memory_bytes() {
+        rows.push(("memory".into(), format!("{} at most", human_bytes(bytes))));
+    }
     for file in &report.file.files {
         let value = format!("sha256 {}  {}", file.sha256, human_bytes(file.bytes));
         rows.push(("file".into(), value));
@@ -85,7 +95,7 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         .iter()
         .map(|file| json!({ "path": file.path.to_string_lossy(), "bytes": file.bytes, "sha256": file.sha256 }))
         .collect();
-    json!({
+    let mut document = json!({
         "status": "completed",
         "model": report.model,
         "trained": report.is_trained(),
@@ -106,5 +116,9 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         "warnings": outcome.notices.iter().map(words::notice).collect::<Vec<_>>(),
         "warning_codes": outcome.notices.iter().map(Notice::code).collect::<Vec<_>>(),
         "environment": { "version": env!("CARGO_PKG_VERSION"), "kernels": device::build_note() },
-    })
+    });
+    if let Some(bytes) = peak_memory_bytes() {
+        document["peak_memory_bytes"] = json!(bytes);
+    }
+    document
 }

@@ -31,8 +31,8 @@ Examples:
   gallop dev synth --network dit --config released --dry-run -o dit
   gallop dev synth --network dit --config my-dit.json --seed 7 -o my-dit
 
-With --network all the folder is laid out like a download, so that --model takes it; the published
-vocabulary is not ours to make, so --config released leaves the tokenizer out. Nothing is left
+With --network all the folder is laid out like a download, so that --model takes it; the published \
+vocabulary is not ours to make, so --config released leaves the tokenizer out. Nothing is left \
 behind when the writing is interrupted.";
 
 #[derive(Args, Debug)]

@@ -30,7 +30,7 @@ Examples:
   gallop verify shared/golden/text --tokenizer /models/t5gemma-9b-9b-ul2/tokenizer.json
   gallop verify --json
 
-A case that cannot be run, or whose kind is not known, is a failure. The one exception is the published vocabulary,
+A case that cannot be run, or whose kind is not known, is a failure. The one exception is the published vocabulary, \
 which is reported as not run and not counted without --tokenizer. The exit code is 1 if anything failed.";
 
 #[derive(Args, Debug)]

@@ -21,7 +21,11 @@ pub(super) fn error(error: &Error) -> String {
 
 /// A notice as one line.
 pub(super) fn notice(notice: &Notice) -> String {
-    with_hint(notice.facts(option), notice.hint())
+    let line = with_hint(notice.facts(option), notice.hint());
+    match notice {
+        Notice::Miniature => format!("{line}, see `gallop help miniature`"),
+        _ => line,
+    }
 }
 
 /// Exit code after a panic, as every Rust program has it.

@@ -50,6 +50,8 @@ fields! {
     Variant "variant"
     /// Steps of the base pass.
     Steps "num_inference_steps"
+    /// Whether the text encoder's soft-cap is applied.
+    Softcap "softcap"
     /// Precomputed text features.
     TextFeatures "text_features"
     /// Network that decodes frames.
@@ -60,6 +62,10 @@ fields! {
     Device "device"
     /// Where weights are kept while a GPU runs a network.
     Residency "residency"
+    /// Whether a GPU's kernels are launched one by one.
+    NoGraph "no_graph"
+    /// Whether a GPU runs every step as a kernel of its own.
+    NoFuse "no_fuse"
     /// Where the clip is written.
     Output "output"
     /// Where the final latents are written.
@@ -68,6 +74,10 @@ fields! {
     Sheet "sheet"
     /// Encoder of the clip.
     Encoder "encoder"
+    /// The ffmpeg program.
+    Ffmpeg "ffmpeg"
+    /// Colour matrix of the encoded picture.
+    Color "color"
     /// Quality of the encoded picture.
     Quality "quality"
     /// Shift of the noise schedule.

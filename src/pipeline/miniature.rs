@@ -162,12 +162,6 @@ pub const TOKENIZER: &[u8] = include_bytes!("miniature/tokenizer.json");
 /// Prompt if none is given.
 pub const PROMPT: &str = "A big red ball bounces on a floor.";
 
-/// What it can show, in words for users.
-pub const ABOUT: &str = "it shows one ball, square, triangle, star or ring, small or big, in red, orange, yellow, \
-green, blue, purple, pink or white, that bounces, slides left, right, up or down, spins, grows, blinks or rests on a \
-dark, a grey or a two-tone ground, and is heard; prompts in English, Mandarin, Cantonese, Japanese, Korean, German or \
-French";
-
 /// Files of its trained components. Of the audio autoencoder only the decoder is trained.
 fn file(part: Component) -> Option<&'static [u8]> {
     Some(match part {
@@ -207,7 +201,7 @@ pub fn check(request: &Request) -> Result<()> {
 
 /// Notices about what it cannot show of `request`, which was resolved to `job`.
 pub fn limits(request: &Request, job: &Job) -> Vec<Notice> {
-    let mut notices = vec![Notice::Miniature { about: ABOUT }];
+    let mut notices = vec![Notice::Miniature];
     let unknown = words::unknown(&request.prompt);
     if !unknown.is_empty() && request.text_features.is_none() {
         notices.push(Notice::UnknownWords(unknown));

@@ -15,10 +15,7 @@ pub enum Notice {
     /// There was no prompt, so the front end's own is used.
     DefaultPrompt,
     /// The built-in miniature runs.
-    Miniature {
-        /// What it is and what it can show.
-        about: &'static str,
-    },
+    Miniature,
     /// Words of the prompt that the miniature was not trained with.
     UnknownWords(Vec<String>),
     /// The clip differs in size or length from those that the miniature was trained with.
@@ -76,6 +73,13 @@ pub enum Notice {
         /// Resulting length, seconds.
         made: f64,
     },
+    /// A parameter that was given changes nothing.
+    NoEffect {
+        /// The parameter.
+        field: Field,
+        /// Why: another parameter, and its value if it has one.
+        with: (Field, Option<&'static str>),
+    },
     /// The network does not use a negative prompt.
     NegativePromptIgnored,
     /// How the prompt could suit the model better.
@@ -94,7 +98,7 @@ impl Notice {
     pub fn code(&self) -> &'static str {
         match self {
             Self::DefaultPrompt => "default_prompt",
-            Self::Miniature { .. } => "miniature",
+            Self::Miniature => "miniature",
             Self::UnknownWords(_) => "unknown_words",
             Self::BeyondTraining { .. } => "beyond_training",
             Self::UntrainedPart { .. } => "untrained_part",
@@ -103,6 +107,7 @@ impl Notice {
             Self::SecondsRounded { .. } => "seconds_rounded",
             Self::VoiceCut { .. } => "voice_cut",
             Self::VoiceDecides { .. } => "voice_decides",
+            Self::NoEffect { .. } => "no_effect",
             Self::NegativePromptIgnored => "negative_prompt_ignored",
             Self::PromptAdvice(_) => "prompt_advice",
             Self::PromptCut { .. } => "prompt_cut",
@@ -113,7 +118,7 @@ impl Notice {
     pub fn hint(&self) -> Option<Hint> {
         match self {
             Self::NegativePromptIgnored => Some(Hint::Set(Field::Variant, "base")),
-            Self::Miniature { .. } => Some(Hint::Give(Field::Model)),
+            Self::Miniature => Some(Hint::Give(Field::Model)),
             _ => None,
         }
     }
@@ -122,7 +127,9 @@ impl Notice {
     pub fn facts(&self, name: fn(Field) -> String) -> String {
         match self {
             Self::DefaultPrompt => "no prompt was given; the built-in one is used".into(),
-            Self::Miniature { about } => format!("this is the built-in miniature: {about}"),
+            Self::Miniature => {
+                "the built-in miniature made this: it knows a few shapes that move".into()
+            }
             Self::UnknownWords(words) => {
                 let words = words.join(", ");
                 format!("words that the miniature does not know: {words}")
@@ -151,14 +158,16 @@ impl Notice {
                 asked: (width, height),
                 made: (w, h),
             } => format!("{width}x{height} is not a multiple of 32; the clip is {w}x{h}"),
-            Self::SecondsClamped { asked, made } => {
-                let [asked, made] = [asked, made].map(|seconds| human_length(*seconds));
-                format!("{asked} are too long; the clip is {made}")
-            }
-            Self::SecondsRounded { asked, made } => {
-                let [asked, made] = [asked, made].map(|seconds| human_length(*seconds));
-                format!("{asked} cannot be had; the clip is {made}")
-            }
+            Self::SecondsClamped { asked, made } => format!(
+                "{} are too long; the clip is {}",
+                human_length(*asked),
+                human_length(*made)
+            ),
+            Self::SecondsRounded { asked, made } => format!(
+                "{} cannot be had; the clip is {}",
+                human_length(*asked),
+                human_length(*made)
+            ),
             Self::VoiceCut { has, used } => {
                 let has = human_length(*has);
                 format!("the voice track has {has}; the clip has the first {used}")
@@ -169,6 +178,7 @@ impl Notice {
                     asked.map_or_else(String::new, |asked| format!(" instead of {asked}"));
                 format!("the voice track of {has} decides the length: {made}{instead}")
             }
+            Self::NoEffect { field, with } => no_effect(*field, *with, name),
             Self::NegativePromptIgnored => {
                 "the distilled variant has no guidance and ignores the negative prompt".into()
             }
@@ -182,6 +192,19 @@ impl Notice {
             ),
         }
     }
+}
+
+fn no_effect(
+    field: Field,
+    (with, value): (Field, Option<&str>),
+    name: fn(Field) -> String,
+) -> String {
+    let what = match field {
+        Field::Prompt => "the prompt".into(),
+        field => name(field),
+    };
+    let value = value.map_or_else(String::new, |value| format!(" {value}"));
+    format!("{what} has no effect with {}{value}", name(with))
 }
 
 /// A length for people: `1 second`, `1.96 seconds`.

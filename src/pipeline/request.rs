@@ -230,9 +230,7 @@ pub fn resolve(request: &Request, defaults: Defaults, voice_tokens: Option<usize
     if let Some(steps) = request.steps.filter(|steps| !(1..=1000).contains(steps)) {
         return Err(Error::request(Field::Steps, "must be 1 to 1000").found(steps));
     }
-    if request.negative_prompt.is_some() && request.variant == BaseVariant::Distill {
-        notices.push(Notice::NegativePromptIgnored);
-    }
+    notices.extend(without_effect(request));
     if request.hold_audio && request.audio.is_none() {
         let error = Error::request(Field::HoldAudio, "needs a voice track");
         return Err(error.with_hint(Hint::Give(Field::Audio)));
@@ -303,6 +301,26 @@ fn length_notices(
         }
     });
     of_asked.into_iter().chain(of_voice).collect()
+}
+
+/// What was given and changes nothing.
+fn without_effect(request: &Request) -> impl Iterator<Item = Notice> {
+    let features = request.text_features.as_ref();
+    let features = features.map(|_| (Field::TextFeatures, None));
+    let is_base = request.variant == BaseVariant::Base;
+    let base = is_base.then_some((Field::Variant, Some("base")));
+    let has_negative = request.negative_prompt.is_some();
+    let fields = [
+        (Field::NegativePrompt, has_negative && is_base, features),
+        (Field::Softcap, request.softcap, features),
+        (Field::HoldAudio, request.hold_audio, base),
+    ];
+    let ignored = (has_negative && !is_base).then_some(Notice::NegativePromptIgnored);
+    let idle = fields
+        .into_iter()
+        .filter(|(_, is_given, _)| *is_given)
+        .filter_map(|(field, _, with)| Some(Notice::NoEffect { field, with: with? }));
+    ignored.into_iter().chain(idle)
 }
 
 /// Base size and super-resolution, both in pixels, multiples of 32.
@@ -499,6 +517,33 @@ mod tests {
             let error = resolve(&request, DEFAULTS, None).unwrap_err();
             assert!(error.to_string().contains("0.04 to 10"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_said() {
+        let notices = |request: Request| {
+            let job = resolve(&request, DEFAULTS, None).unwrap();
+            let words = job.notices.iter().map(ToString::to_string);
+            words.collect::<Vec<_>>()
+        };
+        let ready = Request {
+            text_features: Some("f".into()),
+            negative_prompt: Some("x".into()),
+            softcap: true,
+            variant: BaseVariant::Base,
+            ..Request::default()
+        };
+        let with = "has no effect with `text_features`";
+        let told = ["negative_prompt", "softcap"].map(|name| format!("`{name}` {with}"));
+        assert_eq!(notices(ready.clone()), told);
+        let held = Request {
+            text_features: None,
+            hold_audio: true,
+            audio: Some(Input::Path("a".into())),
+            ..ready
+        };
+        let told = ["`hold_audio` has no effect with `variant` base"];
+        assert_eq!(notices(held), told);
     }
 
     #[test]

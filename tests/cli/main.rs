@@ -562,6 +562,110 @@ fn a_clip_is_one_line_and_the_rest_goes_to_standard_error() {
 }
 
 #[test]
+fn a_log_says_each_thing_once_and_the_miniature_last() {
+    let scratch = Scratch::new("log");
+    let run = scratch.run(&[&["generate", "x"][..], &SMALL].concat());
+    for stage in ["text ", "base ", "decode video ", "decode audio ", "mux "] {
+        let lines = run.err.lines().filter(|line| line.starts_with(stage));
+        assert_eq!(lines.count(), 1, "{stage}: {run:?}");
+    }
+    let last = run.err.lines().last().unwrap();
+    assert!(
+        last.contains("help miniature") && last.len() < 160,
+        "{run:?}"
+    );
+    assert_eq!(run.err.matches("miniature made this").count(), 1);
+    let failed = scratch.run(&[&["generate", "x"][..], &SMALL].concat());
+    assert!(
+        failed.code == 6 && !failed.err.contains("miniature"),
+        "{failed:?}"
+    );
+    let failed = scratch.run(&["generate", "", "-o", "other.mp4"]);
+    assert!(
+        failed.code == 3 && !failed.err.contains("help miniature"),
+        "{failed:?}"
+    );
+    let report = scratch.run(&[&["generate", "x", "--json", "--force"][..], &SMALL].concat());
+    let report = report.json();
+    let warnings = report["warnings"].as_array().unwrap();
+    assert!(
+        warnings
+            .iter()
+            .all(|text| text.as_str().unwrap().len() < 160),
+        "{report}"
+    );
+    if cfg!(target_os = "linux") {
+        let bytes = report["peak_memory_bytes"].as_u64().unwrap();
+        assert!((10 << 20..4 << 30).contains(&bytes), "{bytes}");
+        assert!(
+            run.err.lines().any(|line| line.starts_with("memory  ")),
+            "{run:?}"
+        );
+    }
+    let topic = scratch.line("help miniature");
+    assert!(
+        topic.code == 0 && topic.out.contains("triangle"),
+        "{topic:?}"
+    );
+    assert_eq!(scratch.line("miniature").out, topic.out);
+    assert!(scratch.line("help").out.contains("\n  miniature "));
+}
+
+#[test]
+fn a_long_stage_shows_life_in_a_log() {
+    let scratch = Scratch::new("life");
+    let mut command = scratch.command(&["generate", "x", "--size", "448x256", "--seconds", "10"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let is_life = |line: &str| line.starts_with("base ") && line.contains("of 8 after ");
+    assert!(lines.any(|line| is_life(&line.unwrap())));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn options_without_effect_are_said() {
+    let scratch = Scratch::new("idle");
+    for (line, told) in [
+        (
+            "--encoder none --quality 3",
+            "--quality has no effect with --encoder none",
+        ),
+        (
+            "--encoder none --color reference",
+            "--color has no effect with --encoder none",
+        ),
+        (
+            "--ffmpeg other",
+            "--ffmpeg has no effect with --encoder openh264",
+        ),
+        (
+            "--device cpu --residency streamed",
+            "--residency has no effect with --device cpu",
+        ),
+        (
+            "--device cpu --no-graph",
+            "--no-graph has no effect with --device cpu",
+        ),
+        (
+            "--device cpu --no-fuse",
+            "--no-fuse has no effect with --device cpu",
+        ),
+        ("--negative-prompt y", "ignores the negative prompt"),
+        ("--quality 3 --color reference --scale 2", ""),
+    ] {
+        let line = format!("generate x --force --size 32x32 --seconds 0.2 {line}");
+        let run = scratch.line(&line);
+        assert!(run.code == 0 && run.err.contains(told), "{run:?}");
+        assert_eq!(run.err.contains("no effect"), told.contains("no effect"));
+        if !told.is_empty() {
+            let report = scratch.line(&format!("{line} --json")).json();
+            assert!(report["warnings"].to_string().contains(told), "{report}");
+        }
+    }
+}
+
+#[test]
 fn a_failure_is_json_where_success_is() {
     let scratch = Scratch::new("failures");
     for (exit_code, code, arguments) in [

@@ -328,7 +328,7 @@ impl Error {
                 format!("{what}: memory has run out; free some or raise its limit")
             }
             Self::Device { problem, .. } | Self::Failed { problem } => problem.clone(),
-            Self::Interrupted => "interrupted; nothing was written".into(),
+            Self::Interrupted => "interrupted; no file is left half-written".into(),
         }
     }
 }

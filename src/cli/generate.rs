@@ -1,8 +1,8 @@
 //! `gallop generate`: the main job.
 
 use std::{
-    io::{self, IsTerminal, Read},
-    path::{Path, PathBuf},
+    io::{self, IsTerminal},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -10,13 +10,19 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    device::DeviceArguments, plan::length, precision::PrecisionArgument, profile, progress::Bars,
-    report, terminal,
+    clips::{CONTENT, ClipArguments},
+    device::DeviceArguments,
+    plan::length,
+    precision::PrecisionArgument,
+    profile,
+    progress::Bars,
+    report::{self, Outcome},
+    terminal,
 };
 use crate::{
     Error, Result,
     device::GemmChoice,
-    error::{self, Field, GivenFile},
+    error::Field,
     executor::{Cancel, Executor},
     pipeline::{
         Color, EncodeOptions, Encoder, Keep, Model, Notice, Output, Progress, Session, miniature,
@@ -49,12 +55,14 @@ Examples:
   gallop generate --model /models/gallop --size 1080p --image first.png \"...\" -o out.mp4
   gallop generate --model /models/gallop --audio voice.wav --variant base \"...\"
   gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
-  gallop generate --json --quiet > report.json
+  gallop generate --prompts scenes.txt --count 2 --seed 7 -o scene.mp4
+  gallop generate --json > report.json
+
+With --json a run of one clip prints one document, a run of several a line for each as soon as it is made.
 
 Without --model the built-in miniature runs; `gallop help miniature` says what it can show.";
 
 // The headings of the options in the help.
-const CONTENT: &str = "What to make";
 const MODEL: &str = "Model";
 const DEVICE: &str = "Device";
 const FILE: &str = "File and output";
@@ -62,11 +70,8 @@ const FILE: &str = "File and output";
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// What to show and say; a built-in one if neither this nor --prompt-file is given
-    prompt: Option<String>,
-    /// Read the prompt from a file, - for standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt", help_heading = CONTENT)]
-    prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    clips: ClipArguments,
     /// What to steer away from; only the base variant looks at it
     #[arg(long, value_name = "TEXT", help_heading = CONTENT)]
     negative_prompt: Option<String>,
@@ -83,9 +88,6 @@ pub(super) struct Arguments {
     /// Length of the clip, up to 10; a clip has 4 n + 1 frames at 25 per second [default: the model's]
     #[arg(long, value_parser = length, allow_hyphen_values = true, help_heading = CONTENT)]
     seconds: Option<f64>,
-    /// Seed of all noise, 0 to 18446744073709551615; the same seed gives the same file [default: -1, random and reported]
-    #[arg(long, value_parser = Seed::parse, allow_hyphen_values = true, help_heading = CONTENT)]
-    seed: Option<Seed>,
     /// Picture of the first frame: png, jpeg, webp
     #[arg(long, value_name = "FILE", help_heading = CONTENT)]
     image: Option<PathBuf>,
@@ -155,57 +157,94 @@ enum EncoderChoice {
 }
 
 pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
-    let start = Instant::now();
+    let mut start = Instant::now();
     let output = arguments.output()?;
     let model = match &arguments.model {
         Some(dir) => Model::open(dir)?,
         None => Model::miniature(),
     };
-    let (json, is_quiet) = (arguments.json, arguments.quiet);
-    let is_silent = is_quiet || json;
-    let (executor, trace) = arguments.device.open(!is_silent, GemmChoice::Own)?;
+    let usual = match model.is_miniature() {
+        true => miniature::PROMPT,
+        false => DEFAULT_PROMPT,
+    };
+    let how = Reporting {
+        json: arguments.json,
+        is_quiet: arguments.quiet,
+    };
+    let (executor, mut trace) = arguments.device.open(!how.is_silent(), GemmChoice::Own)?;
     let executor = Arc::new(executor);
-    let session = Session::new(executor.clone(), model, Keep::default());
-    let is_default_prompt = arguments.prompt.is_none() && arguments.prompt_file.is_none();
-    let idle = arguments.without_effect(&*executor);
-    let request = arguments.request()?;
-    let bars = Bars::new(is_silent);
-    if is_default_prompt && request.text_features.is_none() {
-        bars.notice(&Notice::DefaultPrompt);
-    }
-    idle.iter().for_each(|notice| bars.notice(notice));
-    let heard = executor
-        .profile()
-        .map(|profile| ProfiledProgress::new(&bars, profile));
-    let heard: &dyn Progress = heard.as_ref().map_or(&bars, |heard| heard);
-    let draft = session.draft(&request, &output, heard, cancel);
-    bars.finish();
-    let mut draft = draft?;
-    profile::write(&executor, trace)?
-        .into_iter()
-        .for_each(|file| draft.add(file));
-    let made = match output.path {
-        Some(_) => draft.publish()?,
-        None => draft.publish_to(&mut io::stdout().lock(), "standard output")?,
+    let notices = arguments.notices(&*executor);
+    let (request, clips) = arguments.request();
+    let clips = clips.clips((request, &output), usual, cancel)?;
+    // What one clip needs stays for the next, as far as memory suffices.
+    let keep = match clips.len() {
+        1 => Keep::default(),
+        _ => Keep::weights(u64::MAX),
     };
-    let outcome = report::Outcome {
-        report: &made,
-        notices: bars.notices(),
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    if json {
-        return terminal::print_json(&report::json(&outcome));
+    let session = Session::new(executor.clone(), model, keep);
+    session.check(&clips)?;
+    let bars = Bars::new(how.is_silent());
+    for (at, (request, output)) in clips.iter().enumerate() {
+        bars.next((at, clips.len()), output.path.as_deref());
+        notices.iter().for_each(|notice| bars.notice(notice));
+        let heard = executor
+            .profile()
+            .map(|profile| ProfiledProgress::new(&bars, profile));
+        let heard: &dyn Progress = heard.as_ref().map_or(&bars, |heard| heard);
+        let made = session
+            .draft(request, output, heard, cancel)
+            .and_then(|mut draft| {
+                bars.finish();
+                if at + 1 == clips.len() {
+                    let trace = profile::write(&executor, trace.take())?;
+                    trace.into_iter().for_each(|file| draft.add(file));
+                }
+                match output.path {
+                    Some(_) => draft.publish(),
+                    None => draft.publish_to(&mut io::stdout().lock(), "standard output"),
+                }
+            });
+        bars.finish();
+        let report = made.inspect_err(|_| bars.say_made((at, clips.len())))?;
+        let outcome = Outcome {
+            report: &report,
+            notices: bars.notices(),
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        how.say(&outcome, (output, clips.len()))?;
+        start = Instant::now();
     }
-    if !is_quiet {
-        terminal::say(&report::table(&outcome));
-        bars.say_last();
+    bars.say_last();
+    Ok(())
+}
+
+/// How clips are reported.
+struct Reporting {
+    json: bool,
+    is_quiet: bool,
+}
+
+impl Reporting {
+    fn is_silent(&self) -> bool {
+        self.json || self.is_quiet
     }
-    match output.path {
-        Some(_) => terminal::print(&report::line(&outcome)),
-        None if is_quiet => Ok(()),
-        None => {
-            terminal::say(report::line(&outcome).trim_end());
-            Ok(())
+
+    fn say(&self, outcome: &Outcome<'_>, (output, clips): (&Output, usize)) -> Result<()> {
+        match (self.json, clips) {
+            (true, 1) => return terminal::print_json(&report::json(outcome)),
+            (true, _) => return terminal::print_json_line(&report::json(outcome)),
+            (false, _) => {}
+        }
+        if !self.is_quiet {
+            terminal::say(&report::table(outcome));
+        }
+        match output.path {
+            Some(_) => terminal::print(&report::line(outcome)),
+            None if self.is_quiet => Ok(()),
+            None => {
+                terminal::say(report::line(outcome).trim_end());
+                Ok(())
+            }
         }
     }
 }
@@ -240,46 +279,37 @@ impl Arguments {
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
             also_written: self.device.profile.iter().cloned().collect(),
-            also_read: self.prompt_file.iter().cloned().collect(),
+            also_read: self.clips.files(),
         })
     }
 
-    /// The options that were given and change nothing, beside those of the request itself.
-    fn without_effect(&self, executor: &dyn Executor) -> Vec<Notice> {
+    /// That there is no prompt, and the options that were given and change nothing, beside those of the request itself.
+    fn notices(&self, executor: &dyn Executor) -> Vec<Notice> {
         let raw = matches!(self.encoder, EncoderChoice::None);
         let own = !matches!(self.encoder, EncoderChoice::X264);
         let encoder = (Field::Encoder, Some(if raw { "none" } else { "openh264" }));
-        let has_prompt = self.prompt.is_some() || self.prompt_file.is_some();
-        let has_features = self.text_features.is_some();
+        let (has_prompt, has_features) = (self.clips.has_prompt(), self.text_features.is_some());
+        let features = (Field::TextFeatures, None);
         let given = [
-            (
-                Field::Prompt,
-                has_prompt && has_features,
-                (Field::TextFeatures, None),
-            ),
+            (Field::Prompt, has_prompt && has_features, features),
             (Field::Ffmpeg, own && self.ffmpeg.is_some(), encoder),
             (Field::Quality, raw && self.quality.is_some(), encoder),
             (Field::Color, raw && self.color.is_some(), encoder),
         ];
         let given = given.into_iter().filter(|(_, is_idle, _)| *is_idle);
-        let own = given.map(|(field, _, with)| Notice::NoEffect { field, with });
-        own.chain(self.device.without_effect(executor)).collect()
+        let idle = given.map(|(field, _, with)| Notice::NoEffect { field, with });
+        let default = (!has_prompt && !has_features).then_some(Notice::DefaultPrompt);
+        let of_device = self.device.without_effect(executor);
+        default.into_iter().chain(idle).chain(of_device).collect()
     }
 
-    fn request(self) -> Result<Request> {
-        let prompt = match (self.prompt, &self.prompt_file) {
-            (Some(prompt), _) => prompt,
-            (None, Some(path)) => read_prompt(path)?,
-            (None, None) if self.model.is_none() => miniature::PROMPT.into(),
-            (None, None) => DEFAULT_PROMPT.into(),
-        };
-        Ok(Request {
-            prompt,
+    /// What all clips share, and what decides which clips.
+    fn request(self) -> (Request, ClipArguments) {
+        let request = Request {
             negative_prompt: self.negative_prompt,
             size: self.size,
             scale: self.scale,
             seconds: self.seconds,
-            seed: self.seed.and_then(|seed| seed.0),
             image: self.image.map(Input::Path),
             audio: self.audio.map(Input::Path),
             hold_audio: self.hold_audio,
@@ -289,42 +319,8 @@ impl Arguments {
             softcap: self.softcap,
             decoder: self.decoder,
             formats: self.precision.formats,
-        })
-    }
-}
-
-/// The text of a prompt file or, for `-`, of standard input, without the line ends that editors put behind it.
-fn read_prompt(path: &Path) -> Result<String> {
-    /// Far more than any prompt; keeps a mistyped path from filling the memory.
-    const MAX_BYTES: u64 = 16 << 20;
-    let text = if path == Path::new("-") || path == Path::new("/dev/stdin") {
-        let name = "standard input";
-        let mut bytes = Vec::new();
-        let mut input = std::io::stdin().lock().take(MAX_BYTES + 1);
-        let read = input.read_to_end(&mut bytes);
-        read.map_err(|e| Error::input_io(name, e))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            let problem = format!("must be a prompt of at most {MAX_BYTES} bytes; found more");
-            return Err(Error::input(name, problem));
-        }
-        error::text(bytes).map_err(|problem| Error::input(name, problem))?
-    } else {
-        GivenFile::Input.read_text(path, MAX_BYTES)?
-    };
-    let text = text.replace("\r\n", "\n");
-    Ok(text.trim_end_matches('\n').into())
-}
-
-/// A seed; `None` for -1, by which other programs mean a random one.
-#[derive(Clone, Copy, Debug)]
-struct Seed(Option<u64>);
-
-impl Seed {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text == "-1" {
-            return Ok(Self(None));
-        }
-        let parsed = text.parse().map(|seed| Self(Some(seed)));
-        parsed.map_err(|_| format!("must be 0 to {}, or -1 for a random one", u64::MAX))
+            ..Request::default()
+        };
+        (request, self.clips)
     }
 }

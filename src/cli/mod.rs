@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod choices;
+mod clips;
 mod compare;
 mod dev;
 mod device;

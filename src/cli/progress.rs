@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, stderr},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -41,7 +42,10 @@ const PERIOD: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct State {
     current: Option<Current>,
+    /// Those of this clip.
     notices: Vec<Notice>,
+    /// Those that were said, for this clip or one before.
+    said: Vec<Notice>,
 }
 
 struct Current {
@@ -91,9 +95,25 @@ impl Bars {
         bars
     }
 
+    /// Begins the clip after `done` of `total`.
+    pub(super) fn next(&self, (done, total): (usize, usize), path: Option<&Path>) {
+        self.state().notices.clear();
+        if let (Some(path), false) = (path.filter(|_| total > 1), self.is_silent) {
+            terminal::say(&format!("clip {} of {total}: {}", done + 1, path.display()));
+        }
+    }
+
+    /// What an error left of a run of several clips.
+    pub(super) fn say_made(&self, (done, total): (usize, usize)) {
+        self.finish();
+        if done > 0 {
+            terminal::say(&format!("note: {done} of {total} clips are made and stay"));
+        }
+    }
+
     /// What is said behind a clip that was made.
     pub(super) fn say_last(&self) {
-        if self.state().notices.contains(&Notice::Miniature) {
+        if !self.is_silent && self.state().notices.contains(&Notice::Miniature) {
             say_note(&Notice::Miniature);
         }
     }
@@ -173,9 +193,11 @@ impl Progress for Bars {
         match &state.current {
             // What every run would say is said behind the clip, and in front of no error.
             _ if self.is_silent || *notice == Notice::Miniature => {}
+            _ if state.said.contains(notice) => {}
             Some(Current { bar: Some(bar), .. }) => bar.suspend(line),
             _ => line(),
         }
         state.notices.push(notice.clone());
+        state.said.push(notice.clone());
     }
 }

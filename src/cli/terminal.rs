@@ -28,9 +28,13 @@ fn owes_answer() -> bool {
     ANSWERS_FAILURES.load(Ordering::Relaxed) && !HAS_ANSWERED.load(Ordering::Relaxed)
 }
 
-/// Writes `text` to standard output. A reader that stops early (`| head`) is no error.
+/// Writes `text`, the answer or its last part, to standard output. A reader that stops early (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<()> {
     HAS_ANSWERED.store(true, Ordering::Relaxed);
+    write_out(text)
+}
+
+fn write_out(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
@@ -44,11 +48,16 @@ pub(super) fn print_json(value: &Value) -> Result<()> {
     print(&format!("{value:#}\n"))
 }
 
-/// Writes why a command failed as one JSON document to standard output, if that is owed. Nothing can be done if that
+/// Writes one JSON document of several as a line to standard output: a failure would have one too.
+pub(super) fn print_json_line(value: &Value) -> Result<()> {
+    write_out(&format!("{value}\n"))
+}
+
+/// Writes why a command failed as one line of JSON to standard output, if that is owed. Nothing can be done if that
 /// fails.
 pub(super) fn print_failure((exit_code, code): (i32, &str), message: &str) {
     if owes_answer() {
-        drop(print_json(&json!({
+        drop(print_json_line(&json!({
             "status": "failed",
             "error": { "code": code, "exit_code": exit_code, "message": message },
         })));

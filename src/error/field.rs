@@ -38,6 +38,8 @@ fields! {
     Scale "scale"
     /// Length of the clip.
     Seconds "seconds"
+    /// Number of clips of a prompt.
+    Count "count"
     /// Seed of all noise.
     Seed "seed"
     /// Image of the first frame.

@@ -62,6 +62,18 @@ impl Output {
         }
     }
 
+    /// The clip's own files.
+    fn clip_files(&self) -> Vec<PathBuf> {
+        let files = |path: &PathBuf| self.encode.encoder.files(path);
+        self.path.iter().flat_map(files).collect()
+    }
+
+    /// All files.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let beside = self.save_latents.iter().chain(&self.sheet).cloned();
+        self.clip_files().into_iter().chain(beside).collect()
+    }
+
     /// Opens all files, so that nothing is computed in vain.
     pub(super) fn open(&self, request: &Request, model: &Model) -> Result<Files> {
         let encoder = &self.encode.encoder;
@@ -70,19 +82,13 @@ impl Output {
             None => encoder.check_for_sink()?,
         }
         self.check_endings()?;
-        let clip = self.path.iter().flat_map(|path| encoder.files(path));
-        let clip: Vec<PathBuf> = clip.collect();
-        let own = [
-            &clip[..],
-            self.save_latents.as_slice(),
-            self.sheet.as_slice(),
-        ];
+        let clip = self.clip_files();
         let inputs = [&request.image, &request.audio].into_iter().flatten();
         let inputs = inputs.filter_map(Input::path).map(Path::to_path_buf);
         let mut read = self.also_read.clone();
         read.extend(inputs.chain(request.text_features.clone()));
         read.extend(model.files());
-        media::check_apart(&[&own.concat(), &self.also_written[..]].concat(), &read)?;
+        media::check_apart(&[self.files(), self.also_written.clone()].concat(), &read)?;
         let create = |path: &PathBuf| AtomicFile::create(path, self.force);
         Ok(Files {
             clip: clip.iter().map(create).collect::<Result<_>>()?,

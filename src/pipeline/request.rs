@@ -359,7 +359,7 @@ fn resolve_size(size: Size, notices: &mut Vec<Notice>) -> Result<Sizes> {
 }
 
 /// Random seed below 2^53, so that JSON readers with doubles only keep it exact.
-fn random_seed() -> u64 {
+pub fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish() >> 11
 }

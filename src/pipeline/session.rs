@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Result,
     executor::{Cancel, Executor},
+    media,
 };
 
 /// How much stays from one clip to the next. By default nothing does.
@@ -105,6 +106,21 @@ impl Session {
     /// Bytes of the device's memory that weights take now.
     pub fn loaded_bytes(&self) -> u64 {
         self.weights.bytes()
+    }
+
+    /// Checks that the files of several clips can be written and are apart, so that the last clip does not fail for what
+    /// could be known before the first.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn check(&self, clips: &[(Request, Output)]) -> Result<()> {
+        let mut there = Vec::new();
+        for (request, output) in clips {
+            output.open(request, &self.model)?;
+            // Of names that are free, equal ones are the caller's.
+            there.extend(output.files().into_iter().filter(|path| path.exists()));
+        }
+        media::check_apart(&there, &[])
     }
 
     /// Makes the clip that `request` asks for and writes it to files. Requests from several threads wait for one

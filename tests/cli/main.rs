@@ -6,6 +6,7 @@
     reason = "helpers of tests, where a panic is a failed test"
 )]
 
+mod clips;
 mod limits;
 
 use std::{

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Asks ffprobe, a reader that is not ours, whether clips are what they should be: H.264 yuv420p at 25 frames a second
-# and AAC stereo at 44.1 kHz, both starting at 0, every packet decodable. Usage: tools/probe.sh CLIP...
+# and AAC stereo at 44.1 kHz, both starting at 0, every packet decodable. Asks mediabunny, which counts
+# samples where ffprobe believes edit lists, whether it has the same lengths (tools/setup.sh reader gets it). Usage: tools/probe.sh CLIP...
 set -euo pipefail
+reader=$(dirname "$0")/../.cuda/reader
 
 # field CLIP STREAM NAME
 field() {
@@ -18,6 +20,23 @@ expect() {
     fi
 }
 
+# lengths CLIP: of each track as mediabunny has it, to the microsecond as ffprobe prints it
+lengths() {
+    local program clip
+    program=$(head -n 1 "$reader/READY")
+    clip=$(realpath "$1")
+    cd "$reader"
+    "$program" --input-type=module - "$clip" <<'END'
+import { Input, ALL_FORMATS, FilePathSource } from "mediabunny";
+const input = new Input({ formats: ALL_FORMATS, source: new FilePathSource(process.argv[2]) });
+for (const track of [await input.getPrimaryVideoTrack(), await input.getPrimaryAudioTrack()])
+    console.log((await track.computeDuration()).toFixed(6));
+END
+}
+
+if [ ! -f "$reader/READY" ]; then
+    echo "no second reader looks at the lengths: tools/setup.sh reader gets it"
+fi
 for clip in "$@"; do
     expect "$clip" v:0 codec_name h264
     expect "$clip" v:0 pix_fmt yuv420p
@@ -31,6 +50,14 @@ for clip in "$@"; do
     if [ -n "$problems" ]; then
         printf '%s does not decode cleanly:\n%s\n' "$clip" "$problems" >&2
         exit 1
+    fi
+    if [ -f "$reader/READY" ]; then
+        found=$(lengths "$clip")
+        expected=$(field "$clip" v:0 duration; field "$clip" a:0 duration)
+        if [ "$found" != "$expected" ]; then
+            echo "$clip: mediabunny has lengths of" $found "s, ffprobe of" $expected "s" >&2
+            exit 1
+        fi
     fi
     echo "$clip: H.264 $(field "$clip" v:0 width)x$(field "$clip" v:0 height)," \
         "$(field "$clip" v:0 duration) s of picture, $(field "$clip" a:0 duration) s of sound"

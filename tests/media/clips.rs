@@ -19,7 +19,7 @@ use gallop::{
 use proptest::prelude::*;
 use symphonia::core::{
     codecs::audio::AudioDecoderOptions,
-    formats::{FormatOptions, TrackType, probe::Hint},
+    formats::{FormatOptions, FormatReader, TrackType, probe::Hint},
     io::MediaSourceStream,
     meta::MetadataOptions,
 };
@@ -113,17 +113,22 @@ pub(crate) fn annex_b(track: &boxes::Track) -> Vec<Vec<u8>> {
     units
 }
 
-/// The left channel of an MP4's sound, with everything the decoder gives.
-fn decode_left(file: Vec<u8>) -> Vec<f32> {
+/// A reader that is not ours.
+fn symphonia(file: Vec<u8>) -> Box<dyn FormatReader> {
     let stream = MediaSourceStream::new(Box::new(Cursor::new(file)), Default::default());
-    let mut format = symphonia::default::get_probe()
+    symphonia::default::get_probe()
         .probe(
             &Hint::new(),
             stream,
             FormatOptions::default(),
             MetadataOptions::default(),
         )
-        .unwrap();
+        .unwrap()
+}
+
+/// The left channel of an MP4's sound, with everything the decoder gives.
+fn decode_left(file: Vec<u8>) -> Vec<f32> {
+    let mut format = symphonia(file);
     let track = format.default_track(TrackType::Audio).unwrap().clone();
     let parameters = track.codec_params.as_ref().unwrap().audio().unwrap();
     let mut decoder = symphonia::default::get_codecs()
@@ -217,8 +222,7 @@ fn the_file_holds_both_tracks_to_the_sample_and_plays_forward() {
         }
         assert_eq!(audio.edit, (samples as u32, 1024));
         assert_eq!(audio.timescale, 44_100);
-        assert_eq!(audio.duration, audio.samples.len() as u32 * 1024);
-        assert!(audio.duration as usize >= samples + 1024);
+        assert_eq!(audio.duration as usize, 1024 + samples);
         for name in ["sgpd", "sbgp"] {
             assert!(audio.table.iter().any(|n| n == name), "{name}");
         }
@@ -297,6 +301,54 @@ fn the_decoded_sound_is_close_and_in_time() {
     let expected = gallop::media::resample_sinc(&mono, 44_100, 51_200);
     let found = snr(&voice, &expected);
     assert!(found > 15.0, "{found:.1} dB through open_voice");
+}
+
+#[test]
+fn readers_that_know_no_edits_have_the_exact_length() {
+    let folder = Scratch::new("exact");
+    let rgb = pictures(2, 32, 32);
+    // One frame and two of picture; then two and three whole AAC frames, and a sample less and more.
+    for (frames, samples) in [
+        (1, 1764),
+        (2, 3528),
+        (1, 2047),
+        (1, 2048),
+        (1, 2049),
+        (1, 3071),
+        (1, 3072),
+        (1, 3073),
+    ] {
+        let audio = sound(samples);
+        let clip = Clip {
+            width: 32,
+            height: 32,
+            frames: &rgb[..frames * 3 * 32 * 32],
+            audio: &audio,
+        };
+        let path = folder.path("clip.mp4");
+        let options = EncodeOptions {
+            full_audio: true,
+            ..EncodeOptions::default()
+        };
+        write(&path, &clip, &options).unwrap();
+        let mut format = symphonia(fs::read(&path).unwrap());
+        let track = format.default_track(TrackType::Audio).unwrap().clone();
+        let base = track.time_base.unwrap();
+        assert_eq!((base.numer.get(), base.denom.get()), (1, 44_100));
+        // The decoder's delay, which is all that these readers count too much.
+        let coded = 1024 + samples as u64;
+        assert_eq!(track.num_frames, Some(coded), "{samples}");
+        assert_eq!(track.duration.unwrap().get(), coded, "{samples}");
+        let mut heard = 0;
+        while let Some(packet) = format.next_packet().unwrap() {
+            heard += if packet.track_id == track.id {
+                packet.dur.get()
+            } else {
+                0
+            };
+        }
+        assert_eq!(heard, coded, "{samples}");
+    }
 }
 
 #[test]
@@ -500,7 +552,9 @@ fn sound_that_the_coded_frames_do_not_hold_is_refused() {
     // Of three frames, the first only primes the decoder.
     for (samples, fits) in [
         (0, false),
-        (1, true),
+        (1, false),
+        (1024, false),
+        (1025, true),
         (2048, true),
         (2049, false),
         (usize::MAX - 1023, false),
@@ -524,10 +578,10 @@ proptest! {
     fn the_mp4_writer_gives_a_sound_file_or_an_error(
         sizes in prop::collection::vec(0_usize..400, 0..120),
         sound_sizes in prop::collection::vec(0_usize..300, 0..200),
+        filled in 0_usize..1030,
         (width, height) in (0_usize..70_000, 0_usize..70_000),
         gop_frames in 0_usize..40,
         (sps_bytes, config_bytes) in (0_usize..80, 0_usize..80),
-        samples in 0_usize..220_000,
         has_sound in any::<bool>(),
     ) {
         let bytes = vec![7_u8; 400];
@@ -540,6 +594,7 @@ proptest! {
             gop_frames,
             color: Color::Bt709,
         };
+        let samples = (1024 * sound_sizes.len()).saturating_sub(1024 + filled);
         let audio = AudioTrack {
             config: &bytes[..config_bytes],
             frames: sound_sizes.iter().map(|&n| &bytes[..n]).collect(),
@@ -559,6 +614,7 @@ proptest! {
                 let found: Vec<usize> = tracks[1].samples.iter().map(Vec::len).collect();
                 prop_assert_eq!(found, sound_sizes);
                 prop_assert_eq!(tracks[1].edit.0 as usize, samples);
+                prop_assert_eq!(tracks[1].duration as usize, 1024 + samples);
             }
         }
     }

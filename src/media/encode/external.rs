@@ -115,7 +115,8 @@ fn arguments(job: &Job<'_>, crf: u8, sound: Option<&Path>, target: &Path) -> Vec
         add("-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv");
     }
     if sound.is_some() {
-        add("-c:a aac -b:a 128k");
+        // Without noise substitution, whose noise after a seek is another than when played from the start.
+        add("-c:a aac -b:a 128k -aac_pns 0");
     }
     add("-map_metadata -1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact");
     add("-movflags +faststart -f mp4");

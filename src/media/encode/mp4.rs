@@ -1,7 +1,8 @@
 //! The MP4 writer: one H.264 track, at most one AAC track, `moov` first, no clocks.
 //!
 //! Every track has an edit list, so that video and audio start together although the AAC decoder first puts out
-//! [`AAC_DELAY`] samples of padding. The movie's clock has 44 100 units per second, in which a frame (1764) and a
+//! [`AAC_DELAY`] samples of padding. The last AAC frame is as long as what it holds, so that players that know nothing of
+//! edits have the length right too. The movie's clock has 44 100 units per second, in which a frame (1764) and a
 //! sample are whole. Chunks hold one second, video and audio alternating, so that a player reads forward. Creation
 //! times are 0: the same input gives the same bytes.
 
@@ -134,7 +135,9 @@ fn check_audio(audio: &AudioTrack<'_>) -> Result<()> {
     }
     check_samples("audio", &audio.frames, AAC_FRAME)?;
     let coded = audio.frames.len() * AAC_FRAME;
-    if audio.samples == 0 || audio.samples > coded.saturating_sub(AAC_DELAY) {
+    // The last frame may be filled up, not superfluous.
+    let filled = coded.checked_sub(audio.samples.saturating_add(AAC_DELAY));
+    if audio.samples == 0 || filled.is_none_or(|filled| filled >= AAC_FRAME) {
         return Err(refuse(format!(
             "{} audio samples after a delay of {AAC_DELAY} do not fit the {coded} coded ones",
             audio.samples
@@ -255,6 +258,7 @@ fn movie(
             media_time: 0,
             timescale: VIDEO_TIMESCALE,
             sample_units: FRAME_UNITS,
+            units: video.frames.len() as u32 * FRAME_UNITS,
             frames: &video.frames,
             chunks: layout.of_track(true, first),
             is_wide,
@@ -267,6 +271,7 @@ fn movie(
                 media_time: AAC_DELAY as u32,
                 timescale: SAMPLE_RATE as u32,
                 sample_units: AAC_FRAME as u32,
+                units: (AAC_DELAY + audio.samples) as u32,
                 frames: &audio.frames,
                 chunks: layout.of_track(false, first),
                 is_wide,
@@ -290,6 +295,8 @@ struct Track<'a> {
     media_time: u32,
     timescale: u32,
     sample_units: u32,
+    /// Length of all samples in the track's own units; the last one has what the others leave.
+    units: u32,
     frames: &'a [&'a [u8]],
     /// Samples and offset of each chunk.
     chunks: Vec<(u32, u64)>,
@@ -328,8 +335,7 @@ impl Track<'_> {
             Kind::Audio(_) => (b"soun", "SoundHandler"),
         };
         full_box(b, b"mdhd", 0, 0, |b| {
-            let duration = self.frames.len() as u32 * self.sample_units;
-            words(b, [0, 0, self.timescale, duration]);
+            words(b, [0, 0, self.timescale, self.units]);
             // language "und"
             u32_be(b, 0x55c4_0000);
         });
@@ -369,7 +375,12 @@ impl Track<'_> {
             }
         });
         full_box(b, b"stts", 0, 0, |b| {
-            words(b, [1, count, self.sample_units]);
+            let last = self.units - (count - 1) * self.sample_units;
+            if last == self.sample_units {
+                words(b, [1, count, last]);
+            } else {
+                words(b, [2, count - 1, self.sample_units, 1, last]);
+            }
         });
         if let Kind::Video(video) = kind {
             full_box(b, b"stss", 0, 0, |b| {

@@ -135,6 +135,9 @@ pub(super) struct Arguments {
     /// ignore the tag [default: bt709]
     #[arg(long, value_enum, help_heading = FILE)]
     color: Option<Color>,
+    /// Leave prompt, seed, model and gallop's version out of the clip's metadata
+    #[arg(long, help_heading = FILE)]
+    no_metadata: bool,
     /// Save the final latents as safetensors
     #[arg(long, value_name = "FILE", help_heading = FILE)]
     save_latents: Option<PathBuf>,
@@ -276,7 +279,9 @@ impl Arguments {
                 quality: self.quality.unwrap_or(usual.quality),
                 full_audio: self.full_audio,
                 color: self.color.unwrap_or(usual.color),
+                ..usual
             },
+            metadata: !self.no_metadata,
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
             also_written: self.device.profile.iter().cloned().collect(),

@@ -56,6 +56,19 @@ pub struct EncodeOptions {
     pub full_audio: bool,
     /// Colour matrix and tag.
     pub color: Color,
+    /// What the file says of itself.
+    pub tags: Tags,
+}
+
+/// Text about a clip, in its file; what is empty is left out.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Tags {
+    /// The program that made it.
+    pub tool: String,
+    /// What it shows.
+    pub description: String,
+    /// What else there is to say, for programs.
+    pub comment: String,
 }
 
 impl Default for EncodeOptions {
@@ -65,6 +78,7 @@ impl Default for EncodeOptions {
             quality: 6,
             full_audio: false,
             color: Color::Bt709,
+            tags: Tags::default(),
         }
     }
 }

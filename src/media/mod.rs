@@ -27,7 +27,7 @@ mod wav;
 mod windows;
 
 pub use clip::{
-    Clip, Color, EncodeOptions, EncodeReport, Encoder, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME,
+    Clip, Color, EncodeOptions, EncodeReport, Encoder, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Tags,
     WrittenFile,
 };
 pub use decode::{MAX_PIXELS, decode_image, open_image};

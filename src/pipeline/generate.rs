@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Result, Tensor,
-    media::{self, Clip, Image},
+    media::{self, Clip, Image, Tags},
     model::dit::latent_shape,
     plan::Grid,
     sampler::{Method, noise, zero_snr},
@@ -59,11 +59,15 @@ pub(super) fn draft(
     if let Some(file) = &mut files.sheet {
         media::write_sheet(file, &clip)?;
     }
+    let mut encode = output.encode.clone();
+    if output.metadata {
+        encode.tags = tags(request, model, &job);
+    }
     let mut bytes = Vec::new();
     let file = run.timed(Stage::Mux, |run| {
         run.mux(&mut |report, cancel| match files.clip.is_empty() {
-            true => media::write_clip_to(&mut bytes, &clip, &output.encode, report, cancel),
-            false => media::write_clip(&mut files.clip, &clip, &output.encode, report, cancel),
+            true => media::write_clip_to(&mut bytes, &clip, &encode, report, cancel),
+            false => media::write_clip(&mut files.clip, &clip, &encode, report, cancel),
         })
     })?;
     context.cancel.check()?;
@@ -73,6 +77,21 @@ pub(super) fn draft(
         files: beside.chain(files.clip).collect(),
         clip: bytes,
     })
+}
+
+/// What the clip says of itself. It is the same whenever and wherever the clip is made.
+fn tags(request: &Request, model: &Model, job: &Job) -> Tags {
+    let is_prompt_used = request.text_features.is_none();
+    let comment = serde_json::json!({ "seed": job.seed, "model": model.short_name() });
+    Tags {
+        tool: concat!("gallop ", env!("CARGO_PKG_VERSION")).into(),
+        description: if is_prompt_used {
+            request.prompt.clone()
+        } else {
+            String::new()
+        },
+        comment: comment.to_string(),
+    }
 }
 
 fn clip<'a>(job: &Job, frames: &'a [u8], audio: &'a [f32]) -> Clip<'a> {

@@ -119,6 +119,20 @@ impl Model {
         }
     }
 
+    /// Its name, wherever its folder lies.
+    pub(super) fn short_name(&self) -> String {
+        match &self.parts {
+            Parts::Folder(folder) => {
+                let path = folder.dir().canonicalize().unwrap_or_default();
+                path.file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into()
+            }
+            Parts::Miniature => self.name(),
+        }
+    }
+
     /// Its files, as far as they are found.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         match &self.parts {

@@ -30,6 +30,8 @@ pub struct Output {
     pub force: bool,
     /// Encoder, quality, colour.
     pub encode: EncodeOptions,
+    /// Write into the clip what made it: prompt, seed, model and version.
+    pub metadata: bool,
     /// Where to save the final latents too.
     pub save_latents: Option<PathBuf>,
     /// Where to draw frames and sound as one picture too, PNG.
@@ -55,6 +57,7 @@ impl Output {
             path: None,
             force: false,
             encode,
+            metadata: true,
             save_latents: None,
             sheet: None,
             also_written: Vec::new(),

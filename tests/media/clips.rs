@@ -12,8 +12,8 @@ use gallop::{
     Error,
     error::Field,
     media::{
-        AtomicFile, AudioTrack, Clip, Color, EncodeOptions, EncodeReport, Encoder, VideoTrack,
-        encode_aac, open_voice, publish, rgb_to_yuv420, write_clip, write_mp4,
+        AtomicFile, AudioTrack, Clip, Color, EncodeOptions, EncodeReport, Encoder, Tags,
+        VideoTrack, encode_aac, open_voice, publish, rgb_to_yuv420, write_clip, write_mp4,
     },
 };
 use proptest::prelude::*;
@@ -565,8 +565,80 @@ fn sound_that_the_coded_frames_do_not_hold_is_refused() {
             frames: vec![&[7]; 3],
             samples,
         };
-        let written = write_mp4(&video, Some(&audio), &mut |_| Ok(()));
+        let written = write_mp4(&video, Some(&audio), &Tags::default(), &mut |_| Ok(()));
         assert_eq!(written.is_ok(), fits, "{samples} samples");
+    }
+}
+
+/// The texts of a clip's `ilst`, by name; none without one.
+pub(crate) fn tags_of(file: &[u8]) -> Vec<(Vec<u8>, String)> {
+    let movie = boxes::find(file, 0..file.len(), "moov");
+    if boxes::list(file, movie.clone())
+        .iter()
+        .all(|b| b.name != "udta")
+    {
+        return Vec::new();
+    }
+    let meta = boxes::find(file, movie, "udta/meta");
+    let mut list = boxes::find(file, meta.start + 4..meta.end, "ilst");
+    let mut tags = Vec::new();
+    while !list.is_empty() {
+        let end = list.start + boxes::be32(file, list.start) as usize;
+        let data = boxes::find(file, list.start + 8..end, "data");
+        assert_eq!(file[data.start..data.start + 8], [0, 0, 0, 1, 0, 0, 0, 0]);
+        let text = file[data.start + 8..data.end].to_vec();
+        let name = file[list.start + 4..list.start + 8].to_vec();
+        tags.push((name, String::from_utf8(text).unwrap()));
+        list.start = end;
+    }
+    tags
+}
+
+#[test]
+fn tags_of_any_text_are_in_the_file_and_move_nothing() {
+    let folder = Scratch::new("tags");
+    let rgb = pictures(2, 32, 32);
+    let audio = sound(3528);
+    let clip = Clip {
+        width: 32,
+        height: 32,
+        frames: &rgb,
+        audio: &audio,
+    };
+    let path = folder.path("clip.mp4");
+    let written = |tags: &Tags| {
+        let tags = tags.clone();
+        let options = EncodeOptions {
+            tags,
+            ..EncodeOptions::default()
+        };
+        write(&path, &clip, &options).unwrap();
+        fs::read(&path).unwrap()
+    };
+    let plain = written(&Tags::default());
+    assert_eq!(tags_of(&plain), []);
+    for description in [
+        "",
+        "a; b=c #d \\ \"e\"\n\n青い星 🐎\u{200d}\u{feff}",
+        &"馬 ".repeat(2_500),
+    ] {
+        let tags = Tags {
+            tool: "gallop".into(),
+            description: description.into(),
+            comment: "{}".into(),
+        };
+        let file = written(&tags);
+        let mut expected = vec![
+            (b"\xa9too".to_vec(), tags.tool.clone()),
+            (b"\xa9cmt".to_vec(), tags.comment.clone()),
+        ];
+        if !description.is_empty() {
+            expected.push((b"desc".to_vec(), description.into()));
+        }
+        assert_eq!(tags_of(&file), expected);
+        // The offsets of the samples moved with them.
+        let samples = |file| boxes::tracks(file).into_iter().map(|track| track.samples);
+        assert!(samples(&file).eq(samples(&plain)));
     }
 }
 
@@ -601,7 +673,7 @@ proptest! {
             samples,
         };
         let mut file = Vec::new();
-        let written = write_mp4(&video, has_sound.then_some(&audio), &mut |piece| {
+        let written = write_mp4(&video, has_sound.then_some(&audio), &Tags::default(), &mut |piece| {
             file.extend(piece);
             Ok(())
         });

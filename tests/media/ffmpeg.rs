@@ -10,13 +10,16 @@ use std::{
 
 use gallop::{
     Error,
-    media::{Clip, Color, EncodeOptions, Encoder},
+    media::{Clip, Color, EncodeOptions, Encoder, Tags},
 };
 
 use crate::{
     clips::{pictures, sound, write, write_with},
     scratch::Scratch,
 };
+
+/// What a description may be.
+const TEXT: &str = "a; b=c #d \\ \"e\"\n\n;FFMETADATA1\n[CHAPTER]\n青い星 🐎";
 
 #[test]
 fn a_missing_ffmpeg_is_said() {
@@ -76,6 +79,11 @@ fn ffprobe_agrees_where_there_is_one() {
             let options = EncodeOptions {
                 encoder: encoder.clone(),
                 color,
+                tags: Tags {
+                    tool: "gallop 1".into(),
+                    description: TEXT.into(),
+                    comment: "{\"seed\":7}".into(),
+                },
                 ..EncodeOptions::default()
             };
             let path = folder.path("clip.mp4");
@@ -117,6 +125,10 @@ fn check_with_ffprobe(path: &Path, frames: usize, color: Color) {
     assert_eq!(audio["channels"], 2);
     assert_eq!(audio["start_time"], "0.000000");
     assert_eq!(audio["duration"], "2.440000");
+    let tags = &json["format"]["tags"];
+    assert_eq!(tags["encoder"], "gallop 1");
+    assert_eq!(tags["description"], TEXT);
+    assert_eq!(tags["comment"], "{\"seed\":7}");
 }
 
 /// A program that behaves as `script` says, in place of ffmpeg.

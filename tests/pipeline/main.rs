@@ -188,6 +188,44 @@ fn one_seed_makes_one_file_on_any_number_of_threads() {
 }
 
 #[test]
+fn a_clip_says_what_made_it_unless_told_not_to() {
+    let dir = Folder::new("metadata");
+    let path = dir.path("clip.mp4");
+    let prompt = format!(
+        "A red ball \"bounces\". 青い星 🐎\n{}",
+        "gently, ".repeat(1_300)
+    );
+    let request = Request {
+        prompt: prompt.clone(),
+        seed: Some(u64::MAX),
+        ..request()
+    };
+    for metadata in [true, false] {
+        let output = Output {
+            metadata,
+            force: true,
+            ..Output::new(&path)
+        };
+        let context = Context::new(&Cpu);
+        generate(
+            &context,
+            &Model::miniature(),
+            &request,
+            &output,
+            &Listener::default(),
+        )
+        .unwrap();
+        let file = fs::read(&path).unwrap();
+        let version = concat!("gallop ", env!("CARGO_PKG_VERSION"));
+        let comment = format!("{{\"seed\":{},\"model\":\"miniature\"}}", u64::MAX);
+        for text in [&prompt, version, &comment, "udta"] {
+            let is_there = file.windows(text.len()).any(|part| part == text.as_bytes());
+            assert_eq!(is_there, metadata, "{text}");
+        }
+    }
+}
+
+#[test]
 fn both_variants_and_both_decoders_make_clips() {
     let dir = Folder::new("variants");
     let base = Request {

@@ -64,6 +64,7 @@ pub(super) fn encode(
     write_mp4(
         &video_track(job, &gops)?,
         sound.as_ref().map(audio_track).as_ref(),
+        &job.options.tags,
         write,
     )?;
     Ok(format!(

@@ -1,6 +1,6 @@
 //! The MP4 by an `ffmpeg` program with libx264, with the reference's settings.
 //!
-//! Audio goes into a temporary WAV, frames through a pipe. The number of threads is fixed, because libx264's bytes
+//! Audio and tags go into temporary files, frames through a pipe. The number of threads is fixed, because libx264's bytes
 //! depend on it. A cancel kills the child process.
 
 use std::{
@@ -55,20 +55,24 @@ pub(super) fn write(
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    // Never published: it is removed when this function ends.
+    // Never published: they are removed when this function ends.
+    let refused = |e| Error::output_io(job.path, e);
+    let beside = || Unnamed::file(file.part_path()).map_err(refused);
     let sound = match job.audio {
         [] => None,
         audio => {
-            let refused = |e| Error::output_io(job.path, e);
-            let sound = Unnamed::file(file.part_path()).map_err(refused)?;
+            let sound = beside()?;
             let mut write = |bytes: &[u8]| sound.handle().write_all(bytes).map_err(refused);
             write_wav(audio, 2, &mut write)?;
             Some(sound)
         }
     };
+    let tags = beside()?;
+    let text = job.options.tags.for_ffmpeg();
+    tags.handle().write_all(text.as_bytes()).map_err(refused)?;
     let crf = rate_factor(job.options.quality);
     let heard = sound.as_ref().map(Unnamed::path);
-    let arguments = arguments(job, crf, heard, file.part_path());
+    let arguments = arguments(job, crf, (heard, tags.path()), file.part_path());
     let child = Command::new(ffmpeg)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -88,7 +92,12 @@ fn rate_factor(quality: u8) -> u8 {
     ((10 - u16::from(quality)) * 51 / 10).max(1) as u8
 }
 
-fn arguments(job: &Job<'_>, crf: u8, sound: Option<&Path>, target: &Path) -> Vec<OsString> {
+fn arguments(
+    job: &Job<'_>,
+    crf: u8,
+    (sound, tags): (Option<&Path>, &Path),
+    target: &Path,
+) -> Vec<OsString> {
     let pixel_format = match job.options.color {
         Color::Bt709 => "yuv420p",
         // ffmpeg's scaler converts, as it does for the reference.
@@ -107,6 +116,8 @@ fn arguments(job: &Job<'_>, crf: u8, sound: Option<&Path>, target: &Path) -> Vec
         add("-f wav -i");
         list.push(sound.into());
     }
+    list.extend(["-f", "ffmetadata", "-i"].map(OsString::from));
+    list.push(tags.into());
     let mut add = |text: &str| list.extend(text.split(' ').map(OsString::from));
     add(&format!(
         "-c:v libx264 -preset medium -crf {crf} -pix_fmt yuv420p -threads {THREADS}"
@@ -118,7 +129,12 @@ fn arguments(job: &Job<'_>, crf: u8, sound: Option<&Path>, target: &Path) -> Vec
         // Without noise substitution, whose noise after a seek is another than when played from the start.
         add("-c:a aac -b:a 128k -aac_pns 0");
     }
-    add("-map_metadata -1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact");
+    add(if sound.is_some() {
+        "-map_metadata 2"
+    } else {
+        "-map_metadata 1"
+    });
+    add("-fflags +bitexact -flags:v +bitexact -flags:a +bitexact");
     add("-movflags +faststart -f mp4");
     list.push(target.into());
     list

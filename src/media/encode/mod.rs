@@ -1,7 +1,7 @@
 //! Writes a finished clip: by the encoders in this program, by ffmpeg, or raw.
 //!
 //! [`write_clip`] checks the clip and passes a `job` to `embedded`, `external` or `raw`. Below these are the encoders
-//! (`h264`, `aac`, `yuv`) and the container (`mp4`, `sample_entry`, `boxes`).
+//! (`h264`, `aac`, `yuv`) and the container (`mp4`, `sample_entry`, `tags`, `boxes`).
 
 mod aac;
 mod boxes;
@@ -12,6 +12,7 @@ mod job;
 mod mp4;
 mod raw;
 mod sample_entry;
+mod tags;
 mod yuv;
 
 use std::{

@@ -8,7 +8,7 @@
 
 use crate::{
     Error, Result,
-    media::clip::{Color, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME},
+    media::clip::{Color, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Tags},
 };
 
 use super::{
@@ -64,6 +64,7 @@ pub struct AudioTrack<'a> {
 pub fn write_mp4(
     video: &VideoTrack<'_>,
     audio: Option<&AudioTrack<'_>>,
+    tags: &Tags,
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     check_video(video)?;
@@ -78,13 +79,17 @@ pub fn write_mp4(
     });
     // Offsets change the length of `moov` only by taking 4 or 8 bytes.
     let media_bytes = layout.media_bytes();
-    let headers_bytes = |is_wide: bool| {
-        (file_type.len() + movie(video, audio, &layout, 0, is_wide).len()) as u64 + 16
+    let movie = |first: u64, is_wide: bool| {
+        boxed(b"moov", |b| {
+            movie(b, (video, audio), &layout, (first, is_wide));
+            tags.write(b);
+        })
     };
+    let headers_bytes = |is_wide: bool| (file_type.len() + movie(0, is_wide).len()) as u64 + 16;
     let is_wide = headers_bytes(false) + media_bytes > u64::from(u32::MAX);
     let first = headers_bytes(is_wide);
     write(&file_type)?;
-    write(&movie(video, audio, &layout, first, is_wide))?;
+    write(&movie(first, is_wide))?;
     // Always the 16-byte header, so that its length does not depend on the content.
     let mut header = Vec::with_capacity(16);
     u32_be(&mut header, 1);
@@ -231,54 +236,52 @@ impl<'a> Layout<'a> {
     }
 }
 
+/// The header and the tracks, for chunks that begin at `first`.
 fn movie(
-    video: &VideoTrack<'_>,
-    audio: Option<&AudioTrack<'_>>,
+    b: &mut Vec<u8>,
+    (video, audio): (&VideoTrack<'_>, Option<&AudioTrack<'_>>),
     layout: &Layout<'_>,
-    first: u64,
-    is_wide: bool,
-) -> Vec<u8> {
+    (first, is_wide): (u64, bool),
+) {
     let video_length = (video.frames.len() * SAMPLES_PER_FRAME) as u32;
     let audio_length = audio.map_or(0, |a| a.samples as u32);
-    boxed(b"moov", |b| {
-        full_box(b, b"mvhd", 0, 0, |b| {
-            // creation, modification, timescale, duration, rate 1.0, volume 1.0 and reserved
-            words(
-                b,
-                [0, 0, SAMPLE_RATE as u32, video_length.max(audio_length)],
-            );
-            words(b, [0x1_0000, 0x0100_0000, 0, 0]);
-            words(b, UNITY_MATRIX);
-            b.extend([0; 24]);
-            u32_be(b, AUDIO_ID + 1);
-        });
+    full_box(b, b"mvhd", 0, 0, |b| {
+        // creation, modification, timescale, duration, rate 1.0, volume 1.0 and reserved
+        words(
+            b,
+            [0, 0, SAMPLE_RATE as u32, video_length.max(audio_length)],
+        );
+        words(b, [0x1_0000, 0x0100_0000, 0, 0]);
+        words(b, UNITY_MATRIX);
+        b.extend([0; 24]);
+        u32_be(b, AUDIO_ID + 1);
+    });
+    let track = Track {
+        id: VIDEO_ID,
+        length: video_length,
+        media_time: 0,
+        timescale: VIDEO_TIMESCALE,
+        sample_units: FRAME_UNITS,
+        units: video.frames.len() as u32 * FRAME_UNITS,
+        frames: &video.frames,
+        chunks: layout.of_track(true, first),
+        is_wide,
+    };
+    track.write(b, &Kind::Video(video));
+    if let Some(audio) = audio {
         let track = Track {
-            id: VIDEO_ID,
-            length: video_length,
-            media_time: 0,
-            timescale: VIDEO_TIMESCALE,
-            sample_units: FRAME_UNITS,
-            units: video.frames.len() as u32 * FRAME_UNITS,
-            frames: &video.frames,
-            chunks: layout.of_track(true, first),
+            id: AUDIO_ID,
+            length: audio_length,
+            media_time: AAC_DELAY as u32,
+            timescale: SAMPLE_RATE as u32,
+            sample_units: AAC_FRAME as u32,
+            units: (AAC_DELAY + audio.samples) as u32,
+            frames: &audio.frames,
+            chunks: layout.of_track(false, first),
             is_wide,
         };
-        track.write(b, &Kind::Video(video));
-        if let Some(audio) = audio {
-            let track = Track {
-                id: AUDIO_ID,
-                length: audio_length,
-                media_time: AAC_DELAY as u32,
-                timescale: SAMPLE_RATE as u32,
-                sample_units: AAC_FRAME as u32,
-                units: (AAC_DELAY + audio.samples) as u32,
-                frames: &audio.frames,
-                chunks: layout.of_track(false, first),
-                is_wide,
-            };
-            track.write(b, &Kind::Audio(audio));
-        }
-    })
+        track.write(b, &Kind::Audio(audio));
+    }
 }
 
 enum Kind<'a> {

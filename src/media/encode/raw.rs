@@ -45,7 +45,11 @@ pub(super) fn write(
 }
 
 fn describe_streams(job: &Job<'_>) -> String {
-    let description = serde_json::json!({
+    let tags = job.options.tags.list();
+    let tags: serde_json::Map<_, _> = tags
+        .map(|(key, _, text)| (key.into(), text.into()))
+        .collect();
+    let mut description = serde_json::json!({
         "video": {
             "pixel_format": "rgb24",
             "width": job.width,
@@ -60,5 +64,8 @@ fn describe_streams(job: &Job<'_>) -> String {
             "samples": job.samples(),
         },
     });
+    if !tags.is_empty() {
+        description["metadata"] = tags.into();
+    }
     format!("{description:#}\n")
 }

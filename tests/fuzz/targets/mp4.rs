@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use gallop::media::{AAC_DELAY, AAC_FRAME, AudioTrack, Color, VideoTrack, write_mp4};
+use gallop::media::{AAC_DELAY, AAC_FRAME, AudioTrack, Color, Tags, VideoTrack, write_mp4};
 use libfuzzer_sys::fuzz_target;
 
 /// Most bytes of one frame, and most frames of one track; larger ones differ in nothing but time.
@@ -34,7 +34,11 @@ fuzz_target!(|input: &[u8]| {
         }
     });
     let mut file = Vec::new();
-    let written = write_mp4(&video, audio.as_ref(), &mut |bytes| {
+    let tags = Tags {
+        comment: String::from_utf8_lossy(input.bytes()).into(),
+        ..Tags::default()
+    };
+    let written = write_mp4(&video, audio.as_ref(), &tags, &mut |bytes| {
         file.extend(bytes);
         Ok(())
     });

@@ -4,8 +4,9 @@ use super::image::Image;
 
 /// Tag number of the orientation in the first directory.
 const ORIENTATION: u16 = 0x0112;
-/// Field type of a 16-bit unsigned number.
+/// Field types of a 16-bit and a 32-bit unsigned number; some programs write the second here.
 const SHORT: u16 = 3;
+const LONG: u16 = 4;
 
 /// Orientation 1 to 8 from a TIFF block, with or without JPEG's prefix `Exif\0\0`. Damaged data or a missing tag mean
 /// 1, upright: an image is not refused for its metadata.
@@ -43,8 +44,12 @@ fn find_orientation(tiff: &[u8]) -> Option<u16> {
     (0..entries)
         .map(|i| directory + 2 + 12 * i)
         .take_while(|&at| at + 12 <= tiff.len())
-        .find(|&at| short(at) == Some(ORIENTATION) && short(at + 2) == Some(SHORT))
-        .and_then(|at| short(at + 8))
+        .filter(|&at| short(at) == Some(ORIENTATION))
+        .find_map(|at| match short(at + 2)? {
+            SHORT => short(at + 8),
+            LONG => u16::try_from(long(at + 8)?).ok(),
+            _ => None,
+        })
 }
 
 /// `image` turned upright from orientation 1 to 8.
@@ -84,7 +89,7 @@ pub(super) fn upright(image: Image, orientation: u16) -> Image {
 mod tests {
     use super::*;
 
-    fn block(is_little: bool, value: u16) -> Vec<u8> {
+    fn block(is_little: bool, kind: u16, value: u32) -> Vec<u8> {
         let short = |v: u16| {
             if is_little {
                 v.to_le_bytes()
@@ -104,18 +109,22 @@ mod tests {
         bytes.extend(long(8));
         bytes.extend(short(1));
         bytes.extend(short(ORIENTATION));
-        bytes.extend(short(SHORT));
+        bytes.extend(short(kind));
         bytes.extend(long(1));
-        bytes.extend(short(value));
-        bytes.extend(short(0));
+        if kind == LONG {
+            bytes.extend(long(value));
+        } else {
+            bytes.extend(short(value as u16));
+            bytes.extend(short(0));
+        }
         bytes.extend(long(0));
         bytes
     }
 
     #[test]
-    fn the_tag_is_found_in_both_byte_orders_and_never_past_the_end() {
-        for is_little in [true, false] {
-            let bytes = block(is_little, 6);
+    fn the_tag_is_found_in_both_byte_orders_and_sizes_and_never_past_the_end() {
+        for (is_little, kind) in [(true, SHORT), (false, SHORT), (true, LONG), (false, LONG)] {
+            let bytes = block(is_little, kind, 6);
             assert_eq!(orientation(&bytes), 6);
             let mut with_prefix = b"Exif\0\0".to_vec();
             with_prefix.extend(&bytes);
@@ -124,7 +133,13 @@ mod tests {
             for cut in 0..bytes.len() - 4 {
                 assert_eq!(orientation(&bytes[..cut]), 1, "cut at {cut}");
             }
-            assert_eq!(orientation(&block(is_little, 9)), 1);
+            assert_eq!(orientation(&block(is_little, kind, 9)), 1);
+            assert_eq!(
+                orientation(&block(is_little, kind, 0x1_0006)),
+                if kind == LONG { 1 } else { 6 }
+            );
+            // a signed byte
+            assert_eq!(orientation(&block(is_little, 6, 6)), 1);
         }
         assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), 1);
     }

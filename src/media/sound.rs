@@ -38,7 +38,8 @@ const MAX_SKIPPED_SECONDS: f64 = 60.0;
 pub struct Voice {
     /// Mono f32 `[samples]` at [`VOICE_RATE`], each value a multiple of 1/32768.
     pub samples: Vec<f32>,
-    /// Length of the whole track, seconds.
+    /// Length of the whole track, seconds. Of an MP3 or CAF that is longer than what was read it may be too long by
+    /// the silence that fills the last packet, 26 ms at 44.1 kHz.
     pub seconds: f64,
 }
 

@@ -67,18 +67,29 @@ struct Picture {
     orientation: u16,
 }
 
-/// The number of pixels of a `width` x `height` image, if it is within the limit.
-fn checked_pixels(width: u64, height: u64) -> Result<usize, String> {
+/// Refuses a `width` x `height` image of a file of `bytes` that has no pixel, or too many: more than [`MAX_PIXELS`], or
+/// than files of that length have unless they are made to be a burden.
+fn check_pixels(width: u64, height: u64, bytes: usize) -> Result<(), String> {
+    /// Pixels of any file.
+    const ALWAYS: u64 = 4_000_000;
+    /// More pixels for each byte; one colour as a PNG has 350, as a JPEG 200.
+    const A_BYTE: u64 = 1000;
     if width == 0 || height == 0 {
         return Err(format!("is {width}x{height}; expected at least one pixel"));
     }
-    match width.checked_mul(height) {
-        Some(pixels) if pixels <= MAX_PIXELS => Ok(pixels as usize),
-        _ => Err(format!(
-            "is {width}x{height}; expected at most {} million pixels, make it smaller",
-            MAX_PIXELS / 1_000_000
-        )),
+    let pixels = width.checked_mul(height).unwrap_or(u64::MAX);
+    let by_length = ALWAYS + A_BYTE * bytes as u64;
+    if pixels <= MAX_PIXELS.min(by_length) {
+        return Ok(());
     }
+    let (most, of) = match by_length < MAX_PIXELS {
+        true => (by_length, format!(" in a file of {bytes} bytes")),
+        false => (MAX_PIXELS, String::new()),
+    };
+    Err(format!(
+        "is {width}x{height}; expected at most {} million pixels{of}, make it smaller",
+        most / 1_000_000
+    ))
 }
 
 fn damaged(format: &str, reason: impl std::fmt::Display) -> String {
@@ -90,7 +101,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     let header = bytes.get(16..24).map(|header| header.as_chunks().0);
     if let Some(&[width, height]) = header {
         let [width, height] = [width, height].map(|side| u32::from_be_bytes(side).into());
-        checked_pixels(width, height)?;
+        check_pixels(width, height, bytes.len())?;
     }
     let bad = |e: png::DecodingError| damaged("PNG", e);
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
@@ -99,7 +110,7 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     let mut reader = decoder.read_info().map_err(bad)?;
     let info = reader.info();
     let (width, height) = (info.width as usize, info.height as usize);
-    checked_pixels(u64::from(info.width), u64::from(info.height))?;
+    check_pixels(info.width.into(), info.height.into(), bytes.len())?;
     if let Some(animation) = info.animation_control()
         && animation.num_frames > 1
     {
@@ -148,7 +159,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
     let info = decoder
         .info()
         .ok_or_else(|| damaged("JPEG", "no frame header"))?;
-    checked_pixels(u64::from(info.width), u64::from(info.height))?;
+    check_pixels(info.width.into(), info.height.into(), bytes.len())?;
     if info.components == 4 {
         return Err("is a CMYK picture; expected RGB or grey, convert it to RGB".into());
     }
@@ -177,7 +188,7 @@ fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {
     let bad = |e: image_webp::DecodingError| damaged("WebP", e);
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(bad)?;
     let (width, height) = decoder.dimensions();
-    checked_pixels(u64::from(width), u64::from(height))?;
+    check_pixels(width.into(), height.into(), bytes.len())?;
     if decoder.is_animated() {
         return Err(animated(u64::from(decoder.num_frames())));
     }
@@ -201,13 +212,19 @@ fn animated(frames: u64) -> String {
 }
 
 /// Interleaved samples of 1 (grey), 2 (grey, alpha), 3 or 4 (colour, alpha) channels as RGB.
-fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
+fn to_rgb(mut samples: Vec<u8>, channels: usize) -> Vec<u8> {
     match channels {
         3 => samples,
-        4 => samples
-            .chunks_exact(4)
-            .flat_map(|p| [p[0], p[1], p[2]])
-            .collect(),
+        4 => {
+            // In place: a large picture is there once.
+            let pixels = samples.len() / 4;
+            for i in 0..pixels {
+                samples.copy_within(4 * i..4 * i + 3, 3 * i);
+            }
+            samples.truncate(3 * pixels);
+            samples.shrink_to_fit();
+            samples
+        }
         _ => samples
             .chunks_exact(channels)
             .flat_map(|p| [p[0]; 3])

@@ -221,12 +221,24 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A lossless WebP whose header claims 16383x16383.
-fn huge_webp() -> Vec<u8> {
+/// A lossless WebP of one pixel whose header claims a size.
+fn webp_header(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = webp(1, &[1, 2, 3]);
     let at = bytes.windows(4).position(|w| w == b"VP8L").unwrap() + 9;
-    bytes[at..at + 4].copy_from_slice(&0x0fff_bffe_u32.to_le_bytes());
+    let size = (width - 1) | (height - 1) << 14;
+    bytes[at..at + 4].copy_from_slice(&size.to_le_bytes());
     bytes
+}
+
+#[test]
+fn a_large_picture_of_one_colour_is_read() {
+    let rgb = [9, 8, 7].repeat(4000 * 3000);
+    let whole = decode_image(&rgb_png(4000, &rgb), "one colour").unwrap();
+    assert_eq!((whole.width, whole.height), (4000, 3000));
+    assert!(whole.rgb == rgb);
+    let short = webp(2000, &[9, 8, 7].repeat(2000 * 2000));
+    assert!(short.len() < 4000, "{} bytes", short.len());
+    assert_eq!(decode_image(&short, "short").unwrap().height, 2000);
 }
 
 #[test]
@@ -260,7 +272,7 @@ fn hostile_pictures_get_one_sentence_with_the_name() {
         let bytes = jpeg(640, 640, 1, None);
         bytes[..bytes.len() - 1000].to_vec()
     };
-    let cases: [(&str, Vec<u8>, &str); 16] = [
+    let cases: [(&str, Vec<u8>, &str); 18] = [
         (
             "0x0 png",
             png_header(0, 0),
@@ -270,11 +282,21 @@ fn hostile_pictures_get_one_sentence_with_the_name() {
         (
             "huge png",
             png_header(60_000, 60_000),
-            "60000x60000; expected at most 100 million",
+            "60000x60000; expected at most 4 million pixels in a file of 69 bytes",
+        ),
+        (
+            "huge and long png",
+            [png_header(60_000, 60_000), vec![0; 200_000]].concat(),
+            "60000x60000; expected at most 100 million pixels, make",
+        ),
+        (
+            "short webp",
+            webp_header(2100, 2000),
+            "2100x2000; expected at most 4 million pixels in a file of",
         ),
         ("0x0 jpeg", jpeg(0, 0, 3, None), "JPEG"),
         ("huge jpeg", jpeg(60_000, 60_000, 3, None), "60000x60000"),
-        ("huge webp", huge_webp(), "16383x16383"),
+        ("huge webp", webp_header(16383, 16383), "16383x16383"),
         ("cmyk jpeg", jpeg(8, 8, 4, None), "CMYK"),
         ("animated png", animated_png(), "animation of 2 frames"),
         ("animated webp", animated_webp(), "animation of 2 frames"),

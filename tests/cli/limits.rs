@@ -10,6 +10,8 @@ fn limited(scratch: &Scratch, limit: &str, command: &str) -> Run {
     let line = format!("ulimit {limit} && exec {gallop} {command}");
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &line]).current_dir(&scratch.0);
+    // Stacks of more threads take more of what is limited.
+    shell.env("RAYON_NUM_THREADS", "2");
     Run::of(&shell.output().unwrap())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, stdin},
+    io::stdin,
     path::{Path, PathBuf},
 };
 
@@ -155,22 +155,21 @@ fn read_text(path: &Path) -> Result<String> {
     if !is_input && !is_pipe(path) {
         return GivenFile::Input.read_text(path, MAX_BYTES);
     }
-    let name = match is_input {
-        true => "standard input".into(),
-        false => path.display().to_string(),
+    let (name, bytes) = match is_input {
+        true => {
+            let name = Path::new("standard input");
+            (
+                name,
+                GivenFile::Input.read_from(stdin().lock(), name, MAX_BYTES)?,
+            )
+        }
+        false => {
+            let pipe =
+                File::open(path).map_err(|e| Error::input_io(path.display().to_string(), e))?;
+            (path, GivenFile::Input.read_from(pipe, path, MAX_BYTES)?)
+        }
     };
-    let mut bytes = Vec::new();
-    let source: Result<Box<dyn Read>, _> = match is_input {
-        true => Ok(Box::new(stdin().lock())),
-        false => File::open(path).map(|pipe| Box::new(pipe) as _),
-    };
-    let read = source.and_then(|source| source.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|e| Error::input_io(&name, e))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let problem = format!("must be a prompt of at most {MAX_BYTES} bytes; found more");
-        return Err(Error::input(name, problem));
-    }
-    error::text(bytes).map_err(|problem| Error::input(name, problem))
+    error::text(bytes).map_err(|problem| GivenFile::Input.error(name, problem))
 }
 
 /// Whether a shell's `<(command)` or a named pipe is at `path`.

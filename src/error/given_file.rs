@@ -57,11 +57,7 @@ impl GivenFile {
     /// As [`GivenFile::open`].
     pub fn read(self, path: &Path, limit: u64) -> Result<Vec<u8>> {
         let file = self.open(path, limit)?;
-        let mut bytes = Vec::new();
-        // A file may grow while it is read.
-        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|e| self.error(path, format!("cannot be read: {e}")))?;
-        self.check_length(path, bytes.len() as u64, limit)?;
+        let bytes = self.read_from(file, path, limit)?;
         // A prompt may be anything.
         let problem =
             (self == Self::Weights).then(|| stand_in(&bytes).or_else(|| cut_json(&bytes)));
@@ -69,6 +65,19 @@ impl GivenFile {
             Some(problem) => Err(self.error(path, problem)),
             None => Ok(bytes),
         }
+    }
+
+    /// All that `source`, which messages call `name`, has to give, at most `limit` bytes: a file, which may grow while it
+    /// is read, or a pipe.
+    ///
+    /// # Errors
+    /// As [`GivenFile::open`].
+    pub fn read_from(self, source: impl Read, name: &Path, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = source.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|e| self.error(name, format!("cannot be read: {e}")))?;
+        self.check_length(name, bytes.len() as u64, limit)?;
+        Ok(bytes)
     }
 
     /// The text of the regular file at `path`, at most `limit` bytes.

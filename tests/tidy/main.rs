@@ -23,21 +23,21 @@ const BUDGETS: [(&str, usize); 23] = [
     ("kernels", 3400),
     ("src/main.rs", 40),
     ("src/lib.rs", 80),
-    ("src/error.rs", 250),
-    ("src/error", 120),
+    ("src/error.rs", 290),
+    ("src/error", 220),
     ("src/tensor", 450),
     ("src/plan", 1700),
-    ("src/executor.rs", 160),
+    ("src/executor.rs", 180),
     ("src/device.rs", 100),
-    ("src/cpu", 1500),
+    ("src/cpu", 1550),
     ("src/cuda", 6400),
     ("src/weights", 3000),
     ("src/model", 2250),
     ("src/text", 600),
     ("src/sampler", 500),
-    ("src/media", 2900),
+    ("src/media", 3250),
     ("src/pipeline", 3300),
-    ("src/cli", 3300),
+    ("src/cli", 3350),
     ("src/server", 700),
     ("src/ffi", 500),
     ("src/qualify", 1200),
@@ -47,8 +47,9 @@ const BUDGETS: [(&str, usize); 23] = [
 /// The plan said 20,000. rustfmt's narrow calls, the readers that must refuse hostile files, the media stack that is
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
-/// has seen yet: 5,000 lines. The server and the C interface have their shares still to spend, and raise this.
-const WHOLE_CRATE: usize = 34_900;
+/// has seen yet: 5,000 lines; and outputs that are never lost, files that change, memory that runs out and what failed
+/// downloads leave: 1,900. The server and the C interface have their shares still to spend, and raise this.
+const WHOLE_CRATE: usize = 34_700;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -77,7 +77,7 @@ fn check_pixels(width: u64, height: u64, bytes: usize) -> Result<(), String> {
     if width == 0 || height == 0 {
         return Err(format!("is {width}x{height}; expected at least one pixel"));
     }
-    let pixels = width.checked_mul(height).unwrap_or(u64::MAX);
+    let pixels = width.saturating_mul(height);
     let by_length = ALWAYS + A_BYTE * bytes as u64;
     if pixels <= MAX_PIXELS.min(by_length) {
         return Ok(());

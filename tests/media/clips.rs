@@ -275,18 +275,23 @@ fn the_decoded_picture_is_close_at_every_quality() {
     }
 }
 
+/// A clip of 32x32 pixels.
+pub(crate) fn small<'a>(frames: &'a [u8], audio: &'a [f32]) -> Clip<'a> {
+    Clip {
+        width: 32,
+        height: 32,
+        frames,
+        audio,
+    }
+}
+
 #[test]
 fn the_decoded_sound_is_close_and_in_time() {
     let folder = Scratch::new("snr");
     let frames = 30;
     let rgb = pictures(frames, 32, 32);
     let audio = sound(frames * 1764);
-    let clip = Clip {
-        width: 32,
-        height: 32,
-        frames: &rgb,
-        audio: &audio,
-    };
+    let clip = small(&rgb, &audio);
     let path = folder.path("clip.mp4");
     write(&path, &clip, &EncodeOptions::default()).unwrap();
     let left: Vec<f32> = audio.iter().step_by(2).copied().collect();
@@ -319,12 +324,7 @@ fn readers_that_know_no_edits_have_the_exact_length() {
         (1, 3073),
     ] {
         let audio = sound(samples);
-        let clip = Clip {
-            width: 32,
-            height: 32,
-            frames: &rgb[..frames * 3 * 32 * 32],
-            audio: &audio,
-        };
+        let clip = small(&rgb[..frames * 3 * 32 * 32], &audio);
         let path = folder.path("clip.mp4");
         let options = EncodeOptions {
             full_audio: true,
@@ -443,12 +443,7 @@ fn an_interrupted_clip_leaves_nothing_and_keeps_what_was_there() {
     let frames = 60;
     let rgb = pictures(frames, 32, 32);
     let audio = sound(frames * 1764);
-    let clip = Clip {
-        width: 32,
-        height: 32,
-        frames: &rgb,
-        audio: &audio,
-    };
+    let clip = small(&rgb, &audio);
     fs::write(&path, "the clip of yesterday").unwrap();
     for encoder in [Encoder::Embedded, Encoder::Raw] {
         let options = EncodeOptions {
@@ -477,12 +472,7 @@ fn a_panic_leaves_nothing() {
     let folder = Scratch::new("panic");
     let path = folder.path("clip.mp4");
     let rgb = pictures(2, 32, 32);
-    let clip = Clip {
-        width: 32,
-        height: 32,
-        frames: &rgb,
-        audio: &[],
-    };
+    let clip = small(&rgb, &[]);
     let result = panic::catch_unwind(|| {
         let mut progress = |_, _| panic!("a progress bar that fails");
         write_with(
@@ -599,12 +589,7 @@ fn tags_of_any_text_are_in_the_file_and_move_nothing() {
     let folder = Scratch::new("tags");
     let rgb = pictures(2, 32, 32);
     let audio = sound(3528);
-    let clip = Clip {
-        width: 32,
-        height: 32,
-        frames: &rgb,
-        audio: &audio,
-    };
+    let clip = small(&rgb, &audio);
     let path = folder.path("clip.mp4");
     let written = |tags: &Tags| {
         let tags = tags.clone();

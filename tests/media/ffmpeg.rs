@@ -14,7 +14,7 @@ use gallop::{
 };
 
 use crate::{
-    clips::{pictures, sound, write, write_with},
+    clips::{pictures, small, sound, write, write_with},
     scratch::Scratch,
 };
 
@@ -25,12 +25,8 @@ const TEXT: &str = "a; b=c #d \\ \"e\"\n\n;FFMETADATA1\n[CHAPTER]\n青い星 �
 fn a_missing_ffmpeg_is_said() {
     let folder = Scratch::new("noffmpeg");
     let rgb = pictures(1, 32, 32);
-    let clip = Clip {
-        width: 32,
-        height: 32,
-        frames: &rgb,
-        audio: &sound(1764),
-    };
+    let audio = sound(1764);
+    let clip = small(&rgb, &audio);
     let options = EncodeOptions {
         encoder: Encoder::X264 {
             ffmpeg: folder.path("no-such-ffmpeg"),

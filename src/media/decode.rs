@@ -1,6 +1,6 @@
 //! Images: PNG, JPEG and WebP files to 8-bit RGB.
 //!
-//! The format is recognised by the first bytes, never by the name. EXIF orientation is applied, alpha is dropped (not
+//! The format is recognised by the first bytes, never by the name. The orientation that metadata tells is applied, alpha is dropped (not
 //! blended), palettes and greys are expanded, 16-bit values keep the upper byte. Sizes are checked before anything is
 //! allocated. Animations and CMYK are refused, since reading them would silently change the image. Reference:
 //! `PIL.Image.open`, `ImageOps.exif_transpose`, `convert("RGB")`.
@@ -15,8 +15,8 @@ use zune_jpeg::{
 use crate::{Error, Result, error::GivenFile};
 
 use super::{
-    exif::{orientation, upright},
     image::Image,
+    orientation::{orientation, upright},
 };
 
 /// Largest image that is read, pixels.
@@ -104,9 +104,12 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
         check_pixels(width, height, bytes.len())?;
     }
     let bad = |e: png::DecodingError| damaged("PNG", e);
-    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    let limits = png::Limits {
+        bytes: MAX_FILE_BYTES as usize,
+    };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
-    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info().map_err(bad)?;
     let info = reader.info();
     let (width, height) = (info.width as usize, info.height as usize);
@@ -132,17 +135,60 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     // Also reads what follows the pixels, where the orientation may be stored.
     reader.finish().map_err(bad)?;
     let (color, _) = reader.output_color_type();
-    let orientation = reader
-        .info()
-        .exif_metadata
-        .as_deref()
-        .map_or(1, orientation);
+    let orientation = orientation(&png_metadata(reader.info()));
     Ok(Picture {
         width,
         height,
         rgb: to_rgb(samples, color.samples()),
         orientation,
     })
+}
+
+/// What may tell the orientation of a PNG: its EXIF, XMP, and EXIF or XMP as ImageMagick writes them, in hexadecimal
+/// digits.
+fn png_metadata(info: &png::Info<'_>) -> Vec<Vec<u8>> {
+    /// Most texts that are read, and most bytes of one when it is inflated.
+    const TEXTS: usize = 4;
+    const TEXT_BYTES: usize = 1 << 20;
+    let is_profile = |name: &str| {
+        let kinds = ["exif", "app1", "xmp"];
+        let kind = name.strip_prefix("Raw profile type ");
+        kind.is_some_and(|kind| kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)))
+    };
+    let xmp = info.utf8_text.iter();
+    let xmp = xmp.filter(|text| text.keyword == "XML:com.adobe.xmp");
+    let xmp = xmp.take(TEXTS).filter_map(|text| {
+        let mut text = text.clone();
+        text.decompress_text_with_limit(TEXT_BYTES).ok()?;
+        text.get_text().ok().map(String::into_bytes)
+    });
+    let coded = info.compressed_latin1_text.iter();
+    let coded = coded.filter(|text| is_profile(&text.keyword));
+    let coded = coded.take(TEXTS).filter_map(|text| {
+        let mut text = text.clone();
+        text.decompress_text_with_limit(TEXT_BYTES).ok()?;
+        text.get_text().ok()
+    });
+    let plain = info.uncompressed_latin1_text.iter();
+    let plain = plain.filter(|text| is_profile(&text.keyword));
+    let profiles = coded.chain(plain.map(|text| text.text.clone()));
+    let exif = info.exif_metadata.iter().map(|exif| exif.to_vec());
+    exif.chain(profiles.map(|text| profile_bytes(&text)))
+        .chain(xmp)
+        .collect()
+}
+
+/// The bytes of a raw profile: a line with its name, one with its length, and digits.
+fn profile_bytes(text: &str) -> Vec<u8> {
+    let digits = text.trim_start().splitn(3, '\n').nth(2).unwrap_or("");
+    let digits: Vec<u8> = digits
+        .chars()
+        .filter_map(|c| Some(c.to_digit(16)? as u8))
+        .collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
@@ -168,12 +214,15 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
     if !ends_properly(bytes) {
         return Err(damaged("JPEG", "no end marker"));
     }
-    let orientation = decoder.exif().map_or(1, |exif| orientation(exif));
+    let metadata: Vec<_> = [decoder.exif(), decoder.xmp()]
+        .into_iter()
+        .flatten()
+        .collect();
     Ok(Picture {
         width: usize::from(info.width),
         height: usize::from(info.height),
         rgb,
-        orientation,
+        orientation: orientation(&metadata),
     })
 }
 
@@ -198,12 +247,13 @@ fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {
     let channels = if decoder.has_alpha() { 4 } else { 3 };
     let mut samples = vec![0; size];
     decoder.read_image(&mut samples).map_err(bad)?;
-    let exif = decoder.exif_metadata().map_err(bad)?;
+    let metadata = [decoder.exif_metadata(), decoder.xmp_metadata()];
+    let metadata: Vec<Vec<u8>> = metadata.into_iter().flatten().flatten().collect();
     Ok(Picture {
         width: width as usize,
         height: height as usize,
         rgb: to_rgb(samples, channels),
-        orientation: exif.as_deref().map_or(1, orientation),
+        orientation: orientation(&metadata),
     })
 }
 

@@ -12,6 +12,7 @@ mod ffmpeg;
 mod golden;
 mod h264_decoder;
 mod miniature;
+mod odd_pictures;
 mod output_paths;
 mod pictures;
 mod properties;

@@ -44,7 +44,7 @@ fn animated_png() -> Vec<u8> {
     bytes
 }
 
-fn webp(width: u32, rgb: &[u8]) -> Vec<u8> {
+pub(crate) fn webp(width: u32, rgb: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     image_webp::WebPEncoder::new(&mut bytes)
         .encode(
@@ -57,7 +57,7 @@ fn webp(width: u32, rgb: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub(crate) fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let mut bytes = name.to_vec();
     bytes.extend((content.len() as u32).to_le_bytes());
     bytes.extend(content);
@@ -85,7 +85,7 @@ fn animated_webp() -> Vec<u8> {
 }
 
 /// A baseline JPEG, grey all over: every block codes "no change" and "end of block", one bit each.
-fn jpeg(width: u16, height: u16, components: u8, exif: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn jpeg(width: u16, height: u16, components: u8, exif: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = vec![0xff, 0xd8];
     let mut segment = |marker: u8, content: &[u8]| {
         bytes.extend([0xff, marker]);
@@ -122,7 +122,7 @@ fn jpeg(width: u16, height: u16, components: u8, exif: Option<&[u8]>) -> Vec<u8>
 }
 
 /// An EXIF block whose only entry is the orientation.
-fn exif(orientation: u8) -> Vec<u8> {
+pub(crate) fn exif(orientation: u8) -> Vec<u8> {
     let mut bytes = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     bytes.extend([orientation, 0, 0, 0, 0, 0, 0]);
     bytes

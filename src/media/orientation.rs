@@ -1,4 +1,7 @@
-//! The orientation tag of EXIF data, and turning an image by it.
+//! The orientation that metadata tells, and turning an image by it.
+//!
+//! EXIF has the say, XMP only where no EXIF orients the image: the rule of the reference's reader (`Image.getexif` of
+//! Pillow), and of browsers, which read EXIF alone. Damaged metadata counts as missing: an image is not refused for it.
 
 use super::image::Image;
 
@@ -8,16 +11,33 @@ const ORIENTATION: u16 = 0x0112;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 
-/// Orientation 1 to 8 from a TIFF block, with or without JPEG's prefix `Exif\0\0`. Damaged data or a missing tag mean
-/// 1, upright: an image is not refused for its metadata.
-pub(super) fn orientation(exif: &[u8]) -> u16 {
-    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    find_orientation(tiff)
-        .filter(|value| (1..=8).contains(value))
-        .unwrap_or(1)
+/// Orientation 1 to 8 by `blocks` of metadata of any kind; 1, upright, where none tells.
+pub(super) fn orientation(blocks: &[impl AsRef<[u8]>]) -> u16 {
+    let first = |find: fn(&[u8]) -> Option<u16>| {
+        let mut found = blocks.iter().filter_map(|block| find(block.as_ref()));
+        found.find(|value| (1..=8).contains(value))
+    };
+    first(of_exif).or_else(|| first(of_xmp)).unwrap_or(1)
 }
 
-fn find_orientation(tiff: &[u8]) -> Option<u16> {
+/// The number behind the property's name in XMP: `tiff:Orientation="6"` or `<tiff:Orientation>6</tiff:Orientation>`.
+fn of_xmp(xmp: &[u8]) -> Option<u16> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let ends = xmp.windows(NAME.len()).zip(NAME.len()..);
+    ends.filter(|(name, _)| *name == NAME).find_map(|(_, end)| {
+        let mut value = xmp[end..].trim_ascii_start();
+        for mark in [&b"="[..], b"\"", b"'", b">"] {
+            value = value.strip_prefix(mark).unwrap_or(value).trim_ascii_start();
+        }
+        let is_one_digit = !value.get(1)?.is_ascii_digit();
+        let digit = char::from(value[0]).to_digit(10)?;
+        is_one_digit.then_some(digit as u16)
+    })
+}
+
+/// The tag in a TIFF block, with or without JPEG's prefix `Exif\0\0`.
+fn of_exif(exif: &[u8]) -> Option<u16> {
+    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     let is_little = match tiff.get(..4)? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -121,27 +141,69 @@ mod tests {
         bytes
     }
 
+    fn read(block: &[u8]) -> u16 {
+        orientation(&[block])
+    }
+
+    #[test]
+    fn xmp_tells_as_attribute_and_as_element() {
+        for (xmp, expected) in [
+            (r#"<rdf:Description tiff:Orientation="6"/>"#, 6),
+            (
+                r#"<rdf:Description tiff:Orientation = '8' tiff:Make="x">"#,
+                8,
+            ),
+            ("<tiff:Orientation>3</tiff:Orientation>", 3),
+            ("<tiff:Orientation>\n 5 </tiff:Orientation>", 5),
+            ("<tiff:OrientationX>3</tiff:OrientationX>", 1),
+            (
+                "<tiff:Orientation></tiff:Orientation><b tiff:Orientation='2'/>",
+                2,
+            ),
+            (r#"tiff:Orientation="0""#, 1),
+            (r#"tiff:Orientation="9""#, 1),
+            (r#"tiff:Orientation="66""#, 1),
+            (r#"tiff:Orientation="#, 1),
+            (r#"tiff:Orientation="6"#, 1),
+            ("", 1),
+        ] {
+            assert_eq!(read(xmp.as_bytes()), expected, "{xmp}");
+        }
+    }
+
+    #[test]
+    fn exif_wins_over_xmp_wherever_it_stands() {
+        let xmp = br#"tiff:Orientation="8""#.to_vec();
+        let exif = |value| block(true, SHORT, value);
+        assert_eq!(orientation(&[xmp.clone(), exif(6)]), 6);
+        assert_eq!(orientation(&[exif(1), xmp.clone()]), 1);
+        assert_eq!(orientation(&[exif(0), xmp.clone()]), 8);
+        assert_eq!(orientation(&[exif(0), xmp, exif(3)]), 3);
+        let none: [&[u8]; 0] = [];
+        assert_eq!(orientation(&none), 1);
+    }
+
     #[test]
     fn the_tag_is_found_in_both_byte_orders_and_sizes_and_never_past_the_end() {
         for (is_little, kind) in [(true, SHORT), (false, SHORT), (true, LONG), (false, LONG)] {
             let bytes = block(is_little, kind, 6);
-            assert_eq!(orientation(&bytes), 6);
+            assert_eq!(read(&bytes), 6);
             let mut with_prefix = b"Exif\0\0".to_vec();
             with_prefix.extend(&bytes);
-            assert_eq!(orientation(&with_prefix), 6);
+            assert_eq!(read(&with_prefix), 6);
             // The directory ends with a 4-byte link that is not needed.
             for cut in 0..bytes.len() - 4 {
-                assert_eq!(orientation(&bytes[..cut]), 1, "cut at {cut}");
+                assert_eq!(read(&bytes[..cut]), 1, "cut at {cut}");
             }
-            assert_eq!(orientation(&block(is_little, kind, 9)), 1);
+            assert_eq!(read(&block(is_little, kind, 9)), 1);
             assert_eq!(
-                orientation(&block(is_little, kind, 0x1_0006)),
+                read(&block(is_little, kind, 0x1_0006)),
                 if kind == LONG { 1 } else { 6 }
             );
             // a signed byte
-            assert_eq!(orientation(&block(is_little, 6, 6)), 1);
+            assert_eq!(read(&block(is_little, 6, 6)), 1);
         }
-        assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), 1);
+        assert_eq!(read(b"II*\0\xff\xff\xff\xff"), 1);
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! Pictures as other programs write them: metadata in every place, headers with stray bytes, unusual pixels.
+
+use gallop::media::decode_image;
+
+use crate::pictures::{chunk, exif, jpeg, webp};
+
+/// What two programs write as XMP: an attribute or an element.
+fn xmp(orientation: u8, is_attribute: bool) -> String {
+    let value = match is_attribute {
+        true => format!(r#" tiff:Orientation="{orientation}"/>"#),
+        false => format!("><tiff:Orientation>{orientation}</tiff:Orientation></rdf:Description>"),
+    };
+    format!(
+        r#"<?xpacket begin=""?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{value}</rdf:RDF></x:xmpmeta>"#
+    )
+}
+
+/// As ImageMagick writes a profile into a PNG: name, length, digits in lines of 72.
+fn raw_profile(kind: &str, bytes: &[u8]) -> String {
+    let digits: Vec<String> = bytes
+        .chunks(36)
+        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect())
+        .collect();
+    format!("\n{kind}\n{:8}\n{}\n", bytes.len(), digits.join("\n"))
+}
+
+/// A PNG of 3 x 2 pixels with metadata before or behind them.
+fn png_with(is_behind: bool, add: impl Fn(&mut png::Writer<&mut Vec<u8>>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 3, 2);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    if !is_behind {
+        add(&mut writer);
+    }
+    writer.write_image_data(&[7; 18]).unwrap();
+    if is_behind {
+        add(&mut writer);
+    }
+    writer.finish().unwrap();
+    bytes
+}
+
+/// A JPEG with these APP1 segments.
+fn jpeg_with(segments: &[&[u8]]) -> Vec<u8> {
+    let plain = jpeg(24, 10, 3, None);
+    let mut bytes = plain[..2].to_vec();
+    for content in segments {
+        bytes.extend([0xff, 0xe1]);
+        bytes.extend((content.len() as u16 + 2).to_be_bytes());
+        bytes.extend(*content);
+    }
+    bytes.extend(&plain[2..]);
+    bytes
+}
+
+fn jpeg_xmp(orientation: u8) -> Vec<u8> {
+    let text = xmp(orientation, true);
+    [b"http://ns.adobe.com/xap/1.0/\0", text.as_bytes()].concat()
+}
+
+/// An extended WebP of 3 x 2 pixels with these chunks behind them.
+fn webp_with(flags: u8, chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let still = webp(3, &[9; 18]);
+    let mut content = b"WEBP".to_vec();
+    content.extend(chunk(b"VP8X", &[flags, 0, 0, 0, 2, 0, 0, 1, 0, 0]));
+    content.extend(&still[12..]);
+    for (name, bytes) in chunks {
+        content.extend(chunk(name, bytes));
+    }
+    let length = (content.len() as u32).to_le_bytes();
+    [b"RIFF", &length[..], &content].concat()
+}
+
+/// Whether a picture that is stored wide is shown upright.
+#[track_caller]
+fn is_turned(bytes: &[u8]) -> bool {
+    let image = decode_image(bytes, "turned").unwrap();
+    image.width < image.height
+}
+
+#[test]
+fn xmp_turns_pictures_of_every_format() {
+    for (is_attribute, turn) in [(true, 6), (true, 1), (false, 8), (false, 3)] {
+        let text = xmp(turn, is_attribute);
+        let expected = turn >= 5;
+        let app1 = [b"http://ns.adobe.com/xap/1.0/\0", text.as_bytes()].concat();
+        assert_eq!(is_turned(&jpeg_with(&[&app1])), expected);
+        let webp = webp_with(4, &[(b"XMP ", text.as_bytes())]);
+        assert_eq!(is_turned(&webp), expected);
+        for (is_compressed, is_behind) in [(false, false), (true, false), (false, true)] {
+            let mut chunk = png::text_metadata::ITXtChunk::new("XML:com.adobe.xmp", &text);
+            chunk.compressed = is_compressed;
+            let png = png_with(is_behind, |writer| writer.write_text_chunk(&chunk).unwrap());
+            assert_eq!(is_turned(&png), expected);
+        }
+    }
+}
+
+#[test]
+fn exif_turns_pngs_wherever_it_stands() {
+    use png::text_metadata::{TEXtChunk, ZTXtChunk};
+    for turn in [1, 3, 6, 8] {
+        let (expected, tiff) = (turn >= 5, &exif(turn)[6..]);
+        for is_behind in [false, true] {
+            let png = png_with(is_behind, |writer| {
+                writer
+                    .write_chunk(png::chunk::ChunkType(*b"eXIf"), tiff)
+                    .unwrap();
+            });
+            assert_eq!(is_turned(&png), expected);
+            for (kind, bytes) in [
+                ("exif", exif(turn)),
+                ("exif", tiff.to_vec()),
+                ("APP1", exif(turn)),
+                ("APP1", jpeg_xmp(turn)),
+                ("xmp", xmp(turn, false).into_bytes()),
+            ] {
+                let name = format!("Raw profile type {kind}");
+                let text = raw_profile(kind, &bytes);
+                let coded = ZTXtChunk::new(&name, &text);
+                let png = png_with(is_behind, |writer| writer.write_text_chunk(&coded).unwrap());
+                assert_eq!(is_turned(&png), expected, "{name}");
+                let plain = TEXtChunk::new(&name, &text);
+                let png = png_with(is_behind, |writer| writer.write_text_chunk(&plain).unwrap());
+                assert_eq!(is_turned(&png), expected, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exif_wins_over_xmp_in_every_format() {
+    let (turns, stays) = (exif(6), exif(1));
+    assert!(is_turned(&jpeg_with(&[&jpeg_xmp(1), &turns])));
+    assert!(!is_turned(&jpeg_with(&[&stays, &jpeg_xmp(6)])));
+    for (block, expected) in [(&turns, true), (&stays, false)] {
+        let text = xmp(if expected { 1 } else { 6 }, true);
+        let webp = webp_with(12, &[(b"EXIF", block), (b"XMP ", text.as_bytes())]);
+        assert_eq!(is_turned(&webp), expected);
+        let png = png_with(false, |writer| {
+            let chunk = png::text_metadata::ITXtChunk::new("XML:com.adobe.xmp", &text);
+            writer.write_text_chunk(&chunk).unwrap();
+            writer
+                .write_chunk(png::chunk::ChunkType(*b"eXIf"), &block[6..])
+                .unwrap();
+        });
+        assert_eq!(is_turned(&png), expected);
+    }
+}
+
+/// Metadata that is damaged, or inflates to more than any metadata has, is left out; the picture is not.
+#[test]
+fn damaged_metadata_does_not_cost_the_picture() {
+    use png::text_metadata::{TEXtChunk, ZTXtChunk};
+    let long = format!("{}{}", " ".repeat(3 << 20), xmp(6, true));
+    let text = |name: &str, text: &str| {
+        let chunk = ZTXtChunk::new(name, text);
+        png_with(false, |writer| writer.write_text_chunk(&chunk).unwrap())
+    };
+    let bomb = text("Raw profile type exif", &long);
+    assert!(bomb.len() < 20_000);
+    assert!(!is_turned(&bomb));
+    for odd in [
+        "",
+        "\n",
+        "\nexif\n",
+        "\nexif\n  99\nabc",
+        "\nexif\n 2\nzz\n",
+        "no lines",
+    ] {
+        assert!(!is_turned(&text("Raw profile type exif", odd)), "{odd:?}");
+        let plain = TEXtChunk::new("Raw profile type APP1", odd);
+        assert!(!is_turned(&png_with(true, |writer| writer
+            .write_text_chunk(&plain)
+            .unwrap())));
+    }
+    for content in [
+        &b"Raw profile type exif\0\0damaged"[..],
+        b"Raw profile type exif",
+        b"\0",
+        b"",
+    ] {
+        let name = png::chunk::ChunkType(*b"zTXt");
+        let png = png_with(false, |writer| writer.write_chunk(name, content).unwrap());
+        assert!(!is_turned(&png), "{content:?}");
+    }
+    // Bytes that are no UTF-8, in a text of another name as well.
+    for keyword in ["XML:com.adobe.xmp", "Comment"] {
+        let content = [keyword.as_bytes(), b"\0\0\0\0\0\xff\xfe"].concat();
+        let name = png::chunk::ChunkType(*b"iTXt");
+        let png = png_with(false, |writer| writer.write_chunk(name, &content).unwrap());
+        assert!(!is_turned(&png), "{keyword}");
+    }
+}

@@ -16,6 +16,7 @@ use crate::{Error, Result, error::GivenFile};
 
 use super::{
     image::Image,
+    jpeg::Jpeg,
     orientation::{orientation, upright},
 };
 
@@ -42,12 +43,9 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
     let decoded = match bytes {
         [] => Err("is empty".into()),
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => decode_png(bytes),
-        [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes),
+        [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes, name),
         _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") => decode_webp(bytes),
-        _ => Err(format!(
-            "is {}; expected a PNG, JPEG or WebP picture, convert it: ffmpeg -i '{name}' -frames:v 1 '{name}.png'",
-            other_format(bytes)
-        )),
+        _ => Err(unread(other_format(bytes), name)),
     };
     let picture = decoded.map_err(|problem| Error::input(name, problem))?;
     let image = Image {
@@ -93,7 +91,17 @@ fn check_pixels(width: u64, height: u64, bytes: usize) -> Result<(), String> {
 }
 
 fn damaged(format: &str, reason: impl std::fmt::Display) -> String {
+    // Some decoders end a reason with a line, or quote it.
+    let reason = reason.to_string();
+    let reason = reason.trim_matches(|c: char| c == '"' || c.is_whitespace());
     format!("is a damaged or truncated {format} file ({reason})")
+}
+
+/// That a picture is of a `kind` which is not read, and the command that converts it.
+fn unread(kind: &str, name: &str) -> String {
+    format!(
+        "is {kind}; expected a PNG, JPEG or WebP picture, convert it: ffmpeg -i '{name}' -frames:v 1 '{name}.png'"
+    )
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
@@ -191,8 +199,12 @@ fn profile_bytes(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
-    let bad = |e: zune_jpeg::errors::DecodeErrors| damaged("JPEG", e);
+fn decode_jpeg(bytes: &[u8], name: &str) -> Result<Picture, String> {
+    let jpeg = Jpeg::read(bytes).map_err(|e| damaged("JPEG", e))?;
+    let bad = |e: zune_jpeg::errors::DecodeErrors| match jpeg.has_end {
+        true => damaged("JPEG", e),
+        false => damaged("JPEG", "no end marker"),
+    };
     let max_side = usize::from(u16::MAX);
     // Strict: otherwise a file that ends early is filled up with grey.
     let options = DecoderOptions::default()
@@ -200,37 +212,21 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
         .set_max_width(max_side)
         .set_max_height(max_side)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    if let Some(kind) = jpeg.rare_kind() {
+        return Err(unread(kind, name));
+    }
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&jpeg.picture), options);
     decoder.decode_headers().map_err(bad)?;
     let info = decoder
         .info()
         .ok_or_else(|| damaged("JPEG", "no frame header"))?;
     check_pixels(info.width.into(), info.height.into(), bytes.len())?;
-    if info.components == 4 {
-        return Err("is a CMYK picture; expected RGB or grey, convert it to RGB".into());
-    }
-    let rgb = decoder.decode().map_err(bad)?;
-    // The decoder checks for the end of the data once per row of blocks, so it misses a cut in the last row.
-    if !ends_properly(bytes) {
-        return Err(damaged("JPEG", "no end marker"));
-    }
-    let metadata: Vec<_> = [decoder.exif(), decoder.xmp()]
-        .into_iter()
-        .flatten()
-        .collect();
     Ok(Picture {
         width: usize::from(info.width),
         height: usize::from(info.height),
-        rgb,
-        orientation: orientation(&metadata),
+        rgb: decoder.decode().map_err(bad)?,
+        orientation: orientation(&jpeg.metadata),
     })
-}
-
-/// Whether an "end of image" marker follows the last "start of scan".
-fn ends_properly(jpeg: &[u8]) -> bool {
-    let scan = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xda]);
-    let rest = &jpeg[scan.unwrap_or(0)..];
-    rest.windows(2).any(|pair| pair == [0xff, 0xd9])
 }
 
 fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {

@@ -13,6 +13,7 @@ mod encode;
 mod frames;
 mod image;
 mod input;
+mod jpeg;
 mod orientation;
 mod output;
 mod part;

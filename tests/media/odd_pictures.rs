@@ -1,5 +1,7 @@
 //! Pictures as other programs write them: metadata in every place, headers with stray bytes, unusual pixels.
 
+use std::{fs, path::Path};
+
 use gallop::media::decode_image;
 
 use crate::pictures::{chunk, exif, jpeg, webp};
@@ -191,5 +193,169 @@ fn damaged_metadata_does_not_cost_the_picture() {
         let name = png::chunk::ChunkType(*b"iTXt");
         let png = png_with(false, |writer| writer.write_chunk(name, &content).unwrap());
         assert!(!is_turned(&png), "{keyword}");
+    }
+}
+
+fn file(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+const BASELINE: &str = "tests/media/samples/gradient.jpg";
+const PROGRESSIVE: &str = "tests/fuzz/seeds/image/progressive.jpg";
+const RESTARTS: &str = "tests/fuzz/seeds/image/restart.jpg";
+
+/// The segments of a JPEG up to its first samples, and the rest.
+fn segments(jpeg: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let (mut at, mut segments) = (2, Vec::new());
+    loop {
+        let length = usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]])) + 2;
+        segments.push(jpeg[at..at + length].to_vec());
+        at += length;
+        if jpeg[at - length + 1] == 0xda {
+            return (segments, jpeg[at..].to_vec());
+        }
+    }
+}
+
+fn joined(segments: &[Vec<u8>], rest: &[u8]) -> Vec<u8> {
+    [b"\xff\xd8", &segments.concat()[..], rest].concat()
+}
+
+#[track_caller]
+fn rgb(bytes: &[u8]) -> Vec<u8> {
+    decode_image(bytes, "a.jpg").unwrap().rgb
+}
+
+#[test]
+fn a_jpeg_with_stray_bytes_between_its_segments_is_read() {
+    for name in [BASELINE, PROGRESSIVE, RESTARTS] {
+        let whole = file(name);
+        let (segments, rest) = segments(&whole);
+        for stray in [
+            &b"\0"[..],
+            b"\0\0\0\0\0",
+            b"\xff\xff\xff\xff\xff",
+            b"text",
+            b"\xff\0\xff\0a\xff",
+        ] {
+            for at in 1..segments.len() {
+                let mut odd = segments.clone();
+                odd.insert(at, stray.to_vec());
+                assert!(
+                    rgb(&joined(&odd, &rest)) == rgb(&whole),
+                    "{name}: {stray:?} at {at}"
+                );
+            }
+            let behind = [&whole[..], stray].concat();
+            assert!(rgb(&behind) == rgb(&whole), "{name}: {stray:?} behind");
+        }
+    }
+    // Between a table and its scan in a progressive picture, too.
+    let whole = file(PROGRESSIVE);
+    let (segments, rest) = segments(&whole);
+    let scans: Vec<usize> = (1..rest.len())
+        .filter(|&i| rest[i - 1..].starts_with(b"\xff\xda"))
+        .collect();
+    assert!(!scans.is_empty());
+    for at in scans {
+        let odd = [&rest[..at - 1], b"\0stray\xff\xff", &rest[at - 1..]].concat();
+        assert!(rgb(&joined(&segments, &odd)) == rgb(&whole), "at {at}");
+    }
+}
+
+#[test]
+fn segments_that_are_no_part_of_a_jpeg_s_picture_do_not_matter() {
+    let whole = file(BASELINE);
+    let (segments, rest) = segments(&whole);
+    for (marker, content) in [
+        (0xe1_u8, &b"http://ns.adobe.com/xmp/extension/\0short"[..]),
+        (0xe1, b"Exif\0\0damaged"),
+        (0xe2, b""),
+        (0xe2, b"ICC_PROFILE\0\x09\x01"),
+        (0xed, b"Photoshop 3.0\0"),
+        (0xee, b"Adobe"),
+        (0xee, b"Adobe\0\x64\0\0\0\0\x09"),
+        (0xee, b"Adobe\0\x64\0\0\0\0\0"),
+        (0xfe, b"a comment"),
+        (0xef, &[7; 300]),
+    ] {
+        let mut odd = segments.clone();
+        let length = (content.len() as u16 + 2).to_be_bytes();
+        odd.insert(1, [&[0xff, marker], &length[..], content].concat());
+        assert!(
+            rgb(&joined(&odd, &rest)) == rgb(&whole),
+            "{marker:x} {content:?}"
+        );
+    }
+}
+
+/// A JPEG by Adobe without JFIF may hold RGB: its numbers are those that another one's colours are made of.
+#[test]
+fn a_jpeg_of_rgb_is_not_taken_for_one_of_luma_and_chroma() {
+    let whole = file(BASELINE);
+    let (mut segments, rest) = segments(&whole);
+    assert_eq!(&segments[0][4..8], b"JFIF");
+    segments[0] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0".to_vec();
+    let numbers = rgb(&joined(&segments, &rest));
+    for (colour, number) in rgb(&whole).chunks(3).zip(numbers.chunks(3)) {
+        let [y, cb, cr] = [0, 1, 2].map(|i| f32::from(number[i]));
+        let red = y + 1.402 * (cr - 128.0);
+        let blue = y + 1.772 * (cb - 128.0);
+        for (found, expected) in [(colour[0], red), (colour[2], blue)] {
+            assert!((f32::from(found) - expected.clamp(0.0, 255.0)).abs() < 3.0);
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_that_lacks_its_end_marker_alone_is_read_and_one_that_lacks_more_is_not() {
+    for name in [BASELINE, PROGRESSIVE, RESTARTS] {
+        let whole = file(name);
+        let end = whole.len() - 2;
+        assert_eq!(&whole[end..], b"\xff\xd9", "{name}");
+        for cut in 0..end {
+            for behind in [&b""[..], &[0; 100]] {
+                let bytes = [&whole[..cut], behind].concat();
+                assert!(decode_image(&bytes, "cut.jpg").is_err(), "{name} at {cut}");
+            }
+        }
+        for bytes in [
+            &whole[..end],
+            &whole[..=end],
+            &[&whole[..end], &[0; 100]].concat(),
+        ] {
+            match decode_image(bytes, "a.jpg") {
+                Ok(image) => assert!(name == BASELINE && image.rgb == rgb(&whole)),
+                // Whether scans or restarts are missing cannot be seen.
+                Err(e) => assert!(
+                    name != BASELINE && e.to_string().contains("no end marker"),
+                    "{e}"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn rare_jpegs_are_refused_by_name() {
+    let whole = jpeg(8, 8, 3, None);
+    let frame = whole
+        .windows(2)
+        .position(|pair| pair == [0xff, 0xc0])
+        .unwrap();
+    for (at, value, kind) in [
+        (1, 0xc3, "a lossless JPEG"),
+        (1, 0xc5, "a hierarchical JPEG"),
+        (1, 0xc9, "a JPEG with arithmetic coding"),
+        (4, 12, "a JPEG of more than 8 bits"),
+        (9, 4, "a CMYK picture"),
+    ] {
+        let mut rare = whole.clone();
+        rare[frame + at] = value;
+        let text = decode_image(&rare, "a.jpg").unwrap_err().to_string();
+        assert!(
+            text.starts_with(&format!("a.jpg: is {kind}; expected")),
+            "{text}"
+        );
     }
 }

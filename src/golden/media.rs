@@ -57,6 +57,7 @@ pub(super) fn preprocess_image(case: &GoldenCase<'_>) -> Result<Vec<Check>> {
         width,
         height,
         rgb: tensors.get("image")?.bytes().to_vec(),
+        is_transparent: false,
     };
     let edges = crop_box(width, height, to_width, to_height);
     let x = preprocess(&image, to_width, to_height)?;

@@ -53,6 +53,7 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
         width: picture.width,
         height: picture.height,
         rgb: picture.rgb,
+        is_transparent: picture.is_transparent,
     };
     Ok(upright(image, picture.orientation))
 }
@@ -62,6 +63,7 @@ struct Picture {
     width: usize,
     height: usize,
     rgb: Vec<u8>,
+    is_transparent: bool,
     orientation: u16,
 }
 
@@ -142,12 +144,13 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     reader.next_frame(&mut samples).map_err(bad)?;
     // Also reads what follows the pixels, where the orientation may be stored.
     reader.finish().map_err(bad)?;
-    let (color, _) = reader.output_color_type();
+    let channels = reader.output_color_type().0.samples();
     let orientation = orientation(&png_metadata(reader.info()));
     Ok(Picture {
         width,
         height,
-        rgb: to_rgb(samples, color.samples()),
+        is_transparent: is_transparent(&samples, channels),
+        rgb: to_rgb(samples, channels),
         orientation,
     })
 }
@@ -225,6 +228,7 @@ fn decode_jpeg(bytes: &[u8], name: &str) -> Result<Picture, String> {
         width: usize::from(info.width),
         height: usize::from(info.height),
         rgb: decoder.decode().map_err(bad)?,
+        is_transparent: false,
         orientation: orientation(&jpeg.metadata),
     })
 }
@@ -248,6 +252,7 @@ fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {
     Ok(Picture {
         width: width as usize,
         height: height as usize,
+        is_transparent: is_transparent(&samples, channels),
         rgb: to_rgb(samples, channels),
         orientation: orientation(&metadata),
     })
@@ -255,6 +260,12 @@ fn decode_webp(bytes: &[u8]) -> Result<Picture, String> {
 
 fn animated(frames: u64) -> String {
     format!("is an animation of {frames} frames; expected a still picture, save one frame of it")
+}
+
+/// Whether a pixel of 2 or 4 channels, of which the last is alpha, is not opaque.
+fn is_transparent(samples: &[u8], channels: usize) -> bool {
+    let mut alpha = samples.iter().skip(channels - 1).step_by(channels);
+    channels.is_multiple_of(2) && alpha.any(|&alpha| alpha != u8::MAX)
 }
 
 /// Interleaved samples of 1 (grey), 2 (grey, alpha), 3 or 4 (colour, alpha) channels as RGB.

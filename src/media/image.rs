@@ -11,4 +11,6 @@ pub struct Image {
     pub height: usize,
     /// u8 `[height, width, 3]`.
     pub rgb: Vec<u8>,
+    /// Whether some pixel was not opaque; it has the colour that the file stores for it.
+    pub is_transparent: bool,
 }

@@ -98,10 +98,10 @@ pub(super) fn upright(image: Image, orientation: u16) -> Image {
         }
     }
     Image {
-        name: image.name,
         width,
         height,
         rgb,
+        ..image
     }
 }
 
@@ -225,6 +225,7 @@ mod tests {
                 width: 2,
                 height: 3,
                 rgb: b"abcdef".iter().flat_map(|&v| [v; 3]).collect(),
+                is_transparent: false,
             };
             let seen = upright(image, orientation);
             let letters: Vec<u8> = seen.rgb.chunks(3).map(|p| p[0]).collect();

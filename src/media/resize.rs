@@ -93,6 +93,7 @@ fn crop(image: &Image, [left, top, right, bottom]: [usize; 4]) -> Image {
         width: right - left,
         height: bottom - top,
         rgb,
+        is_transparent: image.is_transparent,
     }
 }
 
@@ -123,6 +124,7 @@ pub fn resize_lanczos(image: &Image, tw: usize, th: usize) -> Image {
         width: tw,
         height: th,
         rgb,
+        is_transparent: image.is_transparent,
     }
 }
 

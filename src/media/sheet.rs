@@ -52,6 +52,7 @@ fn draw(clip: &Clip<'_>) -> Image {
         width: shown * step - GAP,
         height: height + GAP + WAVE,
         rgb: Vec::new(),
+        is_transparent: false,
     };
     sheet.rgb = PAPER.repeat(sheet.width * sheet.height);
     for index in 0..shown {
@@ -61,6 +62,7 @@ fn draw(clip: &Clip<'_>) -> Image {
             width: clip.width,
             height: clip.height,
             rgb: clip.frames[at..at + bytes].to_vec(),
+            is_transparent: false,
         };
         let small = resize_lanczos(&frame, width, height);
         for (row, pixels) in small.rgb.chunks_exact(3 * width).enumerate() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Context, Model, Progress, Stage, conditions,
+    Context, Model, Notice, Progress, Stage, conditions,
     conditions::Conditioning,
     decode::{decode_video, decode_wan},
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
@@ -172,6 +172,9 @@ impl<'a> Run<'a> {
         let mut job = request::resolve(request, model.defaults(), voice_tokens)?;
         if model.is_miniature() {
             job.notices.splice(0..0, miniature::limits(request, &job));
+        }
+        if picture.as_ref().is_some_and(|it| it.is_transparent) {
+            job.notices.push(Notice::AlphaDropped);
         }
         job.notices
             .iter()

@@ -80,6 +80,8 @@ pub enum Notice {
         /// Why: another parameter, and its value if it has one.
         with: (Field, Option<&'static str>),
     },
+    /// The picture is not opaque everywhere.
+    AlphaDropped,
     /// The network does not use a negative prompt.
     NegativePromptIgnored,
     /// How the prompt could suit the model better.
@@ -108,6 +110,7 @@ impl Notice {
             Self::VoiceCut { .. } => "voice_cut",
             Self::VoiceDecides { .. } => "voice_decides",
             Self::NoEffect { .. } => "no_effect",
+            Self::AlphaDropped => "alpha_dropped",
             Self::NegativePromptIgnored => "negative_prompt_ignored",
             Self::PromptAdvice(_) => "prompt_advice",
             Self::PromptCut { .. } => "prompt_cut",
@@ -179,6 +182,9 @@ impl Notice {
                 format!("the voice track of {has} decides the length: {made}{instead}")
             }
             Self::NoEffect { field, with } => no_effect(*field, *with, name),
+            Self::AlphaDropped => "the picture has transparent pixels; they are shown in the colour that is stored for \
+                 them, without a background"
+                .into(),
             Self::NegativePromptIgnored => {
                 "the distilled variant has no guidance and ignores the negative prompt".into()
             }

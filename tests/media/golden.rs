@@ -76,6 +76,7 @@ fn pictures_are_cropped_resized_and_normalised_exactly() {
             width: stored.shape()[1],
             height: stored.shape()[0],
             rgb: stored.bytes().to_vec(),
+            is_transparent: false,
         };
         let found = crop_box(image.width, image.height, tw, th).map(|edge| edge as i32);
         assert_eq!(found.as_slice(), case.tensor("crop_box").to_i32(), "{name}");
@@ -97,6 +98,7 @@ fn a_picture_without_crop_is_resized_exactly() {
         width: 128,
         height: 64,
         rgb: case.u8("image"),
+        is_transparent: false,
     };
     assert_eq!(resize_lanczos(&image, 64, 32).rgb, case.u8("resized"));
 }

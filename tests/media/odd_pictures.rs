@@ -359,3 +359,53 @@ fn rare_jpegs_are_refused_by_name() {
         );
     }
 }
+
+/// Alpha is dropped, and only a pixel that is not opaque makes that worth saying.
+#[test]
+fn transparency_is_noticed_where_there_is_some() {
+    use png::{BitDepth::*, ColorType::*};
+    let still = |color, depth, samples: &[u8], transparency: Option<Vec<u8>>| {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == Indexed {
+            encoder.set_palette(vec![1, 2, 3, 4, 5, 6]);
+        }
+        if let Some(transparency) = transparency {
+            encoder.set_trns(transparency);
+        }
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(samples).unwrap();
+        writer.finish().unwrap();
+        bytes
+    };
+    let coded = |samples: &[u8]| {
+        let mut bytes = Vec::new();
+        let encoder = image_webp::WebPEncoder::new(&mut bytes);
+        let color = image_webp::ColorType::Rgba8;
+        encoder.encode(samples, 2, 1, color).unwrap();
+        bytes
+    };
+    let (clear, opaque) = ([1, 2, 3, 255, 1, 2, 3, 254], [1, 2, 3, 255, 4, 5, 6, 255]);
+    for (bytes, expected) in [
+        (still(Rgba, Eight, &clear, None), true),
+        (still(Rgba, Eight, &opaque, None), false),
+        (still(GrayscaleAlpha, Eight, &[9, 0, 9, 255], None), true),
+        (still(GrayscaleAlpha, Eight, &[0, 255, 0, 255], None), false),
+        (still(Grayscale, Eight, &[9, 0], None), false),
+        (still(Grayscale, Eight, &[9, 0], Some(vec![0, 9])), true),
+        (still(Grayscale, Eight, &[9, 0], Some(vec![0, 8])), false),
+        (still(Rgb, Eight, &[0; 6], None), false),
+        (still(Rgb, Eight, &[0; 6], Some(vec![0; 6])), true),
+        (still(Indexed, Eight, &[0, 1], Some(vec![255, 7])), true),
+        (still(Indexed, Eight, &[0, 0], Some(vec![255, 7])), false),
+        (coded(&clear), true),
+        (coded(&opaque), false),
+        (jpeg(8, 8, 3, None), false),
+    ] {
+        let image = decode_image(&bytes, "a").unwrap();
+        assert_eq!(image.is_transparent, expected, "{bytes:?}");
+        assert_eq!(image.rgb.len(), 3 * image.width * image.height);
+    }
+}

@@ -427,7 +427,7 @@ proptest! {
         let (tw, th) = (32 * tw, 32 * th);
         let [left, top, right, bottom] = gallop::media::crop_box(w, h, tw, th);
         prop_assert!(left <= right && right <= w && top <= bottom && bottom <= h);
-        let image = Image { name: "grey".into(), width: w, height: h, rgb: vec![200; 3 * w * h] };
+        let image = Image { name: "grey".into(), width: w, height: h, rgb: vec![200; 3 * w * h], is_transparent: false };
         if let Ok(x) = preprocess(&image, tw, th) {
             // A flat picture stays flat: the filter's weights add up to one.
             let flat = 2.0 * (200.0_f32 / 255.0) - 1.0;

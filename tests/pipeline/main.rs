@@ -245,13 +245,13 @@ fn both_variants_and_both_decoders_make_clips() {
     assert_ne!(with.latents_sha256, distill.latents_sha256);
 }
 
-fn write_picture(path: &Path, width: u32, height: u32) {
+fn write_picture(path: &Path, width: u32, height: u32, alpha: u8) {
     let file = fs::File::create(path).unwrap();
     let mut encoder = png::Encoder::new(file, width, height);
-    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_color(png::ColorType::Rgba);
     let mut writer = encoder.write_header().unwrap();
     let pixels: Vec<u8> = (0..width * height)
-        .flat_map(|i| [(i % width) as u8, (i / width) as u8, 128])
+        .flat_map(|i| [(i % width) as u8, (i / width) as u8, 128, alpha])
         .collect();
     writer.write_image_data(&pixels).unwrap();
 }
@@ -263,9 +263,9 @@ fn saved(path: &Path, name: &str) -> Tensor {
 #[test]
 fn the_picture_is_the_first_latent_frame_in_both_orientations() {
     let dir = Folder::new("picture");
-    for (name, width, height) in [("portrait", 45, 80), ("landscape", 120, 50)] {
+    for (name, width, height, alpha) in [("portrait", 45, 80, 255), ("landscape", 120, 50, 9)] {
         let picture = dir.path(&format!("{name}.png"));
-        write_picture(&picture, width, height);
+        write_picture(&picture, width, height, alpha);
         let latents = dir.path(&format!("{name}.safetensors"));
         let with = Request {
             image: Some(picture.clone().into()),
@@ -273,6 +273,8 @@ fn the_picture_is_the_first_latent_frame_in_both_orientations() {
         };
         let report = make_saving(&with, dir.path(&format!("{name}.mp4")), &latents);
         assert!(stages(&report).contains(&Stage::Image));
+        let dropped = report.job.notices.contains(&Notice::AlphaDropped);
+        assert_eq!(dropped, alpha < 255);
         let video = saved(&latents, "video");
         let wan = Model::miniature().wan().unwrap();
         let x = media::preprocess(&media::open_image(&picture).unwrap(), 64, 64).unwrap();

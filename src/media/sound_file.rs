@@ -151,7 +151,11 @@ impl Wave {
                 }
                 (_, kept) => format = kept,
             }
-            at = content + length + length % 2;
+            at = content + length;
+            // Some writers leave out the byte that makes a length even.
+            if length % 2 == 1 && !is_chunk(source, at, end)? {
+                at += 1;
+            }
         }
         Ok(None)
     }
@@ -204,6 +208,15 @@ fn chunk(source: &mut Source<'_>, at: u64) -> Result<Option<([u8; 4], u64)>> {
     })
 }
 
+/// Whether a chunk, or a tag, is at `at` of a file of `end` bytes.
+fn is_chunk(source: &mut Source<'_>, at: u64, end: u64) -> Result<bool> {
+    Ok(chunk(source, at)?.is_some_and(|(name, length)| {
+        let is_tag = name.starts_with(b"TAG") || name.starts_with(b"ID3");
+        let is_name = name.iter().all(|byte| (b' '..=b'~').contains(byte));
+        is_tag || is_name && length <= end - at
+    }))
+}
+
 /// Bytes of samples, each of `block`, where the header claims `claimed` and the file has `there`.
 fn sample_bytes(
     source: &mut Source<'_>,
@@ -219,13 +232,7 @@ fn sample_bytes(
     // Something follows: other chunks, or samples that the header does not count.
     for end in [claimed, claimed + claimed % 2] {
         let is_last = end == there && claimed.is_multiple_of(block);
-        let next = chunk(source, start + end)?;
-        let is_chunk = next.is_some_and(|(name, length)| {
-            let is_tag = name.starts_with(b"TAG") || name.starts_with(b"ID3");
-            let is_name = name.iter().all(|byte| (b' '..=b'~').contains(byte));
-            is_tag || is_name && length <= there - end
-        });
-        if is_last || is_chunk {
+        if is_last || is_chunk(source, start + end, start + there)? {
             return Ok(claimed);
         }
     }

@@ -347,6 +347,29 @@ fn a_wav_with_a_wrong_length_is_read_to_its_end() {
     assert!(error.to_string().contains("is truncated"), "{error}");
 }
 
+/// Some programs leave out the byte behind a chunk of odd length.
+#[test]
+fn chunks_of_odd_length_in_front_of_the_samples_are_passed() {
+    let right = wav(51_200, 1, 1, 16, &s16(0..500));
+    for (text, pad) in [
+        (&b"LIST\x05\0\0\0INFOx"[..], &b""[..]),
+        (b"LIST\x05\0\0\0INFOx", b"\0"),
+        (b"LIST\x05\0\0\0INFOx", b"x"),
+        (b"note\x01\0\0\0x", b""),
+        (b"note\x01\0\0\0x", b"\0"),
+        (b"note\x02\0\0\0xy", b""),
+    ] {
+        for at in [12, 36] {
+            let odd = [&right[..at], text, pad, &right[at..]].concat();
+            let found = samples_of(&odd, "odd.wav").unwrap();
+            assert!(
+                found == samples_of(&right, "right.wav").unwrap(),
+                "{text:?} {pad:?} at {at}"
+            );
+        }
+    }
+}
+
 #[test]
 fn rf64_is_wav_with_long_lengths() {
     let plain = wav(51_200, 1, 1, 16, &s16(0..5000));

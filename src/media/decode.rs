@@ -12,11 +12,14 @@ use zune_jpeg::{
     zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
 };
 
-use crate::{Error, Result, error::GivenFile};
+use crate::{
+    Error, Result,
+    error::{GivenFile, stand_in},
+};
 
 use super::{
     image::Image,
-    jpeg::Jpeg,
+    jpeg::{ARITHMETIC, Jpeg},
     orientation::{orientation, upright},
 };
 
@@ -24,6 +27,10 @@ use super::{
 pub const MAX_PIXELS: u64 = 100_000_000;
 /// Longest picture file that is read.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Kinds that ffmpeg does not read.
+const SVG: &str = "an SVG file";
+const PDF: &str = "a PDF document";
+const UNKNOWN: &str = "not a picture we know";
 
 /// Reads the PNG, JPEG or WebP image at `path` as u8 `[height, width, 3]`.
 ///
@@ -45,7 +52,10 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<Image> {
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => decode_png(bytes),
         [0xff, 0xd8, 0xff, ..] => decode_jpeg(bytes, name),
         _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") => decode_webp(bytes),
-        _ => Err(unread(other_format(bytes), name)),
+        _ => Err(match other_format(bytes) {
+            UNKNOWN => stand_in(bytes).unwrap_or_else(|| unread(UNKNOWN, name)),
+            kind => unread(kind, name),
+        }),
     };
     let picture = decoded.map_err(|problem| Error::input(name, problem))?;
     let image = Image {
@@ -99,11 +109,16 @@ fn damaged(format: &str, reason: impl std::fmt::Display) -> String {
     format!("is a damaged or truncated {format} file ({reason})")
 }
 
-/// That a picture is of a `kind` which is not read, and the command that converts it.
+/// That a picture is of a `kind` which is not read, and the command that converts it, if there is one.
 fn unread(kind: &str, name: &str) -> String {
-    format!(
-        "is {kind}; expected a PNG, JPEG or WebP picture, convert it: ffmpeg -i '{name}' -frames:v 1 '{name}.png'"
-    )
+    let command = match kind {
+        SVG => format!(", convert it: rsvg-convert '{name}' -o '{name}.png'"),
+        PDF => format!(", convert it: pdftoppm -png -singlefile '{name}' '{name}'"),
+        ARITHMETIC => format!(", convert it: magick '{name}' '{name}.png'"),
+        UNKNOWN => String::new(),
+        _ => format!(", convert it: ffmpeg -i '{name}' -frames:v 1 '{name}.png'"),
+    };
+    format!("is {kind}; expected a PNG, JPEG or WebP picture{command}")
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
@@ -291,7 +306,9 @@ fn to_rgb(mut samples: Vec<u8>, channels: usize) -> Vec<u8> {
 
 /// The most likely format of a file that is not supported.
 fn other_format(bytes: &[u8]) -> &'static str {
-    let known: [(usize, &[u8], &str); 19] = [
+    /// Within these its first element begins, behind comments.
+    const SVG_BYTES: usize = 2000;
+    let known: [(usize, &[u8], &str); 17] = [
         (0, b"GIF8", "a GIF file"),
         (0, b"BM", "a BMP file"),
         (0, b"II*\0", "a TIFF or raw camera file"),
@@ -302,9 +319,7 @@ fn other_format(bytes: &[u8]) -> &'static str {
         (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
         (0, b"8BPS", "a Photoshop file"),
         (0, b"\0\0\x01\0", "an icon file"),
-        (0, b"%PDF", "a PDF document"),
-        (0, b"<svg", "an SVG file"),
-        (0, b"<?xml", "an XML or SVG file"),
+        (0, b"%PDF", PDF),
         (0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
         (4, b"ftypavi", "an AVIF file"),
         (4, b"ftyphei", "a HEIC file"),
@@ -314,5 +329,13 @@ fn other_format(bytes: &[u8]) -> &'static str {
     ];
     let is_it = |at: usize, mark: &[u8]| bytes.get(at..).is_some_and(|rest| rest.starts_with(mark));
     let found = known.iter().find(|(at, mark, _)| is_it(*at, mark));
-    found.map_or("not a picture we know", |&(_, _, what)| what)
+    let text = bytes[..bytes.len().min(SVG_BYTES)].trim_ascii_start();
+    let has_svg = text.starts_with(b"<") && text.windows(4).any(|tag| tag == b"<svg");
+    // A web page may begin with one.
+    let is_svg = has_svg
+        && !text
+            .windows(5)
+            .any(|tag| tag.eq_ignore_ascii_case(b"<html"));
+    let unknown = if is_svg { SVG } else { UNKNOWN };
+    found.map_or(unknown, |&(_, _, what)| what)
 }

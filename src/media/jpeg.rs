@@ -4,6 +4,9 @@
 //! none; libjpeg and browsers read such files. A strict decoder refuses them, and a lenient one fills up what a file
 //! that was cut lacks. So the picture's own segments are copied without the rest, and decoded strictly.
 
+/// A kind that few programs read.
+pub(super) const ARITHMETIC: &str = "a JPEG with arithmetic coding";
+
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
@@ -111,7 +114,7 @@ impl<'a> Jpeg<'a> {
         match (self.frame.0, self.frame.1) {
             (0xc3 | 0xc7 | 0xcb | 0xcf, _) => Some("a lossless JPEG"),
             (0xc5 | 0xc6 | 0xcd | 0xce, _) => Some("a hierarchical JPEG"),
-            (0xc9 | 0xca, _) => Some("a JPEG with arithmetic coding"),
+            (0xc9 | 0xca, _) => Some(ARITHMETIC),
             (_, [bits, ..]) if *bits != 8 => Some("a JPEG of more than 8 bits"),
             (_, [_, _, _, _, _, 4, ..]) => Some("a CMYK picture"),
             _ => None,

@@ -21,7 +21,7 @@ use super::{
     edit_list::Edit,
     sinc::{LOBES, resample_sinc},
     sound_file::{SoundFile, Source},
-    sound_names::{codec, conversion, other_file, refusal},
+    sound_names::{codec, conversion, no_sound, other_file, refusal},
 };
 
 /// Sample rate that the audio encoder takes, Hz.
@@ -100,6 +100,9 @@ struct Sound {
 
 /// A little more than the first `seconds` of the audio of a file.
 fn decode(file: SoundFile<'_>, name: &str, seconds: f64) -> Result<Sound, String> {
+    if let Some(problem) = no_sound(&file.head) {
+        return Err(problem);
+    }
     if let Some(what) = other_file(&file.head) {
         return Err(refusal(name, what));
     }

@@ -8,6 +8,8 @@ use symphonia::core::codecs::audio::{
     },
 };
 
+use crate::error::stand_in;
+
 /// The kinds that are read.
 const READ: &str = "WAV, AIFF, CAF, MP3, AAC, M4A, FLAC or Ogg Vorbis";
 
@@ -21,17 +23,41 @@ pub(super) fn conversion(name: &str) -> String {
     format!("convert it: ffmpeg -i '{name}' -ac 1 '{name}.wav'")
 }
 
+/// What is wrong with a file that holds no sound at all, by its first bytes; no program makes a voice of it.
+pub(super) fn no_sound(head: &[u8]) -> Option<String> {
+    let known: [(usize, &[u8], &str); 8] = [
+        (0, b"\x89PNG", "a PNG picture"),
+        (0, b"\xff\xd8\xff", "a JPEG picture"),
+        (0, b"GIF8", "a GIF picture"),
+        (8, b"WEBP", "a WebP picture"),
+        (0, b"%PDF", "a PDF document"),
+        (0, b"PK\x03\x04", "a ZIP archive"),
+        (0, b"\x1f\x8b", "a gzip archive"),
+        (0, b"MThd", "a MIDI file"),
+    ];
+    let mut found = known
+        .iter()
+        .filter(|(at, mark, _)| has_mark(head, *at, mark));
+    let kind = found
+        .next()
+        .map(|(_, _, what)| format!("is {what}; expected {READ} sound"));
+    kind.or_else(|| stand_in(head))
+}
+
+fn has_mark(head: &[u8], at: usize, mark: &[u8]) -> bool {
+    head.get(at..).is_some_and(|rest| rest.starts_with(mark))
+}
+
 /// The kind of a file that is not read, by its first bytes. A demuxer that searches for its marks might find some in it.
 pub(super) fn other_file(head: &[u8]) -> Option<&'static str> {
-    let has = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
-    let known: [(usize, &[u8], &str); 44] = [
+    let has = |at: usize, mark: &[u8]| has_mark(head, at, mark);
+    let known: [(usize, &[u8], &str); 33] = [
         (28, b"OpusHead", "an Ogg Opus file"),
         (28, b"Speex   ", "an Ogg Speex file"),
         (28, b"\x80theora", "an Ogg Theora video"),
         (0, b"#!AMR", "an AMR file"),
         (0, b"#!SILK", "a SILK file"),
         (1, b"#!SILK", "a SILK file"),
-        (0, b"MThd", "a MIDI file"),
         (
             0,
             b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
@@ -54,7 +80,6 @@ pub(super) fn other_file(head: &[u8]) -> Option<&'static str> {
         (0, b"riff\x2e\x91\xcf\x11", "a Wave64 file"),
         (0, b"RIFX", "a big-endian WAV file"),
         (8, b"AVI ", "an AVI video"),
-        (8, b"WEBP", "a WebP picture"),
         (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM file"),
         (0, b"FLV", "a Flash video"),
         (0, b"\0\0\x01\xba", "an MPEG video"),
@@ -64,19 +89,6 @@ pub(super) fn other_file(head: &[u8]) -> Option<&'static str> {
         (0, b"\x0b\x77", "an AC-3 file"),
         (0, b"\x7f\xfe\x80\x01", "a DTS file"),
         (4, b"\xf8\x72\x6f", "a TrueHD or MLP file"),
-        (0, b"\x89PNG", "a PNG picture"),
-        (0, b"\xff\xd8\xff", "a JPEG picture"),
-        (0, b"GIF8", "a GIF picture"),
-        (0, b"%PDF", "a PDF document"),
-        (0, b"PK\x03\x04", "a ZIP archive"),
-        (0, b"\x1f\x8b", "a gzip archive"),
-        (0, b"<!", "a web page"),
-        (0, b"<html", "a web page"),
-        (
-            0,
-            b"version https://git-lfs",
-            "a Git LFS pointer, not the file itself",
-        ),
     ];
     let is_stream = has(0, b"G") && has(188, b"G") && has(376, b"G");
     let is_layer_2 = matches!(head, [0xff, second, ..] if second & 0xf6 == 0xf4);

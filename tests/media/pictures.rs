@@ -330,8 +330,6 @@ fn other_pictures_are_refused_by_name_with_the_command_that_converts_them() {
         (b"\0\0\0\x0cJXL \r\n", "a JPEG XL file"),
         (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 file"),
         (b"8BPS\0\x01", "a Photoshop file"),
-        (b"%PDF-1.7", "a PDF document"),
-        (b"<svg xmlns=", "an SVG file"),
         (b"\0\0\0\x1cftypavif", "an AVIF file"),
         (b"\0\0\0\x18ftypheic", "a HEIC file"),
         (b"\0\0\0\x18ftypmif1", "a HEIC or AVIF file"),
@@ -343,6 +341,39 @@ fn other_pictures_are_refused_by_name_with_the_command_that_converts_them() {
             text.ends_with("ffmpeg -i 'a.x' -frames:v 1 'a.x.png'"),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn what_ffmpeg_cannot_convert_gets_another_command_or_none() {
+    let page = "is a web page (HTML), not the file; download it again";
+    let svg = "is an SVG file; expected a PNG, JPEG or WebP picture, convert it: rsvg-convert 'a.x' -o 'a.x.png'";
+    for (bytes, expected) in [
+        ("<svg xmlns=", svg),
+        ("\n <?xml version='1.0'?><!-- drawn --><svg>", svg),
+        ("<!DOCTYPE svg PUBLIC><svg>", svg),
+        (
+            "%PDF-1.7",
+            "is a PDF document; expected a PNG, JPEG or WebP picture, convert it: pdftoppm -png -singlefile 'a.x' 'a.x'",
+        ),
+        ("<!DOCTYPE html><p>Not found", page),
+        ("<!doctype html><html><svg>", page),
+        ("  <HTML>", page),
+        (
+            "{\"message\": \"Not Found\"}",
+            "is a server's answer, not the file: {",
+        ),
+        ("\0\u{5}\u{16}\u{7}", "is what macOS keeps beside a file"),
+        (
+            "hello",
+            "is not a picture we know; expected a PNG, JPEG or WebP picture",
+        ),
+    ] {
+        let text = decode_image(bytes.as_bytes(), "a.x")
+            .unwrap_err()
+            .to_string();
+        assert!(text.starts_with(&format!("a.x: {expected}")), "{text}");
+        assert!(!text.contains("ffmpeg"), "{text}");
     }
 }
 

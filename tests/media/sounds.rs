@@ -423,8 +423,6 @@ fn other_files_are_refused_by_name_with_the_command_that_converts_them() {
         (b"\xff\xfd\x84\x04".repeat(10), "an MP2 file"),
         (gsm, "a WAV file of GSM 6.10"),
         (wav(8_000, 1, 0x55, 16, &[0; 64]), "a WAV file of MP3"),
-        (b"\x89PNG\r\n\x1a\n".to_vec(), "a PNG picture"),
-        (b"<!DOCTYPE html>".to_vec(), "a web page"),
     ] {
         let error = samples_of(&bytes, "my voice.x").unwrap_err();
         let text = error.to_string();
@@ -435,6 +433,33 @@ fn other_files_are_refused_by_name_with_the_command_that_converts_them() {
         );
         let command = "ffmpeg -i 'my voice.x' -ac 1 'my voice.x.wav'";
         assert!(text.ends_with(command), "{text}");
+    }
+    for (bytes, problem) in [
+        (
+            &b"\x89PNG\r\n\x1a\n"[..],
+            "is a PNG picture; expected WAV, ",
+        ),
+        (b"%PDF-1.7", "is a PDF document; expected WAV, "),
+        (
+            b"<!DOCTYPE html>",
+            "is a web page (HTML), not the file; download",
+        ),
+        (
+            b"\n<html><body>",
+            "is a web page (HTML), not the file; download",
+        ),
+        (
+            b"{\"error\":\"gone\"}",
+            "is a server's answer, not the file: ",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a git-LFS pointer",
+        ),
+    ] {
+        let text = samples_of(bytes, "a.wav").unwrap_err().to_string();
+        assert!(text.starts_with(&format!("a.wav: {problem}")), "{text}");
+        assert!(!text.contains("ffmpeg"), "{text}");
     }
     let six = samples_of(&wav(44_100, 6, 1, 16, &s16([1; 60])), "six.wav").unwrap_err();
     assert!(

@@ -16,6 +16,7 @@ const ID3_HEADER_BYTES: u64 = 10;
 const PARTS_MAX: usize = 1000;
 const FORMAT_BYTES_MAX: u64 = 4096;
 const MOVIE_BYTES_MAX: u64 = 64 << 20;
+const CAF_HEADER_BYTES_MAX: u64 = 1 << 20;
 /// Lengths from here on are those of a program that does not know: 0x7fffffff and 0xffffffff, less a header.
 const UNKNOWN_LENGTH: u64 = 0x7fff_0000;
 /// A length that is too long by this, or by a hundredth, is an error of the writer; by more, the file was cut.
@@ -51,9 +52,11 @@ impl<'a> SoundFile<'a> {
                 edit: None,
             });
         }
+        let header = endless_caf(&mut source, start, end)?;
+        let behind = start + header.len() as u64;
         let movie = movie(&mut source, start, end)?;
         Ok(Self {
-            stream: Section::new(source, Vec::new(), (start, end.saturating_sub(start))),
+            stream: Section::new(source, header, (behind, end.saturating_sub(behind))),
             head,
             samples: None,
             edit: movie.as_deref().and_then(movie_edit),
@@ -86,6 +89,34 @@ fn behind_id3(source: &mut Source<'_>) -> Result<u64> {
         }
     }
     Ok(at)
+}
+
+/// The header of a CAF whose samples have no length, which a program that writes into a pipe cannot know: with the length
+/// that is there. Empty for other files.
+fn endless_caf(source: &mut Source<'_>, start: u64, end: u64) -> Result<Vec<u8>> {
+    const CHUNK_HEADER_BYTES: u64 = 12;
+    let is_caf = bytes_at(source, start, 4)? == b"caff";
+    let mut at = start + 8;
+    for _ in 0..if is_caf { PARTS_MAX } else { 0 } {
+        let header = bytes_at(source, at, CHUNK_HEADER_BYTES)?;
+        let Some((name, Ok(length))) = header.split_first_chunk::<4>().map(|(name, length)| {
+            let length: std::result::Result<[u8; 8], _> = length.try_into();
+            (name, length.map(i64::from_be_bytes))
+        }) else {
+            break;
+        };
+        at += CHUNK_HEADER_BYTES;
+        if name == b"data" && length == -1 && at - start <= CAF_HEADER_BYTES_MAX {
+            let mut header = bytes_at(source, start, at - start - 8)?;
+            header.extend((end - at).to_be_bytes());
+            return Ok(header);
+        }
+        match u64::try_from(length) {
+            Ok(length) if length <= end - at => at += length,
+            _ => break,
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The content of an MP4's `moov` box.

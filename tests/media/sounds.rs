@@ -370,6 +370,45 @@ fn chunks_of_odd_length_in_front_of_the_samples_are_passed() {
     }
 }
 
+/// A CAF as it comes out of a pipe: 16-bit little-endian samples up to the end.
+#[test]
+fn a_caf_of_unknown_length_is_read_to_its_end() {
+    let caf = |length: i64, fill: usize| {
+        let mut bytes = b"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20".to_vec();
+        bytes.extend(51_200_f64.to_be_bytes());
+        bytes.extend(b"lpcm");
+        let layout: [u32; 5] = [2, 2, 1, 1, 16];
+        layout
+            .iter()
+            .for_each(|field| bytes.extend(field.to_be_bytes()));
+        bytes.extend(b"free");
+        bytes.extend((fill as u64).to_be_bytes());
+        bytes.extend(vec![7; fill]);
+        bytes.extend(b"data");
+        bytes.extend(length.to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(s16(0..500));
+        bytes
+    };
+    let expected = samples_of(&wav(51_200, 1, 1, 16, &s16(0..500)), "a.wav").unwrap();
+    for fill in [0, 1, 5000] {
+        for length in [1004, -1] {
+            let bytes = caf(length, fill);
+            let voice = decode_voice(&bytes, "a.caf", 600.0).unwrap();
+            assert!(voice.samples == expected, "{length} {fill}");
+            assert_eq!(voice.seconds, 500.0 / 51_200.0);
+            let tagged = [b"ID3\x04\0\0\0\0\0\x05abcde", &bytes[..]].concat();
+            assert!(samples_of(&tagged, "a.caf").unwrap() == expected);
+            for cut in (0..bytes.len() - 1000).step_by(7) {
+                assert!(samples_of(&bytes[..cut], "cut.caf").is_err(), "at {cut}");
+            }
+        }
+    }
+    for length in [-2, i64::MIN, i64::MAX] {
+        assert!(samples_of(&caf(length, 0), "a.caf").is_err(), "{length}");
+    }
+}
+
 #[test]
 fn rf64_is_wav_with_long_lengths() {
     let plain = wav(51_200, 1, 1, 16, &s16(0..5000));

@@ -1,4 +1,4 @@
-//! `gallop plan`: the time and memory that a clip would take. Builds plans, loads no weights, runs nothing.
+//! `gallop plan`: the time and memory that a clip would take. Builds plans, loads no weights, runs none of them.
 
 use std::path::PathBuf;
 
@@ -13,14 +13,17 @@ use super::{
 use crate::{
     Error, Result, device,
     error::{Field, Hint, human_bytes},
+    executor::Prepare,
     inspect::estimate::{
-        Estimate, GpuSpec, ResidencyPlan, Scenario, StageEstimate, Work, estimate, stages,
+        CpuSpec, Estimate, GpuSpec, Machine, ResidencyPlan, Scenario, StageEstimate, Work,
+        estimate, stages,
     },
     pipeline::{
         Notice, QuantizationPolicy, Stage, miniature,
         networks::ModelConfigs,
         request::{BaseVariant, Job, Request, Size, VideoDecoder, resolve},
     },
+    plan::Plan,
     weights::folder,
 };
 
@@ -29,10 +32,11 @@ Examples:
   gallop plan --size 1080p --gpu h100
   gallop plan --size 540p --gpu rtx4090 --precision fp8
   gallop plan --gpu-memory 48 --gpu-tflops 181 --gpu-bandwidth 864
+  gallop plan --device cpu --size 256p --seconds 2
   gallop plan --model miniature --text base
   gallop plan --model /models/gallop --json
 
-Without --model the published 15B model is planned. Memory is what the GPU's executor would allocate. \
+Without --model the published 15B model is planned. Memory is what the device's executor would allocate. \
 Times are estimates; the last line says what they rest on.";
 
 #[derive(Args, Debug)]
@@ -56,6 +60,9 @@ pub(super) struct Arguments {
     decoder: VideoDecoder,
     #[command(flatten)]
     precision: PrecisionArgument,
+    /// cpu: this machine, whose speed is measured, instead of a GPU
+    #[arg(long, value_parser = ["cpu"], conflicts_with_all = ["gpu", "gpu_memory", "gpu_tflops", "gpu_bandwidth"])]
+    device: Option<String>,
     /// The GPU
     #[arg(long, default_value = "h100", value_parser = GpuSpec::NAMES)]
     gpu: String,
@@ -160,13 +167,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(stage) = arguments.text {
         return terminal::print(&find(stage, work)?.calls[0].plan.to_string());
     }
-    let estimate = estimate(&work, &gpu(arguments)?, &device::needs);
+    let estimate = match arguments.device {
+        Some(_) => estimate_on_cpu(&work)?,
+        None => estimate(&work, Machine::Gpu(gpu(arguments)?), &device::needs),
+    };
     let what = (&networks, &job, &scenario.policy);
     terminal::answer(
         arguments.json,
         || json(what, &estimate),
         || text(what, &estimate),
     )
+}
+
+/// What `work` takes on this machine's CPU.
+pub(super) fn estimate_on_cpu(work: &[Work]) -> Result<Estimate> {
+    let cpu = device::open("cpu", &device::Options::default())?;
+    let machine = Machine::Cpu(CpuSpec::measure(&*cpu)?);
+    let needs = |plan: &Plan| cpu.check(plan, &Prepare::default());
+    Ok(estimate(work, machine, &needs))
 }
 
 /// The named GPU, with the given numbers replacing its own.
@@ -208,20 +226,25 @@ type What<'a> = (&'a ModelConfigs, &'a Job, &'a QuantizationPolicy);
 
 fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
     let (width, height) = job.pixels();
+    let machine = match &estimate.machine {
+        Machine::Gpu(gpu) => format!("{} ({})", gpu.name, human_bytes(gpu.memory_bytes)),
+        Machine::Cpu(cpu) => format!(
+            "this CPU ({} threads, {} free)",
+            cpu.threads,
+            human_bytes(cpu.free_bytes)
+        ),
+    };
     let mut text = format!(
-        "{}, {width}x{height}, {} frames in {:.2} s, {} audio tokens; precision {formats} on {} ({})\n\n",
+        "{}, {width}x{height}, {} frames in {:.2} s, {} audio tokens; precision {formats} on {machine}\n\n",
         networks.name,
         job.frames(),
         job.seconds(),
         job.audio_tokens,
-        estimate.gpu.name,
-        human_bytes(estimate.gpu.memory_bytes)
     );
     text.push_str(&format!(
         "{:17} {:8} {:>8} {:>5} {:>9} {:>10} {:>10} {:>10} {:>10}\n",
         "stage", "network", "tokens", "runs", "TFLOP", "moved", "arena", "weights", "time"
     ));
-    let how = estimate.residency.unwrap_or(ResidencyPlan::Streamed);
     for stage in &estimate.stages {
         let tokens: Vec<String> = stage.tokens.iter().map(|t| t.all().to_string()).collect();
         text.push_str(&format!(
@@ -234,7 +257,7 @@ fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
             human_bytes(stage.bytes as u64),
             human_bytes(stage.arena_bytes),
             human_bytes(stage.weight_bytes),
-            human_seconds(estimate.seconds(stage, how))
+            human_seconds(estimate.seconds(stage, estimate.how()))
         ));
     }
     let flops: f64 = estimate.stages.iter().map(|stage| stage.flops).sum();
@@ -242,39 +265,38 @@ fn text((networks, job, formats): What<'_>, estimate: &Estimate) -> String {
         "{:17} {:>33.2} {:>43}\n\n",
         "all",
         flops / 1e12,
-        human_seconds(estimate.total_seconds(how))
+        human_seconds(estimate.total_seconds())
     ));
     text + &verdict(estimate)
 }
 
 fn verdict(estimate: &Estimate) -> String {
     let mut text = String::new();
-    for how in ResidencyPlan::ALL {
+    let (of, larger) = match &estimate.machine {
+        Machine::Gpu(_) => ("GPU memory", "a larger GPU"),
+        Machine::Cpu(_) => ("memory beside the files", "more memory"),
+    };
+    for &how in estimate.machine.residencies() {
         let answer = if estimate.residency == Some(how) {
             "  <- fits"
         } else {
             ""
         };
         let peak = human_bytes(estimate.peak_bytes(how));
-        text.push_str(&format!(
-            "{:9} {peak:>10} of GPU memory{answer}\n",
-            how.name()
-        ));
+        text.push_str(&format!("{:9} {peak:>10} of {of}{answer}\n", how.name()));
     }
     for refusal in &estimate.refusals {
         text.push_str(&format!("cannot run: {refusal}\n"));
     }
     if estimate.residency.is_none() && estimate.refusals.is_empty() {
-        text.push_str("does not fit; take a smaller size, fewer seconds or a larger GPU\n");
+        text.push_str(&format!(
+            "does not fit; take a smaller size, fewer seconds or {larger}\n"
+        ));
     }
-    let loading = match estimate.residency {
-        Some(ResidencyPlan::Resident) => "loading the weights is not counted",
-        Some(ResidencyPlan::Staged) => {
-            "each network is copied from the host's memory before its stage"
-        }
-        Some(ResidencyPlan::Streamed) | None => {
-            "layers are copied from the host's memory in every run"
-        }
+    let loading = match estimate.how() {
+        ResidencyPlan::Resident | ResidencyPlan::Mapped => "loading the weights is not counted",
+        ResidencyPlan::Staged => "each network is copied from the host's memory before its stage",
+        ResidencyPlan::Streamed => "layers are copied from the host's memory in every run",
     };
     text.push_str(&format!(
         "times are estimates: {}; {loading}; encoding the file is not counted\n",
@@ -297,14 +319,14 @@ fn short(key: &str) -> &str {
 fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
     let (width, height) = job.pixels();
     let peak = |how: ResidencyPlan| (how.name().to_string(), json!(estimate.peak_bytes(how)));
-    let peaks: serde_json::Map<String, Value> = ResidencyPlan::ALL.into_iter().map(peak).collect();
-    let how = estimate.residency.unwrap_or(ResidencyPlan::Streamed);
+    let all = estimate.machine.residencies().iter();
+    let peaks: serde_json::Map<String, Value> = all.copied().map(peak).collect();
     let stages: Vec<Value> = estimate
         .stages
         .iter()
-        .map(|s| stage_json(s, estimate, how))
+        .map(|stage| stage_json(stage, estimate))
         .collect();
-    json!({
+    let mut document = json!({
         "model": networks.name,
         "width": width,
         "height": height,
@@ -313,26 +335,38 @@ fn json((networks, job, formats): What<'_>, estimate: &Estimate) -> Value {
         "audio_tokens": job.audio_tokens,
         "warnings": job.notices.iter().map(words::notice).collect::<Vec<_>>(),
         "warning_codes": job.notices.iter().map(Notice::code).collect::<Vec<_>>(),
-        "gpu": {
-            "name": estimate.gpu.name,
-            "memory_bytes": estimate.gpu.memory_bytes,
-            "bf16_flops": estimate.gpu.bf16_flops,
-            "fp8_flops": estimate.gpu.fp8_flops,
-            "bandwidth": estimate.gpu.bandwidth,
-            "link": estimate.gpu.link,
-        },
         "precision": formats.to_string(),
         "stages": stages,
         "fits": estimate.residency.is_some(),
         "residency": estimate.residency.map(ResidencyPlan::name),
         "refusals": estimate.refusals,
         "peak_bytes": peaks,
-        "estimated_seconds": estimate.total_seconds(how),
+        "estimated_seconds": estimate.total_seconds(),
         "assumptions": estimate.assumptions(),
-    })
+    });
+    match &estimate.machine {
+        Machine::Gpu(gpu) => {
+            document["gpu"] = json!({
+                "name": gpu.name,
+                "memory_bytes": gpu.memory_bytes,
+                "bf16_flops": gpu.bf16_flops,
+                "fp8_flops": gpu.fp8_flops,
+                "bandwidth": gpu.bandwidth,
+                "link": gpu.link,
+            });
+        }
+        Machine::Cpu(cpu) => {
+            document["cpu"] = json!({
+                "threads": cpu.threads,
+                "free_bytes": cpu.free_bytes,
+                "flops": cpu.flops,
+            });
+        }
+    }
+    document
 }
 
-fn stage_json(stage: &StageEstimate, estimate: &Estimate, how: ResidencyPlan) -> Value {
+fn stage_json(stage: &StageEstimate, estimate: &Estimate) -> Value {
     let tokens = stage.tokens.iter();
     let tokens: Vec<Value> = tokens
         .map(|t| json!({ "video": t.video, "audio": t.audio, "text": t.text, "all": t.all() }))
@@ -346,6 +380,6 @@ fn stage_json(stage: &StageEstimate, estimate: &Estimate, how: ResidencyPlan) ->
         "bytes": stage.bytes,
         "arena_bytes": stage.arena_bytes,
         "weight_bytes": stage.weight_bytes,
-        "estimated_seconds": estimate.seconds(stage, how),
+        "estimated_seconds": estimate.seconds(stage, estimate.how()),
     })
 }

@@ -949,6 +949,36 @@ fn plan_gives_the_published_numbers() {
 }
 
 #[test]
+fn plan_knows_this_cpu() {
+    let scratch = Scratch::new("plan-cpu");
+    let plan = |size| {
+        let line = format!("plan --device cpu --model miniature --seconds 1 --json --size {size}");
+        scratch.line(&line).json()
+    };
+    let (small, large) = (plan("64x64"), plan("1920x1088"));
+    let seconds = |plan: &Value| plan["estimated_seconds"].as_f64().unwrap();
+    // 500 times the pixels; how fast this machine is may differ by some times between two moments.
+    assert!(seconds(&small) > 0.0 && seconds(&large) > 10.0 * seconds(&small));
+    assert!(small["cpu"]["threads"].as_u64() >= Some(1) && small["gpu"].is_null());
+    assert!(small["cpu"]["flops"].as_f64() > Some(1e8), "{small}");
+    assert_eq!(
+        (&small["fits"], &small["residency"]),
+        (&true.into(), &"mapped".into())
+    );
+    let bytes = |plan: &Value| plan["peak_bytes"]["mapped"].as_u64().unwrap();
+    assert!(bytes(&large) > 10 * bytes(&small));
+    let text = scratch.line("plan --device cpu --size 256p --seconds 1");
+    assert!(
+        text.code == 0 && text.out.contains("on this CPU (") && text.out.contains("GFLOP/s"),
+        "{text:?}"
+    );
+    for other in ["--gpu h100", "--gpu-memory 8"] {
+        let both = scratch.line(&format!("plan --device cpu {other}"));
+        assert!(both.code == 2 && both.err.contains("--device"), "{both:?}");
+    }
+}
+
+#[test]
 fn bench_times_every_step_of_a_stage() {
     let scratch = Scratch::new("bench");
     let arguments = [

@@ -5,7 +5,7 @@ use std::time::Instant;
 use gallop::{
     Result,
     device::needs,
-    inspect::estimate::{Estimate, GpuSpec, ResidencyPlan, Scenario, estimate, stages},
+    inspect::estimate::{Estimate, GpuSpec, Machine, ResidencyPlan, Scenario, estimate, stages},
     pipeline::{
         QuantizationPolicy, Stage,
         networks::{ModelConfigs, NetworkConfig},
@@ -31,7 +31,7 @@ fn published(size: Size, policy: &str, gpu: &str) -> Estimate {
         policy: policy.parse().unwrap(),
     };
     let work = stages(&networks, &job, &scenario).unwrap();
-    estimate(&work, &GpuSpec::named(gpu).unwrap(), &needs)
+    estimate(&work, Machine::Gpu(GpuSpec::named(gpu).unwrap()), &needs)
 }
 
 /// `value` within 0.5 % of `table`.
@@ -162,7 +162,7 @@ fn guided(size: Size, gpu: &GpuSpec) -> Result<Estimate> {
         policy: QuantizationPolicy::default(),
     };
     let work = stages(&networks, &job, &scenario)?;
-    Ok(estimate(&work, gpu, &needs))
+    Ok(estimate(&work, Machine::Gpu(gpu.clone()), &needs))
 }
 
 #[test]

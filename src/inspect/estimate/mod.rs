@@ -1,20 +1,70 @@
-//! What a job takes, from plans alone: tokens, arithmetic, bytes, memory and time on a GPU.
+//! What a job takes, from plans alone: tokens, arithmetic, bytes, memory and time on a GPU or on this CPU.
 //!
-//! Loads no weights and runs nothing. Memory is what the GPU's executor would allocate; times are estimates under
+//! Loads no weights and runs none of the plans. Memory is what the executor would allocate; times are estimates under
 //! [`Estimate::assumptions`]. Read [`estimate`] first.
 
+mod cpu;
 mod gpu;
 mod stages;
 
+pub use cpu::CpuSpec;
 pub use gpu::GpuSpec;
 pub use stages::{NEGATIVE_TOKENS, PlannedCall, Scenario, Tokens, Work, stages};
 
 use crate::{
-    DType, Result, error::quoted, executor::Needs, pipeline::Stage, plan::Plan, weights::Component,
+    DType, Error, Result, error::quoted, executor::Needs, pipeline::Stage, plan::Plan,
+    weights::Component,
 };
 
 /// Bytes kept free on the GPU for the driver's context and other programs.
 const RESERVED_BYTES: u64 = 1 << 30;
+
+/// What a job is planned for.
+#[derive(Clone, Debug)]
+pub enum Machine {
+    /// A GPU.
+    Gpu(GpuSpec),
+    /// This machine's CPU.
+    Cpu(CpuSpec),
+}
+
+impl Machine {
+    /// Where weights can be, from the fastest place to the smallest.
+    pub fn residencies(&self) -> &'static [ResidencyPlan] {
+        match self {
+            Self::Gpu(_) => &[
+                ResidencyPlan::Resident,
+                ResidencyPlan::Staged,
+                ResidencyPlan::Streamed,
+            ],
+            Self::Cpu(_) => &[ResidencyPlan::Mapped],
+        }
+    }
+
+    /// Bytes of memory that a job may take.
+    fn usable_bytes(&self) -> u64 {
+        match self {
+            Self::Gpu(gpu) => gpu.memory_bytes.saturating_sub(RESERVED_BYTES),
+            Self::Cpu(cpu) => cpu.free_bytes,
+        }
+    }
+
+    /// Seconds of one run of `plan` with its weights at hand.
+    fn seconds(&self, plan: &Plan) -> f64 {
+        match self {
+            Self::Gpu(gpu) => gpu::seconds(plan, gpu),
+            Self::Cpu(cpu) => cpu::seconds(plan, cpu),
+        }
+    }
+
+    /// Seconds to copy `bytes` of weights to the device.
+    fn copy_seconds(&self, bytes: u64) -> f64 {
+        match self {
+            Self::Gpu(gpu) => bytes as f64 / gpu.link,
+            Self::Cpu(_) => 0.0,
+        }
+    }
+}
 
 /// Where the weights are while a stage runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,18 +75,18 @@ pub enum ResidencyPlan {
     Staged,
     /// Layers are copied from host memory while the one before is computed, two at a time on the GPU.
     Streamed,
+    /// They stay in their files, which the CPU reads through the system's cache.
+    Mapped,
 }
 
 impl ResidencyPlan {
-    /// From the fastest to the smallest.
-    pub const ALL: [Self; 3] = [Self::Resident, Self::Staged, Self::Streamed];
-
     /// Name in tables and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resident => "resident",
             Self::Staged => "staged",
             Self::Streamed => "streamed",
+            Self::Mapped => "mapped",
         }
     }
 }
@@ -71,23 +121,34 @@ pub struct StageEstimate {
 /// What a job takes.
 #[derive(Clone, Debug)]
 pub struct Estimate {
-    /// The GPU.
-    pub gpu: GpuSpec,
+    /// What it is for.
+    pub machine: Machine,
     /// Whether any layer is FP8.
     pub has_fp8: bool,
     /// The stages in order.
     pub stages: Vec<StageEstimate>,
     /// The fastest residency that fits; none if nothing does, or if an op cannot run.
     pub residency: Option<ResidencyPlan>,
-    /// Why the GPU's executor cannot run a plan, one sentence each; the memory of such a plan is its own estimate.
+    /// Why the executor cannot run a plan, one sentence each; the memory of such a plan is its own estimate.
     pub refusals: Vec<String>,
 }
 
-/// What `work` takes on `gpu`; `needs` gives the memory that its executor would allocate for a plan.
-pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Needs>) -> Estimate {
+/// What `work` takes on `machine`; `needs` gives the memory that its executor would allocate for a plan.
+pub fn estimate(
+    work: &[Work],
+    machine: Machine,
+    needs: &dyn Fn(&Plan) -> Result<Needs>,
+) -> Estimate {
     let mut refusals = Vec::new();
     let mut needs = |plan: &Plan| {
         needs(plan).unwrap_or_else(|refusal| {
+            // What is too large for this machine says how large it is.
+            if let Error::Memory { need_bytes, .. } = refusal {
+                return Needs {
+                    values: need_bytes,
+                    ..Needs::default()
+                };
+            }
             refusals.push(refusal.facts(quoted));
             Needs {
                 weights: plan.weight_bytes(),
@@ -97,7 +158,7 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
             }
         })
     };
-    let stages = work.iter().map(|work| stage(work, gpu, &mut needs));
+    let stages = work.iter().map(|work| stage(work, &machine, &mut needs));
     let stages = stages.collect();
     let specs = |call: &PlannedCall| {
         call.plan
@@ -106,16 +167,17 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
             .any(|spec| spec.dtype == DType::E4m3)
     };
     let mut estimate = Estimate {
-        gpu: gpu.clone(),
+        machine,
         has_fp8: work.iter().flat_map(|work| &work.calls).any(specs),
         stages,
         residency: None,
         refusals,
     };
-    let usable = gpu.memory_bytes.saturating_sub(RESERVED_BYTES);
+    let usable = estimate.machine.usable_bytes();
     let fits = |how: &ResidencyPlan| estimate.peak_bytes(*how) <= usable;
     if estimate.refusals.is_empty() {
-        estimate.residency = ResidencyPlan::ALL.into_iter().find(fits);
+        let all = estimate.machine.residencies().iter();
+        estimate.residency = all.copied().find(fits);
     }
     estimate
 }
@@ -123,10 +185,19 @@ pub fn estimate(work: &[Work], gpu: &GpuSpec, needs: &dyn Fn(&Plan) -> Result<Ne
 impl Estimate {
     /// The assumptions behind the times, in words.
     pub fn assumptions(&self) -> String {
-        gpu::assumptions(self.has_fp8)
+        match &self.machine {
+            Machine::Gpu(_) => gpu::assumptions(self.has_fp8),
+            Machine::Cpu(cpu) => cpu::assumptions(cpu),
+        }
     }
 
-    /// Peak of the GPU memory used.
+    /// The residency that the times and the table are for.
+    pub fn how(&self) -> ResidencyPlan {
+        let all = self.machine.residencies();
+        self.residency.unwrap_or(all[all.len() - 1])
+    }
+
+    /// Peak of the device's memory used.
     pub fn peak_bytes(&self, how: ResidencyPlan) -> u64 {
         let most =
             |bytes: fn(&StageEstimate) -> u64| self.stages.iter().map(bytes).max().unwrap_or(0);
@@ -139,30 +210,29 @@ impl Estimate {
             ResidencyPlan::Streamed => {
                 most(|stage| stage.streamed_weight_bytes + stage.arena_bytes)
             }
+            ResidencyPlan::Mapped => most(|stage| stage.arena_bytes),
         }
     }
 
     /// Seconds of a stage.
     pub fn seconds(&self, stage: &StageEstimate, how: ResidencyPlan) -> f64 {
         match how {
-            ResidencyPlan::Resident => stage.resident_seconds,
+            ResidencyPlan::Resident | ResidencyPlan::Mapped => stage.resident_seconds,
             ResidencyPlan::Staged => {
-                stage.resident_seconds + stage.weight_bytes as f64 / self.gpu.link
+                stage.resident_seconds + self.machine.copy_seconds(stage.weight_bytes)
             }
             ResidencyPlan::Streamed => stage.streamed_seconds,
         }
     }
 
     /// Seconds of all stages.
-    pub fn total_seconds(&self, how: ResidencyPlan) -> f64 {
-        self.stages
-            .iter()
-            .map(|stage| self.seconds(stage, how))
-            .sum()
+    pub fn total_seconds(&self) -> f64 {
+        let stages = self.stages.iter();
+        stages.map(|stage| self.seconds(stage, self.how())).sum()
     }
 }
 
-fn stage(work: &Work, gpu: &GpuSpec, needs: &mut dyn FnMut(&Plan) -> Needs) -> StageEstimate {
+fn stage(work: &Work, machine: &Machine, needs: &mut dyn FnMut(&Plan) -> Needs) -> StageEstimate {
     let mut all = StageEstimate {
         stage: work.stage,
         part: work.part,
@@ -180,13 +250,18 @@ fn stage(work: &Work, gpu: &GpuSpec, needs: &mut dyn FnMut(&Plan) -> Needs) -> S
         let times = *runs as f64;
         let cost = plan.total_cost();
         let needs = needs(plan);
-        let seconds = gpu::seconds(plan, gpu);
-        let copied = needs.copied as f64 / gpu.link;
+        let seconds = machine.seconds(plan);
+        let copied = machine.copy_seconds(needs.copied);
         all.runs += runs;
         all.flops += times * cost.flops;
         all.bytes += times * cost.bytes();
         all.arena_bytes = all.arena_bytes.max(needs.with(0));
-        all.weight_bytes = all.weight_bytes.max(needs.weights);
+        // Of the CPU's memory weights take none.
+        let weights = match machine {
+            Machine::Gpu(_) => needs.weights,
+            Machine::Cpu(_) => plan.weight_bytes(),
+        };
+        all.weight_bytes = all.weight_bytes.max(weights);
         all.streamed_weight_bytes = all.streamed_weight_bytes.max(needs.streamed_weights);
         all.resident_seconds += times * seconds;
         all.streamed_seconds += times * seconds.max(copied);

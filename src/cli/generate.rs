@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use super::{
     clips::{CONTENT, ClipArguments},
     device::DeviceArguments,
+    forecast::Forecast,
     plan::length,
     precision::PrecisionArgument,
     profile,
@@ -178,6 +179,8 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     let (executor, mut trace) = arguments.device.open(!how.is_silent(), GemmChoice::Own)?;
     let executor = Arc::new(executor);
     let notices = arguments.notices(&*executor);
+    let is_cpu = executor.name() == "cpu";
+    let forecast = is_cpu.then(|| Forecast::new(arguments.model.clone()));
     let (request, clips) = arguments.request();
     let clips = clips.clips((request, &output), usual, cancel)?;
     // What one clip needs stays for the next, as far as memory suffices.
@@ -187,7 +190,7 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     };
     let session = Session::new(executor.clone(), model, keep);
     session.check(&clips)?;
-    let bars = Bars::new(how.is_silent());
+    let bars = Bars::new(how.is_silent(), forecast);
     for (at, (request, output)) in clips.iter().enumerate() {
         bars.next((at, clips.len()), output.path.as_deref());
         notices.iter().for_each(|notice| bars.notice(notice));
@@ -213,6 +216,7 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
         let outcome = Outcome {
             report: &report,
             notices: bars.notices(),
+            estimate: bars.estimate(),
             seconds: start.elapsed().as_secs_f64(),
         };
         how.say(&outcome, (output, clips.len()))?;

@@ -12,6 +12,7 @@ mod compare;
 mod dev;
 mod device;
 mod doctor;
+mod forecast;
 mod gemm;
 mod generate;
 mod inspect;

@@ -10,8 +10,11 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{terminal, words};
-use crate::pipeline::{Notice, Progress, Stage};
+use super::{forecast::Forecast, terminal, words};
+use crate::pipeline::{
+    Notice, Progress, Stage,
+    request::{Job, Request},
+};
 
 /// A bar of bytes or steps; hidden where standard error is no terminal.
 fn bar(name: &str, total: u64, template: &str) -> ProgressBar {
@@ -33,8 +36,13 @@ pub(super) fn byte_bar(name: &str, total: u64) -> ProgressBar {
 /// notices for the report.
 pub(super) struct Bars {
     is_silent: bool,
+    /// On the CPU.
+    forecast: Option<Forecast>,
     state: Arc<Mutex<State>>,
 }
+
+/// A clip that takes longer, seconds, is said to do so before it begins.
+const LONG_SECONDS: f64 = 60.0;
 
 /// Time between two lines about one stage.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -46,6 +54,8 @@ struct State {
     notices: Vec<Notice>,
     /// Those that were said, for this clip or one before.
     said: Vec<Notice>,
+    /// Seconds that this clip was expected to take, if that was asked.
+    estimate: Option<f64>,
 }
 
 struct Current {
@@ -54,6 +64,8 @@ struct Current {
     /// When it had its last line.
     told: Instant,
     steps: (usize, usize),
+    /// When the last of them ended.
+    stepped: Instant,
     bar: Option<ProgressBar>,
 }
 
@@ -66,17 +78,27 @@ impl Current {
         self.told = Instant::now();
         let (done, total) = self.steps;
         let took = terminal::human_seconds(self.start.elapsed().as_secs_f64());
+        let left = match done {
+            0 => String::new(),
+            _ => {
+                let step = (self.stepped - self.start).as_secs_f64() / done as f64;
+                let left = step * (total - done) as f64 - self.stepped.elapsed().as_secs_f64();
+                let left = terminal::human_seconds(left.max(0.0).round());
+                format!(", about {left} left")
+            }
+        };
         Some(format!(
-            "{:16} {done} of {total} after {took}",
+            "{:16} {done} of {total} after {took}{left}",
             self.stage.name()
         ))
     }
 }
 
 impl Bars {
-    pub(super) fn new(is_silent: bool) -> Self {
+    pub(super) fn new(is_silent: bool, forecast: Option<Forecast>) -> Self {
         let bars = Self {
             is_silent,
+            forecast,
             state: Arc::default(),
         };
         let watched = Arc::downgrade(&bars.state);
@@ -97,7 +119,10 @@ impl Bars {
 
     /// Begins the clip after `done` of `total`.
     pub(super) fn next(&self, (done, total): (usize, usize), path: Option<&Path>) {
-        self.state().notices.clear();
+        let mut state = self.state();
+        state.notices.clear();
+        state.estimate = None;
+        drop(state);
         if let (Some(path), false) = (path.filter(|_| total > 1), self.is_silent) {
             terminal::say(&format!("clip {} of {total}: {}", done + 1, path.display()));
         }
@@ -127,6 +152,11 @@ impl Bars {
 
     pub(super) fn notices(&self) -> Vec<Notice> {
         self.state().notices.clone()
+    }
+
+    /// Seconds that this clip was expected to take, if it was no matter of seconds.
+    pub(super) fn estimate(&self) -> Option<f64> {
+        self.state().estimate
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -165,12 +195,16 @@ impl Progress for Bars {
                 start,
                 told: start,
                 steps: (done, total),
+                stepped: start,
                 bar,
             });
         }
         let Some(current) = &mut state.current else {
             return;
         };
+        if current.steps.0 != done {
+            current.stepped = Instant::now();
+        }
         current.steps = (done, total);
         if let Some(bar) = &current.bar {
             bar.set_length(total as u64);
@@ -185,6 +219,21 @@ impl Progress for Bars {
         }
         state.current = None;
         terminal::say(&format!("{:16} {took}", stage.name()));
+    }
+
+    fn begin(&self, request: &Request, job: &Job) {
+        let Some(forecast) = &self.forecast else {
+            return;
+        };
+        // What is wrong with the model is said where it is used.
+        let Ok(Some(seconds)) = forecast.of(request, job) else {
+            return;
+        };
+        self.state().estimate = Some(seconds);
+        if seconds > LONG_SECONDS {
+            let threads = rayon::current_num_threads();
+            self.notice(&Notice::LongRun { seconds, threads });
+        }
     }
 
     fn notice(&self, notice: &Notice) {

@@ -13,6 +13,8 @@ use crate::{
 pub(super) struct Outcome<'a> {
     pub(super) report: &'a Report,
     pub(super) notices: Vec<Notice>,
+    /// Seconds that were expected, if it was no matter of seconds.
+    pub(super) estimate: Option<f64>,
     /// Seconds since the start of the program.
     pub(super) seconds: f64,
 }
@@ -117,6 +119,9 @@ pub(super) fn json(outcome: &Outcome<'_>) -> Value {
         "warning_codes": outcome.notices.iter().map(Notice::code).collect::<Vec<_>>(),
         "environment": { "version": env!("CARGO_PKG_VERSION"), "kernels": device::build_note() },
     });
+    if let Some(seconds) = outcome.estimate {
+        document["estimated_seconds"] = json!(seconds);
+    }
     if let Some(bytes) = peak_memory_bytes() {
         document["peak_memory_bytes"] = json!(bytes);
     }

@@ -179,6 +179,7 @@ impl<'a> Run<'a> {
         job.notices
             .iter()
             .for_each(|notice| progress.notice(notice));
+        progress.begin(request, &job);
 
         let conditions = run.timed(Stage::Text, |run| {
             conditions::text(run.context, run.model, run.request, run.progress)

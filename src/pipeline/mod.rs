@@ -170,4 +170,7 @@ pub trait Progress: Sync {
 
     /// Something the user should know: a number that differs from what was asked, a word of advice.
     fn notice(&self, notice: &Notice);
+
+    /// `request` was resolved to `job`, and the work begins.
+    fn begin(&self, _request: &request::Request, _job: &request::Job) {}
 }

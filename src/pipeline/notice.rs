@@ -82,6 +82,13 @@ pub enum Notice {
     },
     /// The picture is not opaque everywhere.
     AlphaDropped,
+    /// A clip will take long on the CPU.
+    LongRun {
+        /// How long, seconds.
+        seconds: f64,
+        /// Threads that compute.
+        threads: usize,
+    },
     /// The network does not use a negative prompt.
     NegativePromptIgnored,
     /// How the prompt could suit the model better.
@@ -111,6 +118,7 @@ impl Notice {
             Self::VoiceDecides { .. } => "voice_decides",
             Self::NoEffect { .. } => "no_effect",
             Self::AlphaDropped => "alpha_dropped",
+            Self::LongRun { .. } => "long_run",
             Self::NegativePromptIgnored => "negative_prompt_ignored",
             Self::PromptAdvice(_) => "prompt_advice",
             Self::PromptCut { .. } => "prompt_cut",
@@ -122,6 +130,7 @@ impl Notice {
         match self {
             Self::NegativePromptIgnored => Some(Hint::Set(Field::Variant, "base")),
             Self::Miniature => Some(Hint::Give(Field::Model)),
+            Self::LongRun { .. } => Some(Hint::SMALLER_CLIP),
             _ => None,
         }
     }
@@ -185,6 +194,11 @@ impl Notice {
             Self::AlphaDropped => "the picture has transparent pixels; they are shown in the colour that is stored for \
                  them, without a background"
                 .into(),
+            Self::LongRun { seconds, threads } => format!(
+                "a clip takes about {} on this CPU ({threads} thread{})",
+                about(*seconds),
+                if *threads == 1 { "" } else { "s" }
+            ),
             Self::NegativePromptIgnored => {
                 "the distilled variant has no guidance and ignores the negative prompt".into()
             }
@@ -211,6 +225,15 @@ fn no_effect(
     };
     let value = value.map_or_else(String::new, |value| format!(" {value}"));
     format!("{what} has no effect with {}{value}", name(with))
+}
+
+/// A time that is not known well: `80 seconds`, `40 minutes`.
+fn about(seconds: f64) -> String {
+    let units = [("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)];
+    match units.into_iter().find(|(_, size)| seconds >= 2.0 * size) {
+        Some((unit, size)) => format!("{:.0} {unit}", seconds / size),
+        None => format!("{:.0} seconds", 10.0 * (seconds / 10.0).ceil()),
+    }
 }
 
 /// A length for people: `1 second`, `1.96 seconds`.
@@ -241,6 +264,19 @@ mod tests {
         assert!(text.contains("640"), "{text}");
         let ignored = Notice::NegativePromptIgnored.to_string();
         assert!(ignored.ends_with("; set `variant` to base"), "{ignored}");
+        for (seconds, told) in [
+            (61.0, "70 seconds"),
+            (120.0, "2 minutes"),
+            (2400.0, "40 minutes"),
+            (7200.0, "2 hours"),
+            (4.8e5, "6 days"),
+        ] {
+            let threads = 2;
+            let long = Notice::LongRun { seconds, threads }.to_string();
+            let expected =
+                format!("a clip takes about {told} on this CPU (2 threads); lower `size`");
+            assert!(long.starts_with(&expected), "{long}");
+        }
         let short =
             Notice::PromptAdvice(vec![Advice::Short { words: 2 }, Advice::NoBackgroundSound]);
         assert_eq!(

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Notice, Progress, Stage};
+use super::{
+    Notice, Progress, Stage,
+    request::{Job, Request},
+};
 use crate::{
     Result, Tensor,
     executor::{Executor, Loaded, Needs, Prepare, Program, ProgramReport},
@@ -201,5 +204,9 @@ impl Progress for ProfiledProgress<'_> {
 
     fn notice(&self, notice: &Notice) {
         self.progress.notice(notice);
+    }
+
+    fn begin(&self, request: &Request, job: &Job) {
+        self.progress.begin(request, job);
     }
 }

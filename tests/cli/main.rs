@@ -618,10 +618,35 @@ fn a_long_stage_shows_life_in_a_log() {
     let mut command = scratch.command(&["generate", "x", "--size", "448x256", "--seconds", "10"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let is_life = |line: &str| line.starts_with("base ") && line.contains("of 8 after ");
+    let is_life = |line: &str| {
+        line.starts_with("base ") && line.contains("of 8 after ") && line.contains(" left")
+    };
     assert!(lines.any(|line| is_life(&line.unwrap())));
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_run_of_minutes_says_so_before_it_begins() {
+    let scratch = Scratch::new("long");
+    let arguments = "generate red-ball --device cpu --size 896x512 --seconds 10";
+    let mut command = scratch.command(&arguments.split(' ').collect::<Vec<_>>());
+    // However many cores there are.
+    command.env("RAYON_NUM_THREADS", "1").stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let before: Vec<String> = lines
+        .map(Result::unwrap)
+        .take_while(|line| !line.starts_with("text "))
+        .collect();
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let is_told = |line: &String| {
+        line.starts_with("note: a clip takes about ") && line.contains("smaller --size")
+    };
+    assert_eq!(before.iter().filter(|line| is_told(line)).count(), 1);
+    let short = scratch.line("generate x --device cpu --size 64x64 --seconds 1 --json");
+    assert!(short.code == 0 && short.json()["estimated_seconds"].is_null());
 }
 
 #[test]

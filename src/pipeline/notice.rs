@@ -194,11 +194,7 @@ impl Notice {
             Self::AlphaDropped => "the picture has transparent pixels; they are shown in the colour that is stored for \
                  them, without a background"
                 .into(),
-            Self::LongRun { seconds, threads } => format!(
-                "a clip takes about {} on this CPU ({threads} thread{})",
-                about(*seconds),
-                if *threads == 1 { "" } else { "s" }
-            ),
+            Self::LongRun { seconds, threads } => long_run(*seconds, *threads),
             Self::NegativePromptIgnored => {
                 "the distilled variant has no guidance and ignores the negative prompt".into()
             }
@@ -228,12 +224,14 @@ fn no_effect(
 }
 
 /// A time that is not known well: `80 seconds`, `40 minutes`.
-fn about(seconds: f64) -> String {
+fn long_run(seconds: f64, threads: usize) -> String {
     let units = [("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)];
-    match units.into_iter().find(|(_, size)| seconds >= 2.0 * size) {
+    let time = match units.into_iter().find(|(_, size)| seconds >= 2.0 * size) {
         Some((unit, size)) => format!("{:.0} {unit}", seconds / size),
         None => format!("{:.0} seconds", 10.0 * (seconds / 10.0).ceil()),
-    }
+    };
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("a clip takes about {time} on this CPU ({threads} thread{plural})")
 }
 
 /// A length for people: `1 second`, `1.96 seconds`.

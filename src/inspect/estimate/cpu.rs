@@ -16,11 +16,11 @@ use crate::{
 };
 
 /// An operation of attention takes as long as this many of a linear layer.
-const ATTENTION: f64 = 1.9;
+const ATTENTION: f64 = 2.4;
 /// A product with n outputs takes as long as one with n + this many.
-const NARROW: f64 = 24.0;
+const NARROW: f64 = 36.0;
 /// A byte moved takes as long as this many operations.
-const BYTE: f64 = 80.0;
+const BYTE: f64 = 120.0;
 
 /// This machine's CPU.
 #[derive(Clone, PartialEq, Debug)]

@@ -139,7 +139,7 @@ fn lines(path: &Path, text: &str) -> Result<Vec<String>> {
 }
 
 /// The text of a prompt file or, for `-`, of standard input, without the line ends that editors put behind it.
-fn read(path: &Path, cancel: &Cancel) -> Result<String> {
+pub(super) fn read(path: &Path, cancel: &Cancel) -> Result<String> {
     let path = path.to_path_buf();
     // Whoever writes into a pipe or types may take any time.
     let text = cancel
@@ -151,11 +151,10 @@ fn read(path: &Path, cancel: &Cancel) -> Result<String> {
 fn read_text(path: &Path) -> Result<String> {
     /// Far more than any prompt; keeps a mistyped path from filling the memory.
     const MAX_BYTES: u64 = 16 << 20;
-    let is_input = path == Path::new("-") || path == Path::new("/dev/stdin");
-    if !is_input && !is_pipe(path) {
+    if !is_input(path) && !is_pipe(path) {
         return GivenFile::Input.read_text(path, MAX_BYTES);
     }
-    let (name, bytes) = match is_input {
+    let (name, bytes) = match is_input(path) {
         true => {
             let name = Path::new("standard input");
             (
@@ -170,6 +169,11 @@ fn read_text(path: &Path) -> Result<String> {
         }
     };
     error::text(bytes).map_err(|problem| GivenFile::Input.error(name, problem))
+}
+
+/// Whether `path` means standard input.
+pub(super) fn is_input(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
 }
 
 /// Whether a shell's `<(command)` or a named pipe is at `path`.

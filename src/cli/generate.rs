@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    clips::{CONTENT, ClipArguments},
+    clips::{CONTENT, ClipArguments, is_input, read},
     device::DeviceArguments,
     forecast::Forecast,
     plan::length,
@@ -76,6 +76,9 @@ pub(super) struct Arguments {
     /// What to steer away from; only the base variant looks at it
     #[arg(long, value_name = "TEXT", help_heading = CONTENT)]
     negative_prompt: Option<String>,
+    /// Read what to steer away from from a file, - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "negative_prompt", help_heading = CONTENT)]
+    negative_prompt_file: Option<PathBuf>,
     /// Folder with the model's files [default: the built-in miniature]
     #[arg(long, value_name = "DIR", env = "GALLOP_MODEL", help_heading = MODEL)]
     model: Option<PathBuf>,
@@ -179,9 +182,10 @@ pub(super) fn run(arguments: Arguments, cancel: &Cancel) -> Result<()> {
     let (executor, mut trace) = arguments.device.open(!how.is_silent(), GemmChoice::Own)?;
     let executor = Arc::new(executor);
     let notices = arguments.notices(&*executor);
-    let is_cpu = executor.name() == "cpu";
-    let forecast = is_cpu.then(|| Forecast::new(arguments.model.clone()));
-    let (request, clips) = arguments.request();
+    let forecast = (executor.name() == "cpu").then(|| Forecast::new(arguments.model.clone()));
+    let negative_prompt = arguments.negative_prompt(cancel)?;
+    let (mut request, clips) = arguments.request();
+    request.negative_prompt = negative_prompt;
     let clips = clips.clips((request, &output), usual, cancel)?;
     // What one clip needs stays for the next, as far as memory suffices.
     let keep = match clips.len() {
@@ -289,8 +293,23 @@ impl Arguments {
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
             also_written: self.device.profile.iter().cloned().collect(),
-            also_read: self.clips.files(),
+            also_read: [
+                self.clips.files(),
+                self.negative_prompt_file.iter().cloned().collect(),
+            ]
+            .concat(),
         })
+    }
+
+    fn negative_prompt(&self, cancel: &Cancel) -> Result<Option<String>> {
+        let Some(path) = &self.negative_prompt_file else {
+            return Ok(self.negative_prompt.clone());
+        };
+        if is_input(path) && self.clips.files().iter().any(|path| is_input(path)) {
+            let expected = "must be a file where the prompt is standard input";
+            return Err(Error::request(Field::NegativePromptFile, expected).found(path.display()));
+        }
+        read(path, cancel).map(Some)
     }
 
     /// That there is no prompt, and the options that were given and change nothing, beside those of the request itself.
@@ -316,7 +335,6 @@ impl Arguments {
     /// What all clips share, and what decides which clips.
     fn request(self) -> (Request, ClipArguments) {
         let request = Request {
-            negative_prompt: self.negative_prompt,
             size: self.size,
             scale: self.scale,
             seconds: self.seconds,

@@ -30,6 +30,8 @@ fields! {
     Prompt "prompt"
     /// What the clip should avoid.
     NegativePrompt "negative_prompt"
+    /// File with what the clip should avoid.
+    NegativePromptFile "negative_prompt_file"
     /// Folder with the model's files.
     Model "model"
     /// Size of the clip.

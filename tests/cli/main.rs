@@ -736,6 +736,28 @@ fn a_prompt_file_is_the_prompt_that_a_user_sees_in_it() {
         let mut piped = scratch.command(&["generate", "--prompt-file", "-"]);
         assert_eq!(hash(piped.stdin(input)), want, "{name} as standard input");
     }
+    let guided = [
+        "generate",
+        "A red ball",
+        "--variant",
+        "base",
+        "--steps",
+        "1",
+    ];
+    let negative = |option: &str, text: &str| {
+        hash(&mut scratch.command(&[&guided[..], &[option, text]].concat()))
+    };
+    let want = negative("--negative-prompt", "A red\nball");
+    assert_eq!(negative("--negative-prompt-file", "windows"), want);
+    assert_ne!(negative("--negative-prompt", "blue"), want);
+    let twice = "generate --prompt-file - --negative-prompt-file -";
+    let refused = scratch.line(twice);
+    assert!(
+        refused.code == 2 && refused.err.contains("standard input"),
+        "{refused:?}"
+    );
+    let both = scratch.line("generate x --negative-prompt y --negative-prompt-file windows");
+    assert_eq!(both.code, 2, "{both:?}");
     scratch.write("wide", b"\xff\xfeA\0");
     let refused = scratch.run(&["generate", "--prompt-file", "wide"]);
     assert!(

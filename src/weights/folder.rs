@@ -112,8 +112,8 @@ pub struct Folder {
 /// [`Error::Weights`] if `dir` is not a folder, or its manifest is invalid or names a path that does not exist.
 pub fn find(dir: &Path) -> Result<Folder> {
     if !dir.is_dir() {
-        let problem =
-            "must be a folder with model files; `gallop inspect` lists what belongs there";
+        let found = if dir.exists() { "a file" } else { "nothing" };
+        let problem = format!("must be a folder with model files; found {found}");
         return Err(Error::weights(dir, problem));
     }
     let snapshot = snapshot(dir);

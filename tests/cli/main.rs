@@ -1175,6 +1175,18 @@ fn compare_sets_two_precisions_against_each_other_layer_by_layer() {
 }
 
 #[test]
+fn a_model_that_is_no_folder_is_said_to_be_none() {
+    let scratch = Scratch::new("no-folder");
+    scratch.write("file", "");
+    for (name, found) in [("none", "nothing"), ("file", "a file")] {
+        let run = scratch.line(&format!("inspect {name}"));
+        let told = format!("must be a folder with model files; found {found}");
+        assert!(run.code == 4 && run.err.contains(&told), "{run:?}");
+        assert!(!run.err.contains("`gallop inspect`"), "{run:?}");
+    }
+}
+
+#[test]
 fn inspect_says_what_is_missing_and_where_it_is_published() {
     let scratch = Scratch::new("inspect");
     fs::create_dir(scratch.0.join("empty")).unwrap();

@@ -46,6 +46,7 @@ pub(super) struct Arguments {
     /// Instead of a stage, each kernel of a GPU alone at the sizes of the published model, NVIDIA's library beside ours;
     /// with --json one line for each
     #[arg(long, help_heading = "Measurement")]
+    #[arg(conflicts_with_all = ["stage", "formats", "gemm", "residency", "no_graph", "no_fuse", "profile", "runs"])]
     kernels: bool,
     /// With --kernels, only cases whose name contains this
     #[arg(
@@ -73,7 +74,7 @@ pub(super) fn run(arguments: &Arguments, cancel: Cancel) -> Result<()> {
     }
     let gemm = arguments.gemm.gemm;
     let (model, job, work) = arguments.stage.work(&arguments.precision.formats)?;
-    let (executor, trace) = arguments.device.open(!arguments.json, gemm)?;
+    let (executor, trace) = arguments.device.open_and_say(!arguments.json, gemm)?;
     let mut context = Context::new(&executor);
     context.cancel = cancel;
     if let Some(profile) = executor.profile() {

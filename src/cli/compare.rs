@@ -67,7 +67,7 @@ fn devices(arguments: &Arguments) -> Result<()> {
     let (_, _, work) = arguments.stage.work(&arguments.precision.formats)?;
     let (executor, trace) = arguments
         .device
-        .open(!arguments.json, arguments.gemm.gemm)?;
+        .open_and_say(!arguments.json, arguments.gemm.gemm)?;
     let mut checks = Vec::new();
     for call in &work.calls {
         let weights = bench::weights(&work, &call.plan)?;
@@ -95,7 +95,7 @@ fn precisions(arguments: &Arguments, against: &QuantizationPolicy) -> Result<()>
     let (_, _, other_work) = arguments.stage.work(against)?;
     let (executor, trace) = arguments
         .device
-        .open(!arguments.json, arguments.gemm.gemm)?;
+        .open_and_say(!arguments.json, arguments.gemm.gemm)?;
     let mut layers = Vec::new();
     for (call, other) in work.calls.iter().zip(&other_work.calls) {
         if call.plan.to_string() == other.plan.to_string() {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{gemm, terminal};
+use super::{gemm, terminal, words};
 use crate::{
     Result,
     device::{self, Driver, GemmChoice},
@@ -86,6 +86,19 @@ impl DeviceArguments {
                 with: (Field::Device, Some("cpu")),
             })
             .collect()
+    }
+
+    /// As [`DeviceArguments::open`], where the switches that change nothing go to standard error too.
+    pub(super) fn open_and_say(
+        &self,
+        says_which: bool,
+        gemm: GemmChoice,
+    ) -> Result<(ConfiguredExecutor, Option<AtomicFile>)> {
+        let opened = self.open(says_which, gemm)?;
+        for notice in self.without_effect(&opened.0) {
+            terminal::say(&format!("note: {}", words::notice(&notice)));
+        }
+        Ok(opened)
     }
 
     /// The device with these switches, and the file of the trace, if one was asked for, to be written by

@@ -77,6 +77,7 @@ pub(super) struct Arguments {
     gpu_bandwidth: Option<f64>,
     /// Print the plan of one stage instead
     #[arg(long, value_enum, value_name = "STAGE")]
+    #[arg(conflicts_with_all = ["device", "gpu", "gpu_memory", "gpu_tflops", "gpu_bandwidth"])]
     text: Option<Stage>,
     /// Print JSON
     #[arg(long, conflicts_with = "text")]

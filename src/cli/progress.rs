@@ -83,7 +83,10 @@ impl Current {
             _ => {
                 let step = (self.stepped - self.start).as_secs_f64() / done as f64;
                 let left = step * (total - done) as f64 - self.stepped.elapsed().as_secs_f64();
-                let left = terminal::human_seconds(left.max(0.0).round());
+                let left = match left.max(0.0).round() {
+                    few if few < 100.0 => format!("{few} s"),
+                    many => terminal::human_seconds(many),
+                };
                 format!(", about {left} left")
             }
         };

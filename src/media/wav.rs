@@ -28,7 +28,7 @@ pub fn write_wav(
         .ok_or_else(|| {
             Error::output(
                 "the sound",
-                "is is longer than the 4 GiB of a WAV file; make the clip shorter",
+                "is longer than the 4 GiB of a WAV file; make the clip shorter",
             )
         })?;
     write(&header(data_bytes, channels))?;

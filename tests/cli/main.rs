@@ -233,6 +233,10 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
         &["plan", "--gpu-tflops", "0"],
         &["plan", "--size", "256p", "--text", "sr"],
         &["plan", "--json", "--text", "base"],
+        &["plan", "--gpu", "h200", "--text", "base"],
+        &["dev", "bench", "--kernels", "--runs", "2"],
+        &["dev", "bench", "--kernels", "--profile", "a.json"],
+        &["dev", "bench", "--kernels", "--precision", "fp8"],
         &["dev", "synth", "--config", "some.json", "-o", "out"],
         &["verify", "--filter", "nothing-has-this-name"],
         &["completions", "tcl"],
@@ -688,6 +692,12 @@ fn options_without_effect_are_said() {
             let report = scratch.line(&format!("{line} --json")).json();
             assert!(report["warnings"].to_string().contains(told), "{report}");
         }
+    }
+    for command in ["bench --runs 1", "compare"] {
+        let line = "--stage audio --seconds 0.2 --device cpu --no-graph";
+        let run = scratch.line(&format!("dev {command} {line}"));
+        let told = "note: --no-graph has no effect with --device cpu";
+        assert!(run.code == 0 && run.err.contains(told), "{run:?}");
     }
 }
 

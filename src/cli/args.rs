@@ -1,6 +1,9 @@
 //! The arguments of the program as a whole; those of a subcommand are in its own file.
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use clap_complete::Shell;
 
 use super::{dev::DevCommand, doctor, generate, inspect, pack, plan, terminal, verify};
@@ -90,6 +93,28 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: DevCommand,
     },
+}
+
+/// A usage error, with a tip for whoever forgot the quotes or the command.
+pub(super) fn with_tip(mut error: clap::Error) -> clap::Error {
+    let given = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let is_prompt = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let is_option = given(ContextKind::InvalidArg).starts_with('-');
+            !is_option && error.to_string().contains("[PROMPT]")
+        }
+        ErrorKind::InvalidSubcommand => given(ContextKind::InvalidSubcommand).contains(' '),
+        _ => false,
+    };
+    if is_prompt {
+        let tip = "a prompt is one argument, in quotes: gallop generate \"A red ball bounces\"";
+        let tips = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+    error
 }
 
 /// The help on the miniature.

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum, builder::UnknownArgumentValueParser};
 
 use super::{
     clips::{CONTENT, ClipArguments, is_input, read},
@@ -69,7 +69,7 @@ const DEVICE: &str = "Device";
 const FILE: &str = "File and output";
 
 #[derive(Args, Debug)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, args = options_elsewhere())]
 pub(super) struct Arguments {
     #[command(flatten)]
     clips: ClipArguments,
@@ -154,6 +154,26 @@ pub(super) struct Arguments {
     /// Print nothing but the result and errors
     #[arg(short, long, help_heading = FILE)]
     quiet: bool,
+}
+
+/// Options of other programs, hidden, for which the error names ours.
+fn options_elsewhere() -> impl Iterator<Item = Arg> {
+    let names = [
+        ("aspect-ratio", "--size"),
+        ("duration", "--seconds"),
+        ("frames", "--seconds"),
+        ("height", "--size"),
+        ("length", "--seconds"),
+        ("n-prompt", "--negative-prompt"),
+        ("num-frames", "--seconds"),
+        ("num-inference-steps", "--steps"),
+        ("resolution", "--size"),
+        ("width", "--size"),
+    ];
+    names.into_iter().map(|(name, ours)| {
+        let parser = UnknownArgumentValueParser::suggest_arg(ours);
+        Arg::new(name).long(name).hide(true).value_parser(parser)
+    })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

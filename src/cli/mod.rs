@@ -58,6 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         // Help and version are such answers too; clap knows where to print them and which code they have.
         Err(answer) => {
+            let answer = args::with_tip(answer);
             if answer.use_stderr() {
                 let code = (answer.exit_code(), "invalid_value");
                 terminal::print_failure(code, answer.to_string().trim_end());

@@ -196,6 +196,16 @@ fn usage_errors_are_2_and_name_the_nearest_option() {
     let scratch = Scratch::new("usage");
     let run = scratch.run(&["generate", "--secnods", "3"]);
     assert!(run.code == 2 && run.err.contains("--seconds"), "{run:?}");
+    for (arguments, tip) in [
+        (&["generate", "--duration", "3", "x"][..], "'--seconds'"),
+        (&["generate", "--width", "64", "x"], "'--size'"),
+        (&["generate", "a", "red", "ball"], "in quotes"),
+        (&["a red ball"], "in quotes"),
+        (&["genrate", "x"], "'generate'"),
+    ] {
+        let run = scratch.run(arguments);
+        assert!(run.code == 2 && run.err.contains(tip), "{run:?}");
+    }
     for arguments in [
         &["generate", "--size", "480p", "x"][..],
         &["generate", "--size", "12x", "x"],

@@ -1,4 +1,4 @@
-//! `gallop compare`: a device with the CPU, op by op on the same inputs; or two precisions, layer by layer.
+//! `gallop dev compare`: a device with the CPU, op by op on the same inputs; or two precisions, layer by layer.
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `gallop synth`: synthetic weights by the goldens' rule, streamed to disk.
+//! `gallop dev synth`: synthetic weights by the goldens' rule, streamed to disk.
 
 use std::{
     ffi::OsString,

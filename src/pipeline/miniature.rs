@@ -2,7 +2,7 @@
 //! sounds.
 //!
 //! Its sizes and weights are in files of the published formats, so it is also the smallest example of a model folder:
-//! `gallop synth --config miniature` writes one. Only the components that a clip from a prompt needs are trained
+//! `gallop dev synth --config miniature` writes one. Only the components that a clip from a prompt needs are trained
 //! ([`is_trained`]); the others have synthetic weights, generated at start, and give noise. `tools/miniature` holds
 //! the training.
 

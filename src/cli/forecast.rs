@@ -30,8 +30,8 @@ impl Forecast {
         }
     }
 
-    /// Seconds that `job` takes; `None` if it is a matter of seconds. What a picture
-    /// and a voice track take beside the clip is left out.
+    /// Seconds that `job` takes; `None` if it is a matter of seconds. What a picture and a voice track take beside the clip
+    /// is left out.
     ///
     /// # Errors
     /// What the model's files bring.

@@ -1,8 +1,8 @@
 //! Images: PNG, JPEG and WebP files to 8-bit RGB.
 //!
-//! The format is recognised by the first bytes, never by the name. The orientation that metadata tells is applied, alpha is dropped (not
-//! blended), palettes and greys are expanded, 16-bit values keep the upper byte. Sizes are checked before anything is
-//! allocated. Animations and CMYK are refused, since reading them would silently change the image. Reference:
+//! The format is recognised by the first bytes, never by the name. The orientation that metadata tells is applied, alpha
+//! is dropped (not blended), palettes and greys are expanded, 16-bit values keep the upper byte. Sizes are checked before
+//! anything is allocated. Animations and CMYK are refused, since reading them would silently change the image. Reference:
 //! `PIL.Image.open`, `ImageOps.exif_transpose`, `convert("RGB")`.
 
 use std::{io::Cursor, path::Path};

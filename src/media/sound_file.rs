@@ -108,11 +108,12 @@ fn endless_caf(source: &mut Source<'_>, start: u64, end: u64) -> Result<Vec<u8>>
         at += CHUNK_HEADER_BYTES;
         if name == b"data" && length == -1 && at - start <= CAF_HEADER_BYTES_MAX {
             let mut header = bytes_at(source, start, at - start - 8)?;
-            header.extend((end - at).to_be_bytes());
+            // A file that is still written may have grown beyond `end`.
+            header.extend(end.saturating_sub(at).to_be_bytes());
             return Ok(header);
         }
         match u64::try_from(length) {
-            Ok(length) if length <= end - at => at += length,
+            Ok(length) if length <= end.saturating_sub(at) => at += length,
             _ => break,
         }
     }
@@ -244,7 +245,8 @@ fn is_chunk(source: &mut Source<'_>, at: u64, end: u64) -> Result<bool> {
     Ok(chunk(source, at)?.is_some_and(|(name, length)| {
         let is_tag = name.starts_with(b"TAG") || name.starts_with(b"ID3");
         let is_name = name.iter().all(|byte| (b' '..=b'~').contains(byte));
-        is_tag || is_name && length <= end - at
+        // A file that is still written may have grown beyond `end`.
+        is_tag || is_name && length <= end.saturating_sub(at)
     }))
 }
 

@@ -49,7 +49,7 @@ const BUDGETS: [(&str, usize); 23] = [
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
 /// has seen yet: 5,000 lines; and outputs that are never lost, files that change, memory that runs out and what failed
 /// downloads leave: 1,900. The server and the C interface have their shares still to spend, and raise this.
-const WHOLE_CRATE: usize = 35_300;
+const WHOLE_CRATE: usize = 35_310;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

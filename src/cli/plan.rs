@@ -19,7 +19,7 @@ use crate::{
         estimate, stages,
     },
     pipeline::{
-        Notice, QuantizationPolicy, Stage, miniature,
+        Notice, QuantizationPolicy, Stage, conditions, miniature,
         networks::ModelConfigs,
         request::{BaseVariant, Job, Request, Size, VideoDecoder, resolve},
     },
@@ -161,6 +161,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         decoder: arguments.decoder,
         policy: arguments.precision.formats.clone(),
     };
+    let sr = job.sr.map(|(variant, _)| variant.network());
+    for pass in [Some(request.variant.network()), sr].into_iter().flatten() {
+        let properties = &networks.dit(pass).properties;
+        conditions::check_placed(pass, properties, "prompt", scenario.text_tokens)?;
+    }
     job.notices
         .iter()
         .for_each(|notice| terminal::say(&format!("note: {}", words::notice(notice))));

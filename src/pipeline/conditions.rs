@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    Context, Model, Notice, Progress, Stage, request::BaseVariant, request::Request,
+    Context, Model, Notice, Progress, Stage,
+    request::{self, BaseVariant, Request},
     text::encode_prompt,
 };
 use crate::{
@@ -11,11 +12,11 @@ use crate::{
     error::Field,
     media::{VOICE_RATE, Voice},
     text::prompt,
-    weights::{Safetensors, Source},
+    weights::{PositionScheme, Properties, Safetensors, Source, Variant},
 };
 
 /// Samples of a voice track per audio token.
-const HOP: usize = VOICE_RATE as usize / super::request::FPS;
+const HOP: usize = VOICE_RATE as usize / request::FPS;
 
 /// Name of the features in a features file.
 pub const FEATURES: &str = "features";
@@ -61,8 +62,21 @@ pub fn text(
     progress: &dyn Progress,
 ) -> Result<Conditioning> {
     let is_guided = request.variant == BaseVariant::Base;
+    let sr = request::resolve(request, model.defaults(), None)?.sr;
+    let sr = sr.map(|(variant, _)| variant.network());
+    let passes = [Some(request.variant.network()), sr];
+    let check_placed = |what: &str, at: usize, tokens: usize| {
+        // Only the first pass is guided by the second text.
+        let mut taken = passes.into_iter().flatten().take(2 - at);
+        taken.try_for_each(|pass| check_placed(pass, &model.properties(pass), what, tokens))
+    };
     if let Some(path) = &request.text_features {
-        return read_features(path, is_guided);
+        let features = read_features(path, is_guided)?;
+        let name = path.display().to_string();
+        for (at, text) in features.features(is_guided)?.iter().enumerate() {
+            check_placed(&name, at, text.shape()[0])?;
+        }
+        return Ok(features);
     }
     prompt::check(&request.prompt)?;
     let advice = prompt::advice(&request.prompt);
@@ -71,29 +85,31 @@ pub fn text(
         progress.notice(&Notice::PromptAdvice(advice));
     }
     let tokenizer = model.tokenizer()?;
-    let encoder = model.text_encoder()?;
-    let negative = request
-        .negative_prompt
-        .as_deref()
-        .unwrap_or(prompt::NEGATIVE_PROMPT);
+    let negative = request.negative_prompt.as_deref();
+    let negative = negative.unwrap_or(prompt::NEGATIVE_PROMPT);
     let prompts = [
         Some((Field::Prompt, request.prompt.as_str())),
         is_guided.then_some((Field::NegativePrompt, negative)),
     ];
-    let total = prompts.iter().flatten().count();
-    progress.report(Stage::Text, 0, total);
-    let mut features = Vec::new();
-    for (done, (field, text)) in prompts.into_iter().flatten().enumerate() {
+    let mut texts = Vec::new();
+    for (field, text) in prompts.into_iter().flatten() {
         let ids = tokenizer.encode(text);
-        prompt::check_length(field, ids.len())?;
-        if ids.len() > prompt::MAX_TOKENS {
-            let tokens = ids.len();
+        let tokens = ids.len();
+        prompt::check_length(field, tokens)?;
+        check_placed(&field.name().replace('_', " "), texts.len(), tokens)?;
+        if tokens > prompt::MAX_TOKENS {
             progress.notice(&Notice::PromptCut { field, tokens });
         }
+        texts.push(ids);
+    }
+    let encoder = model.text_encoder()?;
+    progress.report(Stage::Text, 0, texts.len());
+    let mut features = Vec::new();
+    for (done, ids) in texts.iter().enumerate() {
         let (weights, config) = (&encoder.weights, &encoder.config);
-        let encode = || encode_prompt(context, weights, config, &ids, request.softcap);
-        features.push(context.features.get(&ids, request.softcap, encode)?);
-        progress.report(Stage::Text, done + 1, total);
+        let encode = || encode_prompt(context, weights, config, ids, request.softcap);
+        features.push(context.features.get(ids, request.softcap, encode)?);
+        progress.report(Stage::Text, done + 1, texts.len());
     }
     let mut features = features.into_iter();
     let positive = features.next().expect("the prompt comes first");
@@ -101,6 +117,22 @@ pub fn text(
         positive,
         negative: features.next(),
     })
+}
+
+/// Checks that the network of a pass can place a text of so many tokens in time; `what` is the text.
+///
+/// # Errors
+/// [`Error::Input`] for a single token that is to be stretched over a clip, which the reference refuses as well.
+pub fn check_placed(pass: Variant, of: &Properties, what: &str, tokens: usize) -> Result<()> {
+    if tokens != 1 || of.coordinates != PositionScheme::V1 {
+        return Ok(());
+    }
+    let problem = format!(
+        "must have at least two tokens of text for the network `{}`, which stretches them over the clip; found one; \
+         say more, or choose a size without super-resolution",
+        pass.key()
+    );
+    Err(Error::input(what, problem))
 }
 
 /// Audio tokens of the whole of a voice track.

@@ -1,5 +1,5 @@
-//! What would fail after minutes of work is looked for before it: tokens that cannot be placed, passes and decoder
-//! calls that do not fit into memory.
+//! What would fail after minutes of work is looked for before it: passes and decoder calls that do not fit into
+//! memory.
 
 use super::{
     Context, Model,
@@ -10,9 +10,9 @@ use super::{
     request::{BaseVariant, Job, Request, VideoDecoder},
 };
 use crate::{
-    Error, Result,
+    Result,
     model::{
-        dit::{self, Sequence},
+        dit,
         video_vae::{self, Chunks, turbo, turbo::CallShape, wan_decoder},
     },
     plan::Grid,
@@ -23,8 +23,7 @@ use crate::{
 /// Checks every pass and the decoder of `job`.
 ///
 /// # Errors
-/// [`Error::Input`] for a prompt that a pass cannot take, [`Error::Memory`] for what does not fit, and what opening
-/// the parts brings.
+/// [`Error::Memory`](crate::Error::Memory) for what does not fit, and what opening the parts brings.
 pub fn check(
     context: &Context<'_>,
     model: &Model,
@@ -66,11 +65,6 @@ fn check_pass(
     (method, text): (Method, Vec<usize>),
 ) -> Result<()> {
     let network = model.network(variant, formats)?;
-    for &text in &text {
-        let sequence = Sequence { grid, audio, text };
-        let placed = sequence.check(network.coordinates);
-        placed.map_err(|problem| Error::input("prompt", problem))?;
-    }
     let pass = pass_of(&network, (grid, audio, text), method, true, false);
     let plan = quantized(dit::denoise(&pass).0, &network.formats);
     context.check(plan)

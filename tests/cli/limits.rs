@@ -72,7 +72,7 @@ fn what_memory_ran_out_for_is_json_too() {
 #[test]
 fn a_limit_on_memory_is_known_before_work_starts() {
     let scratch = Scratch::new("memory-known");
-    let command = "generate x --size 512x512 --seconds 4 -o a.mp4 --json";
+    let command = "generate ball.on.floor --size 512x512 --seconds 4 -o a.mp4 --json";
     let run = limited(&scratch, "-v 250000", command);
     assert_eq!(run.code, 5, "{run:?}");
     for words in ["need ", "`ulimit -v` limits it", "take a smaller --size"] {

@@ -298,6 +298,7 @@ fn every_kind_of_error_has_its_code_and_leaves_nothing() {
         (4, &["generate", "x", "--model", "."]),
         (4, &["inspect", "none"]),
         (4, &["inspect", "file"]),
+        (3, &["plan", "--size", "540p", "--text-tokens", "1"]),
         (4, &["plan", "--model", "none"]),
         (5, &["generate", "x", "--device", "cuda:4096"]),
         (5, &["verify", "--device", "cuda:4096"]),

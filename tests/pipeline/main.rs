@@ -493,14 +493,6 @@ fn prompts_of_every_kind_become_clips_or_input_errors() {
 fn what_would_fail_late_fails_early() {
     let dir = Folder::new("early");
     let start = std::time::Instant::now();
-    // One token cannot be stretched by the second pass.
-    let one_token = Request {
-        prompt: "x".into(),
-        size: Some(Size::P540),
-        ..request()
-    };
-    let error = try_make(&one_token, dir.path("clip.mp4")).unwrap_err();
-    assert_eq!(error.exit_code(), 3, "{error}");
     let mut missing = Output::new(dir.path("clip.mp4"));
     let ffmpeg = dir.path("no-ffmpeg");
     missing.encode.encoder = Encoder::X264 { ffmpeg };
@@ -509,6 +501,73 @@ fn what_would_fail_late_fails_early() {
     assert_eq!(error.exit_code(), 2, "{error}");
     assert!(start.elapsed().as_secs() < 2, "it worked first");
     assert!(dir.names().is_empty());
+}
+
+/// One token cannot be stretched over a clip, as the second pass does with text: the reference refuses it as well.
+#[test]
+fn a_single_token_is_refused_before_the_text_is_encoded() {
+    let dir = Folder::new("one-token");
+    let features = dir.path("features.safetensors");
+    write_tensor(
+        &features,
+        "features",
+        &Tensor::from_f32([1, 128], &[0.25; 128]),
+    );
+    let picture = dir.path("picture.png");
+    write_picture(&picture, 64, 64, 255);
+    let of = |prompt: &str, size| Request {
+        prompt: prompt.into(),
+        size: Some(size),
+        ..request()
+    };
+    let from_file = |size| Request {
+        text_features: Some(features.clone()),
+        ..of("", size)
+    };
+    let pictured = Request {
+        image: Some(picture.into()),
+        ..of("x", Size::P1080)
+    };
+    let avoiding = Request {
+        negative_prompt: Some("x".into()),
+        variant: BaseVariant::Base,
+        ..of("a ball", Size::P540)
+    };
+    // Which stage is told of first.
+    let reached = |request: &Request, stage| {
+        let context = Context::new(&Cpu);
+        let listener = Listener {
+            cancel: Some((stage, 0, context.cancel.clone())),
+            ..Listener::default()
+        };
+        let output = Output::new(dir.path("clip.mp4"));
+        let made = generate(&context, &model_for(request), request, &output, &listener);
+        made.expect_err("refused or interrupted")
+    };
+    for (request, what) in [
+        (of("x", Size::P540), "prompt: "),
+        (of("x", Size::P1080), "prompt: "),
+        (of("x", Size::Exact(512, 480)), "prompt: "),
+        (pictured, "prompt: "),
+        (from_file(Size::P540), "features.safetensors: "),
+    ] {
+        let error = reached(&request, Stage::Text);
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 3, "{text}");
+        assert!(
+            text.contains(&format!("{what}must have at least two tokens")),
+            "{text}"
+        );
+    }
+    for request in [
+        of("x", Size::P256),
+        of("a ball", Size::P540),
+        from_file(Size::P256),
+        avoiding,
+    ] {
+        let error = reached(&request, Stage::Base);
+        assert!(matches!(error, Error::Interrupted), "{error}");
+    }
 }
 
 #[test]

@@ -101,16 +101,6 @@ impl Sequence {
         Ok(table)
     }
 
-    /// Checks that every token has a position.
-    ///
-    /// # Errors
-    /// As [`Sequence::rope_table`].
-    pub fn check(&self, style: Coordinates) -> Result<(), String> {
-        let rest = &self.coordinates(style)[self.video_rows().end..];
-        rest.iter()
-            .try_for_each(|row| angles(row, &[0.0; 16]).map(drop))
-    }
-
     /// Mask blocks of full attention: every token sees every token.
     pub fn full(&self) -> Vec<MaskBlock> {
         vec![MaskBlock::new(0..self.len(), [0..self.len()])]

@@ -2,7 +2,8 @@
 //!
 //! Cameras and editors leave bytes between the segments, drop the end marker, or write application segments that are
 //! none; libjpeg and browsers read such files. A strict decoder refuses them, and a lenient one fills up what a file
-//! that was cut lacks. So the picture's own segments are copied without the rest, and decoded strictly.
+//! that was cut lacks. So the picture's own segments are copied without the rest, and decoded strictly. Whether
+//! segments say that three components are RGB is decided here, as libjpeg does, and told in one way.
 
 /// A kind that few programs read.
 pub(super) const ARITHMETIC: &str = "a JPEG with arithmetic coding";
@@ -11,6 +12,8 @@ const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
 const EXTENSION: u8 = 0xe0;
+/// Segment of three components that are RGB.
+const IS_RGB: &[u8] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0";
 
 /// The first picture of a JPEG file.
 pub(super) struct Jpeg<'a> {
@@ -24,6 +27,8 @@ pub(super) struct Jpeg<'a> {
     frame: (u8, &'a [u8]),
     has_restarts: bool,
     has_jfif: bool,
+    /// Whether the last Adobe segment says that the components are as they were, without a change of colours.
+    adobe_rgb: bool,
     scans: usize,
     /// Components of the last scan.
     scanned: u8,
@@ -42,6 +47,7 @@ impl<'a> Jpeg<'a> {
             frame: (0, &[]),
             has_restarts: false,
             has_jfif: false,
+            adobe_rgb: false,
             scans: 0,
             scanned: 0,
         };
@@ -77,14 +83,19 @@ impl<'a> Jpeg<'a> {
             0xc0..=0xcf => self.frame = (marker, content),
             0xdd => self.has_restarts |= content != [0, 0],
             SCAN => {
+                let is_rgb = self.adobe_rgb && !self.has_jfif;
+                if self.scans == 0 && is_rgb && self.frame.1.get(5) == Some(&3) {
+                    self.picture.extend(IS_RGB);
+                }
                 self.scans += 1;
                 self.scanned = content.first().copied().unwrap_or(0);
             }
             // "AVI1" tells that standard tables belong to the picture.
-            EXTENSION => self.has_jfif |= content.starts_with(b"JFIF\0"),
+            EXTENSION => self.has_jfif |= content.starts_with(b"JFIF\0") && content.len() >= 14,
             0xe1 => return self.metadata.push(content),
-            // Three components that are RGB; what else it may say is what a decoder assumes.
-            0xee if is_adobe_rgb(content) && !self.has_jfif => {}
+            0xee if content.starts_with(b"Adobe") => {
+                return self.adobe_rgb = content.get(11).map_or(self.adobe_rgb, |&by| by == 0);
+            }
             _ => return,
         }
         self.picture.extend([0xff, marker]);
@@ -141,9 +152,4 @@ fn find_marker(bytes: &[u8], at: usize) -> Option<(u8, usize, usize)> {
 fn segment(bytes: &[u8]) -> Option<&[u8]> {
     let (length, _) = bytes.split_first_chunk::<2>()?;
     bytes.get(2..usize::from(u16::from_be_bytes(*length)))
-}
-
-/// Whether an APP14 segment says that the components are as they were, without a change of colours.
-fn is_adobe_rgb(content: &[u8]) -> bool {
-    content.starts_with(b"Adobe") && content.get(11) == Some(&0)
 }

@@ -289,20 +289,50 @@ fn segments_that_are_no_part_of_a_jpeg_s_picture_do_not_matter() {
     }
 }
 
-/// A JPEG by Adobe without JFIF may hold RGB: its numbers are those that another one's colours are made of.
+/// Three components are luma and chroma, or RGB: JFIF decides before Adobe, and of several Adobe segments the last, wherever
+/// they stand before the first scan. The pixels are Pillow's.
 #[test]
-fn a_jpeg_of_rgb_is_not_taken_for_one_of_luma_and_chroma() {
-    let whole = file(BASELINE);
-    let (mut segments, rest) = segments(&whole);
-    assert_eq!(&segments[0][4..8], b"JFIF");
-    segments[0] = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0".to_vec();
-    let numbers = rgb(&joined(&segments, &rest));
-    for (colour, number) in rgb(&whole).chunks(3).zip(numbers.chunks(3)) {
-        let [y, cb, cr] = [0, 1, 2].map(|i| f32::from(number[i]));
-        let red = y + 1.402 * (cr - 128.0);
-        let blue = y + 1.772 * (cb - 128.0);
-        for (found, expected) in [(colour[0], red), (colour[2], blue)] {
-            assert!((f32::from(found) - expected.clamp(0.0, 255.0)).abs() < 3.0);
+fn the_colours_of_a_jpeg_are_those_that_libjpeg_takes_them_for() {
+    const CHROMA: [[u8; 3]; 2] = [[238, 0, 15], [167, 0, 88]];
+    const RGB: [[u8; 3]; 2] = [[73, 95, 246], [60, 144, 204]];
+    let (segments, rest) = segments(&file(BASELINE));
+    let jfif = segments[0].clone();
+    assert_eq!(&jfif[4..8], b"JFIF");
+    let short = b"\xff\xe0\0\x0cJFIF\0\x01\x01\0\0\x01".to_vec();
+    let adobe = |bytes: &[u8]| {
+        let length = [0, 13 + bytes.len() as u8];
+        [b"\xff\xee", &length[..], b"Adobe\0\x64\0\0\0\0", bytes].concat()
+    };
+    let [kept, luma, luma_black, other] = [0, 1, 2, 9].map(|transform| adobe(&[transform]));
+    let (cut, long) = (adobe(&[]), adobe(&[0, 0]));
+    // What stands in front, what stands before the scan, and what it then is.
+    for (front, late, expected) in [
+        (vec![], None, CHROMA),
+        (vec![&jfif], None, CHROMA),
+        (vec![&short], None, CHROMA),
+        (vec![&kept], None, RGB),
+        (vec![&luma], None, CHROMA),
+        (vec![&luma_black], None, CHROMA),
+        (vec![&other], None, CHROMA),
+        (vec![&cut], None, CHROMA),
+        (vec![&long], None, RGB),
+        (vec![&jfif, &kept], None, CHROMA),
+        (vec![&kept, &jfif], None, CHROMA),
+        (vec![&kept, &short], None, RGB),
+        (vec![&kept, &luma], None, CHROMA),
+        (vec![&luma, &kept], None, RGB),
+        (vec![&kept], Some(&jfif), CHROMA),
+        (vec![], Some(&kept), RGB),
+    ] {
+        let front: Vec<Vec<u8>> = front.into_iter().cloned().collect();
+        let (scan, own) = segments[1..].split_last().unwrap();
+        let late = late.cloned().into_iter().collect();
+        let all = [front, own.to_vec(), late, vec![scan.clone()]].concat();
+        let rgb = rgb(&joined(&all, &rest));
+        for ((x, y), expected) in [(3, 2), (20, 5)].into_iter().zip(expected) {
+            let found = &rgb[3 * (48 * y + x)..][..3];
+            let is_near = found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 3);
+            assert!(is_near, "{found:?} {expected:?} {all:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     executor::Executor,
 };
 
+pub(crate) use crate::cpu::bytes_of;
 pub use cuda::{
     Device, Driver, GpuInfo, build_note, gemm_backend::GemmChoice, needs, open_library,
     search_order as library_files,

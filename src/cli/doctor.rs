@@ -88,11 +88,8 @@ fn features() -> Finding {
 }
 
 fn memory() -> Finding {
-    let bytes = |field: &str| -> Option<u64> {
-        let value = field_of("/proc/meminfo", field)?;
-        Some(value.strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-    };
-    match (bytes("MemTotal"), bytes("MemAvailable")) {
+    let bytes = |field| device::bytes_of("/proc/meminfo", field);
+    match (bytes("MemTotal:"), bytes("MemAvailable:")) {
         (Some(total), Some(free)) => {
             let found = format!("{}, {} free", human_bytes(total), human_bytes(free));
             (found, None)
@@ -173,7 +170,7 @@ fn model(arguments: &Arguments) -> Finding {
 }
 
 /// The value of the first line `field : value` of a system file.
-pub(super) fn field_of(file: &str, field: &str) -> Option<String> {
+fn field_of(file: &str, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let (_, value) = text
         .lines()

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{doctor::field_of, terminal::human_seconds, words};
+use super::{terminal::human_seconds, words};
 use crate::{
     device,
     error::human_bytes,
@@ -38,12 +38,7 @@ pub(super) fn line(outcome: &Outcome<'_>) -> String {
 
 /// Most memory that this program has had so far, bytes, if the system tells.
 fn peak_memory_bytes() -> Option<u64> {
-    let kib = field_of("/proc/self/status", "VmHWM")?;
-    kib.strip_suffix(" kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    device::bytes_of("/proc/self/status", "VmHWM:")
 }
 
 /// What was made and how, one row each. The times of the stages are said as they end.

@@ -65,15 +65,13 @@ fn peak_bytes(plan: &Plan) -> u64 {
 /// Bytes of memory that this process may still take, and what limits them, to follow what they are for: nothing if
 /// that is the machine's memory. `None` if the system tells nothing.
 pub(crate) fn available() -> Option<(u64, &'static str)> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let left = |limit, taken| {
-        let taken = kib(&status, taken)?;
+        let taken = bytes_of("/proc/self/status", taken)?;
         Some(getrlimit(limit).current?.saturating_sub(taken))
     };
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let all = [
-        (kib(&machine, "MemAvailable:"), ""),
+        (bytes_of("/proc/meminfo", "MemAvailable:"), ""),
         (left(Resource::As, "VmSize:"), " (`ulimit -v` limits it)"),
         (left(Resource::Data, "VmData:"), " (`ulimit -d` limits it)"),
         (
@@ -85,8 +83,9 @@ pub(crate) fn available() -> Option<(u64, &'static str)> {
     told.min_by_key(|(bytes, _)| *bytes)
 }
 
-/// Bytes of a line `NAME  NUMBER kB`.
-fn kib(text: &str, name: &str) -> Option<u64> {
+/// Bytes of a line `NAME  NUMBER kB` of a system file.
+pub(crate) fn bytes_of(file: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)

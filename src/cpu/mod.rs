@@ -26,3 +26,4 @@ mod rope;
 
 pub use executor::Cpu;
 pub use gemm::{Matrix, gemm};
+pub(crate) use memory::bytes_of;

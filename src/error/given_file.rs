@@ -127,12 +127,14 @@ pub fn stand_in(head: &[u8]) -> Option<String> {
     if starts("version https://git-lfs.github.com/spec/") {
         return Some("is a git-LFS pointer, not the file; get that with `git lfs pull`".into());
     }
-    if ["<!doctype html", "<html", "<?xml"]
-        .iter()
-        .any(|start| starts(start))
-    {
+    let is_xml = starts("<?xml");
+    let is_page = |mark: &&str| starts(mark) || is_xml && lower.contains(mark);
+    if ["<!doctype html", "<html"].iter().any(is_page) {
         let problem = "is a web page (HTML), not the file; download it again, after accepting its licence if it has one";
         return Some(problem.into());
+    }
+    if is_xml {
+        return Some("is an XML document, as a failed download leaves, not the file".into());
     }
     let is_answer = starts("{\"error\"") || starts("{\"message\"") || starts("{\"detail\"");
     if is_answer && head.len() <= LONGEST {

@@ -74,10 +74,10 @@ fn read_voice(source: Source<'_>, name: &str, seconds: f64) -> Result<Voice> {
         ));
     }
     if let Some(i) = sound.mono.iter().position(|x| !x.is_finite()) {
-        return Err(Error::input(
-            name,
-            format!("has a value that is not a number at sample {i}; repair or re-export it"),
-        ));
+        let kinds = ["an infinite value", "a value that is not a number"];
+        let what = kinds[usize::from(sound.mono[i].is_nan())];
+        let problem = format!("has {what} at sample {i}; repair or re-export it");
+        return Err(Error::input(name, problem));
     }
     let mut samples = resample_sinc(&sound.mono, sound.rate, VOICE_RATE);
     samples.truncate((seconds * f64::from(VOICE_RATE)) as usize);

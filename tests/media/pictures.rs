@@ -359,6 +359,12 @@ fn what_ffmpeg_cannot_convert_gets_another_command_or_none() {
         ("<!DOCTYPE html><p>Not found", page),
         ("<!doctype html><html><svg>", page),
         ("  <HTML>", page),
+        ("<?xml version='1.0'?>\n<html xmlns=", page),
+        ("<?xml version='1.0'?><!DOCTYPE HTML PUBLIC", page),
+        (
+            "<?xml version='1.0'?><Error><Code>AccessDenied",
+            "is an XML document, as a failed download leaves, not the file",
+        ),
         (
             "{\"message\": \"Not Found\"}",
             "is a server's answer, not the file: {",

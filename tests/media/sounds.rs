@@ -175,17 +175,21 @@ fn truncated_files_of_every_kind_are_refused_or_shorter() {
 fn hostile_sounds_get_one_sentence_with_the_name() {
     let mut truncated = wav(44_100, 1, 1, 16, &s16([1; 1000]));
     truncated.truncate(500);
-    let nan: Vec<u8> = [0.5, f32::NAN]
-        .iter()
-        .flat_map(|x| x.to_le_bytes())
-        .collect();
-    let cases: [(&str, Vec<u8>, &str); 9] = [
+    let floats = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let nan = floats(&[0.5, f32::NAN]);
+    let infinite = floats(&[0.5, 1.0, f32::NEG_INFINITY, f32::NAN]);
+    let cases: [(&str, Vec<u8>, &str); 10] = [
         ("empty.wav", Vec::new(), "is empty"),
         ("no-samples.wav", wav(44_100, 1, 1, 16, &[]), "no samples"),
         (
             "nan.wav",
             wav(44_100, 1, 3, 32, &nan),
             "not a number at sample 1",
+        ),
+        (
+            "infinite.wav",
+            wav(44_100, 1, 3, 32, &infinite),
+            "an infinite value at sample 2",
         ),
         ("truncated.wav", truncated, "truncated"),
         ("rate0.wav", wav(0, 1, 1, 16, &s16([1; 10])), "0 Hz"),

@@ -240,3 +240,105 @@ fn decode_packets(
 fn damaged(samples: usize, error: &DecodeError) -> String {
     format!("is damaged after {samples} samples ({error})")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::{self, Read, Seek, SeekFrom},
+        path::PathBuf,
+    };
+
+    use symphonia::core::io::MediaSource;
+
+    use super::*;
+
+    /// A file whose length was asked for before more was written to it, or before it was cut.
+    struct Changing {
+        there: Cursor<Vec<u8>>,
+        told: u64,
+    }
+
+    impl Read for Changing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.there.read(buffer)
+        }
+    }
+
+    impl Seek for Changing {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.there.seek(match to {
+                SeekFrom::End(by) => SeekFrom::Start(self.told.saturating_add_signed(by)),
+                to => to,
+            })
+        }
+    }
+
+    impl MediaSource for Changing {
+        fn is_seekable(&self) -> bool {
+            true
+        }
+
+        fn byte_len(&self) -> Option<u64> {
+            Some(self.told)
+        }
+    }
+
+    fn read(there: &[u8], told: usize) -> Result<Voice> {
+        let source = Changing {
+            there: Cursor::new(there.to_vec()),
+            told: told as u64,
+        };
+        read_voice(Box::new(source), "a", 0.1)
+    }
+
+    #[test]
+    fn a_file_that_changes_between_two_reads_is_no_panic() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/media/samples");
+        let mut kinds = 0;
+        for entry in fs::read_dir(folder).expect("the samples") {
+            let path = entry.expect("a sample").path();
+            let name = path.display().to_string();
+            if name.contains("gradient") {
+                continue;
+            }
+            kinds += 1;
+            let plain = fs::read(&path).expect("a sample");
+            let tagged = [&b"ID3\x04\0\0\0\0\0\x10"[..], &[0; 16], &plain].concat();
+            for bytes in [plain, tagged] {
+                let near = (0..64).chain(bytes.len() - 8..bytes.len() + 8);
+                for told in near.chain((64..2 * bytes.len()).step_by(997)) {
+                    if let Err(error) = read(&bytes, told) {
+                        assert_eq!(error.exit_code(), 3, "{name}: {error}");
+                    }
+                }
+            }
+        }
+        assert!(kinds > 7, "{kinds}");
+    }
+
+    /// Nothing is known of what comes after the length was asked for, so it is left out.
+    #[test]
+    fn of_a_wav_that_is_still_written_what_was_there_is_read() {
+        let head = *b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\0\xc8\0\0\0\x90\x01\0\x02\0\x10\0data\xff\xff\xff\xff";
+        let samples: Vec<u8> = (0..600_i16).flat_map(i16::to_le_bytes).collect();
+        let whole = [&head[..], &samples].concat();
+        for told in [46, 47, 100, 145, 1244] {
+            let cut = decode_voice(&whole[..told], "a", 0.1).expect("a voice");
+            assert_eq!(cut.samples.len(), (told - head.len()) / 2);
+            assert_eq!(read(&whole, told).expect("a voice"), cut);
+        }
+    }
+
+    #[test]
+    fn what_a_table_names_beyond_every_length_is_the_end() {
+        let tagged = [&b"ID3\x04\0\0\0\0\0\x10"[..], &[0; 48]].concat();
+        let mut stream = SoundFile::open(Box::new(Cursor::new(tagged)))
+            .expect("bytes")
+            .stream;
+        for (at, expected) in [(31, 1), (32, 0), (u64::MAX, 0)] {
+            stream.seek(SeekFrom::Start(at)).expect("any place");
+            assert_eq!(stream.read(&mut [0; 9]).expect("bytes"), expected, "{at}");
+        }
+    }
+}

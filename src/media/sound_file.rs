@@ -129,11 +129,11 @@ fn movie(source: &mut Source<'_>, start: u64, end: u64) -> Result<Option<Vec<u8>
             break;
         };
         let (skip, length) = match (u32::from_be_bytes([a, b, c, d]), wide.try_into()) {
-            (0, _) => (8, end - at),
+            (0, _) => (8, end.saturating_sub(at)),
             (1, Ok(wide)) => (16, u64::from_be_bytes(wide)),
             (length, _) => (8, length.into()),
         };
-        if length < skip || length > end - at {
+        if length < skip || length > end.saturating_sub(at) {
             break;
         }
         if name == b"moov" {
@@ -300,12 +300,15 @@ impl<'a> Section<'a> {
 impl Read for Section<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let header = self.header.len() as u64;
-        let count = if self.at < header {
+        let left = self.length().saturating_sub(self.at);
+        // A table may name any place.
+        let count = if left == 0 {
+            0
+        } else if self.at < header {
             (&self.header[self.at as usize..]).read(buffer)?
         } else {
             let from = self.start + (self.at - header);
             self.source.seek(SeekFrom::Start(from))?;
-            let left = self.length().saturating_sub(self.at);
             (&mut self.source).take(left).read(buffer)?
         };
         self.at += count as u64;

@@ -32,6 +32,8 @@ pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 const MAX_RATE: u32 = 768_000;
 /// Most of a file that may lie before the part that an edit list plays, seconds.
 const MAX_SKIPPED_SECONDS: f64 = 60.0;
+/// Most streams, one behind another, that are looked at for the part that is asked for.
+const MAX_STREAMS: usize = 1000;
 
 /// The beginning of a voice track.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,7 +41,8 @@ pub struct Voice {
     /// Mono f32 `[samples]` at [`VOICE_RATE`], each value a multiple of 1/32768.
     pub samples: Vec<f32>,
     /// Length of the whole track, seconds. Of an MP3 or CAF that is longer than what was read it may be too long by
-    /// the silence that fills the last packet, 26 ms at 44.1 kHz.
+    /// the silence that fills the last packet, 26 ms at 44.1 kHz. Of an Ogg file of several streams, one behind another,
+    /// those that were not reached do not count.
     pub seconds: f64,
 }
 
@@ -115,36 +118,20 @@ fn decode(file: SoundFile<'_>, name: &str, seconds: f64) -> Result<Sound, String
             MetadataOptions::default(),
         )
         .map_err(|e| refusal(name, &format!("not a sound file that is known ({e})")))?;
-    let track = format
-        .default_track(TrackType::Audio)
-        .ok_or("has no sound track")?
-        .clone();
-    let unread = |kind| refusal(name, &format!("a file with sound of {kind}"));
-    let parameters = track
-        .codec_params
-        .as_ref()
-        .and_then(|p| p.audio())
-        .ok_or_else(|| unread("another kind"))?;
-    let mut decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|_| unread(codec(parameters.codec)))?;
-    let rate = parameters.sample_rate.unwrap_or(0);
-    if !(1..=MAX_RATE).contains(&rate) {
-        return Err(format!(
-            "has a sample rate of {rate} Hz; expected 1 to {MAX_RATE}"
-        ));
-    }
-    if let Some(channels) = &parameters.channels {
-        check_channels(channels.count(), name)?;
-    }
+    let (mut track, mut decoder, rate) = open_track(format.as_ref(), name)?;
     // The headers of an MP3 estimate, and those of a CAF count the samples that fill its last packet.
-    let is_rough = parameters.codec == CODEC_ID_MP3 || file.head.starts_with(b"caff");
+    let is_rough = decoder.codec_params().codec == CODEC_ID_MP3 || file.head.starts_with(b"caff");
     let in_samples = |seconds: f64| (seconds * f64::from(rate)).round() as usize;
     let skipped = file.edit.map_or(0.0, |edit| edit.start_seconds);
     // More than is asked for, so that the resampler sees what follows the cut.
     let more = rate as usize / 10 + 2 * LOBES;
     let limit = in_samples(skipped.min(MAX_SKIPPED_SECONDS)) + in_samples(seconds) + more;
-    let mut mono = decode_packets(format.as_mut(), decoder.as_mut(), (track.id, name), limit)?;
+    let mut mono = decode_packets(
+        format.as_mut(),
+        (&mut track, &mut decoder),
+        (name, rate),
+        limit,
+    )?;
     let read = mono.len() as u64;
     let expected = file.samples.or_else(|| expected_samples(&track, rate));
     let all = match expected.filter(|_| !is_rough) {
@@ -169,6 +156,36 @@ fn decode(file: SoundFile<'_>, name: &str, seconds: f64) -> Result<Sound, String
     })
 }
 
+/// The sound track of a file, its decoder and its sample rate.
+fn open_track(
+    format: &dyn FormatReader,
+    name: &str,
+) -> Result<(Track, Box<dyn AudioDecoder>, u32), String> {
+    let track = format
+        .default_track(TrackType::Audio)
+        .ok_or("has no sound track")?
+        .clone();
+    let unread = |kind| refusal(name, &format!("a file with sound of {kind}"));
+    let parameters = track
+        .codec_params
+        .as_ref()
+        .and_then(|p| p.audio())
+        .ok_or_else(|| unread("another kind"))?;
+    let decoder = symphonia::default::get_codecs()
+        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+        .map_err(|_| unread(codec(parameters.codec)))?;
+    let rate = parameters.sample_rate.unwrap_or(0);
+    if !(1..=MAX_RATE).contains(&rate) {
+        return Err(format!(
+            "has a sample rate of {rate} Hz; expected 1 to {MAX_RATE}"
+        ));
+    }
+    if let Some(channels) = &parameters.channels {
+        check_channels(channels.count(), name)?;
+    }
+    Ok((track, decoder, rate))
+}
+
 /// Samples that the file's header promises, if it counts in samples.
 fn expected_samples(track: &Track, rate: u32) -> Option<u64> {
     let is_in_samples = track
@@ -177,7 +194,7 @@ fn expected_samples(track: &Track, rate: u32) -> Option<u64> {
     track.num_frames.filter(|_| is_in_samples)
 }
 
-/// Samples of the packets up to the end of the file, of which none is decoded.
+/// Samples of the packets up to the end of the track, of which none is decoded.
 fn count_samples(format: &mut dyn FormatReader, track: &Track, rate: u32) -> u64 {
     let mut ticks = 0.0;
     while let Ok(Some(packet)) = format.next_packet() {
@@ -201,23 +218,39 @@ fn check_channels(count: usize, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A little more than `limit` samples of track `track_id`, averaged over its channels.
+/// A little more than `limit` samples of a track, averaged over its channels. In an Ogg file another may follow it, which
+/// then is the `track`.
 fn decode_packets(
     format: &mut dyn FormatReader,
-    decoder: &mut dyn AudioDecoder,
-    (track_id, name): (u32, &str),
+    (track, decoder): (&mut Track, &mut Box<dyn AudioDecoder>),
+    (name, rate): (&str, u32),
     limit: usize,
 ) -> Result<Vec<f32>, String> {
     let mut mono: Vec<f32> = Vec::new();
     let mut interleaved: Vec<f32> = Vec::new();
+    let mut streams = 1;
     while mono.len() < limit {
         let packet = match format.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => break,
             Err(DecodeError::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
+            Err(DecodeError::ResetRequired) if streams < MAX_STREAMS => {
+                streams += 1;
+                let (next, its_decoder, its_rate) = open_track(format, name)?;
+                if its_rate != rate {
+                    let (at, remedy) = (mono.len(), conversion(name));
+                    return Err(format!(
+                        "goes on at {its_rate} Hz after {at} samples at {rate}; expected one sample rate, {remedy}"
+                    ));
+                }
+                (*track, *decoder) = (next, its_decoder);
+                // A header tells of one of them.
+                track.num_frames = None;
+                continue;
+            }
             Err(e) => return Err(damaged(mono.len(), &e)),
         };
-        if packet.track_id != track_id {
+        if packet.track_id != track.id {
             continue;
         }
         let decoded = match decoder.decode(&packet) {

@@ -171,6 +171,73 @@ fn truncated_files_of_every_kind_are_refused_or_shorter() {
     assert!((2_000..12_800).contains(&voice.len()), "{}", voice.len());
 }
 
+/// An Ogg file whose stream has another number and another sample rate.
+fn renamed(ogg: &[u8], number: u32, rate: u32) -> Vec<u8> {
+    let (mut all, mut rest) = (Vec::new(), ogg);
+    while !rest.is_empty() {
+        let head = 27 + usize::from(rest[26]);
+        let body: usize = rest[27..head].iter().map(|&bytes| usize::from(bytes)).sum();
+        let mut page = rest[..head + body].to_vec();
+        rest = &rest[head + body..];
+        page[14..18].copy_from_slice(&number.to_le_bytes());
+        if page[head..].starts_with(b"\x01vorbis") {
+            page[head + 12..head + 16].copy_from_slice(&rate.to_le_bytes());
+        }
+        page[22..26].fill(0);
+        let sum = page.iter().fold(0_u32, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte) << 24, |sum, _| {
+                let carry = sum >> 31;
+                sum << 1 ^ (carry * 0x04c1_1db7)
+            })
+        });
+        page[22..26].copy_from_slice(&sum.to_le_bytes());
+        all.extend(page);
+    }
+    all
+}
+
+/// Streams of an Ogg file that stand one behind another, as radio stations and `cat` make them, are heard in turn, as in
+/// ffmpeg; also under one number.
+#[test]
+fn a_chained_ogg_goes_on_with_its_next_stream() {
+    let ogg = sample("tone.ogg");
+    assert_eq!(
+        samples_of(&renamed(&ogg, 9, 48_000), "a.ogg").unwrap(),
+        samples_of(&ogg, "a.ogg").unwrap()
+    );
+    let alone = samples_of(&ogg, "tone.ogg").unwrap();
+    for number in [None, Some(0), Some(77)] {
+        let other = number.map_or(ogg.clone(), |number| renamed(&ogg, number, 48_000));
+        for (count, whole) in [
+            (2, [&ogg[..], &other].concat()),
+            (3, [&ogg[..], &other, &ogg].concat()),
+        ] {
+            let voice = decode_voice(&whole, "chained.ogg", 600.0).unwrap();
+            assert_eq!(voice.samples.len(), count * alone.len());
+            assert!((voice.seconds - 0.25 * count as f64).abs() < 1e-9);
+            // The resampler mixes what lies around a joint.
+            for part in voice.samples.chunks(alone.len()) {
+                assert_eq!(part[200..alone.len() - 200], alone[200..alone.len() - 200]);
+            }
+            let cut = decode_voice(&whole, "chained.ogg", 0.125).unwrap().samples;
+            assert_eq!(cut, alone[..6400]);
+            let cut = decode_voice(&whole, "chained.ogg", 0.375).unwrap().samples;
+            assert_eq!(cut, voice.samples[..19_200]);
+        }
+    }
+    let slower = renamed(&ogg, 77, 44_100);
+    let text = samples_of(&[&ogg[..], &slower].concat(), "a.ogg")
+        .unwrap_err()
+        .to_string();
+    let expected = "a.ogg: goes on at 44100 Hz after 12000 samples at 48000; expected one sample rate, convert it: ffmpeg";
+    assert!(text.starts_with(expected), "{text}");
+    let cut = [&ogg[..], &slower[..40]].concat();
+    assert_eq!(samples_of(&cut, "a.ogg").unwrap().len(), alone.len());
+    let many = ogg.repeat(1001);
+    assert!(decode_voice(&many, "many.ogg", 0.1).is_ok());
+    assert!(samples_of(&many, "many.ogg").is_err());
+}
+
 #[test]
 fn hostile_sounds_get_one_sentence_with_the_name() {
     let mut truncated = wav(44_100, 1, 1, 16, &s16([1; 1000]));

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -65,6 +65,33 @@ fn what_is_replaced_leaves_its_mode() {
         publish(vec![started(&path, true, "x")]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
     }
+}
+
+/// Only root may give a file to somebody.
+#[test]
+fn what_is_replaced_leaves_its_owner() {
+    let folder = Scratch::new("owner");
+    let path = folder.path("clip.mp4");
+    fs::write(&path, "").unwrap();
+    if let Err(e) = chown(&path, Some(12_345), Some(54_321)) {
+        return println!("skipped: no file can be given to another ({e})");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    publish(vec![started(&path, true, "x")]).unwrap();
+    let there = fs::metadata(&path).unwrap();
+    assert_eq!((there.uid(), there.gid()), (12_345, 54_321));
+    assert_eq!(there.mode() & 0o7777, 0o640);
+    assert_eq!(fs::read(&path).unwrap(), b"x");
+    // A folder's, too, which is exchanged as a whole.
+    let (old, mut new) = (
+        folder.path("model"),
+        Unnamed::folder(&folder.path("model")).unwrap(),
+    );
+    fs::create_dir(&old).unwrap();
+    chown(&old, Some(12_345), None).unwrap();
+    new.take_rights(&old);
+    new.publish(&old, true).unwrap();
+    assert_eq!(fs::metadata(&old).unwrap().uid(), 12_345);
 }
 
 #[test]

@@ -404,6 +404,32 @@ fn an_interrupted_run_leaves_nothing() {
     }
 }
 
+/// Work that looks at no flag is given up.
+#[test]
+fn watched_work_is_left_alone_or_given_up_at_once() {
+    let cancel = Cancel::default();
+    assert_eq!(cancel.watch(|| Ok(7)).unwrap(), 7);
+    let failed = cancel.watch(|| Err::<(), _>(Error::device("a reason")));
+    assert_eq!(failed.unwrap_err().to_string(), "a reason");
+    let ended = std::panic::catch_unwind(|| Cancel::default().watch::<()>(|| panic!("a mistake")));
+    assert_eq!(*ended.unwrap_err().downcast::<&str>().unwrap(), "a mistake");
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let other = cancel.clone();
+    let canceller = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        other.cancel();
+        std::time::Instant::now()
+    });
+    // Waits for what never comes.
+    let given_up = cancel.watch(move || Ok(held.recv().is_ok()));
+    let waited = canceller.join().unwrap().elapsed();
+    assert!(matches!(given_up, Err(Error::Interrupted)));
+    assert!(waited.as_millis() < 500, "{waited:?}");
+    drop(hold);
+    let later = cancel.watch(|| Ok(()));
+    assert!(matches!(later, Err(Error::Interrupted)));
+}
+
 #[test]
 fn what_cannot_be_written_is_refused_before_the_work() {
     let dir = Folder::new("refused");

@@ -26,10 +26,10 @@ use crate::{
 const AFTER_HELP: &str = "\
 Examples:
   gallop dev bench --stage base
-  gallop dev bench --stage decode --size 256x160 --seconds 1 --runs 5
+  gallop dev bench --stage decode --size 256x160 --runs 5
   gallop dev bench --stage base --precision fp8
-  gallop dev bench --model published --stage sr --size 1080p --device cuda:0 --json
-  gallop dev bench --kernels --device cuda:0 --filter gemm/
+  gallop dev bench --model published --device cuda:0 --json
+  gallop dev bench --kernels --filter gemm/ --device cuda:0
 
 Weights are synthetic and inputs seeded, so no checkpoint is needed. One run before the measured ones warms up. Results \
 that are not finite, or that change when each step is measured, are a failure.";

@@ -19,10 +19,11 @@ use crate::{
 const AFTER_HELP: &str = "\
 Examples:
   gallop dev compare --device cuda:0
-  gallop dev compare --device cuda:0 --stage decode --size 64x64 --seconds 1 --all
-  gallop dev compare --device cuda:0 --stage sr --size 512x480 --seconds 1 --json
+  gallop dev compare --device cuda:0 --stage decode --all
+  gallop dev compare --stage sr --size 512x480 --json
   gallop dev compare --device cuda:0 --precision fp8
-  gallop dev compare --device cpu --size 64x64 --seconds 1 --precision fp8 --against bf16
+  gallop dev compare --size 64x64 --seconds 1 \\
+    --device cpu --precision fp8 --against bf16
 
 Every step runs alone on the values the CPU has for what it reads, so errors do not add up. A step \
 may be off by twice what rounding alone costs on the CPU, and must point the same way. Weights are \

@@ -51,12 +51,13 @@ Background Sound:
 
 const AFTER_HELP: &str = "\
 Examples:
-  gallop generate \"A red ball bounces on a wooden floor\" -o ball.mp4
-  gallop generate --prompt-file scene.txt --size 540p --seconds 4 --seed 7
-  gallop generate --model /models/gallop --size 1080p --image first.png \"...\" -o out.mp4
-  gallop generate --model /models/gallop --audio voice.wav --variant base \"...\"
-  gallop generate --model /models/gallop --precision fp8,layers.0-3=bf16 \"...\"
-  gallop generate --prompts scenes.txt --count 2 --seed 7 -o scene.mp4
+  gallop generate \"A red ball bounces\" -o ball.mp4
+  gallop generate --prompt-file scene.txt --size 540p
+  gallop generate --prompts scenes.txt --count 2 --seed 7
+  gallop generate --model DIR --size 1080p \"...\"
+  gallop generate --model DIR --image first.png \"...\"
+  gallop generate --model DIR --audio voice.wav \"...\"
+  gallop generate --model DIR --precision fp8 \"...\"
   gallop generate --json > report.json
 
 With --json a run of one clip prints one document, a run of several a line for each as soon as it is made.

@@ -15,7 +15,7 @@ use crate::{
 const AFTER_HELP: &str = "\
 Examples:
   gallop dev instructions --device cuda:0
-  gallop dev instructions --device cuda:0 --filter products/ --json
+  gallop dev instructions --filter products/ --json
 
 Each case runs one instruction, or a few that belong together, and its result must equal the \
 expected bytes. The exit code is 1 if any case failed.";

@@ -38,9 +38,11 @@ const CONFIG: &str = "dit.json";
 
 const AFTER_HELP: &str = "\
 Examples:
-  gallop pack --model /models/gallop -o /models/gallop-fp8
-  gallop pack --model /models/gallop --network distill --precision fp8,layers.0-1=bf16 -o distill-fp8
-  gallop generate --model /models/gallop-fp8 \"...\"
+  gallop pack --model DIR -o packed
+  gallop pack --model DIR --network distill -o packed
+  gallop pack --model DIR --precision fp8,layers.0-1=bf16 \\
+    -o packed
+  gallop generate --model packed \"...\"
 
 The new folder holds the packed networks and a gallop.json that names all other parts where they are, so --model takes \
 it as it is. Half the bytes are read at every start, and nothing has to be rounded then. FP8 layers cannot be had \

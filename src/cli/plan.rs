@@ -31,7 +31,7 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop plan --size 1080p --gpu h100
   gallop plan --size 540p --gpu rtx4090 --precision fp8
-  gallop plan --gpu-memory 48 --gpu-tflops 181 --gpu-bandwidth 864
+  gallop plan --gpu-memory 48 --gpu-bandwidth 864
   gallop plan --device cpu --size 256p --seconds 2
   gallop plan --model miniature --text base
   gallop plan --model /models/gallop --json

@@ -28,8 +28,8 @@ use crate::{
 const AFTER_HELP: &str = "\
 Examples:
   gallop dev synth --config miniature -o tiny-model
-  gallop dev synth --network dit --config released --dry-run -o dit
-  gallop dev synth --network dit --config my-dit.json --seed 7 -o my-dit
+  gallop dev synth --config released --dry-run -o released
+  gallop dev synth --network dit --config my.json -o my-dit
 
 With --network all the folder is laid out like a download, so that --model takes it; the published \
 vocabulary is not ours to make, so --config released leaves the tokenizer out. Nothing is left \

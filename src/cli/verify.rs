@@ -27,7 +27,7 @@ const AFTER_HELP: &str = "\
 Examples:
   gallop verify
   gallop verify shared/golden --filter dit
-  gallop verify shared/golden/text --tokenizer /models/t5gemma-9b-9b-ul2/tokenizer.json
+  gallop verify shared/golden/text --tokenizer FILE
   gallop verify --json
 
 A case that cannot be run, or whose kind is not known, is a failure. The one exception is the published vocabulary, \

@@ -147,11 +147,23 @@ fn help_lists_exit_codes_and_every_subcommand_has_examples() {
         "dev instructions",
         "dev synth",
     ] {
-        let help = scratch.line(&format!("{name} --help"));
-        assert!(
-            help.code == 0 && help.out.contains("Example"),
-            "{name}: {help:?}"
-        );
+        let arguments: Vec<&str> = name.split(' ').chain(["--help"]).collect();
+        let mut narrow = scratch.command(&arguments);
+        let help = Run::of(&narrow.env("COLUMNS", "60").output().unwrap());
+        assert_eq!(help.code, 0, "{name}: {help:?}");
+        // A line that is broken goes on without an indent.
+        let examples = help
+            .out
+            .lines()
+            .skip_while(|line| !line.starts_with("Example"));
+        let mut examples = examples
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .peekable();
+        assert!(examples.peek().is_some(), "{name}: {help:?}");
+        for line in examples {
+            assert!(line.starts_with("  ") && line.len() <= 60, "{name}: {line}");
+        }
     }
     let help = scratch.run(&["generate", "--help"]);
     for heading in ["What to make:", "Model:", "Device:", "File and output:"] {

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let folder = folder::find(&arguments.folder)?;
-    let entries = entries(&folder);
+    let entries = entries(&folder)?;
     let uses = uses();
     if arguments.json {
         let parts: Vec<Value> = entries.iter().map(part_json).collect();

@@ -47,7 +47,10 @@ pub struct Use {
 }
 
 /// Every part of `folder`, with names, shapes and types of all tensors checked against its config. Reads no tensor.
-pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
+///
+/// # Errors
+/// If memory runs out, which is no part's fault.
+pub fn entries(folder: &Folder) -> Result<Vec<InventoryEntry>> {
     let states = folder.states().iter();
     let entries = states.map(|(part, state)| {
         let (bytes, checked) = match state {
@@ -56,15 +59,16 @@ pub fn entries(folder: &Folder) -> Vec<InventoryEntry> {
         };
         let (formats, problem) = match checked {
             Ok(formats) => (formats, None),
+            Err(problem @ Error::OutOfMemory { .. }) => return Err(problem),
             Err(problem) => (LayerFormats::new(), Some(problem)),
         };
-        InventoryEntry {
+        Ok(InventoryEntry {
             part: *part,
             state: state.clone(),
             bytes,
             formats,
             problem,
-        }
+        })
     });
     entries.collect()
 }

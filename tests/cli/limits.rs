@@ -21,7 +21,8 @@ fn where_memory_runs_out_there_is_a_sentence() {
     scratch.line("dev synth -o mini");
     let clip = "generate x --size 64x64 --seconds 1 --steps 1 --seed 1 --force -o a.mp4";
     let mut refused = 0;
-    for kib in (40..220).step_by(20).map(|mib| 1024 * mib) {
+    let steps = (36..60).step_by(4).chain((60..220).step_by(20));
+    for kib in steps.map(|mib| 1024 * mib) {
         let limit = format!("-v {kib}");
         if limited(&scratch, &limit, "--version").code != 0 {
             continue;

@@ -136,6 +136,9 @@ pub(super) struct Arguments {
     /// Keep sound that is longer than the picture, as the reference does
     #[arg(long, help_heading = FILE)]
     full_audio: bool,
+    /// Leave the sound out of the file
+    #[arg(long, conflicts_with = "full_audio", help_heading = FILE)]
+    no_audio: bool,
     /// Colour matrix: BT.709 with a tag, or the reference's BT.601 without, for readers such as OpenCV before 4.13 that
     /// ignore the tag [default: bt709]
     #[arg(long, value_enum, help_heading = FILE)]
@@ -307,12 +310,15 @@ impl Arguments {
                 encoder,
                 quality: self.quality.unwrap_or(usual.quality),
                 full_audio: self.full_audio,
+                is_silent: self.no_audio,
                 color: self.color.unwrap_or(usual.color),
                 ..usual
             },
             metadata: !self.no_metadata,
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
+            thumbnail: None,
+            preview: None,
             also_written: self.device.profile.iter().cloned().collect(),
             also_read: [
                 self.clips.files(),

@@ -54,6 +54,8 @@ pub struct EncodeOptions {
     pub quality: u8,
     /// Keeps audio that is longer than the video. Otherwise audio is cut or padded with silence to the video's length.
     pub full_audio: bool,
+    /// Leaves the audio out.
+    pub is_silent: bool,
     /// Colour matrix and tag.
     pub color: Color,
     /// What the file says of itself.
@@ -77,6 +79,7 @@ impl Default for EncodeOptions {
             encoder: Encoder::Embedded,
             quality: 6,
             full_audio: false,
+            is_silent: false,
             color: Color::Bt709,
             tags: Tags::default(),
         }

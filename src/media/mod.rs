@@ -24,6 +24,7 @@ mod sinc;
 mod sound;
 mod sound_file;
 mod sound_names;
+mod thumbnail;
 mod wav;
 mod windows;
 
@@ -46,5 +47,6 @@ pub use resize::{crop_box, enlarge, preprocess, resize_lanczos};
 pub use sheet::write_sheet;
 pub use sinc::resample_sinc;
 pub use sound::{VOICE_RATE, Voice, decode_voice, open_voice};
+pub use thumbnail::write_thumbnail;
 pub use wav::{pcm16, write_wav};
 pub use windows::merge_windows;

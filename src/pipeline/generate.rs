@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Result, Tensor,
-    media::{self, Clip, Image, Tags},
+    media::{self, AtomicFile, Clip, EncodeOptions, Image, Tags, Voice},
     model::dit::latent_shape,
     plan::Grid,
     sampler::{Method, noise, zero_snr},
@@ -50,14 +50,18 @@ pub(super) fn draft(
 ) -> Result<Draft> {
     let mut files = output.open(request, model)?;
     let mut run = Run::new(context, model, request, progress);
-    let (job, latents) = run.latents()?;
+    let preview = files.preview.take().map(|file| (file, &output.encode));
+    let (job, latents) = run.latents(preview)?;
     if let Some(file) = &mut files.latents {
         latents_file::save_latents(file, &latents)?;
     }
     let (frames, audio) = run.decoded(&job, &latents)?;
-    let clip = clip(&job, &frames, &audio);
+    let clip = clip(job.shown(), &frames, &audio);
     if let Some(file) = &mut files.sheet {
         media::write_sheet(file, &clip)?;
+    }
+    if let Some(file) = &mut files.thumbnail {
+        media::write_thumbnail(file, &clip)?;
     }
     let mut encode = output.encode.clone();
     if output.metadata {
@@ -65,16 +69,19 @@ pub(super) fn draft(
     }
     let mut bytes = Vec::new();
     let file = run.timed(Stage::Mux, |run| {
-        run.mux(&mut |report, cancel| match files.clip.is_empty() {
-            true => media::write_clip_to(&mut bytes, &clip, &encode, report, cancel),
-            false => media::write_clip(&mut files.clip, &clip, &encode, report, cancel),
-        })
+        run.mux(
+            Stage::Mux,
+            &mut |report, cancel| match files.clip.is_empty() {
+                true => media::write_clip_to(&mut bytes, &clip, &encode, report, cancel),
+                false => media::write_clip(&mut files.clip, &clip, &encode, report, cancel),
+            },
+        )
     })?;
     context.cancel.check()?;
-    let beside = files.latents.into_iter().chain(files.sheet);
+    let beside = [files.latents, files.sheet, files.thumbnail];
     Ok(Draft {
         report: run.report(job, &latents, file),
-        files: beside.chain(files.clip).collect(),
+        files: beside.into_iter().flatten().chain(files.clip).collect(),
         clip: bytes,
     })
 }
@@ -94,8 +101,7 @@ fn tags(request: &Request, model: &Model, job: &Job) -> Tags {
     }
 }
 
-fn clip<'a>(job: &Job, frames: &'a [u8], audio: &'a [f32]) -> Clip<'a> {
-    let (width, height) = job.shown();
+fn clip<'a>((width, height): (usize, usize), frames: &'a [u8], audio: &'a [f32]) -> Clip<'a> {
     Clip {
         width,
         height,
@@ -114,8 +120,46 @@ pub fn latents(
     request: &Request,
     progress: &dyn Progress,
 ) -> Result<Latents> {
-    let (_, latents) = Run::new(context, model, request, progress).latents()?;
+    let (_, latents) = Run::new(context, model, request, progress).latents(None)?;
     Ok(latents)
+}
+
+/// The numbers that `request` will have, and what its sender should know; its picture and its voice track are read.
+pub(super) fn resolve(context: &Context<'_>, model: &Model, request: &Request) -> Result<Job> {
+    let (job, _, _) = resolved(context, model, request)?;
+    Ok(job)
+}
+
+/// The job of `request`, its picture and its voice track.
+fn resolved(
+    context: &Context<'_>,
+    model: &Model,
+    request: &Request,
+) -> Result<(Job, Option<Image>, Option<Voice>)> {
+    if model.is_miniature() {
+        miniature::check(request)?;
+    }
+    // Both may take a while, and what is wrong with them is said before anything expensive begins.
+    let seconds = request::seconds_most(request)?;
+    let voice = request.audio.clone().map(|audio| {
+        let read = move || audio.open_voice(seconds);
+        context.cancel.watch(read)
+    });
+    let voice = voice.transpose()?;
+    let picture = request.image.clone().map(|image| {
+        let read = move || image.open_image();
+        context.cancel.watch(read)
+    });
+    let picture = picture.transpose()?;
+    let voice_tokens = voice.as_ref().map(conditions::voice_tokens).transpose()?;
+    let mut job = request::resolve(request, model.defaults(), voice_tokens)?;
+    if model.is_miniature() {
+        job.notices.splice(0..0, miniature::limits(request, &job));
+    }
+    if picture.as_ref().is_some_and(|it| it.is_transparent) {
+        job.notices.push(Notice::AlphaDropped);
+    }
+    Ok((job, picture, voice))
 }
 
 /// One request being worked on.
@@ -143,8 +187,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Everything up to the decoders.
-    fn latents(&mut self) -> Result<(Job, Latents)> {
+    /// Everything up to the decoders. `preview` gets what is refined later, encoded so.
+    fn latents(&mut self, preview: Option<(AtomicFile, &EncodeOptions)>) -> Result<(Job, Latents)> {
         let Self {
             context,
             model,
@@ -153,29 +197,7 @@ impl<'a> Run<'a> {
             ..
         } = *self;
         let run = self;
-        if model.is_miniature() {
-            miniature::check(request)?;
-        }
-        // Both may take a while, and what is wrong with them is said before anything expensive begins.
-        let seconds = request::seconds_most(request)?;
-        let voice = request.audio.clone().map(|audio| {
-            let read = move || audio.open_voice(seconds);
-            context.cancel.watch(read)
-        });
-        let voice = voice.transpose()?;
-        let picture = request.image.clone().map(|image| {
-            let read = move || image.open_image();
-            context.cancel.watch(read)
-        });
-        let picture = picture.transpose()?;
-        let voice_tokens = voice.as_ref().map(conditions::voice_tokens).transpose()?;
-        let mut job = request::resolve(request, model.defaults(), voice_tokens)?;
-        if model.is_miniature() {
-            job.notices.splice(0..0, miniature::limits(request, &job));
-        }
-        if picture.as_ref().is_some_and(|it| it.is_transparent) {
-            job.notices.push(Notice::AlphaDropped);
-        }
+        let (job, picture, voice) = resolved(context, model, request)?;
         job.notices
             .iter()
             .for_each(|notice| progress.notice(notice));
@@ -192,6 +214,10 @@ impl<'a> Run<'a> {
         let base = run.timed(Stage::Base, |run| {
             run.base(&job, &conditions, images.0, voice)
         })?;
+        if let (Some(preview), Some(_)) = (preview, job.sr) {
+            run.timed(Stage::Preview, |run| run.preview(&job, &base, preview))?;
+            progress.preview();
+        }
         let latents = match job.sr {
             Some((variant, grid)) => run.timed(Stage::SuperResolution, |run| {
                 run.super_resolution((variant, grid), &job, &conditions, (&base, images.1))
@@ -335,6 +361,24 @@ impl<'a> Run<'a> {
         )
     }
 
+    /// Publishes what the base pass made.
+    fn preview(
+        &self,
+        job: &Job,
+        base: &Latents,
+        (file, encode): (AtomicFile, &EncodeOptions),
+    ) -> Result<()> {
+        let size = request::pixels(job.base);
+        let frames = self.frames(Stage::Preview, job, base, size)?;
+        let audio = self.sound(Stage::Preview, base)?;
+        let clip = clip(size, &frames, &audio);
+        let mut files = vec![file];
+        self.mux(Stage::Preview, &mut |report, cancel| {
+            media::write_clip(&mut files, &clip, encode, report, cancel)
+        })?;
+        media::publish(files)
+    }
+
     /// Reports steps as they complete.
     fn on_step(&self, stage: Stage, steps: usize) -> impl FnMut(StepEvent<'_>) -> Result<()> {
         self.progress.report(stage, 0, steps);
@@ -347,15 +391,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// `[F, H, W, 3]` bytes as the file gets them.
-    fn frames(&self, job: &Job, latents: &Latents) -> Result<Vec<u8>> {
-        let (width, height) = job.pixels();
+    /// `[F, height, width, 3]` bytes.
+    fn frames(
+        &self,
+        stage: Stage,
+        job: &Job,
+        latents: &Latents,
+        (width, height): (usize, usize),
+    ) -> Result<Vec<u8>> {
         let mut frames = Vec::with_capacity(job.frames() * width * height * 3);
         match self.request.decoder {
             VideoDecoder::Turbo => {
                 let turbo = self.model.turbo()?;
-                let mut report =
-                    |done, total| self.progress.report(Stage::DecodeVideo, done, total);
+                let mut report = |done, total| self.progress.report(stage, done, total);
                 let mut sink = |chunk: Tensor| {
                     frames.extend_from_slice(chunk.bytes());
                     Ok(())
@@ -370,39 +418,44 @@ impl<'a> Run<'a> {
                 )?;
             }
             VideoDecoder::Wan => {
-                self.progress.report(Stage::DecodeVideo, 0, 1);
+                self.progress.report(stage, 0, 1);
                 let wan = self.model.wan()?;
                 let decoded = decode_wan(self.context, &wan.weights, &wan.config, &latents.video)?;
                 frames.extend_from_slice(decoded.bytes());
-                self.progress.report(Stage::DecodeVideo, 1, 1);
+                self.progress.report(stage, 1, 1);
             }
         }
-        Ok(match job.scale {
-            1 => frames,
-            scale => media::enlarge(&frames, (width, height), scale),
-        })
+        Ok(frames)
     }
 
     /// `[samples, 2]` at 44 100 Hz.
-    fn sound(&self, latents: &Latents) -> Result<Vec<f32>> {
-        self.progress.report(Stage::DecodeAudio, 0, 1);
+    fn sound(&self, stage: Stage, latents: &Latents) -> Result<Vec<f32>> {
+        self.progress.report(stage, 0, 1);
         let audio = self.model.audio()?;
         let wave = decode_sound(self.context, &audio.weights, &audio.config, &latents.audio)?;
         let resampled = media::resample_441_512(&wave.to_f32(), audio.config.wave_channels);
-        self.progress.report(Stage::DecodeAudio, 1, 1);
+        self.progress.report(stage, 1, 1);
         Ok(resampled)
     }
 
     fn decoded(&mut self, job: &Job, latents: &Latents) -> Result<(Vec<u8>, Vec<f32>)> {
-        let frames = self.timed(Stage::DecodeVideo, |run| run.frames(job, latents))?;
-        let audio = self.timed(Stage::DecodeAudio, |run| run.sound(latents))?;
+        let frames = self.timed(Stage::DecodeVideo, |run| {
+            let frames = run.frames(Stage::DecodeVideo, job, latents, job.pixels())?;
+            Ok(match job.scale {
+                1 => frames,
+                scale => media::enlarge(&frames, job.pixels(), scale),
+            })
+        })?;
+        let audio = self.timed(Stage::DecodeAudio, |run| {
+            run.sound(Stage::DecodeAudio, latents)
+        })?;
         Ok((frames, audio))
     }
 
-    fn mux(&self, write: &mut WriteClip<'_>) -> Result<media::EncodeReport> {
-        self.progress.report(Stage::Mux, 0, 1);
+    fn mux(&self, stage: Stage, write: &mut WriteClip<'_>) -> Result<media::EncodeReport> {
+        self.progress.report(stage, 0, 1);
         let cancel = || self.context.cancel.is_cancelled();
-        let mut report = |done, total| self.progress.report(Stage::Mux, done, total);
+        let mut report = |done, total| self.progress.report(stage, done, total);
         write(&mut report, &cancel)
     }
 

@@ -137,6 +137,8 @@ pub enum Stage {
     Voice,
     /// Base pass.
     Base,
+    /// Latents of the base pass to a clip, before they are refined.
+    Preview,
     /// Super-resolution pass.
     SuperResolution,
     /// Latents to frames.
@@ -155,6 +157,7 @@ impl Stage {
             Self::Image => "image",
             Self::Voice => "voice",
             Self::Base => "base",
+            Self::Preview => "preview",
             Self::SuperResolution => "super-resolution",
             Self::DecodeVideo => "decode video",
             Self::DecodeAudio => "decode audio",
@@ -173,4 +176,7 @@ pub trait Progress: Sync {
 
     /// `request` was resolved to `job`, and the work begins.
     fn begin(&self, _request: &request::Request, _job: &request::Job) {}
+
+    /// The clip of the base pass can be read, if the output has one.
+    fn preview(&self) {}
 }

@@ -120,7 +120,7 @@ impl Model {
     }
 
     /// Its name, wherever its folder lies.
-    pub(super) fn short_name(&self) -> String {
+    pub fn short_name(&self) -> String {
         match &self.parts {
             Parts::Folder(folder) => {
                 let path = folder.dir().canonicalize().unwrap_or_default();

@@ -36,6 +36,11 @@ pub struct Output {
     pub save_latents: Option<PathBuf>,
     /// Where to draw frames and sound as one picture too, PNG.
     pub sheet: Option<PathBuf>,
+    /// Where to store the frame in the middle too, WebP.
+    pub thumbnail: Option<PathBuf>,
+    /// Where to store what the base pass made too, MP4, if it is refined. It has its name long before the clip, and keeps it
+    /// if the clip cannot be made.
+    pub preview: Option<PathBuf>,
     /// What the caller writes with the clip: none of these files may be another.
     pub also_written: Vec<PathBuf>,
     /// What the request was read from: none of these files is written.
@@ -60,6 +65,8 @@ impl Output {
             metadata: true,
             save_latents: None,
             sheet: None,
+            thumbnail: None,
+            preview: None,
             also_written: Vec::new(),
             also_read: Vec::new(),
         }
@@ -73,7 +80,13 @@ impl Output {
 
     /// All files.
     pub(super) fn files(&self) -> Vec<PathBuf> {
-        let beside = self.save_latents.iter().chain(&self.sheet).cloned();
+        let beside = [
+            &self.save_latents,
+            &self.sheet,
+            &self.thumbnail,
+            &self.preview,
+        ];
+        let beside = beside.into_iter().flatten().cloned();
         self.clip_files().into_iter().chain(beside).collect()
     }
 
@@ -97,6 +110,8 @@ impl Output {
             clip: clip.iter().map(create).collect::<Result<_>>()?,
             latents: self.save_latents.as_ref().map(create).transpose()?,
             sheet: self.sheet.as_ref().map(create).transpose()?,
+            thumbnail: self.thumbnail.as_ref().map(create).transpose()?,
+            preview: self.preview.as_ref().map(create).transpose()?,
         })
     }
 
@@ -143,6 +158,8 @@ pub(super) struct Files {
     pub(super) clip: Vec<AtomicFile>,
     pub(super) latents: Option<AtomicFile>,
     pub(super) sheet: Option<AtomicFile>,
+    pub(super) thumbnail: Option<AtomicFile>,
+    pub(super) preview: Option<AtomicFile>,
 }
 
 /// What was made.

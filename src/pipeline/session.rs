@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     Context, Draft, EncodeOptions, Model, Output, Progress, Report, WeightCache,
-    feature_cache::FeatureCache, generate, request::Request,
+    feature_cache::FeatureCache,
+    generate,
+    request::{Job, Request},
 };
 use crate::{
     Result,
@@ -103,9 +105,23 @@ impl Session {
         &self.model
     }
 
+    /// The device's name.
+    pub fn device(&self) -> String {
+        self.executor.name()
+    }
+
     /// Bytes of the device's memory that weights take now.
     pub fn loaded_bytes(&self) -> u64 {
         self.weights.bytes()
+    }
+
+    /// The numbers that `request` will have, and what its sender should know, without making anything. Its picture and its
+    /// voice track are read.
+    ///
+    /// # Errors
+    /// [`crate::Error::Request`] and [`crate::Error::Input`].
+    pub fn resolve(&self, request: &Request) -> Result<Job> {
+        generate::resolve(&self.context(&Cancel::default()), &self.model, request)
     }
 
     /// Checks that the files of several clips can be written and are apart, so that the last clip does not fail for what

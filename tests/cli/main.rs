@@ -1287,6 +1287,22 @@ fn frames_are_enlarged_and_drawn_as_a_sheet() {
 }
 
 #[test]
+fn sound_can_be_left_out() {
+    let scratch = Scratch::new("silent");
+    let has_sound = |option: &str| {
+        let line = format!("generate --size 64x64 --seconds 1 {option} --force -o clip.mp4");
+        let run = scratch.line(line.trim());
+        assert_eq!(run.code, 0, "{run:?}");
+        let clip = fs::read(scratch.0.join("clip.mp4")).unwrap();
+        clip.windows(4).any(|bytes| bytes == b"soun")
+    };
+    assert!(has_sound("--quiet"));
+    assert!(!has_sound("--no-audio"));
+    let run = scratch.line("generate --no-audio --full-audio -o other.mp4");
+    assert_eq!(run.code, 2, "{run:?}");
+}
+
+#[test]
 fn synth_makes_a_folder_that_inspect_and_generate_take() {
     let scratch = Scratch::new("synth");
     let dry = scratch.run(&["dev", "synth", "-o", "model", "--dry-run"]);

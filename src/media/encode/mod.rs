@@ -140,6 +140,9 @@ fn checked(clip: &Clip<'_>, options: &EncodeOptions) -> Result<Vec<f32>> {
     if options.quality > 10 {
         return Err(Error::request(Field::Quality, "must be 0 to 10").found(options.quality));
     }
+    if options.is_silent {
+        return Ok(Vec::new());
+    }
     Ok(sound_of(clip, frames, options.full_audio))
 }
 

@@ -66,7 +66,8 @@
 //!    decides which executor a name means.
 //!
 //! Around them: `src/qualify` compares devices, `src/golden` replays the reference's numbers, `src/inspect` says what a
-//! request takes, `src/cli` is the program.
+//! request takes, `src/jobs` keeps clips that are asked for until they are made, `src/server` offers that over HTTP,
+//! `src/cli` is the program.
 //!
 //! [`pipeline`], [`device`], [`executor`], [`error`] and [`tensor`] are for users of the crate. The other modules are
 //! public for the program, tests and benchmarks of this repository and left out of this documentation.
@@ -85,6 +86,8 @@ pub mod golden;
 #[doc(hidden)]
 pub mod inspect;
 #[doc(hidden)]
+pub mod jobs;
+#[doc(hidden)]
 pub mod media;
 #[doc(hidden)]
 pub mod model;
@@ -95,6 +98,9 @@ pub mod plan;
 pub mod qualify;
 #[doc(hidden)]
 pub mod sampler;
+#[cfg(feature = "serve")]
+#[doc(hidden)]
+pub mod server;
 pub mod tensor;
 #[doc(hidden)]
 pub mod text;

@@ -6,6 +6,8 @@ use clap::{
 };
 use clap_complete::Shell;
 
+#[cfg(feature = "serve")]
+use super::serve;
 use super::{dev::DevCommand, doctor, generate, inspect, pack, plan, terminal, verify};
 use crate::{Error, Result};
 
@@ -66,6 +68,9 @@ pub(super) enum Command {
     Inspect(inspect::Arguments),
     /// Write a model's denoising networks in FP8, once
     Pack(pack::Arguments),
+    /// Make clips for clients over HTTP
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
     /// Replay numbers of the reference implementation on a device
     Verify(verify::Arguments),
     /// Say what this machine and this build offer

@@ -25,6 +25,8 @@ mod profile;
 mod progress;
 mod rates;
 mod report;
+#[cfg(feature = "serve")]
+mod serve;
 mod stage;
 mod staging;
 mod synth;
@@ -102,6 +104,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Pack(arguments) => pack::run(&arguments, &stop_on_interrupt()?),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments, &stop_on_interrupt()?),
         Command::Verify(arguments) => verify::run(&arguments, &stop_on_interrupt()?),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Miniature => args::miniature(),

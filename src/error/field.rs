@@ -88,6 +88,12 @@ fields! {
     Shift "shift"
     /// Noise level at which the super-resolution pass starts.
     NoiseValue "noise_value"
+    /// Address that is listened on.
+    Listen "listen"
+    /// Folder of the jobs.
+    State "state"
+    /// Page origin that may call.
+    Cors "cors"
     /// Which cases are run.
     Filter "filter"
     /// Formats to compare with.

@@ -42,11 +42,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "device", "executor", "golden", "inspect", "model", "pipeline", "plan", "qualify",
-            "weights",
+            "device", "executor", "golden", "inspect", "jobs", "model", "pipeline", "plan",
+            "qualify", "server", "weights",
         ],
     ),
-    ("server", &["device", "pipeline"]),
+    ("jobs", &["executor", "pipeline"]),
+    ("server", &["jobs", "pipeline"]),
     ("ffi", &["device", "pipeline"]),
     ("main", &["cli", "ffi", "server"]),
 ];

@@ -19,7 +19,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 use source::{Finding, Source, files};
 
 /// Folder or file, and the lines without tests that it may have: the budgets of the house plan.
-const BUDGETS: [(&str, usize); 23] = [
+const BUDGETS: [(&str, usize); 24] = [
     ("kernels", 3400),
     ("src/main.rs", 40),
     ("src/lib.rs", 80),
@@ -36,9 +36,10 @@ const BUDGETS: [(&str, usize); 23] = [
     ("src/text", 600),
     ("src/sampler", 500),
     ("src/media", 3250),
-    ("src/pipeline", 3300),
+    ("src/pipeline", 3350),
     ("src/cli", 3350),
-    ("src/server", 700),
+    ("src/jobs", 1750),
+    ("src/server", 2500),
     ("src/ffi", 500),
     ("src/qualify", 1200),
     ("src/golden", 2350),
@@ -48,8 +49,9 @@ const BUDGETS: [(&str, usize); 23] = [
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
 /// has seen yet: 5,000 lines; and outputs that are never lost, files that change, memory that runs out and what failed
-/// downloads leave: 1,900. The server and the C interface have their shares still to spend, and raise this.
-const WHOLE_CRATE: usize = 35_310;
+/// downloads leave: 1,900. Jobs that survive a crash, and an HTTP server with three doors: 4,900. The C interface has its
+/// share still to spend, and raises this.
+const WHOLE_CRATE: usize = 40_300;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -195,8 +195,8 @@ async function refresh() {
   for (const id of before) {
     if (!there.has(id) && (!page.has_more || id > page.last_id)) forget(id);
   }
-  if (jobs.size <= limit) hasOlder = page.has_more;
   page.data.forEach(take);
+  if ((sorted().at(-1)?.id ?? null) === page.last_id) hasOlder = page.has_more;
   render();
 }
 
@@ -293,7 +293,7 @@ async function loadModel() {
   $("size").replaceChildren(new Option("auto", ""), ...sizes.map(option));
   $("size").value = chosen;
   if ($("size").selectedIndex < 0) $("size").value = "";
-  $("seconds").placeholder = `to ${seconds.max}`;
+  $("seconds").placeholder = `max ${seconds.max}`;
   showServer();
 }
 
@@ -373,6 +373,7 @@ function renderJob(job) {
   renderScreen(job, file);
   renderProgress(job);
   put($("title"), job.prompt);
+  $("title").classList.toggle("long", job.prompt.length > 150);
   tell($("failure"), job.error?.message);
   $("failure").classList.toggle("mild", isCancelled(job));
   fill($("warnings"), job.warnings.map((warning) => warning.message));

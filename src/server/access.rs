@@ -42,8 +42,11 @@ impl Access {
     /// # Errors
     /// Otherwise.
     pub(super) fn origin(&self, headers: &HeaderMap) -> Result<String, Refusal> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.unwrap_or_default();
+        let mut hosts = headers.get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().unwrap_or_default(),
+            _ => "",
+        };
         let name = host_name(host);
         let is_loopback = name.eq_ignore_ascii_case("localhost")
             || name
@@ -130,12 +133,17 @@ fn short_hash(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The name in a `Host`: without the port, and without the brackets of an IPv6 address.
+/// The name in a `Host`: without the port, and without the brackets of an IPv6 address. Empty if it is none.
 fn host_name(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|c| c.is_ascii_digit()));
+    if is_port { name } else { "" }
 }
 
 #[cfg(test)]
@@ -169,12 +177,22 @@ mod tests {
             ("evil.example:8190", false, false),
             ("127.0.0.1.evil.example", false, false),
             ("", false, false),
+            ("localhost:", true, true),
+            ("localhost:80/x", false, false),
+            ("localhost:\"", false, false),
+            ("[::1", false, false),
+            ("[::1]x", false, false),
+            ("::1", false, false),
+            ("evil.example@localhost", false, false),
         ] {
             let asked = headers(HOST, host);
             assert_eq!(local.origin(&asked).is_ok(), at_local, "{host}");
             assert_eq!(wide.origin(&asked).is_ok(), at_wide, "{host}");
         }
         assert!(local.origin(&HeaderMap::new()).is_err());
+        let mut two = headers(HOST, "localhost");
+        two.append(HOST, HeaderValue::from_static("localhost"));
+        assert!(local.origin(&two).is_err());
         let url = local.origin(&headers(HOST, "localhost:8190")).unwrap();
         assert_eq!(url, "http://localhost:8190");
         assert_eq!(

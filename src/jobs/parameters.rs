@@ -4,10 +4,11 @@
 //! silently ignored costs its user hours. Names that other servers document are in `foreign.rs`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     foreign::{ALIASES, GROUPS, IMPOSSIBLE, WITHOUT_EFFECT},
+    json::parse_json,
     reader::{Given, Reader},
     refusal::{Code, Refusal},
     warning::Warning,
@@ -188,7 +189,7 @@ impl Asked {
             "negative_prompt" => to.negative_prompt = Some(read.text()?),
             "model" => to.model = Some(read.text()?),
             "user" => to.user = Some(read.text()?),
-            "metadata" => to.metadata = Some(read.any()),
+            "metadata" => to.metadata = Some(read.any()?),
             "size" => to.size = Some(read.text()?),
             "width" => self.width = Some(read.whole()?),
             "height" => self.height = Some(read.whole()?),
@@ -226,7 +227,10 @@ impl Asked {
         let members = match value {
             Given::Json(Value::Object(members)) => Some(members),
             Given::Json(_) => None,
-            Given::Text(text) => serde_json::from_str::<Map<String, Value>>(&text).ok(),
+            Given::Text(text) => match parse_json(text.as_bytes()) {
+                Ok(Value::Object(members)) => Some(members),
+                _ => None,
+            },
         };
         let problem = || Refusal::of(Code::InvalidValue, name, "must be a JSON object");
         for (inner, value) in members.ok_or_else(problem)? {
@@ -448,6 +452,26 @@ mod tests {
         assert_eq!(said.len(), 4, "{said:?}");
         assert!(said[1].starts_with("`cfg_scale` has no effect"), "{said:?}");
         assert_eq!(asked.parameters.seconds, Some(4.0));
+    }
+
+    #[test]
+    fn data_of_the_client_is_kept_as_it_is_or_refused() {
+        let of = |value: Value| of_json(json!({"prompt": "a", "metadata": value}));
+        let nested = |levels| (0..levels).fold(json!(1), |value, _| json!([value]));
+        let kept = of(nested(16)).unwrap().parameters.metadata;
+        assert_eq!(kept, Some(nested(16)));
+        for value in [
+            nested(17),
+            json!("x".repeat(64 << 10)),
+            json!(vec![0; 40_000]),
+        ] {
+            assert_eq!(of(value).unwrap_err().code, Code::InvalidValue);
+        }
+        let text = |text: &str| of_form(&[("prompt", "a"), ("metadata", text)]);
+        let kept = |given| text(given).unwrap().parameters.metadata;
+        assert_eq!(kept("{\"a\":1}"), Some(json!({"a": 1})));
+        assert_eq!(kept("{a"), Some(json!("{a")));
+        assert!(text(&"[".repeat(100_000)).is_err());
     }
 
     #[test]

@@ -2,10 +2,16 @@
 
 use serde_json::Value;
 
-use super::refusal::{Code, Refusal};
+use super::{
+    json::{depth, parse_json},
+    refusal::{Code, Refusal},
+};
 
 /// The longest text of one parameter, bytes: far more than any prompt.
 const TEXT_MAX: usize = 1 << 20;
+/// The largest data of a client's own, bytes of JSON, and the deepest: the record of a job must be read again.
+const METADATA_MAX: (usize, usize) = (64 << 10, 16);
+
 /// A value as it came.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Given {
@@ -59,11 +65,20 @@ impl Reader<'_> {
         Ok(text.clone())
     }
 
-    pub(super) fn any(self) -> Value {
-        match self.value {
+    /// The client's own data; a text that is no JSON is a text.
+    pub(super) fn any(self) -> Result<Value, Refusal> {
+        let (bytes, levels) = METADATA_MAX;
+        let value = match self.value {
             Given::Json(value) => value,
-            Given::Text(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Given::Text(text) => {
+                parse_json(text.as_bytes()).unwrap_or_else(|_| Value::String(text))
+            }
+        };
+        if depth(&value) > levels || value.to_string().len() > bytes {
+            let problem = format!("must have at most {bytes} bytes and {levels} levels");
+            return Err(Refusal::of(Code::InvalidValue, self.name, problem));
         }
+        Ok(value)
     }
 
     /// The value as the text of a number, if it can be one.
@@ -136,7 +151,7 @@ impl Reader<'_> {
     pub(super) fn url(self, member: &str) -> Result<String, Refusal> {
         let value = match &self.value {
             Given::Text(text) if text.trim_start().starts_with('{') => {
-                let parsed = serde_json::from_str(text);
+                let parsed = parse_json(text.as_bytes());
                 parsed.map_err(|_| self.refuse("a file, a URL or a JSON object with one"))?
             }
             Given::Text(text) => Value::String(text.clone()),

@@ -23,8 +23,8 @@ const RECORD_PART: &str = ".job.json.part";
 const COMING: &str = ".coming-";
 /// First letters of a folder that is being removed.
 const GONE: &str = ".gone-";
-/// Far more than a record has: a prompt has at most a megabyte, as have the client's own data.
-const MAX_RECORD_BYTES: u64 = 16 << 20;
+/// More than a record can have: four texts of at most a megabyte, each character of which JSON may write as six.
+const MAX_RECORD_BYTES: u64 = 32 << 20;
 /// Starts after which a job that never ended is not tried again.
 const ATTEMPTS: u32 = 2;
 

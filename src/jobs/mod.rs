@@ -295,12 +295,14 @@ impl Jobs {
         /// Within which a run hears of it.
         const HEARD: Duration = Duration::from_secs(1);
         let queue = &self.0.queue;
+        let is_removed = || Refusal::not_found(&id.to_string());
         if let Some(record) = queue.withdraw(id) {
             let mut record = JobRecord::clone(&record);
             let refusal = Refusal::from(&Error::Interrupted);
             record.ended(JobStatus::Cancelled, Some(refusal));
             if let Err(e) = self.0.store.save(&record) {
                 queue.give_back(id);
+                self.get(id).ok_or_else(is_removed)?;
                 return Err(disk(&e));
             }
             self.0.operator.ended(&record);
@@ -309,8 +311,7 @@ impl Jobs {
             queue.interrupt(id);
             queue.wait_end(id, HEARD);
         }
-        self.get(id)
-            .ok_or_else(|| Refusal::not_found(&id.to_string()))
+        self.get(id).ok_or_else(is_removed)
     }
 
     /// Forgets a job and its files; one that runs is stopped.

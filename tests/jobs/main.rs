@@ -249,6 +249,26 @@ fn the_queue_has_an_end_and_waiting_and_running_jobs_can_be_cancelled() {
 }
 
 #[test]
+fn a_job_that_is_cancelled_while_it_is_removed_is_gone() {
+    let state = State::new("both");
+    let jobs = state.open(Limits::default());
+    let running = submit(&jobs, long()).unwrap().record.id;
+    for _ in 0..50 {
+        let id = submit(&jobs, long()).unwrap().record.id;
+        let cancelled = thread::scope(|scope| {
+            let cancel = scope.spawn(|| jobs.cancel(id));
+            jobs.remove(id).unwrap();
+            cancel.join().unwrap()
+        });
+        let refused = cancelled.err();
+        let is_gone = Refusal::not_found(&id.to_string());
+        assert!(refused.is_none_or(|refusal| refusal == is_gone), "{id}");
+        assert!(jobs.get(id).is_none() && !jobs.path(id, "").exists());
+    }
+    jobs.remove(running).unwrap();
+}
+
+#[test]
 fn what_waits_and_what_ran_goes_on_after_a_restart() {
     let state = State::new("restart");
     let jobs = state.open(Limits::default());

@@ -110,7 +110,7 @@ impl Jobs {
     /// request has in common; `operator` hears what happens.
     ///
     /// # Errors
-    /// [`Error::Output`] if the folder cannot be had, [`Error::Device`] if no thread can be started.
+    /// [`Error::Output`], [`Error::Request`] if the folder cannot be had, [`Error::Device`] if no thread can be started.
     pub fn open(
         folder: &Path,
         sessions: Vec<Session>,

@@ -15,7 +15,7 @@ use super::{
     record::{JobRecord, JobStatus},
     refusal::{Code, Refusal},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, error::Field};
 
 const RECORD: &str = "job.json";
 const RECORD_PART: &str = ".job.json.part";
@@ -61,7 +61,7 @@ impl JobStore {
     /// read.
     ///
     /// # Errors
-    /// [`Error::Output`] if the folder cannot be had or another process has it.
+    /// [`Error::Output`] if the folder cannot be had, [`Error::Request`] if another process has it.
     pub(super) fn open(root: &Path) -> Result<(Self, Vec<JobRecord>, Vec<String>)> {
         let fail = |e| Error::output_io(root, e);
         let jobs = root.join("jobs");
@@ -70,9 +70,8 @@ impl JobStore {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let problem =
-                    "is the state folder of another server that runs; give this one its own";
-                return Err(Error::output(root, problem));
+                let problem = "must not be that of another server that runs";
+                return Err(Error::request(Field::State, problem).found(root.display()));
             }
             Err(TryLockError::Error(e)) => return Err(fail(e)),
         }

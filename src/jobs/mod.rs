@@ -165,6 +165,7 @@ impl Jobs {
     /// # Errors
     /// [`Code::StorageFull`] if the disk is.
     pub fn upload(&self) -> Result<(Upload, File), Refusal> {
+        self.check_disk()?;
         self.0.store.upload().map_err(|e| disk(&e))
     }
 
@@ -269,6 +270,10 @@ impl Jobs {
             let message = format!("{waiting} jobs are waiting, which is the most; ask again later");
             return Err(Refusal::new(Code::QueueFull, message));
         }
+        self.check_disk()
+    }
+
+    fn check_disk(&self) -> Result<(), Refusal> {
         let free = self.0.store.free_bytes().map_err(|e| disk(&e))?;
         if free < self.0.limits.min_free {
             let message = "the server's disk has too little room; ask again later";

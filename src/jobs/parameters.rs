@@ -4,7 +4,7 @@
 //! silently ignored costs its user hours. Names that other servers document are in `foreign.rs`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     foreign::{ALIASES, GROUPS, IMPOSSIBLE, WITHOUT_EFFECT},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::pipeline::{
     EncodeOptions,
-    request::{FPS, Input, Request, SECONDS_MAX, Size},
+    request::{FPS, Input, Request, Size},
 };
 
 /// The largest number of frames per second that makes sense to ask for.
@@ -161,7 +161,15 @@ impl Asked {
         }
         // A client's own form of nested objects: `input_reference[image_url]`.
         if let Some((outer, inner)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) {
-            let is_url = ["image_url", "audio_url", "url"].contains(&inner);
+            if outer == "metadata" {
+                return self.take_metadata(inner, value);
+            }
+            let is_here = |table: &[(&str, &str)]| table.iter().any(|(name, _)| *name == outer);
+            if is_here(IMPOSSIBLE) || is_here(WITHOUT_EFFECT) {
+                return self.take(outer, value);
+            }
+            let member = inner.split(']').next().unwrap_or_default();
+            let is_url = ["image_url", "audio_url", "url"].contains(&member);
             let name = if is_url || GROUPS.contains(&outer) {
                 if is_url { outer } else { inner }
             } else {
@@ -223,6 +231,24 @@ impl Asked {
         Ok(())
     }
 
+    /// A member of the client's own data, from a form: always a text.
+    fn take_metadata(&mut self, member: &str, value: Given) -> Result<(), Refusal> {
+        let name = "metadata";
+        let text = Reader { name, value }.text()?;
+        let mut members = match self.parameters.metadata.take() {
+            None => Map::new(),
+            Some(Value::Object(members)) => members,
+            Some(_) => {
+                let problem = "was given as a value and as members";
+                return Err(Refusal::of(Code::InvalidValue, name, problem));
+            }
+        };
+        members.insert(member.into(), Value::String(text));
+        let value = Given::Json(Value::Object(members));
+        self.parameters.metadata = Some(Reader { name, value }.any()?);
+        Ok(())
+    }
+
     fn take_group(&mut self, name: &str, value: Given) -> Result<(), Refusal> {
         let members = match value {
             Given::Json(Value::Object(members)) => Some(members),
@@ -274,9 +300,8 @@ impl Asked {
                     "no_effect",
                     "`num_frames` has no effect beside `seconds`".into(),
                 );
-            } else if frames == 0 || frames as f64 > SECONDS_MAX * FPS as f64 {
-                let most = SECONDS_MAX * FPS as f64;
-                let problem = format!("must be 1 to {most}; given {frames}");
+            } else if frames == 0 {
+                let problem = "must be at least 1; given 0";
                 return Err(Refusal::of(Code::InvalidValue, "num_frames", problem));
             } else {
                 to.seconds = Some(frames as f64 / FPS as f64);
@@ -406,7 +431,7 @@ mod tests {
             ("steps", "1e99", Code::InvalidValue, "a whole number"),
             ("fps", "0", Code::InvalidValue, "must be 1 to 120"),
             ("quality", "11", Code::InvalidValue, "0 to 10"),
-            ("num_frames", "0", Code::InvalidValue, "1 to 250"),
+            ("num_frames", "0", Code::InvalidValue, "at least 1"),
             ("encoder", "x264", Code::InvalidValue, "auto or openh264"),
             ("n", "2", Code::InvalidValue, "must be 1"),
             ("lora", "{}", Code::UnsupportedFeature, "without LoRA"),
@@ -431,6 +456,8 @@ mod tests {
             assert!(refusal.message.contains(words), "{}", refusal.message);
         }
         assert_eq!(of_form(&[]).unwrap_err().code, Code::InvalidPrompt);
+        let lora = of_form(&[prompt, ("lora[name]", "a")]).unwrap_err();
+        assert_eq!(lora.code, Code::UnsupportedFeature);
         let both = of_json(json!({"prompt": "a", "size": "64x64", "width": 32, "height": 32}));
         assert_eq!(both.unwrap_err().code, Code::InvalidSize);
         let nested = of_json(json!({"prompt": "a", "extra_body": {"extra_params": {}}}));
@@ -472,6 +499,17 @@ mod tests {
         assert_eq!(kept("{\"a\":1}"), Some(json!({"a": 1})));
         assert_eq!(kept("{a"), Some(json!("{a")));
         assert!(text(&"[".repeat(100_000)).is_err());
+        // A form names the members one by one.
+        let form = of_form(&[("prompt", "a"), ("metadata[a]", "1"), ("metadata[b]", "x")]);
+        let kept = form.unwrap().parameters.metadata;
+        assert_eq!(kept, Some(json!({"a": "1", "b": "x"})));
+        let long = "x".repeat(40_000);
+        let form = of_form(&[
+            ("prompt", "a"),
+            ("metadata[a]", &long),
+            ("metadata[b]", &long),
+        ]);
+        assert_eq!(form.unwrap_err().code, Code::InvalidValue);
     }
 
     #[test]

@@ -148,7 +148,9 @@ impl From<&Error> for Refusal {
         let message = match (error, error.hint()) {
             (Error::Interrupted, _) => "the job was cancelled".into(),
             // What the program's user would be told to allow is not for a client to decide.
-            (_, Some(Hint::Replace)) => error.facts(crate::error::quoted),
+            (_, Some(Hint::Replace | Hint::Give(Field::Model) | Hint::Set(Field::Variant, _))) => {
+                error.facts(crate::error::quoted)
+            }
             _ => error.to_string(),
         };
         Self {

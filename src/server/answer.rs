@@ -5,10 +5,14 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use crate::jobs::{Code, Refusal};
 
@@ -66,9 +70,37 @@ impl IntoResponse for Answer {
     }
 }
 
+/// Does what waits for the disk or for a lock on a thread where that is allowed.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Answer> {
+    match spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => {
+            let message = "a fault of the server; its log has the line to report";
+            Err(Refusal::new(Code::Internal, message).into())
+        }
+    }
+}
+
 /// The error object; its four members are always there.
 pub(super) fn object(refusal: &Refusal) -> Value {
     json!({ "error": members(refusal) })
+}
+
+/// `response`, with the object if it is a refusal in the framework's own words.
+pub(super) async fn in_our_words(response: Response) -> Response {
+    const MAX_WORDS: usize = 4096;
+    let kind = response.headers().get(CONTENT_TYPE);
+    let is_text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let status = response.status();
+    if !(status.is_client_error() && is_text) {
+        return response;
+    }
+    let words = axum::body::to_bytes(response.into_body(), MAX_WORDS).await;
+    let words = String::from_utf8_lossy(&words.unwrap_or_default()).into_owned();
+    let answer = Answer::from(Refusal::new(Code::InvalidValue, words));
+    answer.with_status(status).into_response()
 }
 
 /// What stands in it.

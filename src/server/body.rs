@@ -1,130 +1,210 @@
 //! What a client sends: a form or JSON, in which pictures and sounds may lie. Read piece by piece, with an end to how much
-//! and to how slowly; files go to the disk as they come.
+//! and to how slowly; files go to the disk as they come, and so do long texts.
 
 use std::{
     io::Write,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use axum::{
-    body::{Body, Bytes},
-    extract::{FromRequest, Multipart, Request, multipart::Field},
-    http::{HeaderMap, header::CONTENT_TYPE},
+    body::{Body, BodyDataStream, Bytes},
+    extract::{
+        FromRequest, Multipart, Request,
+        multipart::{Field, MultipartError},
+    },
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Map, Value};
-use tokio::time::timeout;
+use sha2::{Digest, Sha256};
+use tokio::{
+    fs::File,
+    io::AsyncWriteExt,
+    sync::{Mutex, Semaphore, SemaphorePermit},
+    time::{Instant, timeout, timeout_at},
+};
 
-use super::answer::Answer;
-use crate::jobs::{Asked, Code, Given, Jobs, Refusal, Upload};
+use super::answer::{Answer, blocking};
+use crate::jobs::{Asked, Code, Given, Jobs, Refusal, Upload, parse_json};
 
 /// Most bytes of a body.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 /// Most parts of a form, far more than there are parameters.
 const MAX_PARTS: usize = 100;
-/// Most bytes of a text in a form.
-const MAX_TEXT: usize = 2 << 20;
+/// Most bytes of a form before its first part, or of the head of one.
+const MAX_HEAD: usize = 1 << 20;
+/// Bytes of a request's texts that stay in memory while it comes; longer ones go to the disk.
+const ROOM: usize = 64 << 10;
 /// A client that sends nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes per second, over the whole body, below which a client is given up too.
+const RATE: u64 = 16 << 10;
+
+/// For requests that take much memory while they are decoded: one has it, and one decodes beside it.
+static HEAVY: Semaphore = Semaphore::const_new(2);
 
 /// A request, read.
 pub(super) struct Sent {
     pub(super) asked: Asked,
     pub(super) image: Option<Upload>,
     pub(super) audio: Option<Upload>,
-    /// The fields as one text, to compare requests by.
+    /// SHA-256 of the fields, to compare requests by.
     pub(super) fields: String,
+    /// Of a request with files or long texts: held until it is a job.
+    pub(super) heavy: Option<SemaphorePermit<'static>>,
 }
 
-/// Why a body ended early.
+/// Why a body ended early, and how much of it nothing was made of yet.
 #[derive(Clone, Default)]
-struct Trouble(Arc<AtomicU8>);
+struct Trouble(Arc<(AtomicU8, AtomicUsize)>);
 
 impl Trouble {
     const TOO_LONG: u8 = 1;
     const TOO_SLOW: u8 = 2;
+    const NO_PART: u8 = 3;
 
-    fn set(&self, what: u8) {
-        self.0.store(what, Ordering::Relaxed);
+    fn set(&self, what: u8) -> std::io::Error {
+        self.0.0.store(what, Ordering::Relaxed);
+        std::io::ErrorKind::InvalidData.into()
+    }
+
+    /// Something was made of what was read.
+    fn goes_on(&self) {
+        self.0.1.store(0, Ordering::Relaxed);
     }
 
     /// The answer for it, or for another error of reading.
     fn answer(&self, otherwise: impl Into<String>) -> Answer {
-        match self.0.load(Ordering::Relaxed) {
-            Self::TOO_LONG => too_large(),
-            Self::TOO_SLOW => {
-                let message = "the body did not go on for 30 seconds";
-                let slow = Answer::from(Refusal::new(Code::InvalidValue, message));
-                slow.with_status(axum::http::StatusCode::REQUEST_TIMEOUT)
+        let invalid = |message: String| Answer::from(Refusal::new(Code::InvalidValue, message));
+        match self.0.0.load(Ordering::Relaxed) {
+            Self::TOO_LONG => {
+                let message = format!("the body is longer than {} MiB", MAX_BYTES >> 20);
+                Answer::from(Refusal::new(Code::TooLarge, message))
             }
-            _ => Answer::from(Refusal::new(Code::InvalidValue, otherwise)),
+            Self::TOO_SLOW => {
+                let message = format!(
+                    "the body came too slowly: nothing for {} seconds, or less than {} KiB a second",
+                    PATIENCE.as_secs(),
+                    RATE >> 10
+                );
+                invalid(message).with_status(StatusCode::REQUEST_TIMEOUT)
+            }
+            Self::NO_PART => invalid(format!("the form has {MAX_HEAD} bytes without a part")),
+            _ => invalid(otherwise.into()),
         }
     }
 }
 
-pub(super) fn too_large() -> Answer {
-    let message = format!("the body is longer than {} MiB", MAX_BYTES >> 20);
-    Answer::from(Refusal::new(Code::TooLarge, message))
+/// What of a body nobody has read.
+pub(super) struct Rest(Arc<Mutex<BodyDataStream>>);
+
+impl Rest {
+    /// `body`, and what will be left of it.
+    pub(super) fn of(body: Body) -> (Body, Self) {
+        let pieces = Arc::new(Mutex::new(body.into_data_stream()));
+        let rest = Self(pieces.clone());
+        let next = |pieces: Arc<Mutex<BodyDataStream>>| async move {
+            let piece = pieces.lock().await.next().await?;
+            Some((piece, pieces))
+        };
+        (Body::from_stream(stream::unfold(pieces, next)), rest)
+    }
+
+    /// Reads it and throws it away, with an end to how much: a client that is still sending does not hear an answer.
+    pub(super) async fn discard(self) {
+        let mut pieces = self.0.lock().await;
+        let mut read = 0;
+        let reading = async {
+            while let Some(Ok(piece)) = pieces.next().await
+                && read < MAX_BYTES
+            {
+                read += piece.len() as u64;
+            }
+        };
+        // The answer goes out in any case.
+        drop(timeout(PATIENCE, reading).await);
+    }
 }
 
-/// `body` with an end to its length and to its pauses. Of one that is too long so much more is read and thrown away, since
-/// a client that is still sending does not hear an answer.
+/// `body` with an end to its length and to its slowness.
 fn limited(body: Body, trouble: Trouble) -> Body {
-    let pieces = body.into_data_stream();
-    let state = (pieces, 0_u64, trouble);
+    let begin = Instant::now();
+    let state = (body.into_data_stream(), 0_u64, trouble);
     Body::from_stream(stream::try_unfold(
         state,
-        |(mut pieces, mut read, trouble)| async move {
-            loop {
-                let piece = match timeout(PATIENCE, pieces.next()).await {
-                    Err(_) => {
-                        trouble.set(Trouble::TOO_SLOW);
-                        return Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
-                    }
-                    Ok(Some(piece)) => piece.map_err(std::io::Error::other)?,
-                    Ok(None) if read > MAX_BYTES => Bytes::new(),
-                    Ok(None) => return Ok(None),
-                };
-                read += piece.len() as u64;
-                if read <= MAX_BYTES {
-                    return Ok(Some((piece, (pieces, read, trouble))));
-                }
-                if piece.is_empty() || read > 2 * MAX_BYTES {
-                    trouble.set(Trouble::TOO_LONG);
-                    return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
-                }
+        move |(mut pieces, read, trouble)| async move {
+            // The reader of forms takes in all that is there at once, and looks at it only when there is no more.
+            tokio::task::yield_now().await;
+            let slowest = begin + PATIENCE + Duration::from_secs(read / RATE);
+            let end = slowest.min(Instant::now() + PATIENCE);
+            let piece = match timeout_at(end, pieces.next()).await {
+                Err(_) => return Err(trouble.set(Trouble::TOO_SLOW)),
+                Ok(None) => return Ok(None),
+                Ok(Some(piece)) => piece.map_err(std::io::Error::other)?,
+            };
+            let read = read + piece.len() as u64;
+            let unseen = trouble.0.1.fetch_add(piece.len(), Ordering::Relaxed);
+            if read > MAX_BYTES {
+                return Err(trouble.set(Trouble::TOO_LONG));
             }
+            if unseen > MAX_HEAD {
+                return Err(trouble.set(Trouble::NO_PART));
+            }
+            Ok(Some((piece, (pieces, read, trouble))))
         },
     ))
+}
+
+/// A text or a file as it came.
+enum Piece {
+    Short(Vec<u8>),
+    Long(Upload),
+}
+
+impl Piece {
+    fn bytes(self) -> Result<Vec<u8>, Refusal> {
+        match self {
+            Self::Short(bytes) => Ok(bytes),
+            Self::Long(upload) => std::fs::read(upload.path()).map_err(|e| disk(&e)),
+        }
+    }
+}
+
+fn with_limits(request: Request) -> (Request, Trouble) {
+    let trouble = Trouble::default();
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, limited(body, trouble.clone()));
+    (request, trouble)
 }
 
 /// Reads a request for a job.
 pub(super) async fn read(jobs: &Jobs, request: Request) -> Result<Sent, Answer> {
     let kind = content_kind(request.headers());
-    let trouble = Trouble::default();
-    let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, limited(body, trouble.clone()));
     match kind.as_str() {
         "multipart/form-data" => {
+            let (request, trouble) = with_limits(request);
             let form = Multipart::from_request(request, &()).await;
             let form = form.map_err(|e| trouble.answer(e.body_text()))?;
             read_form(jobs, form, &trouble).await
         }
         "application/x-www-form-urlencoded" => {
-            let bytes = whole(request.into_body(), &trouble).await?;
-            let fields = form_fields(&bytes)?;
-            finish(jobs, fields, (None, None)).await
+            let (request, trouble) = with_limits(request);
+            let body = whole(jobs, request, &trouble).await?;
+            finish(jobs, vec![body], Files::default(), |it| {
+                alone(form_fields(it)?)
+            })
+            .await
         }
         // A body without a type is JSON to most who write one by hand.
         "application/json" | "" => {
-            let members = members(&whole(request.into_body(), &trouble).await?)?;
             let json = |(name, value)| (name, Given::Json(value));
-            finish(jobs, members.into_iter().map(json).collect(), (None, None)).await
+            let fields = move |members: Map<_, _>| alone(members.into_iter().map(json).collect());
+            read_json(jobs, request, fields).await
         }
         other => {
             let message = format!(
@@ -132,49 +212,8 @@ pub(super) async fn read(jobs: &Jobs, request: Request) -> Result<Sent, Answer> 
                  application/x-www-form-urlencoded"
             );
             let refusal = Answer::from(Refusal::new(Code::InvalidValue, message));
-            Err(refusal.with_status(axum::http::StatusCode::UNSUPPORTED_MEDIA_TYPE))
+            Err(refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
         }
-    }
-}
-
-/// Reads a body that must be a JSON object.
-pub(super) async fn read_object(request: Request) -> Result<Map<String, Value>, Answer> {
-    let trouble = Trouble::default();
-    let body = limited(request.into_body(), trouble.clone());
-    Ok(members(&whole(body, &trouble).await?)?)
-}
-
-/// Reads a form whose part `file` is a file, whatever else it has.
-pub(super) async fn read_file(jobs: &Jobs, request: Request) -> Result<Upload, Answer> {
-    let trouble = Trouble::default();
-    let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, limited(body, trouble.clone()));
-    let form = Multipart::from_request(request, &()).await;
-    let mut form = form.map_err(|e| trouble.answer(e.body_text()))?;
-    let mut file = None;
-    while let Some(part) = next_part(&mut form, &trouble).await? {
-        if part.name() == Some("file") {
-            file = Some(store(jobs, part, &trouble).await?);
-        }
-    }
-    let problem = "is missing in the form";
-    Ok(file.ok_or_else(|| Refusal::of(Code::InvalidValue, "file", problem))?)
-}
-
-async fn next_part<'a>(
-    form: &'a mut Multipart,
-    trouble: &Trouble,
-) -> Result<Option<Field<'a>>, Answer> {
-    let part = form.next_field().await;
-    part.map_err(|e| trouble.answer(e.body_text()))
-}
-
-fn members(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    let invalid = |message: String| Refusal::new(Code::InvalidValue, message);
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(members)) => Ok(members),
-        Ok(_) => Err(invalid("the body must be a JSON object".into())),
-        Err(e) => Err(invalid(format!("the body is no JSON: {e}"))),
     }
 }
 
@@ -190,26 +229,116 @@ fn content_kind(headers: &HeaderMap) -> String {
     kind.trim().to_ascii_lowercase()
 }
 
-async fn whole(body: Body, trouble: &Trouble) -> Result<Bytes, Answer> {
-    let bytes = axum::body::to_bytes(body, usize::MAX).await;
-    bytes.map_err(|e| trouble.answer(format!("the body cannot be read: {e}")))
+/// A body that is one text; its name is not looked at.
+async fn whole(
+    jobs: &Jobs,
+    request: Request,
+    trouble: &Trouble,
+) -> Result<(String, Piece), Answer> {
+    let pieces = request.into_body().into_data_stream();
+    let failed = |e: axum::Error| format!("the body cannot be read: {e}");
+    let body = collect(jobs, pieces, Some(&mut ROOM.clone()), trouble, failed).await?;
+    Ok((String::new(), body))
 }
 
-fn form_fields(bytes: &[u8]) -> Result<Vec<(String, Given)>, Answer> {
-    let fields: Vec<(String, String)> = serde_urlencoded::from_bytes(bytes).map_err(|e| {
-        let message = format!("the body is no form: {e}");
-        Answer::from(Refusal::new(Code::InvalidValue, message))
-    })?;
-    Ok(fields
-        .into_iter()
-        .map(|(name, text)| (name, Given::Text(text)))
-        .collect())
+pub(super) type Fields = Vec<(String, Given)>;
+/// The picture and the voice track.
+pub(super) type Files = (Option<Upload>, Option<Upload>);
+
+/// Fields without files.
+fn alone(fields: Fields) -> Result<(Fields, Files), Refusal> {
+    Ok((fields, Files::default()))
+}
+
+/// Reads a request whose JSON `translate` makes fields and files of.
+pub(super) async fn read_json(
+    jobs: &Jobs,
+    request: Request,
+    translate: impl FnOnce(Map<String, Value>) -> Result<(Fields, Files), Refusal> + Send + 'static,
+) -> Result<Sent, Answer> {
+    let (request, trouble) = with_limits(request);
+    let (_, body) = whole(jobs, request, &trouble).await?;
+    let text = (String::new(), body);
+    let read = |texts: Vec<(String, Piece)>| {
+        let bodies = texts.into_iter().map(|(_, body)| members(body));
+        translate(
+            bodies
+                .collect::<Result<Vec<_>, _>>()?
+                .into_iter()
+                .flatten()
+                .collect(),
+        )
+    };
+    finish(jobs, vec![text], Files::default(), read).await
+}
+
+/// Reads a form whose part `file` is a file, whatever else it has.
+pub(super) async fn read_file(jobs: &Jobs, request: Request) -> Result<Upload, Answer> {
+    let (request, trouble) = with_limits(request);
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|e| trouble.answer(e.body_text()))?;
+    let failed = |e: MultipartError| e.body_text();
+    while let Some(part) = next_part(&mut form, &trouble).await? {
+        if part.name() == Some("file")
+            && let Piece::Long(file) = collect(jobs, part, None, &trouble, failed).await?
+        {
+            return Ok(file);
+        }
+    }
+    Err(Refusal::of(Code::InvalidValue, "file", "is missing in the form").into())
+}
+
+async fn next_part<'a>(
+    form: &'a mut Multipart,
+    trouble: &Trouble,
+) -> Result<Option<Field<'a>>, Answer> {
+    let part = form.next_field().await;
+    let part = part.map_err(|e| trouble.answer(e.body_text()))?;
+    trouble.goes_on();
+    Ok(part)
+}
+
+fn members(body: Piece) -> Result<Map<String, Value>, Refusal> {
+    let invalid = |message: String| Refusal::new(Code::InvalidValue, message);
+    match parse_json(&body.bytes()?) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(invalid("the body must be a JSON object".into())),
+        Err(e) => Err(invalid(format!("the body is no JSON: {e}"))),
+    }
+}
+
+fn form_fields(bodies: Vec<(String, Piece)>) -> Result<Fields, Refusal> {
+    let invalid = |message: String| Refusal::new(Code::InvalidValue, message);
+    let mut fields = Vec::new();
+    for (_, body) in bodies {
+        let bytes = body.bytes()?;
+        if bytes.iter().filter(|byte| **byte == b'&').count() >= MAX_PARTS {
+            return Err(invalid(format!("the form has more than {MAX_PARTS} parts")));
+        }
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&bytes)
+            .map_err(|e| invalid(format!("the body is no form: {e}")))?;
+        let text = |(name, text)| (name, Given::Text(text));
+        fields.extend(pairs.into_iter().map(text));
+    }
+    Ok(fields)
+}
+
+/// The texts of a form with parts.
+fn texts(parts: Vec<(String, Piece)>) -> Result<Fields, Refusal> {
+    let text = |(name, part): (String, Piece)| {
+        let text = String::from_utf8(part.bytes()?);
+        let text =
+            text.map_err(|_| Refusal::of(Code::InvalidValue, &name, "must be UTF-8 text"))?;
+        Ok((name, Given::Text(text)))
+    };
+    parts.into_iter().map(text).collect()
 }
 
 async fn read_form(jobs: &Jobs, mut form: Multipart, trouble: &Trouble) -> Result<Sent, Answer> {
-    let mut fields = Vec::new();
+    let mut parts = Vec::new();
     let (mut image, mut audio) = (None, None);
-    let mut count = 0;
+    let (mut count, mut room) = (0, ROOM);
+    let failed = |e: MultipartError| e.body_text();
     while let Some(part) = next_part(&mut form, trouble).await? {
         count += 1;
         if count > MAX_PARTS {
@@ -224,73 +353,126 @@ async fn read_form(jobs: &Jobs, mut form: Multipart, trouble: &Trouble) -> Resul
             _ => None,
         };
         match own.filter(|_| is_file) {
-            Some(place) => *place = Some(store(jobs, part, trouble).await?),
-            None => fields.push((name, Given::Text(text(part, trouble).await?))),
+            Some(place) => match collect(jobs, part, None, trouble, failed).await? {
+                Piece::Long(file) => *place = Some(file),
+                Piece::Short(_) => unreachable!("without room there is a file"),
+            },
+            None => {
+                let text = collect(jobs, part, Some(&mut room), trouble, failed).await?;
+                parts.push((name, text));
+            }
         }
     }
-    finish(jobs, fields, (image, audio)).await
+    finish(jobs, parts, (image, audio), |it| alone(texts(it)?)).await
 }
 
-async fn text(mut part: Field<'_>, trouble: &Trouble) -> Result<String, Answer> {
-    let name = part.name().unwrap_or_default().to_string();
-    let mut bytes = Vec::new();
-    while let Some(piece) = part
-        .chunk()
-        .await
-        .map_err(|e| trouble.answer(e.body_text()))?
-    {
-        if bytes.len() + piece.len() > MAX_TEXT {
-            let problem = format!("is longer than {MAX_TEXT} bytes");
-            return Err(Refusal::of(Code::InvalidValue, &name, problem).into());
+/// Reads a text into memory as long as it has `room` there; else, and without room, into a file.
+async fn collect<E>(
+    jobs: &Jobs,
+    mut from: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    mut room: Option<&mut usize>,
+    trouble: &Trouble,
+    failed: impl Fn(E) -> String,
+) -> Result<Piece, Answer> {
+    let mut short = Vec::new();
+    let open = || -> Result<(Upload, File), Refusal> {
+        let (upload, file) = jobs.upload()?;
+        Ok((upload, File::from_std(file)))
+    };
+    let mut long = match room {
+        Some(_) => None,
+        None => Some(open()?),
+    };
+    while let Some(piece) = from.next().await {
+        let piece = piece.map_err(|e| trouble.answer(failed(e)))?;
+        trouble.goes_on();
+        match &mut room {
+            Some(room) if long.is_none() && piece.len() <= **room => {
+                **room -= piece.len();
+                short.extend_from_slice(&piece);
+            }
+            _ => {
+                if long.is_none() {
+                    long = Some(open()?);
+                }
+                let (_, file) = long.as_mut().expect("just opened");
+                short.extend_from_slice(&piece);
+                file.write_all(&short).await.map_err(|e| disk(&e))?;
+                short.clear();
+            }
         }
-        bytes.extend_from_slice(&piece);
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Refusal::of(Code::InvalidValue, &name, "must be UTF-8 text").into())
+    let Some((upload, mut file)) = long else {
+        return Ok(Piece::Short(short));
+    };
+    file.flush().await.map_err(|e| disk(&e))?;
+    Ok(Piece::Long(upload))
 }
 
-/// Writes a file that comes to the disk.
-async fn store(jobs: &Jobs, mut part: Field<'_>, trouble: &Trouble) -> Result<Upload, Answer> {
-    let (upload, file) = jobs.upload()?;
-    let mut file = tokio::fs::File::from_std(file);
-    while let Some(piece) = part
-        .chunk()
-        .await
-        .map_err(|e| trouble.answer(e.body_text()))?
-    {
-        let written = tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await;
-        written.map_err(|e| disk(&e))?;
-    }
-    tokio::io::AsyncWriteExt::flush(&mut file)
-        .await
-        .map_err(|e| disk(&e))?;
-    Ok(upload)
-}
-
-fn disk(error: &std::io::Error) -> Answer {
+fn disk(error: &std::io::Error) -> Refusal {
     let code = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::StorageFull,
         _ => Code::Internal,
     };
-    Refusal::new(code, format!("the server's disk refused it: {error}")).into()
+    Refusal::new(code, format!("the server's disk refused it: {error}"))
 }
 
-/// Reads the fields, and the files that lie in them as `data:` URLs.
-pub(super) async fn finish(
+/// Reads the fields of `texts`, and the files that lie in them as `data:` URLs.
+async fn finish(
     jobs: &Jobs,
-    fields: Vec<(String, Given)>,
-    (image, audio): (Option<Upload>, Option<Upload>),
+    texts: Vec<(String, Piece)>,
+    (image, audio): Files,
+    read: impl FnOnce(Vec<(String, Piece)>) -> Result<(Fields, Files), Refusal> + Send + 'static,
 ) -> Result<Sent, Answer> {
-    let text = format!("{fields:?}");
-    let mut asked = Asked::of(fields)?;
-    let image = one_of(jobs, "input_reference", image, asked.image_url.take())?;
-    let audio = one_of(jobs, "audio_reference", audio, asked.audio_url.take())?;
-    Ok(Sent {
-        asked,
-        image,
-        audio,
-        fields: text,
+    let is_long = |(_, text): &(String, Piece)| matches!(text, Piece::Long(_));
+    let is_heavy = image.is_some() || audio.is_some() || texts.iter().any(is_long);
+    let heavy = match is_heavy {
+        true => Some(HEAVY.acquire().await.expect("never closed")),
+        false => None,
+    };
+    let jobs = jobs.clone();
+    blocking(move || {
+        let (fields, (own_image, own_audio)) = read(texts)?;
+        let hash = hash(&fields);
+        let mut asked = Asked::of(fields)?;
+        let image = one_of(
+            &jobs,
+            "input_reference",
+            image.or(own_image),
+            asked.image_url.take(),
+        )?;
+        let audio = one_of(
+            &jobs,
+            "audio_reference",
+            audio.or(own_audio),
+            asked.audio_url.take(),
+        )?;
+        Ok(Sent {
+            asked,
+            image,
+            audio,
+            fields: hash,
+            heavy,
+        })
     })
+    .await
+}
+
+fn hash(fields: &Fields) -> String {
+    let mut hasher = Sha256::new();
+    let mut add = |text: &str| {
+        hasher.update(text.len().to_le_bytes());
+        hasher.update(text);
+    };
+    for (name, value) in fields {
+        add(name);
+        match value {
+            Given::Text(text) | Given::Json(Value::String(text)) => add(text),
+            Given::Json(value) => add(&value.to_string()),
+        }
+    }
+    let hash = hasher.finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn one_of(
@@ -298,14 +480,13 @@ fn one_of(
     name: &str,
     file: Option<Upload>,
     url: Option<String>,
-) -> Result<Option<Upload>, Answer> {
+) -> Result<Option<Upload>, Refusal> {
     match (file, url) {
         (Some(_), Some(_)) => Err(Refusal::of(
             Code::InvalidValue,
             name,
             "was given twice, as a file and as a URL",
-        )
-        .into()),
+        )),
         (file, None) => Ok(file),
         (None, Some(url)) => {
             let data = data_url(name, &url)?;
@@ -315,7 +496,7 @@ fn one_of(
 }
 
 /// Writes what base64 stands for to the disk.
-pub(super) fn store_base64(jobs: &Jobs, name: &str, data: &str) -> Result<Upload, Answer> {
+pub(super) fn store_base64(jobs: &Jobs, name: &str, data: &str) -> Result<Upload, Refusal> {
     let invalid = |e| Refusal::of(Code::InvalidValue, name, format!("is no base64: {e}"));
     let bytes = BASE64.decode(data.trim()).map_err(invalid)?;
     let (upload, mut file) = jobs.upload()?;

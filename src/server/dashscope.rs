@@ -17,9 +17,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::Answer,
+    answer::{Answer, blocking},
     body, job_object,
-    openai::{blocking, sender_of, submit_sent},
+    openai::{sender_of, submit_sent},
     shape::size_of,
     state::Shared,
     uploads::Uploads,
@@ -111,14 +111,15 @@ async fn create(
         return Ok(flat(StatusCode::FORBIDDEN, "AccessDenied", message));
     }
     let sender = sender_of(peer, request.headers())?;
-    let members = body::read_object(request).await?;
-    let mut fields = translate(members, &shared)?;
-    let image = take_file(&shared, &mut fields, "input_reference").await?;
-    let audio = take_file(&shared, &mut fields, "audio_reference").await?;
-    let fields = fields
-        .into_iter()
-        .map(|(name, value)| (name, Given::Json(value)));
-    let sent = body::finish(&shared.jobs, fields.collect(), (image, audio)).await?;
+    let own = shared.clone();
+    let read = move |members| {
+        let mut fields = translate(members, &own)?;
+        let image = take_file(&own, &mut fields, "input_reference")?;
+        let audio = take_file(&own, &mut fields, "audio_reference")?;
+        let json = |(name, value)| (name, Given::Json(value));
+        Ok((fields.into_iter().map(json).collect(), (image, audio)))
+    };
+    let sent = body::read_json(&shared.jobs, request, read).await?;
     let job = submit_sent(&shared, sender, sent).await?;
     let output = json!({ "task_id": job.record.id.uuid(), "task_status": "PENDING" });
     Ok(about(&output).into_response())
@@ -208,20 +209,18 @@ fn media(list: Value) -> Result<Vec<(&'static str, Value)>, Refusal> {
 }
 
 /// The file that a field names: uploaded before, or as base64 without a scheme.
-async fn take_file(
-    shared: &Arc<Shared>,
+fn take_file(
+    shared: &Shared,
     fields: &mut Map<String, Value>,
     name: &'static str,
-) -> Result<Option<Upload>, Answer> {
+) -> Result<Option<Upload>, Refusal> {
     let Some(Value::String(url)) = fields.get(name) else {
         return Ok(None);
     };
     let url = url.clone();
     if url.starts_with("oss://") {
         fields.remove(name);
-        let shared = shared.clone();
-        let copy = move || shared.uploads.copy(&shared.jobs, name, &url).map(Some);
-        return blocking(copy).await;
+        return shared.uploads.copy(&shared.jobs, name, &url).map(Some);
     }
     if !url.contains(':') {
         let upload = body::store_base64(&shared.jobs, name, &url);

@@ -8,6 +8,7 @@
 mod access;
 mod answer;
 mod body;
+mod connections;
 mod content;
 mod dashscope;
 mod events;
@@ -30,6 +31,7 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
@@ -42,7 +44,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::{
@@ -50,15 +52,15 @@ use crate::{
     jobs::{Code, Jobs, Refusal},
 };
 pub use access::Access;
-use answer::Answer;
+use answer::{Answer, in_our_words};
+use body::Rest;
+use connections::{Activity, Busy, BusyBody, Connections};
 use guard::{check_host, guard};
 pub use metrics::Metrics;
 use openapi::{Gives, Operation, Route};
 use state::Shared;
 pub use state::Site;
 
-/// Connections at a time; further ones wait.
-const CONNECTIONS: usize = 1024;
 /// Headers of a call.
 const HEADERS: usize = 100;
 /// Bytes of all headers of a call.
@@ -88,9 +90,8 @@ pub fn serve(
     let app = app(&shared);
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = Connections::default();
         loop {
-            let place = places.clone().acquire_owned().await.expect("never closed");
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -100,21 +101,27 @@ pub fn serve(
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
+            tokio::select! {
+                () = connections.make_room() => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
             let app = app.clone();
-            tokio::spawn(async move {
-                answer_connection(stream, peer, app).await;
-                drop(place);
-            });
+            connections.add(|activity| answer_connection(stream, peer, app, activity));
         }
     })
 }
 
-async fn answer_connection(stream: tokio::net::TcpStream, peer: SocketAddr, app: Router) {
+async fn answer_connection(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    app: Router,
+    activity: Arc<Activity>,
+) {
     drop(stream.set_nodelay(true));
     let service = app.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request
-            .extensions_mut()
-            .insert(axum::extract::ConnectInfo(peer));
+        let extensions = request.extensions_mut();
+        extensions.insert(axum::extract::ConnectInfo(peer));
+        extensions.insert(Arc::new(Busy::new(&activity)));
         request.map(axum::body::Body::new)
     });
     let mut builder = auto::Builder::new(hyper_util::rt::TokioExecutor::new()).http1_only();
@@ -157,6 +164,7 @@ fn app(shared: &Arc<Shared>) -> Router {
     // `body.rs` has its own limit, which a client can hear of.
     all.layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(shared.clone(), check_host))
+        .layer(middleware::from_fn(hear_out))
         .with_state(shared.clone())
 }
 
@@ -228,4 +236,21 @@ async fn not_allowed(request: Request) -> Answer {
     let message = format!("`{path}` does not take {}", request.method());
     let refusal = Answer::from(Refusal::new(Code::UnsupportedFeature, message));
     refusal.with_status(StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// Answers when the client listens: a refusal comes when the body has been heard out. Until the answer is out the
+/// connection is busy.
+async fn hear_out(request: Request, next: Next) -> Response {
+    let busy = request.extensions().get::<Arc<Busy>>().cloned();
+    let (parts, body) = request.into_parts();
+    let (body, rest) = Rest::of(body);
+    let response = next.run(Request::from_parts(parts, body)).await;
+    let response = in_our_words(response).await;
+    let status = response.status();
+    if (status.is_client_error() || status.is_server_error())
+        && status != StatusCode::REQUEST_TIMEOUT
+    {
+        rest.discard().await;
+    }
+    response.map(|body| Body::new(BusyBody::new(body, busy)))
 }

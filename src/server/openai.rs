@@ -11,11 +11,11 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{sync::Notify, task::spawn_blocking};
+use tokio::sync::Notify;
 
 use super::{
     access::Access,
-    answer::Answer,
+    answer::{Answer, blocking},
     body::{self, Sent},
     content, events,
     job_object::job_object,
@@ -126,24 +126,12 @@ pub(super) fn without() -> Router<Arc<Shared>> {
         .route("/v1/videos/edits", get(unsupported).post(unsupported))
         .route("/v1/videos/extensions", get(unsupported).post(unsupported))
         .route("/v1/videos/characters", get(unsupported).post(unsupported))
+        .route("/v1/videos/characters/{id}", get(unsupported))
         .route("/v1/videos/{id}/remix", post(unsupported))
 }
 
 async fn unsupported() -> Answer {
     Refusal::new(Code::NotFound, "this is not supported by the model").into()
-}
-
-/// Does what waits for the disk or for a lock on a thread where that is allowed.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Answer> {
-    match spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => {
-            let message = "a fault of the server; its log has the line to report";
-            Err(Refusal::new(Code::Internal, message).into())
-        }
-    }
 }
 
 /// Who sent a call, without what is in it.
@@ -184,6 +172,7 @@ pub(super) async fn submit_sent(
         image,
         audio,
         fields,
+        heavy,
     } = sent;
     let own = &shared.site.model;
     if let Some(name) = asked.parameters.model.clone().filter(|name| name != own) {
@@ -202,7 +191,9 @@ pub(super) async fn submit_sent(
             sender,
         })
     });
-    submitted.await.map_err(|answer| match answer.refusal.code {
+    let submitted = submitted.await;
+    drop(heavy);
+    submitted.map_err(|answer| match answer.refusal.code {
         Code::QueueFull => answer.retry_after(shared.next_free_seconds()),
         _ => answer,
     })
@@ -317,7 +308,8 @@ async fn list(
         Some(_) => return Err(invalid("order", "must be asc or desc".into()).into()),
     };
     let after = query.after.filter(|id| !id.is_empty());
-    let after = after.map(|id| id_of(&id)).transpose()?;
+    let after = after.map(|id| id.parse::<JobId>()).transpose();
+    let after = after.map_err(|_| invalid("after", "must be the id of a job".into()))?;
     let (jobs, has_more) = shared.jobs.list(Page {
         after,
         limit,

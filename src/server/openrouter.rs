@@ -38,11 +38,13 @@ async fn create(
 ) -> Result<Response, Answer> {
     let origin = shared.site.access.origin(request.headers())?;
     let sender = sender_of(peer, request.headers())?;
-    let fields = translate(body::read_object(request).await?, &shared)?;
-    let fields = fields
-        .into_iter()
-        .map(|(name, value)| (name, Given::Json(value)));
-    let sent = body::finish(&shared.jobs, fields.collect(), (None, None)).await?;
+    let own = shared.clone();
+    let read = move |members| {
+        let json = |(name, value)| (name, Given::Json(value));
+        let fields = translate(members, &own)?.into_iter().map(json);
+        Ok((fields.collect(), body::Files::default()))
+    };
+    let sent = body::read_json(&shared.jobs, request, read).await?;
     let job = submit_sent(&shared, sender, sent).await?;
     Ok((StatusCode::ACCEPTED, Json(object(&job, &origin))).into_response())
 }

@@ -159,23 +159,8 @@ impl Asked {
         if matches!(value, Given::Json(Value::Null)) {
             return Ok(());
         }
-        // A client's own form of nested objects: `input_reference[image_url]`.
         if let Some((outer, inner)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) {
-            if outer == "metadata" {
-                return self.take_metadata(inner, value);
-            }
-            let is_here = |table: &[(&str, &str)]| table.iter().any(|(name, _)| *name == outer);
-            if is_here(IMPOSSIBLE) || is_here(WITHOUT_EFFECT) {
-                return self.take(outer, value);
-            }
-            let member = inner.split(']').next().unwrap_or_default();
-            let is_url = ["image_url", "audio_url", "url"].contains(&member);
-            let name = if is_url || GROUPS.contains(&outer) {
-                if is_url { outer } else { inner }
-            } else {
-                return Err(unknown(name));
-            };
-            return self.take(name, value);
+            return self.take_member(name, (outer, inner), value);
         }
         if GROUPS.contains(&name) {
             return self.take_group(name, value);
@@ -229,6 +214,30 @@ impl Asked {
             _ => return Err(unknown(name)),
         }
         Ok(())
+    }
+
+    /// A member of an object, as forms name it: `input_reference[image_url]`.
+    fn take_member(
+        &mut self,
+        name: &str,
+        (outer, inner): (&str, &str),
+        value: Given,
+    ) -> Result<(), Refusal> {
+        if outer == "metadata" {
+            return self.take_metadata(inner, value);
+        }
+        let is_here = |table: &[(&str, &str)]| table.iter().any(|(name, _)| *name == outer);
+        if is_here(IMPOSSIBLE) || is_here(WITHOUT_EFFECT) {
+            return self.take(outer, value);
+        }
+        let member = inner.split(']').next().unwrap_or_default();
+        let is_url = ["image_url", "audio_url", "url"].contains(&member);
+        let name = if is_url || GROUPS.contains(&outer) {
+            if is_url { outer } else { inner }
+        } else {
+            return Err(unknown(name));
+        };
+        self.take(name, value)
     }
 
     /// A member of the client's own data, from a form: always a text.

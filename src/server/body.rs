@@ -1,17 +1,10 @@
 //! What a client sends: a form or JSON, in which pictures and sounds may lie. Read piece by piece, with an end to how much
 //! and to how slowly; files go to the disk as they come, and so do long texts.
 
-use std::{
-    io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::io::Write;
 
 use axum::{
-    body::{Body, BodyDataStream, Bytes},
+    body::Bytes,
     extract::{
         FromRequest, Multipart, Request,
         multipart::{Field, MultipartError},
@@ -19,31 +12,25 @@ use axum::{
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::{
     fs::File,
     io::AsyncWriteExt,
-    sync::{Mutex, Semaphore, SemaphorePermit},
-    time::{Instant, timeout, timeout_at},
+    sync::{Semaphore, SemaphorePermit},
 };
 
-use super::answer::{Answer, blocking};
+use super::{
+    answer::{Answer, blocking},
+    limits::{Trouble, with_limits},
+};
 use crate::jobs::{Asked, Code, Given, Jobs, Refusal, Upload, parse_json};
 
-/// Most bytes of a body.
-pub(super) const MAX_BYTES: u64 = 64 << 20;
 /// Most parts of a form, far more than there are parameters.
 const MAX_PARTS: usize = 100;
-/// Most bytes of a form before its first part, or of the head of one.
-const MAX_HEAD: usize = 1 << 20;
 /// Bytes of a request's texts that stay in memory while it comes; longer ones go to the disk.
 const ROOM: usize = 64 << 10;
-/// A client that sends nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes per second, over the whole body, below which a client is given up too.
-const RATE: u64 = 16 << 10;
 
 /// For requests that take much memory while they are decoded: one has it, and one decodes beside it.
 static HEAVY: Semaphore = Semaphore::const_new(2);
@@ -59,107 +46,6 @@ pub(super) struct Sent {
     pub(super) heavy: Option<SemaphorePermit<'static>>,
 }
 
-/// Why a body ended early, and how much of it nothing was made of yet.
-#[derive(Clone, Default)]
-struct Trouble(Arc<(AtomicU8, AtomicUsize)>);
-
-impl Trouble {
-    const TOO_LONG: u8 = 1;
-    const TOO_SLOW: u8 = 2;
-    const NO_PART: u8 = 3;
-
-    fn set(&self, what: u8) -> std::io::Error {
-        self.0.0.store(what, Ordering::Relaxed);
-        std::io::ErrorKind::InvalidData.into()
-    }
-
-    /// Something was made of what was read.
-    fn goes_on(&self) {
-        self.0.1.store(0, Ordering::Relaxed);
-    }
-
-    /// The answer for it, or for another error of reading.
-    fn answer(&self, otherwise: impl Into<String>) -> Answer {
-        let invalid = |message: String| Answer::from(Refusal::new(Code::InvalidValue, message));
-        match self.0.0.load(Ordering::Relaxed) {
-            Self::TOO_LONG => {
-                let message = format!("the body is longer than {} MiB", MAX_BYTES >> 20);
-                Answer::from(Refusal::new(Code::TooLarge, message))
-            }
-            Self::TOO_SLOW => {
-                let message = format!(
-                    "the body came too slowly: nothing for {} seconds, or less than {} KiB a second",
-                    PATIENCE.as_secs(),
-                    RATE >> 10
-                );
-                invalid(message).with_status(StatusCode::REQUEST_TIMEOUT)
-            }
-            Self::NO_PART => invalid(format!("the form has {MAX_HEAD} bytes without a part")),
-            _ => invalid(otherwise.into()),
-        }
-    }
-}
-
-/// What of a body nobody has read.
-pub(super) struct Rest(Arc<Mutex<BodyDataStream>>);
-
-impl Rest {
-    /// `body`, and what will be left of it.
-    pub(super) fn of(body: Body) -> (Body, Self) {
-        let pieces = Arc::new(Mutex::new(body.into_data_stream()));
-        let rest = Self(pieces.clone());
-        let next = |pieces: Arc<Mutex<BodyDataStream>>| async move {
-            let piece = pieces.lock().await.next().await?;
-            Some((piece, pieces))
-        };
-        (Body::from_stream(stream::unfold(pieces, next)), rest)
-    }
-
-    /// Reads it and throws it away, with an end to how much: a client that is still sending does not hear an answer.
-    pub(super) async fn discard(self) {
-        let mut pieces = self.0.lock().await;
-        let mut read = 0;
-        let reading = async {
-            while let Some(Ok(piece)) = pieces.next().await
-                && read < MAX_BYTES
-            {
-                read += piece.len() as u64;
-            }
-        };
-        // The answer goes out in any case.
-        drop(timeout(PATIENCE, reading).await);
-    }
-}
-
-/// `body` with an end to its length and to its slowness.
-fn limited(body: Body, trouble: Trouble) -> Body {
-    let begin = Instant::now();
-    let state = (body.into_data_stream(), 0_u64, trouble);
-    Body::from_stream(stream::try_unfold(
-        state,
-        move |(mut pieces, read, trouble)| async move {
-            // The reader of forms takes in all that is there at once, and looks at it only when there is no more.
-            tokio::task::yield_now().await;
-            let slowest = begin + PATIENCE + Duration::from_secs(read / RATE);
-            let end = slowest.min(Instant::now() + PATIENCE);
-            let piece = match timeout_at(end, pieces.next()).await {
-                Err(_) => return Err(trouble.set(Trouble::TOO_SLOW)),
-                Ok(None) => return Ok(None),
-                Ok(Some(piece)) => piece.map_err(std::io::Error::other)?,
-            };
-            let read = read + piece.len() as u64;
-            let unseen = trouble.0.1.fetch_add(piece.len(), Ordering::Relaxed);
-            if read > MAX_BYTES {
-                return Err(trouble.set(Trouble::TOO_LONG));
-            }
-            if unseen > MAX_HEAD {
-                return Err(trouble.set(Trouble::NO_PART));
-            }
-            Ok(Some((piece, (pieces, read, trouble))))
-        },
-    ))
-}
-
 /// A text or a file as it came.
 enum Piece {
     Short(Vec<u8>),
@@ -173,13 +59,6 @@ impl Piece {
             Self::Long(upload) => std::fs::read(upload.path()).map_err(|e| disk(&e)),
         }
     }
-}
-
-fn with_limits(request: Request) -> (Request, Trouble) {
-    let trouble = Trouble::default();
-    let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, limited(body, trouble.clone()));
-    (request, trouble)
 }
 
 /// Reads a request for a job.

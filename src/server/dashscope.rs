@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::{Answer, blocking},
-    body, job_object,
+    body, job_object, limits,
     openai::{sender_of, submit_sent},
     shape::size_of,
     state::Shared,
@@ -426,7 +426,7 @@ async fn offer_upload(
             "upload_dir": token,
             "upload_host": format!("{origin}/api/v1/uploads/{token}"),
             "expire_in_seconds": Uploads::KEEP.as_secs(),
-            "max_file_size_mb": body::MAX_BYTES >> 20,
+            "max_file_size_mb": limits::MAX_BYTES >> 20,
             "oss_access_key_id": "gallop",
             "x_oss_object_acl": "private",
             "x_oss_forbid_overwrite": "true",

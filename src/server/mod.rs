@@ -14,6 +14,7 @@ mod dashscope;
 mod events;
 mod guard;
 mod job_object;
+mod limits;
 mod metrics;
 mod openai;
 mod openapi;
@@ -53,9 +54,9 @@ use crate::{
 };
 pub use access::Access;
 use answer::{Answer, in_our_words};
-use body::Rest;
 use connections::{Activity, Busy, BusyBody, Connections};
 use guard::{check_host, guard};
+use limits::Rest;
 pub use metrics::Metrics;
 use openapi::{Gives, Operation, Route};
 use state::Shared;

@@ -39,7 +39,7 @@ const BUDGETS: [(&str, usize); 24] = [
     ("src/pipeline", 3350),
     ("src/cli", 3350),
     ("src/jobs", 1750),
-    ("src/server", 2500),
+    ("src/server", 2850),
     ("src/ffi", 500),
     ("src/qualify", 1200),
     ("src/golden", 2350),
@@ -51,7 +51,7 @@ const BUDGETS: [(&str, usize); 24] = [
 /// has seen yet: 5,000 lines; and outputs that are never lost, files that change, memory that runs out and what failed
 /// downloads leave: 1,900. Jobs that survive a crash, and an HTTP server with three doors: 4,900. The C interface has its
 /// share still to spend, and raises this.
-const WHOLE_CRATE: usize = 40_300;
+const WHOLE_CRATE: usize = 40_700;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_names() {
-        let id = JobId(1).to_string();
+        let id = JobId(42).to_string();
+        assert!(id.ends_with("01A"));
         for text in [
             "",
             "video_",

@@ -28,9 +28,11 @@ use crate::{
 const AFTER_HELP: &str = "\
 Examples:
   gallop serve
-  gallop serve --model /models/gallop --device cuda:0 --listen 127.0.0.1:8190
-  GALLOP_API_KEY=secret gallop serve --listen 0.0.0.0:8190 --public-url https://clips.example
-  curl -F prompt=\"A red ball bounces\" http://127.0.0.1:8190/v1/videos
+  gallop serve --model /models/gallop --device cuda:0
+  GALLOP_API_KEY=secret gallop serve \\
+      --listen 0.0.0.0:8190 --public-url https://example.com
+  curl -F prompt=\"A red ball bounces\" \\
+      http://127.0.0.1:8190/v1/videos
 
 Clients of OpenAI's videos API work with http://127.0.0.1:8190/v1 as their base URL.";
 

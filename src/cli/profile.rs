@@ -14,7 +14,7 @@ use crate::{
     },
     pipeline::{
         AtomicFile,
-        profile::{ConfiguredExecutor, Trace},
+        profile::{ConfiguredExecutor, Profile, Trace},
         publish,
     },
 };
@@ -27,16 +27,23 @@ pub(super) fn write(
     let (Some(mut file), Some(profile)) = (file, executor.profile()) else {
         return Ok(None);
     };
-    let traces = profile.traces();
+    let traces = profile.take_traces();
     let text = serde_json::to_string(&document(&traces)).expect("numbers and text are JSON");
     file.write(text.as_bytes())?;
+    terminal::say(&table(&rows_of(executor, &traces)));
+    Ok(Some(file))
+}
+
+/// What ran on `executor` since the last call, as rows of JSON.
+pub(super) fn take_rows(executor: &ConfiguredExecutor) -> Vec<Value> {
+    let traces = executor.profile().map(Profile::take_traces);
+    json(&rows_of(executor, &traces.unwrap_or_default()))
+}
+
+fn rows_of(executor: &ConfiguredExecutor, traces: &[Trace]) -> Vec<ProfileRow> {
     let units = traces.iter().flat_map(|trace| &trace.report.units);
     let units = units.map(|unit| (unit, unit.times.len(), unit.times.iter().sum()));
-    terminal::say(&table(&rows(
-        units,
-        GpuSpec::of_device(&executor.name()).as_ref(),
-    )));
-    Ok(Some(file))
+    rows(units, GpuSpec::of_device(&executor.name()).as_ref())
 }
 
 /// The same where the trace is all that is written.

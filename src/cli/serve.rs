@@ -10,16 +10,19 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{device::open_device, plan::NetworksChoice, precision::PrecisionArgument, terminal};
+use super::{
+    device::open_device, plan::NetworksChoice, precision::PrecisionArgument, profile, terminal,
+};
 use crate::{
     Error, Result,
     device::GemmChoice,
     error::{Field, GivenFile},
-    executor::Cancel,
+    executor::{Cancel, Prepare},
     inspect::estimate::{Scenario, stages},
-    jobs::{JobRecord, Jobs, Limits, Operator, PlanShares},
+    jobs::{JobRecord, Jobs, Limits, Operator, PlanShares, Worker},
     pipeline::{
         Keep, Model, Session, Stage,
+        profile::ConfiguredExecutor,
         request::{BaseVariant, Job, Request},
     },
     server::{self, Access, Metrics, Site},
@@ -92,6 +95,9 @@ pub(super) struct Arguments {
     /// Answer to OpenRouter's clients too, at /api/v1/videos
     #[arg(long)]
     openrouter: bool,
+    /// Measure each op on a GPU too, which then runs without CUDA graphs, a little slower
+    #[arg(long)]
+    profile: bool,
     /// The page origin whose scripts may call
     #[arg(long, value_name = "ORIGIN")]
     cors: Option<String>,
@@ -107,12 +113,13 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     let cors = arguments.cors.as_ref().map(|origin| origin.parse());
     let cors = cors.transpose();
     let cors = cors.map_err(|_| Error::request(Field::Cors, "must be a page's origin"))?;
-    let sessions = arguments.sessions()?;
-    let model = sessions[0].model();
+    let workers = arguments.workers()?;
+    let session = &workers[0].session;
+    let model = session.model();
     let (name, defaults) = (model.short_name(), model.defaults());
     let variant = arguments.variant.to_possible_value();
     let variant = variant.map_or_else(String::new, |value| value.get_name().into());
-    let metrics = Metrics::new(variant, sessions[0].device());
+    let metrics = Metrics::new(variant, session.device());
     let base = Request {
         variant: arguments.variant,
         formats: arguments.precision.formats.clone(),
@@ -124,7 +131,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     let operator: Arc<dyn Operator> = Arc::new(Terminal(metrics.clone()));
     let jobs = Jobs::open(
         &arguments.state()?,
-        sessions,
+        workers,
         &base,
         &arguments.shares()?,
         arguments.limits(),
@@ -170,9 +177,9 @@ impl Operator for Terminal {
 }
 
 impl Arguments {
-    /// A device and the model, for each device.
-    fn sessions(&self) -> Result<Vec<Session>> {
-        let mut sessions: Vec<Session> = Vec::new();
+    /// A worker for each device.
+    fn workers(&self) -> Result<Vec<Worker>> {
+        let mut workers = Vec::new();
         for device in &self.device {
             if self.device.iter().filter(|other| *other == device).count() > 1 {
                 return Err(
@@ -185,13 +192,18 @@ impl Arguments {
             };
             let (executor, which) = open_device(device, GemmChoice::Own)?;
             which.inspect(|which| terminal::say(which));
-            sessions.push(Session::new(
-                Arc::from(executor),
-                model,
-                Keep::weights(u64::MAX),
-            ));
+            let profile = self.profile || executor.name() == "cpu";
+            let switches = Prepare {
+                profile,
+                ..Prepare::default()
+            };
+            let executor = Arc::new(ConfiguredExecutor::new(executor, switches));
+            workers.push(Worker {
+                session: Session::new(executor.clone(), model, Keep::weights(u64::MAX)),
+                ops: Box::new(move || profile::take_rows(&executor)),
+            });
         }
-        Ok(sessions)
+        Ok(workers)
     }
 
     fn keys(&self) -> Result<Vec<String>> {

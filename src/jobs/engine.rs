@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     id::JobId,
@@ -36,6 +36,17 @@ pub trait Operator: Send + Sync {
     fn ended(&self, record: &JobRecord);
 }
 
+/// Gives the time and the work of each kind of op that ran since the last call, as rows of JSON.
+pub type OpTimes = Box<dyn Fn() -> Vec<Value> + Send>;
+
+/// What a thread makes clips with.
+pub struct Worker {
+    /// The device and its model.
+    pub session: Session,
+    /// Where its times are measured; gives nothing where they are not.
+    pub ops: OpTimes,
+}
+
 /// How long a thread waits for a job before it looks at other things.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,6 +54,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Engine {
     /// The device, the model, and what stays of both.
     pub(super) session: Arc<Session>,
+    /// Gives the times of what ran since the last call.
+    pub(super) ops: OpTimes,
     /// What every request has in common.
     pub(super) base: Request,
     /// What share of the work each stage of a job has.
@@ -78,6 +91,7 @@ impl Engine {
             let message = "a fault of the server ended the job; its log has the line to report";
             Err(Refusal::new(Code::Internal, message))
         });
+        let ops = (self.ops)();
         // What a run tells came to the record in the queue meanwhile.
         if let Some(seen) = self.queue.get(record.id) {
             record.warnings.clone_from(&seen.record.warnings);
@@ -90,6 +104,7 @@ impl Engine {
         match made {
             Ok(report) => {
                 record.timings = timings(&report);
+                record.ops = ops;
                 let file = report.file.files.first();
                 record.file = file.map(|file| ClipFile {
                     bytes: file.bytes,
@@ -175,7 +190,7 @@ impl Engine {
     }
 }
 
-fn timings(report: &Report) -> serde_json::Map<String, serde_json::Value> {
+fn timings(report: &Report) -> serde_json::Map<String, Value> {
     let stages = report.stages.iter();
     let all = stages.map(|(stage, time)| (stage_word(*stage), json!(time.as_secs_f64())));
     all.collect()

@@ -39,7 +39,7 @@ use crate::{
 use creations::Creations;
 pub use creations::content_hash;
 use engine::Engine;
-pub use engine::Operator;
+pub use engine::{OpTimes, Operator, Worker};
 pub use id::{JobId, random_token};
 pub use json::parse_json;
 pub use parameters::{Asked, PARAMETERS, Parameters};
@@ -106,14 +106,14 @@ struct Shared {
 }
 
 impl Jobs {
-    /// Opens the jobs in `folder` and starts a thread for each session; all sessions have one model. `base` is what every
+    /// Opens the jobs in `folder` and starts a thread for each worker; all have one model. `base` is what every
     /// request has in common; `operator` hears what happens.
     ///
     /// # Errors
     /// [`Error::Output`], [`Error::Request`] if the folder cannot be had, [`Error::Device`] if no thread can be started.
     pub fn open(
         folder: &Path,
-        sessions: Vec<Session>,
+        workers: Vec<Worker>,
         base: &Request,
         plan: &PlanShares,
         limits: Limits,
@@ -122,10 +122,11 @@ impl Jobs {
         let (store, records, problems) = JobStore::open(folder)?;
         problems.iter().for_each(|problem| operator.say(problem));
         let creating = Creations::of(&records);
-        let sessions: Vec<Arc<Session>> = sessions.into_iter().map(Arc::new).collect();
-        if sessions.is_empty() {
+        if workers.is_empty() {
             return Err(Error::device("there is no device"));
         }
+        let of = |worker: Worker| (Arc::new(worker.session), worker.ops);
+        let (sessions, ops): (Vec<_>, Vec<_>) = workers.into_iter().map(of).unzip();
         let jobs = Self(Arc::new(Shared {
             store: Arc::new(store),
             queue: Arc::new(Queue::with(records, limits.keep)),
@@ -136,10 +137,11 @@ impl Jobs {
             creating: Mutex::new(creating),
             threads: Mutex::default(),
         }));
-        for session in sessions {
+        for (session, ops) in sessions.into_iter().zip(ops) {
             let cleaner = Arc::downgrade(&jobs.0);
             let engine = Engine {
                 session,
+                ops,
                 base: base.clone(),
                 plan: plan.clone(),
                 store: jobs.0.store.clone(),
@@ -205,6 +207,7 @@ impl Jobs {
                 error: None,
                 timings: serde_json::Map::new(),
                 has_preview: false,
+                ops: Vec::new(),
                 file: None,
                 token: random_token(),
                 sender: sender.clone(),

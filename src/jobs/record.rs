@@ -125,6 +125,9 @@ pub struct JobRecord {
     pub error: Option<Refusal>,
     /// Seconds of each stage.
     pub timings: Map<String, Value>,
+    /// Time and work of each kind of op: `op`, `kernel`, `calls`, `seconds`, `flops`, `bytes`, `floor_seconds`.
+    #[serde(default)]
+    pub ops: Vec<Value>,
     /// Whether the clip of the base pass can be read.
     #[serde(default)]
     pub has_preview: bool,

@@ -135,9 +135,9 @@ impl Profile {
         self.log().stage = stage.name();
     }
 
-    /// Traces of all programs that were dropped so far, in that order.
-    pub fn traces(&self) -> Vec<Trace> {
-        self.log().programs.clone()
+    /// Traces of all programs that were dropped since the last call, in that order.
+    pub fn take_traces(&self) -> Vec<Trace> {
+        std::mem::take(&mut self.log().programs)
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

@@ -36,6 +36,7 @@ pub(super) fn job_object(job: &Snapshot, origin: &str) -> Value {
         "queue_position": job.position,
         "warnings": record.warnings,
         "timings": record.timings,
+        "ops": record.ops,
         "attempts": record.attempts,
         "metadata": record.asked.metadata,
         "user": record.asked.user,

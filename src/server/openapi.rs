@@ -214,6 +214,20 @@ fn schemas() -> Value {
     })
 }
 
+fn op() -> Value {
+    let text = json!({ "type": "string" });
+    let number = json!({ "type": "number", "minimum": 0 });
+    object(&[
+        ("op", text.clone()),
+        ("kernel", text),
+        ("calls", json!({ "type": "integer", "minimum": 0 })),
+        ("seconds", number.clone()),
+        ("flops", number.clone()),
+        ("bytes", number),
+        ("floor_seconds", json!({ "type": ["number", "null"] })),
+    ])
+}
+
 fn job() -> Value {
     let text = json!({ "type": "string" });
     let whole = json!({ "type": "integer", "minimum": 0 });
@@ -240,6 +254,11 @@ fn job() -> Value {
         "queue_position": whole,
         "warnings": { "type": "array", "items": object(&[("code", &text), ("message", &text)]) },
         "timings": { "type": "object", "description": "Seconds of each stage" },
+        "ops": {
+            "type": "array",
+            "description": "Time, work and, on a known GPU, least time of each kind of op; the longest first",
+            "items": op(),
+        },
         "preview": object_or_null,
         "file": object_or_null,
     },

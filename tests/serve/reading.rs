@@ -62,6 +62,21 @@ fn a_job_has_the_members_and_types_that_strict_clients_need() {
     assert!(completed >= created["created_at"].as_u64().unwrap());
     assert!(done["expires_at"].as_u64().unwrap() - completed >= 86_399);
     assert!(done["timings"]["base"].as_f64().unwrap() > 0.0);
+    let ops = done["ops"].as_array().unwrap();
+    assert!(ops.iter().any(|op| op["op"] == "conv3d"), "{ops:?}");
+    let seconds = |value: &Value| value.as_f64().unwrap();
+    let in_ops: f64 = ops.iter().map(|op| seconds(&op["seconds"])).sum();
+    let in_stages: f64 = done["timings"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(seconds)
+        .sum();
+    assert!(
+        0.2 * in_stages < in_ops && in_ops < in_stages,
+        "{ops:?} {}",
+        done["timings"]
+    );
     let failed = server.create(&long());
     let cancelled = server.ask(&Call::new(
         "POST",

@@ -133,6 +133,11 @@ fn texts_are_finished_and_about_the_program() {
         ".txt",
         ".json",
         ".h",
+        ".py",
+        ".js",
+        ".mjs",
+        ".css",
+        ".html",
         "run",
         "pre-commit",
     ];

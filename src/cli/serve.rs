@@ -117,6 +117,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     let session = &workers[0].session;
     let model = session.model();
     let (name, defaults) = (model.short_name(), model.defaults());
+    let takes_image_and_audio = model.takes_image_and_audio();
     let variant = arguments.variant.to_possible_value();
     let variant = variant.map_or_else(String::new, |value| value.get_name().into());
     let metrics = Metrics::new(variant, session.device());
@@ -154,6 +155,7 @@ pub(super) fn run(arguments: &Arguments, cancel: &Cancel) -> Result<()> {
     let site = Site {
         access,
         model: name,
+        takes_image_and_audio,
         defaults,
         cors,
         metrics,

@@ -20,7 +20,9 @@ use crate::{
         video_vae::{TurboConfig, WanConfig},
     },
     text::Tokenizer,
-    weights::{self, Component, Folder, PositionScheme, Properties, Variant, Weights, quantized},
+    weights::{
+        self, Component, Folder, PositionScheme, Properties, State, Variant, Weights, quantized,
+    },
 };
 
 /// Where the parts come from.
@@ -151,6 +153,17 @@ impl Model {
         match &self.parts {
             Parts::Folder(_) => Defaults::FOLDER,
             Parts::Miniature => miniature::DEFAULTS,
+        }
+    }
+
+    /// Whether it has what reads pictures, and what reads voice tracks.
+    pub fn takes_image_and_audio(&self) -> (bool, bool) {
+        match &self.parts {
+            Parts::Folder(folder) => {
+                let has = |part| matches!(folder.state(part), State::Found { .. });
+                (has(Component::WanVae), has(Component::AudioVae))
+            }
+            Parts::Miniature => (false, false),
         }
     }
 

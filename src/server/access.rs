@@ -70,7 +70,7 @@ impl Access {
             let message = format!(
                 "the call was sent to `{shown}`, which is no name of this server; its operator may give it one as its public URL"
             );
-            return Err(Refusal::new(Code::InvalidApiKey, message));
+            return Err(Refusal::new(Code::InvalidValue, message));
         }
         Ok(match public {
             Some(url) => url.into(),

@@ -19,7 +19,7 @@ use super::{
     body::{self, Sent},
     content, events,
     job_object::job_object,
-    openapi::{Gives, Operation, Route},
+    openapi::{Gives, Operation, QueryParameter, Route, Takes},
     state::Shared,
 };
 use crate::jobs::{
@@ -34,6 +34,36 @@ const PAGE: usize = 20;
 /// Bounds of the time after which a client looks again, milliseconds.
 const POLL_MS: (u64, u64) = (250, 5000);
 
+const LIST_QUERY: &[QueryParameter] = &[
+    QueryParameter {
+        name: "limit",
+        text: "Jobs of a page, 20 if nothing is said",
+        takes: Takes::Whole(1, PAGE_MAX),
+    },
+    QueryParameter {
+        name: "after",
+        text: "Only jobs behind this one",
+        takes: Takes::Id,
+    },
+    QueryParameter {
+        name: "order",
+        text: "The newest first, desc, if nothing is said",
+        takes: Takes::OneOf(&["asc", "desc"]),
+    },
+];
+const CLIP_QUERY: &[QueryParameter] = &[
+    QueryParameter {
+        name: "variant",
+        text: "The clip, that of the base pass, or a picture of it",
+        takes: Takes::OneOf(&["video", "preview", "thumbnail"]),
+    },
+    QueryParameter {
+        name: "t",
+        text: "The token of the link, in place of a key",
+        takes: Takes::Text,
+    },
+];
+
 pub(super) fn routes() -> Vec<Route> {
     let job = Gives::Object("Job");
     let get_job = Operation::new("get", "A job as it is now", job).errors(&[404]);
@@ -44,11 +74,7 @@ pub(super) fn routes() -> Vec<Route> {
             [
                 Operation::new("post", "Ask for a clip", job).takes_job(),
                 Operation::new("get", "Jobs, the newest first", Gives::Object("JobList"))
-                    .query(&[
-                        ("limit", "1 to 100, or 20"),
-                        ("after", "Only jobs behind this one"),
-                        ("order", "asc or desc"),
-                    ])
+                    .query(LIST_QUERY)
                     .errors(&[400, 404]),
             ],
         ),
@@ -79,10 +105,7 @@ pub(super) fn routes() -> Vec<Route> {
             "/v1/videos/{id}/content",
             get(send_content),
             [Operation::new("get", "The clip", Gives::Bytes("video/mp4"))
-                .query(&[
-                    ("variant", "video, preview or thumbnail"),
-                    ("t", "The token of the link, in place of a key"),
-                ])
+                .query(CLIP_QUERY)
                 .errors(&[400, 404, 409])],
         ),
         Route::new(

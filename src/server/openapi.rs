@@ -24,8 +24,45 @@ pub(super) struct Operation {
     summary: &'static str,
     gives: Gives,
     takes_job: bool,
-    query: &'static [(&'static str, &'static str)],
+    query: &'static [QueryParameter],
     errors: &'static [u16],
+}
+
+/// A parameter behind the `?`.
+pub(super) struct QueryParameter {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it says.
+    pub(super) text: &'static str,
+    /// What it may be.
+    pub(super) takes: Takes,
+}
+
+/// What a parameter behind the `?` may be.
+pub(super) enum Takes {
+    /// Any text.
+    Text,
+    /// A whole number from the first to the second.
+    Whole(usize, usize),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// The id of a job.
+    Id,
+}
+
+impl Takes {
+    fn schema(&self) -> Value {
+        match self {
+            Self::Text => json!({ "type": "string" }),
+            Self::Whole(least, most) => {
+                json!({ "type": "integer", "minimum": least, "maximum": most })
+            }
+            Self::OneOf(words) => json!({ "enum": words }),
+            Self::Id => {
+                json!({ "type": "string", "pattern": "^video_[0-7][0-9A-HJKMNP-TV-Z]{25}$" })
+            }
+        }
+    }
 }
 
 /// What an answer holds if nothing is wrong.
@@ -72,8 +109,8 @@ impl Operation {
         }
     }
 
-    /// Which takes these, each with what it says.
-    pub(super) fn query(self, query: &'static [(&'static str, &'static str)]) -> Self {
+    /// Which takes these.
+    pub(super) fn query(self, query: &'static [QueryParameter]) -> Self {
         Self { query, ..self }
     }
 
@@ -92,7 +129,7 @@ impl Operation {
             "200".into(),
             json!({ "description": "Done", "content": content }),
         );
-        if self.query.iter().any(|(name, _)| *name == "variant") {
+        if self.query.iter().any(|one| one.name == "variant") {
             for (code, what) in [
                 ("206", "A range"),
                 ("304", "The client has it"),
@@ -109,8 +146,9 @@ impl Operation {
         let id = path.contains("{id}").then(|| {
             json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } })
         });
-        let query = self.query.iter().map(|(name, text)| {
-            json!({ "name": name, "in": "query", "description": text, "schema": { "type": "string" } })
+        let query = self.query.iter().map(|one| {
+            let schema = one.takes.schema();
+            json!({ "name": one.name, "in": "query", "description": one.text, "schema": schema })
         });
         let parameters: Vec<Value> = id.into_iter().chain(query).collect();
         let mut operation = json!({

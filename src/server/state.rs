@@ -17,6 +17,8 @@ pub struct Site {
     pub access: Access,
     /// The model's name.
     pub model: String,
+    /// Whether the model takes pictures, and voice tracks.
+    pub takes_image_and_audio: (bool, bool),
     /// What a clip is if nothing is asked.
     pub defaults: Defaults,
     /// The page origin whose scripts may call.
@@ -60,8 +62,17 @@ impl Shared {
     /// The model as clients see it.
     pub(super) fn model_object(&self) -> Value {
         let Site {
-            model, defaults, ..
+            model,
+            takes_image_and_audio: (takes_image, takes_audio),
+            defaults,
+            ..
         } = &self.site;
+        let modes = [
+            ("text-to-video", &true),
+            ("image-to-video", takes_image),
+            ("audio-to-video", takes_audio),
+        ];
+        let modes = modes.iter().filter(|(_, can)| **can).map(|(name, _)| name);
         let mut sizes = vec![defaults.size.to_string()];
         for size in ["256p", "540p", "1080p", "WIDTHxHEIGHT"] {
             if sizes[0] != size {
@@ -76,7 +87,7 @@ impl Shared {
             "capabilities": {
                 "sizes": sizes,
                 "seconds": { "min": 0.04, "max": SECONDS_MAX, "default": defaults.seconds },
-                "modes": ["text-to-video", "image-to-video", "audio-to-video"],
+                "modes": modes.collect::<Vec<_>>(),
             },
         })
     }

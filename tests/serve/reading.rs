@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -134,6 +135,35 @@ fn the_model_says_what_it_can() {
     let one = server.ask(&Call::get(format!("/v1/models/{model}"))).json();
     assert_eq!(one, models["data"][0]);
     assert!(one["created"].is_u64() && one["capabilities"]["sizes"].is_array());
+    let modes = &one["capabilities"]["modes"];
+    assert_eq!(modes, &json!(["text-to-video"]));
+}
+
+#[test]
+fn the_model_names_what_its_folder_has_the_parts_for() {
+    let folder = Folder::new("modes");
+    let model = folder.0.join("model");
+    let made = Command::new(env!("CARGO_BIN_EXE_gallop"))
+        .args(["dev", "synth", "--config", "miniature", "-o"])
+        .arg(&model)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let modes = || {
+        let server = folder.serve(&["--model", model.to_str().unwrap()]);
+        let models = server.ask(&Call::get("/v1/models")).json();
+        models["data"][0]["capabilities"]["modes"].clone()
+    };
+    assert_eq!(
+        modes(),
+        json!(["text-to-video", "image-to-video", "audio-to-video"])
+    );
+    fs::remove_file(model.join("Wan2.2_VAE.safetensors")).unwrap();
+    let manifest = model.join("gallop.json");
+    let mut parts: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    parts.as_object_mut().unwrap().remove("wan_vae").unwrap();
+    fs::write(&manifest, parts.to_string()).unwrap();
+    assert_eq!(modes(), json!(["text-to-video", "audio-to-video"]));
 }
 
 #[test]

@@ -167,6 +167,49 @@ fn the_model_names_what_its_folder_has_the_parts_for() {
 }
 
 #[test]
+fn what_the_document_allows_in_a_query_is_taken_and_nothing_else() {
+    let folder = Folder::new("document");
+    let server = folder.serve(&[]);
+    let document = server.ask(&Call::get("/openapi.json")).json();
+    let schema = |name: &str| {
+        let parameters = document["paths"]["/v1/videos"]["get"]["parameters"].as_array();
+        let found = parameters.unwrap().iter().find(|one| one["name"] == name);
+        found.unwrap()["schema"].clone()
+    };
+    let (limit, order) = (schema("limit"), schema("order"));
+    let bound = |name: &str| limit[name].as_u64().unwrap();
+    let (least, most) = (bound("minimum"), bound("maximum"));
+    let words = order["enum"].as_array().unwrap();
+    let mut allowed = vec![format!("limit={least}"), format!("limit={most}")];
+    allowed.extend(
+        words
+            .iter()
+            .map(|word| format!("order={}", word.as_str().unwrap())),
+    );
+    // The largest and the smallest id of the pattern, and one beyond it.
+    assert_eq!(
+        schema("after")["pattern"],
+        "^video_[0-7][0-9A-HJKMNP-TV-Z]{25}$"
+    );
+    allowed.push(format!("after=video_7{}", "Z".repeat(25)));
+    allowed.push(format!("after=video_{}", "0".repeat(26)));
+    for query in allowed {
+        let answer = server.ask(&Call::get(format!("/v1/videos?{query}")));
+        assert_eq!(answer.status, 200, "{query}");
+    }
+    let beyond = format!("after=video_8{}", "0".repeat(25));
+    let none = [
+        format!("limit={}", least - 1),
+        format!("limit={}", most + 1),
+    ];
+    for query in none.into_iter().chain([beyond, "order=up".into()]) {
+        server
+            .ask(&Call::get(format!("/v1/videos?{query}")))
+            .error(400);
+    }
+}
+
+#[test]
 fn a_clip_is_sent_whole_in_ranges_and_not_again() {
     let folder = Folder::new("content");
     let server = folder.serve(&[]);

@@ -46,7 +46,7 @@ pub(super) enum Takes {
     Whole(usize, usize),
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// The id of a job.
+    /// The id of a job, or nothing.
     Id,
 }
 
@@ -59,7 +59,7 @@ impl Takes {
             }
             Self::OneOf(words) => json!({ "enum": words }),
             Self::Id => {
-                json!({ "type": "string", "pattern": "^video_[0-7][0-9A-HJKMNP-TV-Z]{25}$" })
+                json!({ "type": "string", "pattern": "^(video_[0-7][0-9A-HJKMNP-TV-Z]{25})?$" })
             }
         }
     }

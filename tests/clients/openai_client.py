@@ -122,7 +122,7 @@ def downloads():
     picture = client.videos.download_content(job.id, variant="thumbnail")
     same((picture.read()[8:12], picture.response.headers["content-type"]), (b"WEBP", "image/webp"), "the thumbnail")
     unknown = lambda: client.videos.download_content(job.id, variant="spritesheet")
-    refused(openai.BadRequestError, unknown, "invalid_value", "variant", "video or thumbnail")
+    refused(openai.BadRequestError, unknown, "invalid_value", "variant", "video, preview or thumbnail")
     # Links are opened without the client and its key.
     address = job.file["url"]
     same(httpx2.get(address).content, clip, "the clip by its link")

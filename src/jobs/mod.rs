@@ -40,6 +40,7 @@ use creations::Creations;
 pub use creations::content_hash;
 use engine::Engine;
 pub use engine::{OpTimes, Operator, Worker};
+pub use foreign::impossible;
 pub use id::{JobId, random_token};
 pub use json::parse_json;
 pub use parameters::{Asked, PARAMETERS, Parameters};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    foreign::{ALIASES, GROUPS, IMPOSSIBLE, WITHOUT_EFFECT},
+    foreign::{ALIASES, GROUPS, WITHOUT_EFFECT, impossible},
     json::parse_json,
     reader::{Given, Reader},
     refusal::{Code, Refusal},
@@ -168,8 +168,13 @@ impl Asked {
         let alias = ALIASES.iter().find(|(other, _)| *other == name);
         let own = alias.map_or(name, |(_, own)| own);
         let of = |table: &'static [(&str, &str)]| table.iter().find(|(known, _)| *known == own);
-        if let Some((_, reason)) = of(IMPOSSIBLE) {
-            return Err(Refusal::of(Code::UnsupportedFeature, name, reason));
+        if let Some(refusal) = impossible(own) {
+            // Some clients send every name that they know, and nothing with it.
+            return if value.is_empty() {
+                Ok(())
+            } else {
+                Err(refusal)
+            };
         }
         if let Some((_, reason)) = of(WITHOUT_EFFECT) {
             self.warn("no_effect", format!("`{name}` {reason}"));
@@ -227,7 +232,7 @@ impl Asked {
             return self.take_metadata(inner, value);
         }
         let is_here = |table: &[(&str, &str)]| table.iter().any(|(name, _)| *name == outer);
-        if is_here(IMPOSSIBLE) || is_here(WITHOUT_EFFECT) {
+        if impossible(outer).is_some() || is_here(WITHOUT_EFFECT) {
             return self.take(outer, value);
         }
         let member = inner.split(']').next().unwrap_or_default();
@@ -371,18 +376,8 @@ impl Parameters {
     }
 }
 
-/// There is no parameter of this name; the nearest is said if one is near.
 fn unknown(name: &str) -> Refusal {
-    let shown: String = name.chars().take(80).collect();
-    let far = |own: &&str| strsim::damerau_levenshtein(&shown, own);
-    let names = PARAMETERS.map(|(name, ..)| name);
-    let near = names.into_iter().min_by_key(far);
-    let near = near.filter(|own| far(own) <= 2.max(own.len() / 3));
-    let problem = match near {
-        Some(own) => format!("is no parameter; did you mean `{own}`?"),
-        None => format!("is no parameter; there are {}", names.join(", ")),
-    };
-    Refusal::of(Code::UnknownField, &shown, problem)
+    Refusal::unknown(name, &PARAMETERS.map(|(name, ..)| name))
 }
 
 #[cfg(test)]
@@ -474,6 +469,35 @@ mod tests {
     }
 
     #[test]
+    fn what_other_servers_can_and_this_cannot_is_said() {
+        for name in [
+            "input_references",
+            "source_video",
+            "frame_indices",
+            "last_frame",
+        ] {
+            let refusal = of_form(&[("prompt", "a"), (name, "[1]")]).unwrap_err();
+            assert_eq!(refusal.code, Code::UnsupportedFeature, "{name}");
+            let start = format!("`{name}` is not possible: the model takes");
+            assert!(refusal.message.starts_with(&start), "{}", refusal.message);
+            let refusal = of_json(json!({"prompt": "a", "extra_body": {name: [{"a": 1}]}}));
+            assert_eq!(
+                refusal.unwrap_err().code,
+                Code::UnsupportedFeature,
+                "{name}"
+            );
+            let member = format!("{name}[0]");
+            let refusal = of_form(&[("prompt", "a"), (&member, "x")]).unwrap_err();
+            assert_eq!(refusal.code, Code::UnsupportedFeature, "{name}");
+            for nothing in [json!(null), json!([]), json!(""), json!({})] {
+                let asked = of_json(json!({"prompt": "a", name: nothing})).unwrap();
+                assert_eq!(asked.warnings, [], "{name}");
+            }
+            assert!(of_form(&[("prompt", "a"), (name, "[]")]).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
     fn names_of_other_servers_give_a_warning() {
         let asked = of_form(&[
             ("prompt", "a"),
@@ -524,17 +548,13 @@ mod tests {
     #[test]
     fn tables_name_each_thing_once() {
         let names = |table: &[(&'static str, &str)]| table.iter().map(|(name, _)| *name).collect();
-        let all: Vec<Vec<&str>> = vec![
-            names(ALIASES),
-            names(WITHOUT_EFFECT),
-            names(IMPOSSIBLE),
-            GROUPS.to_vec(),
-        ];
+        let all: Vec<Vec<&str>> = vec![names(ALIASES), names(WITHOUT_EFFECT), GROUPS.to_vec()];
         let mut all = all.concat();
         let count = all.len();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);
+        assert!(all.iter().all(|name| impossible(name).is_none()));
     }
 
     #[test]

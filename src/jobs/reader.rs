@@ -21,6 +21,19 @@ pub enum Given {
     Json(Value),
 }
 
+impl Given {
+    /// Whether nothing is said by it.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => ["", "[]", "{}", "null"].contains(&text.trim()),
+            Self::Json(Value::String(text)) => text.is_empty(),
+            Self::Json(Value::Array(values)) => values.is_empty(),
+            Self::Json(Value::Object(members)) => members.is_empty(),
+            Self::Json(value) => value.is_null(),
+        }
+    }
+}
+
 /// One value, and the name that it was given.
 pub(super) struct Reader<'a> {
     pub(super) name: &'a str,

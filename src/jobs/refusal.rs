@@ -109,6 +109,19 @@ impl Refusal {
             message: format!("`{field}` {problem}"),
         }
     }
+
+    /// There is no parameter `name`; the nearest of `known` is said if one is near.
+    pub fn unknown(name: &str, known: &[&str]) -> Self {
+        let shown: String = name.chars().take(80).collect();
+        let far = |own: &&&str| strsim::damerau_levenshtein(&shown, own);
+        let near = known.iter().min_by_key(far);
+        let near = near.filter(|own| far(own) <= 2.max(own.len() / 3));
+        let problem = match near {
+            Some(own) => format!("is no parameter; did you mean `{own}`?"),
+            None => format!("is no parameter; there are {}", known.join(", ")),
+        };
+        Self::of(Code::UnknownField, &shown, problem)
+    }
 }
 
 impl fmt::Display for Refusal {

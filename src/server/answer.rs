@@ -30,11 +30,6 @@ impl Answer {
         self
     }
 
-    /// The seconds after which to ask again.
-    pub(super) fn seconds(&self) -> Option<u64> {
-        self.retry_after
-    }
-
     /// Which names the seconds after which to ask again.
     pub(super) fn retry_after(mut self, seconds: u64) -> Self {
         // A client that is told more than 120 does not ask again at all.
@@ -66,6 +61,8 @@ impl IntoResponse for Answer {
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // Another door says it in other words.
+        response.extensions_mut().insert(self.refusal);
         response
     }
 }

@@ -384,7 +384,7 @@ pub(super) fn store_base64(jobs: &Jobs, name: &str, data: &str) -> Result<Upload
 }
 
 /// The base64 in a `data:` URL.
-fn data_url<'a>(name: &str, url: &'a str) -> Result<&'a str, Refusal> {
+pub(super) fn data_url<'a>(name: &str, url: &'a str) -> Result<&'a str, Refusal> {
     let shown: String = url.chars().take(60).collect();
     let scheme = url
         .split(':')

@@ -1,6 +1,7 @@
 //! Doors to the jobs over HTTP: each call becomes one of the six of [`Jobs`], and its answer what the client knows.
 //!
-//! `openai.rs` is the door, `dashscope.rs` and `openrouter.rs` are further ones, `page.rs` is the one for people.
+//! `openai.rs` is the door, `dashscope.rs` and `openrouter.rs` are further ones, whose refusals `dialect.rs` words; `page.rs`
+//! is the one for people.
 //! `guard.rs` and `access.rs` say who may call, `body.rs` reads what is sent, `content.rs` and `events.rs` send clips and
 //! progress, `openapi.rs` says what there is. [`serve`] accepts connections, with an end to their number, their headers and
 //! their idle time.
@@ -11,7 +12,10 @@ mod body;
 mod connections;
 mod content;
 mod dashscope;
+mod dashscope_request;
+mod dialect;
 mod events;
+mod fields;
 mod guard;
 mod job_object;
 mod limits;
@@ -22,6 +26,7 @@ mod openrouter;
 mod page;
 mod shape;
 mod state;
+mod task_object;
 mod uploads;
 
 use std::{
@@ -55,6 +60,7 @@ use crate::{
 pub use access::Access;
 use answer::{Answer, in_our_words};
 use connections::{Activity, Busy, BusyBody, Connections};
+use dialect::in_their_words;
 use guard::{check_host, guard};
 use limits::Rest;
 pub use metrics::Metrics;
@@ -165,7 +171,7 @@ fn app(shared: &Arc<Shared>) -> Router {
     // `body.rs` has its own limit, which a client can hear of.
     all.layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(shared.clone(), check_host))
-        .layer(middleware::from_fn(hear_out))
+        .layer(middleware::from_fn_with_state(shared.clone(), hear_out))
         .with_state(shared.clone())
 }
 
@@ -241,12 +247,14 @@ async fn not_allowed(request: Request) -> Answer {
 
 /// Answers when the client listens: a refusal comes when the body has been heard out. Until the answer is out the
 /// connection is busy.
-async fn hear_out(request: Request, next: Next) -> Response {
+async fn hear_out(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_string();
     let busy = request.extensions().get::<Arc<Busy>>().cloned();
     let (parts, body) = request.into_parts();
     let (body, rest) = Rest::of(body);
     let response = next.run(Request::from_parts(parts, body)).await;
     let response = in_our_words(response).await;
+    let response = in_their_words(&shared.site, &path, response);
     let status = response.status();
     if (status.is_client_error() || status.is_server_error())
         && status != StatusCode::REQUEST_TIMEOUT

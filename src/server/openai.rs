@@ -397,7 +397,8 @@ async fn send_content(
     clip(&shared, &job, &variant, &headers).await
 }
 
-async fn clip(
+/// Sends a clip, or what stands for it.
+pub(super) async fn clip(
     shared: &Shared,
     job: &Snapshot,
     variant: &str,

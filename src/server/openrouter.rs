@@ -4,30 +4,35 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, Path, Request, State},
+    extract::{ConnectInfo, Path, Query, Request, State},
     http::{HeaderMap, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     answer::Answer,
-    body,
+    body::{self, Files},
+    fields::Fields,
     guard::guard,
     job_object::clip_url,
-    openai::{sender_of, submit_sent},
-    shape::size_of,
+    openai::{clip, sender_of, submit_sent},
     state::Shared,
 };
-use crate::jobs::{Code, Given, JobId, JobStatus, Refusal, Snapshot};
+use crate::{
+    jobs::{Code, Given, JobId, JobStatus, PARAMETERS, Refusal, Snapshot},
+    pipeline::request::{SECONDS_MAX, Size},
+};
 
 pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let routes = Router::new()
         .route("/api/v1/videos", post(create))
         .route("/api/v1/videos/models", get(models))
-        .route("/api/v1/videos/{id}", get(retrieve));
+        .route("/api/v1/videos/{id}", get(retrieve))
+        .route("/api/v1/videos/{id}/content", get(send_content));
     routes.layer(middleware::from_fn_with_state(shared.clone(), guard))
 }
 
@@ -39,58 +44,63 @@ async fn create(
     let origin = shared.site.access.origin(request.headers())?;
     let sender = sender_of(peer, request.headers())?;
     let own = shared.clone();
-    let read = move |members| {
-        let json = |(name, value)| (name, Given::Json(value));
-        let fields = translate(members, &own)?.into_iter().map(json);
-        Ok((fields.collect(), body::Files::default()))
-    };
+    let read = move |members| read(members, &own);
     let sent = body::read_json(&shared.jobs, request, read).await?;
     let job = submit_sent(&shared, sender, sent).await?;
     Ok((StatusCode::ACCEPTED, Json(object(&job, &origin))).into_response())
 }
 
 /// The parameters of a job, from what this door calls them.
-fn translate(members: Map<String, Value>, shared: &Shared) -> Result<Map<String, Value>, Refusal> {
-    let mut fields = Map::new();
-    let mut ratio = None;
+fn read(members: Map<String, Value>, shared: &Shared) -> Result<(body::Fields, Files), Refusal> {
+    let mut fields = Fields::default();
     for (name, value) in members {
         match name.as_str() {
-            "aspect_ratio" => ratio = Some(value),
-            "duration" => drop(fields.insert("seconds".into(), value)),
+            "aspect_ratio" => fields.put_ratio(&name, value),
+            "resolution" => fields.put_resolution(&name, value),
+            "seconds" | "duration" => fields.put(&name, "duration", value)?,
+            "frame_images" if value.is_null() => {}
             "frame_images" => {
-                let image = first_frame(value)?;
-                fields.extend(image.map(|image| ("input_reference".into(), image)));
+                let image = first_frame(value)?.unwrap_or_default();
+                fields.put(&name, "input_reference", image)?;
             }
             "callback_url" if !value.is_null() => {
                 let problem = "is not possible: this server calls nobody; poll the `polling_url`";
                 return Err(Refusal::of(Code::UnsupportedFeature, &name, problem));
             }
             "callback_url" => {}
-            _ => drop(fields.insert(name, value)),
+            own => fields.put(own, own, value)?,
         }
     }
-    if !fields.contains_key("size") {
-        let size = size_of(None, ratio.as_ref(), shared.site.defaults)?;
-        fields.extend(size.map(|size| ("size".into(), size.into())));
-    }
-    Ok(fields)
+    let json = |(name, value)| (name, Given::Json(value));
+    let fields = fields.finish(shared.site.defaults)?.into_iter().map(json);
+    Ok((fields.collect(), Files::default()))
 }
 
 /// The picture in a list of frames, which may have a first one alone.
 fn first_frame(list: Value) -> Result<Option<Value>, Refusal> {
-    let invalid = |problem: &str| Refusal::of(Code::InvalidValue, "frame_images", problem);
+    let of = |code, problem: &str| Refusal::of(code, "frame_images", problem);
+    let no_list = || {
+        let problem = "must be a list of objects with `frame_type` and `image_url`";
+        of(Code::InvalidValue, problem)
+    };
     let Value::Array(list) = list else {
-        return Err(invalid("must be a list"));
+        return Err(no_list());
     };
     let mut found = None;
     for one in list {
-        let is_first = one["frame_type"].is_null() || one["frame_type"] == "first_frame";
-        if !is_first || found.is_some() {
-            return Err(invalid(
-                "may have one first_frame; the model takes no other",
-            ));
+        let kind = &one["frame_type"];
+        let url = one["image_url"].get("url").unwrap_or(&one["image_url"]);
+        if !url.is_string() {
+            return Err(no_list());
         }
-        found = Some(one["image_url"].clone());
+        if !kind.is_null() && kind != "first_frame" {
+            let problem = "is not possible with another frame_type than first_frame: the model takes no other frame";
+            return Err(of(Code::UnsupportedFeature, problem));
+        }
+        if found.replace(url.clone()).is_some() {
+            let problem = "may have one first_frame";
+            return Err(of(Code::InvalidValue, problem));
+        }
     }
     Ok(found)
 }
@@ -128,6 +138,53 @@ fn object(job: &Snapshot, origin: &str) -> Value {
     object
 }
 
+#[derive(Deserialize)]
+struct ContentQuery {
+    index: Option<String>,
+}
+
+async fn send_content(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Query(query): Query<ContentQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Answer> {
+    if query.index.is_some_and(|index| index != "0") {
+        let problem = "must be 0: a job has one clip";
+        return Err(Refusal::of(Code::InvalidValue, "index", problem).into());
+    }
+    let job = shared.jobs.get(id.parse::<JobId>()?);
+    let job = job.ok_or_else(|| Refusal::not_found(&id))?;
+    clip(&shared, &job, "video", &headers).await
+}
+
+/// The model, with all the members that this door's clients need.
 async fn models(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    Json(json!({ "data": [shared.model_object()] }))
+    let one_size = match shared.site.defaults.size {
+        Size::Exact(width, height) => Some(vec![format!("{width}x{height}")]),
+        _ => None,
+    };
+    let shapes = [
+        "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21",
+    ];
+    let rows = ["480p", "720p", "1080p"];
+    let seconds: Vec<u32> = (1..=SECONDS_MAX as u32).collect();
+    let own = shared.model_object();
+    Json(json!({ "data": [{
+        "id": own["id"],
+        "canonical_slug": own["id"],
+        "name": own["id"],
+        "created": own["created"],
+        "allowed_passthrough_parameters": PARAMETERS.map(|(name, ..)| name),
+        "creativity": Value::Null,
+        "generate_audio": true,
+        "seed": true,
+        "supported_aspect_ratios": one_size.is_none().then_some(shapes),
+        "supported_durations": seconds,
+        "supported_frame_images": ["first_frame"],
+        "supported_resolutions": one_size.is_none().then_some(rows),
+        "supported_sizes": one_size,
+        "upscale_factor": Value::Null,
+        "pricing_skus": {},
+    }] }))
 }

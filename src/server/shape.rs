@@ -16,14 +16,14 @@ const TRAINED: [(f64, f64); 3] = [
 /// Both sides are multiples of this.
 const MULTIPLE: f64 = 32.0;
 
-/// The size for `resolution`, such as `720P`, and `ratio`, such as `9:16`: as many pixels as the nearest trained size has.
-/// `None` if neither says anything, or the model has one size alone.
+/// The size for a number of rows, such as `720P`, and a shape, such as `9:16`, each with the name by which it was given: as
+/// many pixels as the nearest trained size has. `None` if neither says anything, or the model has one size alone.
 ///
 /// # Errors
 /// If one of them is none.
 pub(super) fn size_of(
-    resolution: Option<&Value>,
-    ratio: Option<&Value>,
+    resolution: Option<&(String, Value)>,
+    ratio: Option<&(String, Value)>,
     defaults: Defaults,
 ) -> Result<Option<String>, Refusal> {
     let rows = resolution.map(rows_of).transpose()?;
@@ -43,22 +43,22 @@ pub(super) fn size_of(
     Ok(Some(format!("{width}x{height}")))
 }
 
-fn rows_of(value: &Value) -> Result<f64, Refusal> {
+fn rows_of((name, value): &(String, Value)) -> Result<f64, Refusal> {
     let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
     let rows = text.strip_suffix('p').and_then(|rows| rows.parse().ok());
     let rows = rows.filter(|rows| [480.0, 720.0, 1080.0].contains(rows));
     let problem = format!("must be 480P, 720P or 1080P; given {}", shown(value));
-    rows.ok_or_else(|| Refusal::of(Code::InvalidSize, "resolution", problem))
+    rows.ok_or_else(|| Refusal::of(Code::InvalidSize, name, problem))
 }
 
-fn ratio_of(value: &Value) -> Result<f64, Refusal> {
+fn ratio_of((name, value): &(String, Value)) -> Result<f64, Refusal> {
     let text = value.as_str().unwrap_or_default();
     let sides = text.split_once(':');
     let side = |text: &str| text.parse::<u8>().ok().filter(|n| *n > 0).map(f64::from);
     let ratio = sides.and_then(|(width, height)| Some(side(width)? / side(height)?));
     let ratio = ratio.filter(|ratio| (0.25..=4.0).contains(ratio));
     let problem = format!("must be such as 16:9 or 9:16; given {}", shown(value));
-    ratio.ok_or_else(|| Refusal::of(Code::InvalidSize, "ratio", problem))
+    ratio.ok_or_else(|| Refusal::of(Code::InvalidSize, name, problem))
 }
 
 fn shown(value: &Value) -> String {
@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn the_nearest_trained_size_has_the_shape_that_is_asked() {
         let of = |resolution: Option<&str>, ratio: Option<&str>| {
-            let [resolution, ratio] = [resolution, ratio].map(|text| text.map(|text| json!(text)));
+            let [resolution, ratio] = [resolution, ratio]
+                .map(|text| text.map(|text| ("its name".to_string(), json!(text))));
             size_of(resolution.as_ref(), ratio.as_ref(), Defaults::FOLDER)
         };
         for (resolution, ratio, size) in [
@@ -100,6 +101,7 @@ mod tests {
         ] {
             let refusal = of(resolution, ratio).unwrap_err();
             assert_eq!(refusal.code, Code::InvalidSize, "{refusal:?}");
+            assert_eq!(refusal.field.as_deref(), Some("its name"));
         }
     }
 }

@@ -52,15 +52,21 @@ impl Uploads {
             .is_some_and(|place| place.file.is_none())
     }
 
-    pub(super) fn fill(&self, token: &str, file: Upload) {
-        if let Some(place) = self.lock().get_mut(token) {
-            place.file.get_or_insert_with(|| Arc::new(file));
+    /// Puts a file into its place; `false` if another one is there already.
+    pub(super) fn fill(&self, token: &str, file: Upload) -> bool {
+        match self.lock().get_mut(token) {
+            Some(place) if place.file.is_none() => {
+                place.file = Some(Arc::new(file));
+                true
+            }
+            _ => false,
         }
     }
 
     /// A copy of the file that `url` names, since another job may name it too.
     pub(super) fn copy(&self, jobs: &Jobs, name: &str, url: &str) -> Result<Upload, Refusal> {
-        let token = url.trim_start_matches("oss://").split('/').next();
+        let path = url.strip_prefix("oss://");
+        let token = path.and_then(|path| path.split('/').next());
         let places = self.lock();
         let place = token.and_then(|token| places.get(token));
         let file = place.and_then(|place| place.file.clone());

@@ -9,8 +9,8 @@ use super::{
     wire::{Answer, Call, Form},
 };
 
-const PICTURE: &[u8] = include_bytes!("../media/samples/gradient.png");
-const VOICE: &[u8] = include_bytes!("../media/samples/tone.flac");
+pub(super) const PICTURE: &[u8] = include_bytes!("../media/samples/gradient.png");
+pub(super) const VOICE: &[u8] = include_bytes!("../media/samples/tone.flac");
 
 /// A server with a model that takes pictures and voices.
 pub(super) fn serve_whole_model(folder: &Folder) -> Server {
@@ -172,7 +172,7 @@ fn pictures_and_voices_come_in_every_form() {
     assert!(folder.names("uploads").is_empty());
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |group: &[u8]| -> String {
         let bits = (0..3).fold(0, |bits, at| {

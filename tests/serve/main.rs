@@ -7,8 +7,10 @@
 
 mod access;
 mod creating;
+mod dashscope;
 mod ending;
 mod hostile;
+mod openrouter;
 mod reading;
 mod recorded;
 mod wire;

@@ -55,6 +55,12 @@ impl Call {
         self
     }
 
+    /// The same at another path.
+    pub(crate) fn to(mut self, path: &str) -> Self {
+        self.path = path.into();
+        self
+    }
+
     fn head(&self, length: &str) -> String {
         let has_host = self.headers.iter().any(|(name, _)| name == "Host");
         let host = if has_host { "" } else { "Host: 127.0.0.1\r\n" };

@@ -7,7 +7,10 @@ use super::{
     fields::Fields,
     state::Shared,
 };
-use crate::jobs::{Code, Given, Refusal, Upload, impossible};
+use crate::{
+    jobs::{Code, Given, Refusal, Upload, impossible},
+    pipeline::request::SECONDS_MAX,
+};
 
 /// Names that the service's own client adds to every request.
 const ADDED: [&str; 3] = ["extend_prompt", "function", "template"];
@@ -100,10 +103,21 @@ fn take_parameters(fields: &mut Fields, members: Map<String, Value>) -> Result<(
             ("size", Value::String(size)) => {
                 fields.put(&name, "size", size.replace('*', "x").into())?;
             }
+            ("duration", value) if is_too_long(&value) => {
+                // Elsewhere it becomes the longest, with a warning; here nobody would see that.
+                let problem = format!("must be at most {SECONDS_MAX}; given {value}");
+                return Err(Refusal::of(Code::InvalidValue, &name, problem));
+            }
             (own, value) => fields.put(&name, own, value)?,
         }
     }
     Ok(())
+}
+
+fn is_too_long(duration: &Value) -> bool {
+    let text = duration.as_str().map(str::trim);
+    let seconds = text.map_or_else(|| duration.as_f64(), |text| text.parse().ok());
+    seconds.is_some_and(|seconds| seconds > SECONDS_MAX)
 }
 
 /// The inputs of a `media` list.

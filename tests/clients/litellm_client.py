@@ -84,7 +84,36 @@ def refuses(provider):
         refused(litellm.NotFoundError, "video_123", call, video_id="video_123", custom_llm_provider=provider, **OPEN)
 
 
+def makes_by_dashscope():
+    """litellm asks for the root, without a path, and takes sizes from its own table of models alone."""
+    server = {"api_base": URL, "api_key": "none"}
+    fields = {"model": "dashscope/happyhorse-1.0-t2v", "prompt": SMALL["prompt"], "seconds": "1"}
+
+    def create(**parameters):
+        return litellm.video_generation(**fields, parameters={"size": "64*64", "seed": 7, **parameters}, **server)
+
+    job = create()
+    same((job.status, job.seconds, job.error), ("queued", "1.0", None), "a new task")
+    for _ in range(600):
+        if job.status not in ("queued", "in_progress"):
+            break
+        time.sleep(0.1)
+        job = litellm.video_status(job.id, **server)
+    same((job.status, job.size, job.seconds), ("completed", "64x64", "1.0"), f"a finished task: {job}")
+    assert abs(job.created_at - time.time()) < 300 and job.completed_at >= job.created_at, f"times: {job}"
+    clip = litellm.video_content(job.id, **server)
+    same((clip[4:8], hashlib.sha256(clip).hexdigest()), (b"ftyp", as_sent()["file"]["sha256"]), "the clip")
+    refused(litellm.BadRequestError, "did you mean `seed`?", create, sead=4)
+    unknown = {"video_id": "00000000-0000-0000-0000-000000000000", "custom_llm_provider": "dashscope"}
+    refused(litellm.BadRequestError, "Task not found", litellm.video_status, **unknown, **server)
+
+
 failed = 0
+try:
+    makes_by_dashscope()
+except Exception as error:
+    failed = 1
+    print(f"dashscope: {type(error).__name__}: {error}")
 for provider in ("openai", "hosted_vllm"):
     for check in (makes, refuses):
         try:

@@ -1,6 +1,7 @@
 //! Requests that clients have sent, byte for byte as they were recorded in November 2026 from openai 6.49.0 (npm, node
 //! 20) and 3.57.0 (Python), litellm 1.110.2, and aiohttp 3.14 with the forms of vLLM-Omni's ComfyUI nodes and of
-//! SGLang's benchmark.
+//! SGLang's benchmark; of other doors openrouter 1.3.84 (Python), @openrouter/sdk 1.3.19 and
+//! @openrouter/ai-sdk-provider 2.10.0 (npm), dashscope 2.0.2, litellm, and @ai-sdk/alibaba 1.0.61.
 
 use serde_json::json;
 
@@ -80,4 +81,48 @@ fn requests_of_clients_become_jobs() {
     server
         .ask(&Call::get(format!("/v1/videos/{job}")))
         .error(404);
+}
+
+#[test]
+fn requests_of_other_doors_become_the_same_jobs() {
+    let folder = Folder::new("recorded-doors");
+    drop(serve_whole_model(&folder));
+    let server = folder.serve(&["--model", "model", "--dashscope", "--openrouter"]);
+    let hash = |name: &str, job: &str| {
+        let job = server.wait_completed(job);
+        assert_eq!(
+            (&job["size"], &job["seconds"], &job["seed"], &job["prompt"]),
+            (
+                &json!("32x32"),
+                &json!("1"),
+                &json!(7),
+                &json!("a red ball")
+            ),
+            "{name}"
+        );
+        let has_picture = job["timings"].get("image").is_some();
+        assert_eq!(has_picture, name.ends_with("-file"), "{name}: {job}");
+        job["file"]["sha256"].clone()
+    };
+    let framed = recorded![
+        "openrouter-python-file",
+        "openrouter-npm-file",
+        "ai-openrouter-file"
+    ];
+    let framed = framed.map(|(name, bytes)| {
+        let answer = server.raw(bytes);
+        assert_eq!(answer.status, 202, "{name}: {}", answer.json());
+        hash(name, id(&answer.json()))
+    });
+    let plain = recorded!["dashscope-python", "litellm-dashscope", "alibaba-npm"];
+    let plain = plain.map(|(name, bytes)| {
+        let answer = server.raw(bytes).json();
+        let task = answer["output"]["task_id"].as_str();
+        assert!(task.is_some(), "{name}: {answer}");
+        let newest = server.ask(&Call::get("/v1/videos?limit=1")).json();
+        hash(name, id(&newest["data"][0]))
+    });
+    assert!(framed.iter().all(|clip| *clip == framed[0]), "{framed:?}");
+    assert!(plain.iter().all(|clip| *clip == plain[0]), "{plain:?}");
+    assert_ne!(framed[0], plain[0]);
 }

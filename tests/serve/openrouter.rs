@@ -142,6 +142,7 @@ fn the_model_has_all_that_strict_clients_need() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "tables of values and their refusals")]
 fn a_first_frame_is_taken_and_nothing_else_is_pretended() {
     let folder = Folder::new("openrouter-frames");
     drop(serve_whole_model(&folder));

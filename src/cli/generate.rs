@@ -315,6 +315,7 @@ impl Arguments {
                 ..usual
             },
             metadata: !self.no_metadata,
+            content: false,
             save_latents: self.save_latents.clone(),
             sheet: self.sheet.clone(),
             thumbnail: None,

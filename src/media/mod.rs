@@ -35,7 +35,7 @@ pub use clip::{
 pub use decode::{MAX_PIXELS, decode_image, open_image};
 pub use encode::{
     AAC_DELAY, AAC_FRAME, AacStream, AudioTrack, Gop, H264Settings, VideoTrack, Yuv420, encode_aac,
-    encode_gop, rgb_to_yuv420, write_clip, write_clip_to, write_mp4,
+    encode_gop, rgb_to_yuv420, sound_track, write_clip, write_clip_to, write_mp4,
 };
 pub use frames::to_u8;
 pub use image::Image;

@@ -11,7 +11,7 @@ use super::{
     denoise::{Guidance, InitialLatents, Latents, Sampling, StepEvent, denoise, seeded},
     image::encode_image,
     latents_file, miniature,
-    output::{Draft, Output, Report},
+    output::{Content, Draft, Output, Report},
     preflight,
     request::{self, BaseVariant, Job, Request, SrVariant, VideoDecoder},
     sound::{decode_sound, encode_voice, noise_len},
@@ -77,12 +77,17 @@ pub(super) fn draft(
             },
         )
     })?;
+    let track = output.content.then(|| media::sound_track(&clip, &encode));
+    let content = track
+        .transpose()?
+        .map(|audio| Content::new(job.shown(), frames, audio));
     context.cancel.check()?;
-    let beside = [files.latents, files.sheet, files.thumbnail];
+    let beside = [files.latents, files.sheet, files.thumbnail].into_iter();
     Ok(Draft {
         report: run.report(job, &latents, file),
-        files: beside.into_iter().flatten().chain(files.clip).collect(),
+        files: beside.flatten().chain(files.clip).collect(),
         clip: bytes,
+        content,
     })
 }
 

@@ -24,12 +24,12 @@ pub mod text;
 pub mod upscale;
 mod weight_cache;
 
-pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder, Unnamed, publish};
+pub use crate::media::{AtomicFile, Color, EncodeOptions, Encoder, SAMPLE_RATE, Unnamed, publish};
 pub use formats::QuantizationPolicy;
 pub use generate::{generate, hash, latents};
 pub use model::Model;
 pub use notice::Notice;
-pub use output::{Draft, Output, Report};
+pub use output::{Content, Draft, Output, Report};
 pub use session::{Keep, Session};
 pub use weight_cache::WeightCache;
 

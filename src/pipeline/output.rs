@@ -32,6 +32,8 @@ pub struct Output {
     pub encode: EncodeOptions,
     /// Write into the clip what made it: prompt, seed, model and version.
     pub metadata: bool,
+    /// Leave the clip's frames and sound in memory too, for [`Draft::take_content`].
+    pub content: bool,
     /// Where to save the final latents too.
     pub save_latents: Option<PathBuf>,
     /// Where to draw frames and sound as one picture too, PNG.
@@ -63,6 +65,7 @@ impl Output {
             force: false,
             encode,
             metadata: true,
+            content: false,
             save_latents: None,
             sheet: None,
             thumbnail: None,
@@ -196,12 +199,42 @@ pub struct Draft {
     pub(super) files: Vec<AtomicFile>,
     /// The clip's bytes, if it has no file.
     pub(super) clip: Vec<u8>,
+    pub(super) content: Option<Content>,
+}
+
+/// What a clip shows and sounds like, as it was encoded.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Content {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// u8 `[frames, height, width, 3]`, RGB, 25 per second.
+    pub frames: Vec<u8>,
+    /// f32 `[samples, 2]` at [`SAMPLE_RATE`](media::SAMPLE_RATE), nominal range [-1, 1]; empty for a clip without sound.
+    pub audio: Vec<f32>,
+}
+
+impl Content {
+    pub(super) fn new((width, height): (usize, usize), frames: Vec<u8>, audio: Vec<f32>) -> Self {
+        Self {
+            width,
+            height,
+            frames,
+            audio,
+        }
+    }
 }
 
 impl Draft {
     /// Publishes `file` with the clip.
     pub fn add(&mut self, file: AtomicFile) {
         self.files.insert(0, file);
+    }
+
+    /// Frames and sound, once, if [`Output::content`] asks for them.
+    pub fn take_content(&mut self) -> Option<Content> {
+        self.content.take()
     }
 
     /// Gives all files their names, or none.

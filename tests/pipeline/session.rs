@@ -403,3 +403,57 @@ fn a_sink_gets_the_bytes_of_the_file_or_none() {
         assert!(sink.is_empty());
     }
 }
+
+#[test]
+fn frames_and_sound_are_handed_over_as_they_are_encoded() {
+    let session = session(&Counting::of(1 << 40), Keep::default());
+    let made = |path: Option<PathBuf>, encode: EncodeOptions, scale: usize| {
+        let output = Output {
+            path,
+            content: true,
+            ..Output::handed_over(encode)
+        };
+        let request = Request {
+            scale: Some(scale),
+            ..request()
+        };
+        let draft = session.draft(&request, &output, &Silent, &Cancel::default());
+        let mut draft = draft.unwrap();
+        let content = draft.take_content().unwrap();
+        assert!(draft.take_content().is_none());
+        if output.path.is_some() {
+            draft.publish().unwrap();
+        }
+        content
+    };
+    let encode = EncodeOptions::default();
+    let content = made(None, encode.clone(), 1);
+    assert_eq!((content.width, content.height), (32, 32));
+    assert_eq!(content.frames.len(), 25 * 32 * 32 * 3);
+    // A second of stereo, although the decoder makes a little more.
+    assert_eq!(content.audio.len(), 2 * 44_100);
+    let raw = EncodeOptions {
+        encoder: Encoder::Raw,
+        ..encode.clone()
+    };
+    let path = file("content.rgb");
+    assert_eq!(made(Some(path.clone()), raw, 1), content);
+    assert!(fs::read(&path).unwrap() == content.frames);
+    let wav = fs::read(path.with_extension("wav")).unwrap();
+    let samples = gallop::media::pcm16(&content.audio);
+    let samples: Vec<u8> = samples.iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert!(wav[44..] == samples);
+    for end in ["rgb", "wav", "json"] {
+        fs::remove_file(path.with_extension(end)).unwrap();
+    }
+    let silent = EncodeOptions {
+        is_silent: true,
+        ..encode
+    };
+    let large = made(None, silent, 2);
+    assert_eq!((large.width, large.height, large.audio.len()), (64, 64, 0));
+    assert_eq!(large.frames.len(), 4 * content.frames.len());
+    let output = Output::handed_over(EncodeOptions::default());
+    let draft = session.draft(&request(), &output, &Silent, &Cancel::default());
+    assert!(draft.unwrap().take_content().is_none());
+}

@@ -90,7 +90,7 @@ pub fn write_clip(
     progress: &mut (dyn FnMut(usize, usize) + Send),
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
-    let audio = checked(clip, options)?;
+    let audio = sound_track(clip, options)?;
     let path = files[0].path().to_path_buf();
     let job = Job::new(&path, clip, &audio, options);
     match &options.encoder {
@@ -115,7 +115,7 @@ pub fn write_clip_to(
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> Result<EncodeReport> {
     options.encoder.check_for_sink()?;
-    let audio = checked(clip, options)?;
+    let audio = sound_track(clip, options)?;
     let job = Job::new(Path::new("the clip"), clip, &audio, options);
     let mut write = |bytes: &[u8]| {
         let written = sink.write_all(bytes);
@@ -125,8 +125,14 @@ pub fn write_clip_to(
     Ok(job.report(encoder, Vec::new()))
 }
 
-/// The sound of a clip that can be encoded, cut or continued as asked.
-fn checked(clip: &Clip<'_>, options: &EncodeOptions) -> Result<Vec<f32>> {
+/// The sound that a clip has in its file, cut or continued as asked.
+///
+/// # Errors
+/// [`Error::Request`] if a size or quality cannot be encoded.
+///
+/// # Panics
+/// If the clip has no frames, or frames or audio do not match its sizes.
+pub fn sound_track(clip: &Clip<'_>, options: &EncodeOptions) -> Result<Vec<f32>> {
     check_size(clip, &options.encoder)?;
     let frame_bytes = 3 * clip.width * clip.height;
     assert!(

@@ -34,6 +34,10 @@ const TOOLKITS: [&str; 4] = [
 const FLAGS: &str = "kernels/nvcc.flags";
 
 fn main() {
+    // The number is that of the C interface, whose version 1 never loses anything.
+    if variable("CARGO_CFG_TARGET_OS").is_some_and(|system| system == "linux") {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libgallop.so.1");
+    }
     let switches = [
         "GALLOP_NVCC",
         "GALLOP_NO_CUDA",

@@ -67,7 +67,8 @@
 //!
 //! Around them: `src/qualify` compares devices, `src/golden` replays the reference's numbers, `src/inspect` says what a
 //! request takes, `src/jobs` keeps clips that are asked for until they are made, `src/server` offers that over HTTP,
-//! `src/cli` is the program.
+//! `src/cli` is the program, `src/ffi` the
+//! library for other languages.
 //!
 //! [`pipeline`], [`device`], [`executor`], [`error`] and [`tensor`] are for users of the crate. The other modules are
 //! public for the program, tests and benchmarks of this repository and left out of this documentation.
@@ -81,6 +82,8 @@ pub mod cuda;
 pub mod device;
 pub mod error;
 pub mod executor;
+#[doc(hidden)]
+pub mod ffi;
 #[doc(hidden)]
 pub mod golden;
 #[doc(hidden)]

@@ -14,6 +14,7 @@ part() {
 
 part format cargo fmt --check
 part format cargo fmt --check --manifest-path tools/gen-bindings/Cargo.toml
+part format cargo fmt --check --manifest-path tools/gen-header/Cargo.toml
 part format cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 part format cargo fmt --check --manifest-path tools/miniature/world/Cargo.toml
 part lints cargo clippy --release --all-targets --locked -- -D warnings

@@ -48,7 +48,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("jobs", &["executor", "pipeline"]),
     ("server", &["jobs", "pipeline"]),
-    ("ffi", &["device", "pipeline"]),
+    // Parameters and warnings have the names and words of `jobs`; `inspect` says what share of the work a stage is.
+    (
+        "ffi",
+        &[
+            "device", "executor", "inspect", "jobs", "pipeline", "weights",
+        ],
+    ),
     ("main", &["cli", "ffi", "server"]),
 ];
 const ALWAYS: [&str; 2] = ["error", "tensor"];

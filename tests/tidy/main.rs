@@ -40,7 +40,7 @@ const BUDGETS: [(&str, usize); 24] = [
     ("src/cli", 3350),
     ("src/jobs", 1750),
     ("src/server", 2850),
-    ("src/ffi", 500),
+    ("src/ffi", 1400),
     ("src/qualify", 1200),
     ("src/golden", 2350),
     ("src/inspect", 1250),
@@ -49,9 +49,9 @@ const BUDGETS: [(&str, usize); 24] = [
 /// ours (crates for it were measured and rejected), synthetic weights, estimates and golden cases took more than was
 /// foreseen. So did arithmetic in FP8, streamed weights, and all that checks and times kernels on a GPU nobody here
 /// has seen yet: 5,000 lines; and outputs that are never lost, files that change, memory that runs out and what failed
-/// downloads leave: 1,900. Jobs that survive a crash, and an HTTP server with three doors: 4,900. The C interface has its
-/// share still to spend, and raises this.
-const WHOLE_CRATE: usize = 40_700;
+/// downloads leave: 1,900. Jobs that survive a crash, and an HTTP server with three doors: 4,900. The C interface:
+/// 1,400.
+const WHOLE_CRATE: usize = 42_100;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -438,7 +438,12 @@ mod tests {
             ("num_frames", "0", Code::InvalidValue, "at least 1"),
             ("encoder", "x264", Code::InvalidValue, "auto or openh264"),
             ("n", "2", Code::InvalidValue, "must be 1"),
-            ("lora", "{}", Code::UnsupportedFeature, "without LoRA"),
+            (
+                "lora",
+                r#"{"name":"a"}"#,
+                Code::UnsupportedFeature,
+                "without LoRA",
+            ),
             ("extra_params", "[1]", Code::InvalidValue, "a JSON object"),
             ("extra_body[extra_body]", "{}", Code::InvalidValue, ""),
             (

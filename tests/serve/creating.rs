@@ -88,7 +88,7 @@ fn every_form_of_a_request_is_the_same_job() {
         json!("prompt"),
     );
     let lora = server
-        .ask(&Call::form(form().text("lora", "{}")))
+        .ask(&Call::form(form().text("lora", r#"{"name":"a"}"#)))
         .error(422);
     assert_eq!(lora["code"], "unsupported_feature");
     let kind = Call::new("POST", "/v1/videos").header("Content-Type", "text/plain");

@@ -83,6 +83,8 @@ impl Engine {
         record.started_ms = Some(now_ms());
         record.attempts += 1;
         if !self.keep(&record) {
+            // Removed before it had begun, or not to be kept: nobody works on it.
+            self.queue.release(record.id);
             return;
         }
         // A fault of ours fails this job alone.

@@ -221,6 +221,7 @@ impl Queue {
             state.running.remove(&id);
         }
         let is_waiting = record.status == JobStatus::Queued;
+        self.changed.notify_all();
         let Some(entry) = state.jobs.get_mut(&id) else {
             return;
         };
@@ -238,7 +239,6 @@ impl Queue {
             entry.cancel = Cancel::default();
             state.waiting.insert(id);
         }
-        self.changed.notify_all();
     }
 
     /// How far a running job is; less than before counts as before.

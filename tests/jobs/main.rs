@@ -250,6 +250,23 @@ fn the_queue_has_an_end_and_waiting_and_running_jobs_can_be_cancelled() {
 }
 
 #[test]
+fn a_job_that_is_removed_as_it_begins_keeps_nobody() {
+    let state = State::new("begins");
+    let jobs = state.open(Limits::default());
+    for wait in 0..50 {
+        let id = submit(&jobs, long()).unwrap().record.id;
+        // Beginning takes a few milliseconds, which are met somewhere else each time.
+        thread::sleep(Duration::from_micros(100 * wait));
+        jobs.remove(id).unwrap();
+    }
+    let end = Instant::now() + Duration::from_secs(60);
+    while jobs.depth() != (0, 0) {
+        assert!(Instant::now() < end, "{:?}", jobs.depth());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_job_that_is_cancelled_while_it_is_removed_is_gone() {
     let state = State::new("both");
     let jobs = state.open(Limits::default());
